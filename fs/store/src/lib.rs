@@ -1,0 +1,1 @@
+//! Sealed objects and log records by key.
