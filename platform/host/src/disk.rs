@@ -46,6 +46,8 @@ pub trait Disk: Send + Sync {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
     /// Renames over whatever is at `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Renames; `AlreadyExists` if `to` is taken. Atomic: of several callers one wins.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives the file a second name; `AlreadyExists` if `to` is taken (the atomic create-new).
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file's name.
@@ -83,6 +85,8 @@ pub trait DiskFile: Send + Sync {
     fn allocate(&self, len: u64) -> io::Result<()>;
     /// Makes data and length durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
+    /// Tells the machine that `sync_data` will follow, so that several files are written side by side. A hint.
+    fn will_sync(&self) {}
     /// Tells the machine that `[offset, offset + len)` will be read soon. A hint.
     fn will_read(&self, _offset: u64, _len: u64) {}
 }

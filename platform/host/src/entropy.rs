@@ -24,3 +24,28 @@ impl dyn Entropy + '_ {
         out
     }
 }
+
+/// The operating system's generator.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MachineEntropy;
+
+impl Entropy for MachineEntropy {
+    fn fill(&self, out: &mut [u8]) {
+        if getrandom::fill(out).is_err() {
+            // No randomness means no keys: nothing sensible can follow, unwinding included.
+            std::process::abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machine_entropy_does_not_repeat() {
+        let (first, second): ([u8; 32], [u8; 32]) =
+            (MachineEntropy.bytes(), MachineEntropy.bytes());
+        assert_ne!(first, second);
+    }
+}
