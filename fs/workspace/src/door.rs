@@ -128,7 +128,8 @@ pub struct SetAttributes {
     pub atime: Option<SetTime>,
     /// Modification time.
     pub mtime: Option<SetTime>,
-    /// Whether the caller lacks the privilege to keep suid and sgid across a size or owner change.
+    /// Whether a size or owner change clears suid, and sgid where the group may execute, of a node that is no
+    /// folder.
     pub drop_set_id: bool,
 }
 
@@ -152,6 +153,8 @@ pub struct OpenOptions {
     pub truncate: bool,
     /// O_SYNC, O_DSYNC: every write is durable when it returns.
     pub synchronous: bool,
+    /// Whether the caller lacks the privilege to keep suid and sgid when `truncate` empties the file.
+    pub drop_set_id: bool,
 }
 
 /// A freshly opened handle.
