@@ -1,0 +1,228 @@
+//! Sealing: C2SP chunked-encryption v1 with AES-256-GCM and SHA-512 (Cobblestone-256).
+//!
+//! ```text
+//! salt 24 ‖ commitment 32 ‖ chunk 0 ‖ chunk 1 ‖ …     chunk k at 56 + 16,400·k
+//! ```
+//! Each chunk is 16,384 bytes of plaintext and a tag; the last is shorter, possibly empty, and so
+//! marks the end. The commitment binds key, salt and context and is checked before any chunk.
+//! Blocks put their segment hashes between commitment and chunks: [`crate::block`].
+
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::aead::{self, Aead, TAG_LEN};
+use crate::error::OpenError;
+use crate::kdf::expand;
+use crate::secret::{SecretBytes, equal};
+use crate::usage::{Context, SealingKey};
+
+/// Plaintext bytes of a full chunk.
+pub const CHUNK_LEN: usize = 16_384;
+/// Bytes of a full chunk as sealed.
+pub const CHUNK_SEALED_LEN: usize = CHUNK_LEN + TAG_LEN;
+/// Bytes of a salt.
+pub const SALT_LEN: usize = 24;
+/// Bytes of a key commitment.
+pub const COMMITMENT_LEN: usize = 32;
+/// Bytes before the first chunk of a message.
+pub const PREFIX_LEN: usize = SALT_LEN + COMMITMENT_LEN;
+
+const LABEL: &[u8] = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0";
+
+/// Sealed length of a plaintext of `len` bytes.
+pub const fn sealed_len(len: usize) -> usize {
+    PREFIX_LEN + len + TAG_LEN * (len / CHUNK_LEN + 1)
+}
+
+/// Plaintext length of a sealed message of `len` bytes; none if no message has that length.
+pub const fn open_len(len: usize) -> Option<usize> {
+    if len < PREFIX_LEN + TAG_LEN {
+        return None;
+    }
+    let body = len - PREFIX_LEN;
+    let last = body % CHUNK_SEALED_LEN;
+    if last < TAG_LEN { None } else { Some(body / CHUNK_SEALED_LEN * CHUNK_LEN + last - TAG_LEN) }
+}
+
+/// The commitment that stands in a sealed message; none if it is too short to have one.
+pub fn commitment(sealed: &[u8]) -> Option<&[u8; COMMITMENT_LEN]> {
+    sealed.get(SALT_LEN..)?.first_chunk()
+}
+
+/// Seals a message.
+///
+/// # Panics
+/// If the key does not accept the context's usage.
+///
+/// # Security
+/// The salt must not repeat under the key: take it from [`crate::hedge`].
+pub fn seal<K: SealingKey>(
+    key: &K,
+    context: &Context,
+    salt: [u8; SALT_LEN],
+    plaintext: &[u8],
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    seal_into(key, context, salt, plaintext, &mut out);
+    out
+}
+
+/// Seals a message behind what `out` holds already.
+///
+/// # Panics
+/// If the key does not accept the context's usage.
+///
+/// # Security
+/// The salt must not repeat under the key: take it from [`crate::hedge`].
+pub fn seal_into<K: SealingKey>(
+    key: &K,
+    context: &Context,
+    salt: [u8; SALT_LEN],
+    plaintext: &[u8],
+    out: &mut Vec<u8>,
+) {
+    let derived = Derived::<aead::Default>::new(key, context, &salt);
+    seal_derived(&derived, &salt, plaintext, out);
+}
+
+/// Opens a message.
+///
+/// # Errors
+/// [`OpenError`], whatever was wrong; no plaintext is left behind then.
+///
+/// # Panics
+/// If the key does not accept the context's usage.
+pub fn open<K: SealingKey>(
+    key: &K,
+    context: &Context,
+    sealed: &[u8],
+) -> Result<SecretBytes, OpenError> {
+    open_by::<aead::Default>(checked(key, context), context.as_bytes(), sealed)
+}
+
+/// What one salt derives: AEAD key, base nonce and commitment.
+pub(crate) struct Derived<A> {
+    aead: A,
+    base_nonce: [u8; 12],
+    pub(crate) commitment: [u8; COMMITMENT_LEN],
+}
+
+impl<A: Aead> Derived<A> {
+    pub(crate) fn new<K: SealingKey>(key: &K, context: &Context, salt: &[u8; SALT_LEN]) -> Self {
+        Self::from_input(checked(key, context), context.as_bytes(), salt)
+    }
+
+    pub(crate) fn from_input(key: &[u8; 32], context: &[u8], salt: &[u8; SALT_LEN]) -> Self {
+        let mut bytes = Zeroizing::new([0_u8; 76]);
+        expand(key, &[LABEL, salt, context], bytes.as_mut());
+        let (key, rest) = bytes.split_first_chunk::<32>().expect("76 bytes");
+        let (base_nonce, rest) = rest.split_first_chunk::<12>().expect("44 bytes");
+        let commitment = rest.first_chunk::<32>().expect("32 bytes");
+        Self { aead: A::new(key), base_nonce: *base_nonce, commitment: *commitment }
+    }
+
+    /// Appends chunks from number `first` on; the last slice of `plaintext` may be short or empty.
+    pub(crate) fn seal_chunks(&self, first: u64, plaintext: &[u8], end: End, out: &mut Vec<u8>) {
+        let mut number = first;
+        let mut chunks = plaintext.chunks_exact(CHUNK_LEN);
+        for chunk in chunks.by_ref() {
+            self.seal_chunk(number, chunk, out);
+            number += 1;
+        }
+        match end {
+            End::Last => self.seal_chunk(number, chunks.remainder(), out),
+            End::More => assert!(chunks.remainder().is_empty(), "only the last chunk is short"),
+        }
+    }
+
+    fn seal_chunk(&self, number: u64, plaintext: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(plaintext);
+        let tag = self.aead.seal(&self.nonce(number), &mut out[start..]);
+        out.extend_from_slice(&tag);
+    }
+
+    /// Opens whole chunks from number `first` on into `out`, which has their exact plaintext length
+    /// and is wiped on failure.
+    pub(crate) fn open_chunks(
+        &self,
+        first: u64,
+        sealed: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), OpenError> {
+        let opened = self.open_each(first, sealed, out);
+        if opened.is_err() {
+            out.zeroize();
+        }
+        opened
+    }
+
+    fn open_each(&self, first: u64, sealed: &[u8], out: &mut [u8]) -> Result<(), OpenError> {
+        let mut number = first;
+        let mut out = out;
+        for chunk in sealed.chunks(CHUNK_SEALED_LEN) {
+            let (chunk, tag) = chunk.split_last_chunk().ok_or(OpenError)?;
+            let (plain, rest) = out.split_at_mut_checked(chunk.len()).ok_or(OpenError)?;
+            self.aead.open(&self.nonce(number), chunk, tag, plain)?;
+            out = rest;
+            number += 1;
+        }
+        if out.is_empty() { Ok(()) } else { Err(OpenError) }
+    }
+
+    fn nonce(&self, number: u64) -> [u8; 12] {
+        let mut nonce = self.base_nonce;
+        for (byte, number) in nonce[4..].iter_mut().zip(number.to_be_bytes()) {
+            *byte ^= number;
+        }
+        nonce
+    }
+}
+
+impl<A> Drop for Derived<A> {
+    fn drop(&mut self) {
+        self.base_nonce.zeroize();
+    }
+}
+
+/// Whether the message ends with these chunks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The last of these chunks is short and marks the end.
+    Last,
+    /// All are full; more follow.
+    More,
+}
+
+pub(crate) fn seal_derived<A: Aead>(
+    derived: &Derived<A>,
+    salt: &[u8; SALT_LEN],
+    plaintext: &[u8],
+    out: &mut Vec<u8>,
+) {
+    out.reserve(sealed_len(plaintext.len()));
+    out.extend_from_slice(salt);
+    out.extend_from_slice(&derived.commitment);
+    derived.seal_chunks(0, plaintext, End::Last, out);
+}
+
+pub(crate) fn open_by<A: Aead>(
+    key: &[u8; 32],
+    context: &[u8],
+    sealed: &[u8],
+) -> Result<SecretBytes, OpenError> {
+    let len = open_len(sealed.len()).ok_or(OpenError)?;
+    let (salt, rest) = sealed.split_first_chunk().ok_or(OpenError)?;
+    let (commitment, chunks) = rest.split_first_chunk::<COMMITMENT_LEN>().ok_or(OpenError)?;
+    let derived = Derived::<A>::from_input(key, context, salt);
+    if !equal(&derived.commitment, commitment) {
+        return Err(OpenError);
+    }
+    let mut out = vec![0; len];
+    derived.open_chunks(0, chunks, &mut out)?;
+    Ok(SecretBytes::new(out))
+}
+
+fn checked<'k, K: SealingKey>(key: &'k K, context: &Context) -> &'k [u8; 32] {
+    assert!(K::USAGES.contains(&context.usage()), "key refuses usage {}", context.usage().name());
+    key.input_key()
+}

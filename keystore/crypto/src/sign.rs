@@ -1,0 +1,105 @@
+//! Ed25519, strict: canonical signatures over tagged messages, small-order keys refused.
+//!
+//! What is signed is `"strongroom/1 sig" ‖ 0x00 ‖ usage u16 little-endian ‖ SHA-256(header)`, so a
+//! signature for one usage says nothing in another.
+
+use std::fmt;
+
+use ed25519_dalek::Signer;
+
+use crate::error::SignatureError;
+use crate::hash::sha256;
+use crate::secret::Secret;
+use crate::usage::{Act, Usage};
+
+const SIGN_LABEL: &[u8; 17] = b"strongroom/1 sig\0";
+const MESSAGE_LEN: usize = 17 + 2 + 32;
+
+/// Bytes of a signature.
+pub const SIGNATURE_LEN: usize = 64;
+
+/// A device's or the root's signing key, wiped on drop.
+///
+/// Made from the seed alone: there is no way to sign beside a public key of another pair.
+pub struct SigningKey(Box<ed25519_dalek::SigningKey>);
+
+impl SigningKey {
+    /// The key of a seed of 32 random bytes.
+    pub fn from_seed(seed: &Secret<32>) -> Self {
+        Self(Box::new(ed25519_dalek::SigningKey::from_bytes(seed.expose())))
+    }
+
+    /// Signs a header for a usage.
+    ///
+    /// # Panics
+    /// If the usage is not one of a signature.
+    pub fn sign(&self, usage: Usage, header: &[u8]) -> [u8; SIGNATURE_LEN] {
+        self.0.sign(&message(usage, header)).to_bytes()
+    }
+
+    /// The public half, computed from the private one.
+    pub fn verifying_key(&self) -> VerifyingKey {
+        VerifyingKey(self.0.verifying_key())
+    }
+}
+
+/// A public key that is known to be a sound one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VerifyingKey(ed25519_dalek::VerifyingKey);
+
+impl VerifyingKey {
+    /// Takes a public key.
+    ///
+    /// # Errors
+    /// [`SignatureError`] if the bytes are no canonical point, or one of small order.
+    pub fn parse(bytes: &[u8; 32]) -> Result<Self, SignatureError> {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| SignatureError)?;
+        let canonical = key.to_edwards().compress().to_bytes() == *bytes;
+        if key.is_weak() || !canonical { Err(SignatureError) } else { Ok(Self(key)) }
+    }
+
+    /// The 32 bytes of the key.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
+    /// Checks a signature, strictly.
+    ///
+    /// # Errors
+    /// [`SignatureError`].
+    pub fn verify(
+        &self,
+        usage: Usage,
+        header: &[u8],
+        signature: &[u8; SIGNATURE_LEN],
+    ) -> Result<(), SignatureError> {
+        self.verify_message(&message(usage, header), signature)
+    }
+
+    fn verify_message(
+        &self,
+        message: &[u8],
+        signature: &[u8; SIGNATURE_LEN],
+    ) -> Result<(), SignatureError> {
+        let signature = ed25519_dalek::Signature::from_bytes(signature);
+        self.0.verify_strict(message, &signature).map_err(|_| SignatureError)
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VerifyingKey(")?;
+        self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}
+
+/// The tagged message of a usage and a header.
+pub(crate) fn message(usage: Usage, header: &[u8]) -> [u8; MESSAGE_LEN] {
+    assert_eq!(usage.act(), Act::Sign, "usage {}", usage.name());
+    let mut message = [0; MESSAGE_LEN];
+    message[..17].copy_from_slice(SIGN_LABEL);
+    message[17..19].copy_from_slice(&usage.number().to_le_bytes());
+    message[19..].copy_from_slice(&sha256(header));
+    message
+}
