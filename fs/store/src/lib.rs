@@ -1,1 +1,152 @@
 //! Sealed objects and log records by key.
+//!
+//! What is stored is opaque here: no plaintext, no keys, no meaning. Callers get and put by [`Key`]; a store
+//! is a folder ([`FolderStore`]), later a bucket or a server. A put is durable when it returns and leaves
+//! evidence ([`Uploaded`]) that only the act itself can make.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+#[doc(hidden)]
+pub mod conformance;
+mod error;
+mod folder;
+mod key;
+
+use std::future::Future;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use bytes::Bytes;
+pub use strongroom_host::disk::DiskSpace;
+
+pub use error::{Error, ErrorKind, Result};
+pub use folder::{FolderStore, Mode};
+pub use key::{Family, Key};
+
+/// An answer that may take a while. Those of a [`FolderStore`] are ready at the first poll.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// Most keys one call of [`Store::list`] returns.
+pub const LIST_COUNT_MAX: usize = 1000;
+
+/// What is put.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A staged file of the local disk, completely written. The store may move it away: its path must not be
+    /// used after a put that succeeded. After one that failed it is still there.
+    File(PathBuf),
+}
+
+/// Evidence that something is durable in the store. Made by a put alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    key: Key,
+    len: u64,
+}
+
+impl Uploaded {
+    /// What was put.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// How a [`Store::put_if_absent`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// This call created it; it is durable.
+    Created(Uploaded),
+    /// Something was there before; it is unchanged and durable.
+    Exists,
+}
+
+/// One key of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The key.
+    pub key: Key,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+/// Sealed things by key. All implementors pass `conformance`.
+pub trait Store: Send + Sync {
+    /// Reads all of it, or exactly `range`.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` if it ends before `range` does; `Invalid` for a range that ends before it begins.
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes>;
+
+    /// Stores; durable on return, atomic, fine to repeat. What is there already is replaced, except objects:
+    /// these never change, a second put of one keeps the first (and still makes it durable).
+    ///
+    /// # Errors
+    /// `Full`, `ReadOnly`, `Unavailable`; `Corrupt` if an object of another length is there.
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded>;
+
+    /// Puts several; all durable on return, in one go where the store can. The evidence is in the same order.
+    ///
+    /// # Errors
+    /// As [`Store::put`]; some of them may then be stored.
+    fn put_many<'a>(&'a self, bodies: Vec<(Key, Body)>) -> Later<'a, Vec<Uploaded>> {
+        Box::pin(async move {
+            let mut all = Vec::with_capacity(bodies.len());
+            for (key, body) in bodies {
+                all.push(self.put(key, body).await?);
+            }
+            Ok(all)
+        })
+    }
+
+    /// Stores unless something is there. Atomic: of several callers, on any machine, one creates. Durable on return.
+    ///
+    /// # Errors
+    /// `Full`, `ReadOnly`, `Unavailable`; after these it may or may not be there.
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put>;
+
+    /// Keys of a family in rising order, after `after`, at most [`LIST_COUNT_MAX`]. Empty at the end.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Invalid` if `after` is of another family.
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>>;
+
+    /// Removes; fine if missing. Not durable by itself: what is deleted may be back after a power loss.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Unavailable`.
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()>;
+
+    /// Space, where the store has a notion of it. Cheap.
+    fn space(&self) -> Option<DiskSpace> {
+        None
+    }
+
+    /// Tells that `range` of an object will be read soon. A hint.
+    fn will_read(&self, _key: Key, _range: Range<u64>) {}
+}
+
+/// Runs a future that is ready at the first poll: those of a [`FolderStore`] outside of async code.
+///
+/// # Panics
+/// If it is not ready.
+pub fn now<T>(later: Later<'_, T>) -> Result<T> {
+    let mut later = later;
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match later.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(result) => result,
+        std::task::Poll::Pending => panic!("the store answers at the first poll"),
+    }
+}

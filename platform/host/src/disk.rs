@@ -57,7 +57,16 @@ pub trait Disk: Send + Sync {
     /// Removes an empty folder.
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
     /// Names in a folder, sorted by name.
-    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>>;
+    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
+        self.list_page(path, None, usize::MAX)
+    }
+    /// The first `count_max` names after `after`, sorted by name. Cheaper than `list` in a large folder.
+    fn list_page(
+        &self,
+        path: &Path,
+        after: Option<&str>,
+        count_max: usize,
+    ) -> io::Result<Vec<DiskEntry>>;
     /// Makes the names in a folder durable.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
     /// Space of the file system below `path`.

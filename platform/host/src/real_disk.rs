@@ -72,23 +72,22 @@ impl Disk for RealDisk {
         std::fs::remove_dir(path)
     }
 
-    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
-        let mut entries = Vec::new();
+    fn list_page(
+        &self,
+        path: &Path,
+        after: Option<&str>,
+        count_max: usize,
+    ) -> io::Result<Vec<DiskEntry>> {
+        let mut names = Vec::new();
         for entry in std::fs::read_dir(path)? {
-            let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            match entry.metadata() {
-                Ok(status) if status.is_dir() => {
-                    entries.push(DiskEntry { name, is_folder: true, len: 0 });
-                }
-                Ok(status) => entries.push(DiskEntry { name, is_folder: false, len: status.len() }),
-                // Removed since it was listed.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+            let Ok(name) = entry?.file_name().into_string() else { continue };
+            if after.is_none_or(|after| name.as_str() > after) {
+                names.push(name);
             }
         }
-        entries.sort();
-        Ok(entries)
+        names.sort_unstable();
+        names.truncate(count_max);
+        names.into_iter().filter_map(|name| describe(path, name).transpose()).collect()
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
@@ -169,6 +168,16 @@ impl DiskFile for RealFile {
             // A hint: whether it was taken makes no difference to the caller.
             let _ = rustix::fs::fadvise(&self.file, offset, Some(len), Advice::WillNeed);
         }
+    }
+}
+
+/// `None` if it went since it was listed.
+fn describe(folder: &Path, name: String) -> io::Result<Option<DiskEntry>> {
+    match std::fs::symlink_metadata(folder.join(&name)) {
+        Ok(status) if status.is_dir() => Ok(Some(DiskEntry { name, is_folder: true, len: 0 })),
+        Ok(status) => Ok(Some(DiskEntry { name, is_folder: false, len: status.len() })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,0 +1,586 @@
+//! A folder of the local disk as a store: the embedded default.
+//!
+//! ```text
+//! ROOT/workspace
+//! ROOT/organisation/<16 hex>   ROOT/device/<32 hex>   ROOT/log/<16 hex>   ROOT/checkpoint/<16 hex>
+//! ROOT/object/<2 hex>/<32 hex>
+//! ROOT/.tmp-<pid>-<n>          being written; swept when the store is opened for writing
+//! ```
+//!
+//! Whatever has its final name is complete and was made durable before it got the name: temporary file,
+//! fdatasync, rename, sync of the folder. All calls block and their futures are ready at the first poll.
+
+mod handles;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use strongroom_host::disk::{Disk, DiskFile, DiskSpace, OpenMode};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Family, Key};
+use crate::{Body, LIST_COUNT_MAX, Later, Listed, Put, Store, Uploaded};
+use handles::Handles;
+
+const TEMPORARY: &str = ".tmp-";
+const COPY_LEN: usize = 1 << 20;
+/// LIMIT: how often a put starts anew when another process swept its temporary file or its folder.
+const ATTEMPT_COUNT_MAX: u32 = 4;
+
+/// Whether a store may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything.
+    ReadWrite,
+    /// Gets and lists only; nothing on the disk is touched.
+    ReadOnly,
+}
+
+/// A store in a folder. Several processes, even on several machines, may use one folder at once.
+pub struct FolderStore {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    mode: Mode,
+    handles: Handles,
+    temporary_count: AtomicU64,
+}
+
+/// A body on its way: complete, under a name that is not yet the final one.
+struct Staged {
+    key: Key,
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    len: u64,
+    origin: Origin,
+}
+
+/// Whose file a staged body is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A temporary file of ours: goes if the put fails.
+    Temporary,
+    /// The caller's: stays if the put fails.
+    Caller,
+}
+
+/// What to do when something has the final name already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Replace,
+    Keep,
+}
+
+impl FolderStore {
+    /// Makes an empty store. The folder may exist if nothing but the remains of an interrupted `create` is in it.
+    ///
+    /// # Errors
+    /// `Exists` if anything else is there; `Invalid` if it is not a folder; `Denied`, `ReadOnly`, `Full`.
+    pub fn create(disk: Arc<dyn Disk>, root: PathBuf) -> Result<Self> {
+        let failed = |cause| Error::io("the store's folder cannot be made", cause);
+        disk.create_folder(&root).map_err(|cause| match cause.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                Error::new(ErrorKind::Invalid, "the store's place is not a folder")
+            }
+            _ => failed(cause),
+        })?;
+        for entry in disk.list(&root).map_err(failed)? {
+            let ours = entry.name.starts_with(TEMPORARY)
+                || entry.name == "lost+found"
+                || Family::ALL.iter().any(|family| family.folder() == entry.name);
+            if !ours {
+                return Err(Error::new(ErrorKind::Exists, "the store's folder is not empty"));
+            }
+        }
+        create_folders(disk.as_ref(), &root).map_err(failed)?;
+        let store = FolderStore::over(disk, root, Mode::ReadWrite);
+        store.sweep()?;
+        Ok(store)
+    }
+
+    /// Opens a store that has a workspace in it.
+    ///
+    /// # Errors
+    /// `NotFound` without a folder or a workspace in it; `Invalid` if it is not a folder; `Denied`; `ReadOnly`
+    /// if the medium is and `mode` asks for more.
+    pub fn open(disk: Arc<dyn Disk>, root: PathBuf, mode: Mode) -> Result<Self> {
+        let store = FolderStore::over(disk, root, mode);
+        let path = store.path(Key::Workspace);
+        match store.disk.open(&path, OpenMode::Read) {
+            Ok(_) => {}
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::new(ErrorKind::NotFound, "no workspace is stored there"));
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::NotADirectory => {
+                return Err(Error::new(ErrorKind::Invalid, "the store's place is not a folder"));
+            }
+            Err(cause) => return Err(Error::io("the store cannot be opened", cause)),
+        }
+        if mode == Mode::ReadWrite {
+            store.check_writable()?;
+            store.sweep()?;
+        }
+        Ok(store)
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn over(disk: Arc<dyn Disk>, root: PathBuf, mode: Mode) -> Self {
+        let temporary_count = AtomicU64::new(0);
+        FolderStore { disk, root, mode, handles: Handles::default(), temporary_count }
+    }
+
+    fn path(&self, key: Key) -> PathBuf {
+        self.root.join(key.path())
+    }
+
+    fn folder_of(&self, key: Key) -> PathBuf {
+        self.path(key).parent().map_or_else(|| self.root.clone(), Path::to_path_buf)
+    }
+
+    /// A store that cannot be written is refused now and not at the first commit.
+    fn check_writable(&self) -> Result<()> {
+        let (path, file) = self.temporary()?;
+        drop(file);
+        self.disk.remove(&path).map_err(|cause| Error::io("the store cannot be written", cause))
+    }
+
+    /// Removes what interrupted puts left behind.
+    fn sweep(&self) -> Result<()> {
+        let failed = |cause| Error::io("temporary files cannot be swept", cause);
+        for entry in self.disk.list(&self.root).map_err(failed)? {
+            if entry.name.starts_with(TEMPORARY) && !entry.is_folder {
+                match self.disk.remove(&self.root.join(entry.name)) {
+                    Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                        return Err(failed(cause));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn need_write(&self) -> Result<()> {
+        match self.mode {
+            Mode::ReadWrite => Ok(()),
+            Mode::ReadOnly => Err(Error::new(ErrorKind::ReadOnly, "the store is open read-only")),
+        }
+    }
+
+    fn read(&self, key: Key, range: Option<Range<u64>>) -> Result<Bytes> {
+        // A disk that cannot give back what it took is damage, whatever it says.
+        let failed = |cause| match Error::io(format!("`{key}` cannot be read"), cause) {
+            error if error.kind() == ErrorKind::Internal => error.with_kind(ErrorKind::Corrupt),
+            error => error,
+        };
+        let file = self.file(key).map_err(failed)?;
+        let range = match range {
+            Some(range) => range,
+            None => 0..file.len().map_err(failed)?,
+        };
+        let wanted =
+            range
+                .end
+                .checked_sub(range.start)
+                .and_then(|len| usize::try_from(len).ok())
+                .ok_or_else(|| Error::new(ErrorKind::Invalid, "a range ends before it begins"))?;
+        let mut out = self.buffer(key, file.as_ref(), &range, wanted)?;
+        let read = file.read_at(&mut out, range.start).map_err(failed)?;
+        if read < wanted {
+            return Err(too_short(key, range.start + read as u64, range.end));
+        }
+        Ok(Bytes::from(out))
+    }
+
+    /// A buffer for a range; nothing is allocated for a range that is not there.
+    fn buffer(
+        &self,
+        key: Key,
+        file: &dyn DiskFile,
+        range: &Range<u64>,
+        wanted: usize,
+    ) -> Result<Vec<u8>> {
+        if wanted > COPY_LEN {
+            let len = file.len().map_err(|cause| Error::io(format!("`{key}`"), cause))?;
+            if len < range.end {
+                return Err(too_short(key, len, range.end));
+            }
+        }
+        Ok(vec![0; wanted])
+    }
+
+    fn file(&self, key: Key) -> io::Result<Arc<dyn DiskFile>> {
+        let Key::Object(id) = key else {
+            return self.disk.open(&self.path(key), OpenMode::Read);
+        };
+        if let Some(file) = self.handles.find(id) {
+            return Ok(file);
+        }
+        let file = self.disk.open(&self.path(key), OpenMode::Read)?;
+        self.handles.keep(id, Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn write_many(&self, bodies: &[(Key, Body)]) -> Result<Vec<Uploaded>> {
+        self.need_write()?;
+        let mut staged = Vec::with_capacity(bodies.len());
+        let result = self.stage_all(bodies, &mut staged).and_then(|()| self.place_all(&staged));
+        if result.is_err() {
+            for body in staged.iter().filter(|body| body.origin == Origin::Temporary) {
+                // The error that matters is already on its way; the next open sweeps.
+                let _ = self.disk.remove(&body.path);
+            }
+        }
+        result
+    }
+
+    fn stage_all(&self, bodies: &[(Key, Body)], staged: &mut Vec<Staged>) -> Result<()> {
+        for (key, body) in bodies {
+            let body = self.stage(*key, body)?;
+            body.file.will_sync();
+            staged.push(body);
+        }
+        for body in staged.iter() {
+            sync(body)?;
+        }
+        Ok(())
+    }
+
+    /// ORDER: every file is durable before the first gets its name, every name before this returns.
+    fn place_all(&self, staged: &[Staged]) -> Result<Vec<Uploaded>> {
+        let mut folders = BTreeSet::new();
+        let mut uploaded = Vec::with_capacity(staged.len());
+        for body in staged {
+            let taken = match body.key {
+                Key::Object(_) => Taken::Keep,
+                _ => Taken::Replace,
+            };
+            self.place(body, taken)?;
+            folders.insert(self.folder_of(body.key));
+            uploaded.push(Uploaded { key: body.key, len: body.len });
+        }
+        for folder in &folders {
+            self.sync_folder(folder)?;
+        }
+        Ok(uploaded)
+    }
+
+    fn stage(&self, key: Key, body: &Body) -> Result<Staged> {
+        let failed = |cause| Error::io(format!("`{key}` cannot be staged"), cause);
+        match body {
+            Body::Bytes(bytes) => self.stage_bytes(key, bytes),
+            Body::File(path) => {
+                let file = self.disk.open(path, OpenMode::Write).map_err(failed)?;
+                let len = file.len().map_err(failed)?;
+                Ok(Staged { key, file, path: path.clone(), len, origin: Origin::Caller })
+            }
+        }
+    }
+
+    fn stage_bytes(&self, key: Key, bytes: &[u8]) -> Result<Staged> {
+        let (path, file) = self.temporary()?;
+        let len = bytes.len() as u64;
+        if let Err(cause) = file.write_at(bytes, 0) {
+            let _ = self.disk.remove(&path);
+            return Err(Error::io(format!("`{key}` cannot be written"), cause));
+        }
+        Ok(Staged { key, file, path, len, origin: Origin::Temporary })
+    }
+
+    fn temporary(&self) -> Result<(PathBuf, Arc<dyn DiskFile>)> {
+        loop {
+            let count = self.temporary_count.fetch_add(1, Ordering::Relaxed);
+            let path = self.root.join(format!("{TEMPORARY}{}-{count}", std::process::id()));
+            match self.disk.open(&path, OpenMode::CreateNew) {
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(cause) => return Err(Error::io("the store cannot be written", cause)),
+                Ok(file) => return Ok((path, file)),
+            }
+        }
+    }
+
+    /// Gives a staged body its name.
+    fn place(&self, body: &Staged, taken: Taken) -> Result<()> {
+        let to = self.path(body.key);
+        let rename = |from: &Path| match taken {
+            Taken::Replace => self.disk.rename(from, &to),
+            Taken::Keep => self.disk.rename_new(from, &to),
+        };
+        let mut result = rename(&body.path);
+        for _ in 1..ATTEMPT_COUNT_MAX {
+            result = match result {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                    self.restore_folder(body.key)?;
+                    rename(&body.path)
+                }
+                Err(cause) if cause.kind() == io::ErrorKind::CrossesDevices => {
+                    let copy = self.copy(body)?;
+                    let result = rename(&copy).inspect(|()| self.drop_staged(&body.path));
+                    if result.is_err() {
+                        self.drop_staged(&copy);
+                    }
+                    result
+                }
+                result => result,
+            };
+        }
+        match result {
+            Ok(()) => {
+                if let Key::Object(id) = body.key {
+                    self.handles.keep(id, Arc::clone(&body.file));
+                }
+                Ok(())
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => self.keep_first(body),
+            Err(cause) => Err(Error::io(format!("`{}` cannot be placed", body.key), cause)),
+        }
+    }
+
+    /// A second put of an object: what was there first stays.
+    fn keep_first(&self, body: &Staged) -> Result<()> {
+        let failed = |cause| Error::io(format!("`{}` cannot be compared", body.key), cause);
+        let len = self.file(body.key).and_then(|file| file.len()).map_err(failed)?;
+        if len != body.len {
+            let text = format!("`{}` has {len} bytes, another version {}", body.key, body.len);
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        self.drop_staged(&body.path);
+        Ok(())
+    }
+
+    /// What remains of a body that is stored otherwise; if it cannot go now, a later sweep takes it.
+    fn drop_staged(&self, path: &Path) {
+        let _ = self.disk.remove(path);
+    }
+
+    /// Folders without files get lost when a store is copied by tools that know files only.
+    fn restore_folder(&self, key: Key) -> Result<()> {
+        let failed = |cause| Error::io("a folder of the store cannot be made", cause);
+        let folder = self.folder_of(key);
+        self.disk.create_folder(&folder).map_err(failed)?;
+        for above in folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)) {
+            self.sync_folder(above)?;
+        }
+        Ok(())
+    }
+
+    /// Copies a staged file that lies on another file system; durable on return.
+    fn copy(&self, body: &Staged) -> Result<PathBuf> {
+        let (path, file) = self.temporary()?;
+        let copied = copy_bytes(body, file.as_ref());
+        if let Err(cause) = copied {
+            self.drop_staged(&path);
+            return Err(Error::io(format!("`{}` cannot be copied", body.key), cause));
+        }
+        Ok(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<()> {
+        self.disk
+            .sync_folder(folder)
+            .map_err(|cause| Error::io("a folder of the store cannot be made durable", cause))
+    }
+
+    fn write_if_absent(&self, key: Key, bytes: &[u8]) -> Result<Put> {
+        self.need_write()?;
+        // The loser of most races is told without having written anything.
+        let path = self.path(key);
+        if self.disk.open(&path, OpenMode::Read).is_ok() {
+            self.sync_folder(&self.folder_of(key))?;
+            return Ok(Put::Exists);
+        }
+        let mut attempt = 1;
+        loop {
+            let body = self.stage_bytes(key, bytes)?;
+            let placed = sync(&body).map(|()| self.disk.rename_new(&body.path, &path));
+            let put = match placed {
+                Ok(Ok(())) => Put::Created(Uploaded { key, len: body.len }),
+                Ok(Err(cause)) if cause.kind() == io::ErrorKind::AlreadyExists => {
+                    self.drop_staged(&body.path);
+                    Put::Exists
+                }
+                Ok(Err(cause))
+                    if cause.kind() == io::ErrorKind::NotFound && attempt < ATTEMPT_COUNT_MAX =>
+                {
+                    self.drop_staged(&body.path);
+                    self.restore_folder(key)?;
+                    attempt += 1;
+                    continue;
+                }
+                Ok(Err(cause)) => {
+                    self.drop_staged(&body.path);
+                    return Err(Error::io(format!("`{key}` cannot be placed"), cause));
+                }
+                Err(error) => {
+                    self.drop_staged(&body.path);
+                    return Err(error);
+                }
+            };
+            // The winner's name too must be durable before the loser builds on it.
+            self.sync_folder(&self.folder_of(key))?;
+            return Ok(put);
+        }
+    }
+
+    fn names(&self, family: Family, after: Option<Key>) -> Result<Vec<Listed>> {
+        if after.is_some_and(|after| after.family() != Some(family)) {
+            return Err(Error::new(ErrorKind::Invalid, "a listing goes on after another family"));
+        }
+        match (family, after) {
+            (Family::Object, after) => self.object_names(after),
+            (_, after) => {
+                let mut found = Vec::new();
+                self.page(family.folder(), after, &mut found)?;
+                Ok(found)
+            }
+        }
+    }
+
+    fn object_names(&self, after: Option<Key>) -> Result<Vec<Listed>> {
+        let first = match after {
+            Some(Key::Object(id)) => id.0[0],
+            _ => 0,
+        };
+        let mut found = Vec::new();
+        for prefix in first..=u8::MAX {
+            self.page(&format!("object/{prefix:02x}"), after, &mut found)?;
+            if found.len() >= LIST_COUNT_MAX {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds the keys of one folder that come after `after`, until the page is full.
+    fn page(&self, folder: &str, after: Option<Key>, found: &mut Vec<Listed>) -> Result<()> {
+        let mut name = after
+            .map(Key::path)
+            .and_then(|path| path.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned));
+        while found.len() < LIST_COUNT_MAX {
+            let wanted = LIST_COUNT_MAX - found.len();
+            let entries =
+                match self.disk.list_page(&self.root.join(folder), name.as_deref(), wanted) {
+                    Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+                    result => {
+                        result.map_err(|cause| Error::io("the store cannot be listed", cause))?
+                    }
+                };
+            let Some(last) = entries.last() else { return Ok(()) };
+            name = Some(last.name.clone());
+            let is_last = entries.len() < wanted;
+            // Names that are no keys are not ours: left alone and not shown.
+            found.extend(entries.iter().filter(|entry| !entry.is_folder).filter_map(|entry| {
+                let key = Key::parse(&format!("{folder}/{}", entry.name))?;
+                Some(Listed { key, len: entry.len })
+            }));
+            if is_last {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, key: Key) -> Result<()> {
+        self.need_write()?;
+        if let Key::Object(id) = key {
+            self.handles.forget(id);
+        }
+        match self.disk.remove(&self.path(key)) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(format!("`{key}` cannot be deleted"), cause))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Store for FolderStore {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        Box::pin(std::future::ready(self.read(key, range)))
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        let uploaded = self.write_many(&[(key, body)]).map(|all| all[0]);
+        Box::pin(std::future::ready(uploaded))
+    }
+
+    fn put_many<'a>(&'a self, bodies: Vec<(Key, Body)>) -> Later<'a, Vec<Uploaded>> {
+        Box::pin(std::future::ready(self.write_many(&bodies)))
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        Box::pin(std::future::ready(self.write_if_absent(key, &bytes)))
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        Box::pin(std::future::ready(self.names(family, after)))
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        Box::pin(std::future::ready(self.remove(key)))
+    }
+
+    fn space(&self) -> Option<DiskSpace> {
+        self.disk.space(&self.root).ok()
+    }
+
+    fn will_read(&self, key: Key, range: Range<u64>) {
+        // A hint: an object that cannot be opened says so at the get.
+        if let Ok(file) = self.file(key) {
+            file.will_read(range.start, range.end.saturating_sub(range.start));
+        }
+    }
+}
+
+fn create_folders(disk: &dyn Disk, root: &Path) -> io::Result<()> {
+    for family in Family::ALL {
+        disk.create_folder(&root.join(family.folder()))?;
+    }
+    // All of them at once, so that no put of an object has to make and sync one.
+    let objects = root.join(Family::Object.folder());
+    for prefix in 0..=u8::MAX {
+        disk.create_folder(&objects.join(format!("{prefix:02x}")))?;
+    }
+    disk.sync_folder(&objects)?;
+    disk.sync_folder(root)?;
+    match root.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => disk.sync_folder(Path::new(".")),
+        Some(parent) => disk.sync_folder(parent),
+        None => Ok(()),
+    }
+}
+
+fn sync(body: &Staged) -> Result<()> {
+    body.file
+        .sync_data()
+        .map_err(|cause| Error::io(format!("`{}` cannot be made durable", body.key), cause))
+}
+
+fn copy_bytes(body: &Staged, to: &dyn DiskFile) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_LEN];
+    let mut offset = 0;
+    while offset < body.len {
+        let read = body.file.read_at(&mut buffer, offset)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        to.write_at(&buffer[..read], offset)?;
+        offset += read as u64;
+    }
+    to.sync_data()
+}
+
+fn too_short(key: Key, len: u64, end: u64) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("`{key}` ends at {len}, {end} bytes were expected"))
+}
+
+#[cfg(test)]
+mod tests;
