@@ -282,3 +282,6 @@ impl<A: Aead> Opened<A> {
 fn to_usize(len: u64) -> usize {
     usize::try_from(len).expect("lengths inside a block fit memory")
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,3 +104,47 @@ pub fn argon2id(
         .map_err(|_| LimitError)?;
     Ok(DeviceFileKey::from_bytes(&key))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usage::Usage;
+    use crate::vectors::sample_context;
+
+    #[test]
+    fn cost_outside_the_limits_is_refused_before_any_work() {
+        let floor = PassphraseCost::SMALL;
+        let ceiling = PassphraseCost::CEILING;
+        for cost in [
+            PassphraseCost { memory_kib: floor.memory_kib - 1, ..floor },
+            PassphraseCost { passes: floor.passes - 1, ..floor },
+            PassphraseCost { memory_kib: ceiling.memory_kib + 1, ..ceiling },
+            PassphraseCost { passes: ceiling.passes + 1, ..ceiling },
+            PassphraseCost { memory_kib: u32::MAX, passes: u32::MAX, lanes: u32::MAX },
+            PassphraseCost { lanes: 0, ..floor },
+            PassphraseCost { lanes: 2, ..floor },
+        ] {
+            assert!(argon2id(b"correct horse", &[0; 16], cost).is_err(), "{cost:?}");
+        }
+        for cost in [floor, ceiling, PassphraseCost::DEFAULT] {
+            assert_eq!(cost.check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn passphrase_and_salt_change_the_key() {
+        let key = |passphrase: &[u8], salt: u8| {
+            argon2id(passphrase, &[salt; 16], PassphraseCost::WEAK_FOR_TESTS)
+                .unwrap_or_else(|_| panic!())
+        };
+        assert!(key(b"a", 0) == key(b"a", 0));
+        assert!(key(b"a", 0) != key(b"b", 0));
+        assert!(key(b"a", 0) != key(b"a", 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "usage block")]
+    fn deriving_for_a_usage_of_sealing_is_refused() {
+        derive(&Secret::from_bytes(&[0; 32]), &sample_context(Usage::Block));
+    }
+}

@@ -157,14 +157,12 @@ impl<A: Aead> Derived<A> {
     }
 
     fn open_each(&self, first: u64, sealed: &[u8], out: &mut [u8]) -> Result<(), OpenError> {
-        let mut number = first;
         let mut out = out;
-        for chunk in sealed.chunks(CHUNK_SEALED_LEN) {
+        for (number, chunk) in (first..).zip(sealed.chunks(CHUNK_SEALED_LEN)) {
             let (chunk, tag) = chunk.split_last_chunk().ok_or(OpenError)?;
             let (plain, rest) = out.split_at_mut_checked(chunk.len()).ok_or(OpenError)?;
             self.aead.open(&self.nonce(number), chunk, tag, plain)?;
             out = rest;
-            number += 1;
         }
         if out.is_empty() { Ok(()) } else { Err(OpenError) }
     }
@@ -225,4 +223,107 @@ pub(crate) fn open_by<A: Aead>(
 fn checked<'k, K: SealingKey>(key: &'k K, context: &Context) -> &'k [u8; 32] {
     assert!(K::USAGES.contains(&context.usage()), "key refuses usage {}", context.usage().name());
     key.input_key()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::EpochKey;
+    use crate::usage::Usage;
+    use crate::vectors::sample_context;
+
+    fn key() -> EpochKey {
+        EpochKey::from_bytes(&[5; 32])
+    }
+
+    fn sealed(len: usize) -> (Context, Vec<u8>, Vec<u8>) {
+        let context = sample_context(Usage::CommitBody);
+        let plain: Vec<u8> = (0..len).map(|i| i.to_le_bytes()[0]).collect();
+        let sealed = seal(&key(), &context, [9; SALT_LEN], &plain);
+        (context, plain, sealed)
+    }
+
+    #[test]
+    fn lengths_are_exact_and_invertible() {
+        for len in [0, 1, 16_311, 16_312, 16_383, 16_384, 16_385, 32_768, 1 << 20] {
+            assert_eq!(sealed(len).2.len(), sealed_len(len));
+            assert_eq!(open_len(sealed_len(len)), Some(len));
+        }
+        assert_eq!(sealed_len(16_312), 16_384);
+        assert_eq!(sealed_len(32), 104);
+        assert_eq!(sealed_len(1 << 20), (1 << 20) + 1_096);
+    }
+
+    #[test]
+    fn lengths_no_message_has_are_none() {
+        for len in (0..72).chain(56 + 16_400..56 + 16_416) {
+            assert_eq!(open_len(len), None, "{len}");
+        }
+        assert_eq!(open_len(72), Some(0));
+        assert_eq!(open_len(56 + 16_416), Some(16_384));
+    }
+
+    #[test]
+    fn message_opens_to_what_was_sealed() {
+        for len in [0, 1, 16_383, 16_384, 16_385, 70_000] {
+            let (context, plain, sealed) = sealed(len);
+            assert!(open(&key(), &context, &sealed).unwrap_or_default().expose() == plain);
+            assert_eq!(commitment(&sealed).unwrap(), &sealed[24..56]);
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_extension_is_refused() {
+        let (context, _, mut sealed) = sealed(100);
+        for len in 0..sealed.len() {
+            assert!(open(&key(), &context, &sealed[..len]).is_err(), "{len}");
+        }
+        sealed.push(0);
+        assert!(open(&key(), &context, &sealed).is_err());
+    }
+
+    #[test]
+    fn cut_at_a_chunk_border_is_refused() {
+        let (context, _, sealed) = sealed(40_000);
+        for chunks in 0..3 {
+            assert!(open(&key(), &context, &sealed[..56 + 16_400 * chunks]).is_err());
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused() {
+        let (context, _, good) = sealed(40);
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(open(&key(), &context, &bad).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn other_key_context_or_chunk_order_is_refused() {
+        let (context, _, mut sealed) = sealed(40_000);
+        assert!(open(&EpochKey::from_bytes(&[6; 32]), &context, &sealed).is_err());
+        assert!(open(&key(), &sample_context(Usage::PageLeaf), &sealed).is_err());
+        let (one, two) = sealed[56..].split_at_mut(16_400);
+        one.swap_with_slice(&mut two[..16_400]);
+        assert!(open(&key(), &context, &sealed).is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "key refuses usage block")]
+    fn key_refuses_the_usage_of_another() {
+        seal(&key(), &sample_context(Usage::Block), [0; SALT_LEN], b"");
+    }
+
+    #[test]
+    fn failed_opening_leaves_no_plaintext() {
+        let (context, _, mut sealed) = sealed(40_000);
+        let last = sealed.len() - 1;
+        sealed[last] ^= 1;
+        let derived = Derived::<aead::Default>::new(&key(), &context, &[9; SALT_LEN]);
+        let mut out = vec![0xee; 40_000];
+        assert!(derived.open_chunks(0, &sealed[56..], &mut out).is_err());
+        assert!(out.iter().all(|byte| *byte == 0));
+    }
 }

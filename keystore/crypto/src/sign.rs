@@ -76,7 +76,7 @@ impl VerifyingKey {
         self.verify_message(&message(usage, header), signature)
     }
 
-    fn verify_message(
+    pub(crate) fn verify_message(
         &self,
         message: &[u8],
         signature: &[u8; SIGNATURE_LEN],
@@ -102,4 +102,55 @@ pub(crate) fn message(usage: Usage, header: &[u8]) -> [u8; MESSAGE_LEN] {
     message[17..19].copy_from_slice(&usage.number().to_le_bytes());
     message[19..].copy_from_slice(&sha256(header));
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (SigningKey, VerifyingKey) {
+        let key = SigningKey::from_seed(&Secret::from_bytes(&[1; 32]));
+        let public = key.verifying_key();
+        (key, public)
+    }
+
+    #[test]
+    fn signature_holds_for_its_usage_and_header_only() {
+        let (key, public) = pair();
+        let signature = key.sign(Usage::SignCommit, b"header");
+        assert_eq!(public.verify(Usage::SignCommit, b"header", &signature), Ok(()));
+        assert!(public.verify(Usage::SignCheckpoint, b"header", &signature).is_err());
+        assert!(public.verify(Usage::SignCommit, b"headers", &signature).is_err());
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_signature_is_refused() {
+        let (key, public) = pair();
+        let good = key.sign(Usage::SignCommit, b"header");
+        for bit in 0..good.len() * 8 {
+            let mut bad = good;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(public.verify(Usage::SignCommit, b"header", &bad).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn weak_and_non_canonical_public_keys_are_refused() {
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        assert!(VerifyingKey::parse(&identity).is_err());
+        assert!(VerifyingKey::parse(&[0; 32]).is_err());
+        // y = p + 3: the point of y = 3, written beyond the field.
+        let mut beyond = [0xff; 32];
+        beyond[0] = 0xf0;
+        beyond[31] = 0x7f;
+        assert!(VerifyingKey::parse(&beyond).is_err());
+        assert!(VerifyingKey::parse(pair().1.as_bytes()).is_ok());
+    }
+
+    #[test]
+    #[should_panic(expected = "usage block")]
+    fn signing_for_a_usage_of_sealing_is_refused() {
+        pair().0.sign(Usage::Block, b"header");
+    }
 }

@@ -110,8 +110,8 @@ usages! {
     MemberGenerationWrap = 8, Wrap, "member generation", &[ID, UINT, ID];
     /// A member's own list of workspaces: member, generation, version.
     UserManifest = 9, Seal, "user manifest", &[ID, UINT, UINT];
-    /// The device file: device, KDF number, memory in KiB, passes, lanes, provider, key id.
-    DeviceFile = 10, Seal, "device file", &[ID, UINT, UINT, UINT, UINT, UINT, ID];
+    /// The device file: device, KDF number, memory in KiB, passes, lanes, salt, provider, key id.
+    DeviceFile = 10, Seal, "device file", &[ID, UINT, UINT, UINT, UINT, ID, UINT, ID];
     /// A journal record, under the file's key: device, incarnation, record number, commitment of the
     /// record before.
     JournalRecord = 11, Seal, "journal record", &[ID, UINT, UINT, HASH];
@@ -344,4 +344,90 @@ fn head(out: &mut Vec<u8>, major: u8, value: u64) {
 fn byte_string(out: &mut Vec<u8>, bytes: &[u8]) {
     head(out, 2, u64::try_from(bytes.len()).expect("context fields are short"));
     out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::sign::message;
+    use crate::vectors::sample_context;
+
+    #[test]
+    fn no_two_usages_give_equal_bytes() {
+        let mut seen = HashSet::new();
+        for usage in Usage::ALL {
+            let bytes = match usage.act() {
+                Act::Seal | Act::Wrap | Act::Derive => {
+                    let strings: Vec<_> = usage.fields().iter().map(zeros).collect();
+                    let fields: Vec<_> = strings.iter().map(value).collect();
+                    Context::new(*usage, &[0; 32], &fields).bytes
+                }
+                Act::Sign => message(*usage, b"").to_vec(),
+            };
+            assert!(seen.insert(bytes), "{}", usage.name());
+        }
+        assert_eq!(seen.len(), Usage::ALL.len());
+    }
+
+    fn zeros(field: &Field) -> Option<Vec<u8>> {
+        match field {
+            Field::Bytes(len) => Some(vec![0; *len]),
+            Field::Uint => None,
+        }
+    }
+
+    fn value(zeros: &Option<Vec<u8>>) -> Value<'_> {
+        zeros.as_ref().map_or(Value::Uint(0), |zeros| Value::Bytes(zeros))
+    }
+
+    #[test]
+    fn numbers_and_names_are_unique() {
+        let numbers: HashSet<_> = Usage::ALL.iter().map(|usage| usage.number()).collect();
+        let names: HashSet<_> =
+            Usage::ALL.iter().map(|usage| (usage.act() == Act::Sign, usage.name())).collect();
+        assert_eq!((numbers.len(), names.len()), (Usage::ALL.len(), Usage::ALL.len()));
+    }
+
+    #[test]
+    fn contexts_are_canonical_cbor() {
+        for usage in Usage::ALL {
+            let context = sample_context(*usage);
+            let mut decoder = minicbor::Decoder::new(context.as_bytes());
+            let count = decoder.array().unwrap().unwrap();
+            assert_eq!(count, 3 + u64::try_from(usage.fields().len()).unwrap());
+            assert_eq!(decoder.str().unwrap(), SUITE_LABEL);
+            assert_eq!(decoder.u16().unwrap(), usage.number());
+            assert_eq!(decoder.bytes().unwrap().len(), 32);
+            for field in usage.fields() {
+                match field {
+                    Field::Bytes(len) => assert_eq!(decoder.bytes().unwrap().len(), *len),
+                    Field::Uint => assert!(decoder.u64().is_ok()),
+                }
+            }
+            assert_eq!(decoder.position(), context.as_bytes().len());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "fields of block")]
+    fn field_of_another_length_is_refused() {
+        Context::new(Usage::Block, &[0; 32], &[Value::Bytes(&[0; 16]), Value::Bytes(&[0; 15])]);
+    }
+
+    #[test]
+    fn named_constructors_fill_the_registered_fields() {
+        let place = Place { organisation: [1; 32], workspace: [2; 16], compartment: [3; 16] };
+        let author = Author { device: [4; 16], incarnation: 5, counter: 6 };
+        assert_eq!(Context::block(&place).usage(), Usage::Block);
+        assert_eq!(Context::commit_body(&place, 7, &author).usage(), Usage::CommitBody);
+        for usage in [Usage::PageLeaf, Usage::PageInner, Usage::PageRoot] {
+            assert_eq!(Context::page(usage, &place, 7).usage(), usage);
+        }
+        let record = Context::journal_record(&[1; 32], &[4; 16], 5, 6, &[7; 32]);
+        assert_eq!(record.usage(), Usage::JournalRecord);
+        let wrap = Context::journal_file_key(&[1; 32], &[4; 16], 5, 6);
+        assert_eq!(wrap.usage(), Usage::JournalFileKeyWrap);
+    }
 }
