@@ -1,0 +1,221 @@
+//! The command line: every verb, option and line of help. What the verbs do lives in `commands`.
+
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done · 1 failed · 2 usage · 3 finished, not everything · 4 denied · 5 locked (wrong passphrase)
+  6 store unreachable · 7 damaged · 70 bug · 130 interrupted
+
+Files:
+  $STRONGROOM_HOME   holds config.toml, state, cache and runtime files together;
+                     when not set, they are where XDG says: ~/.config, ~/.local/state, ~/.cache";
+
+/// Mount end-to-end encrypted workspaces as ordinary folders
+#[derive(Debug, Parser)]
+#[command(name = "strongroom", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true
+)]
+pub struct Arguments {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// Answer in JSON on standard output
+    #[arg(long, global = true, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create an encrypted workspace
+    #[command(
+        after_help = "Example:\n  strongroom init ~/work.strongroom --passphrase-file ~/work.pass"
+    )]
+    Init(Init),
+    /// Mount a workspace on a folder
+    #[command(after_help = "Example:\n  strongroom mount ~/work.strongroom ~/work --background")]
+    Mount(Mount),
+    /// Commit everything and take a mount away
+    #[command(visible_alias = "umount", after_help = "Example:\n  strongroom unmount ~/work")]
+    Unmount(Unmount),
+    /// Show mounts and what they have yet to commit
+    #[command(after_help = "Example:\n  strongroom status ~/work --json")]
+    Status(Status),
+    /// Send everything written so far to the store
+    #[command(after_help = "Example:\n  strongroom sync --wait ~/work")]
+    Sync(Sync),
+    /// Verify every stored byte of a workspace, changing nothing
+    #[command(
+        after_help = "Example:\n  strongroom check ~/work.strongroom --passphrase-file ~/work.pass"
+    )]
+    Check(Check),
+    /// Change the passphrase of this device
+    #[command(after_help = "Example:\n  strongroom passwd ~/work.strongroom")]
+    Passwd(Passwd),
+    /// Print shell completions
+    #[command(
+        after_help = "Example:\n  strongroom completions bash > /etc/bash_completion.d/strongroom"
+    )]
+    Completions(Completions),
+    /// Print the manual page, or write all of them into a folder
+    #[command(after_help = "Example:\n  strongroom man | man -l -")]
+    Man(Man),
+}
+
+/// Where the passphrase comes from: the terminal unless one of these says otherwise.
+#[derive(Debug, Args)]
+pub struct PassphraseSource {
+    /// Read the passphrase from the first line of FILE (`-` for standard input)
+    #[arg(long, value_name = "FILE", help_heading = "Passphrase")]
+    #[arg(conflicts_with = "passphrase_fd")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Read the passphrase from the first line of file descriptor N
+    #[arg(long, value_name = "N", help_heading = "Passphrase")]
+    pub passphrase_fd: Option<u32>,
+}
+
+/// Where the new passphrase of `passwd` comes from.
+#[derive(Debug, Args)]
+pub struct NewPassphraseSource {
+    /// Read the new passphrase from the first line of FILE
+    #[arg(long, value_name = "FILE", help_heading = "Passphrase")]
+    #[arg(conflicts_with = "new_passphrase_fd")]
+    pub new_passphrase_file: Option<PathBuf>,
+    /// Read the new passphrase from the first line of file descriptor N
+    #[arg(long, value_name = "N", help_heading = "Passphrase")]
+    pub new_passphrase_fd: Option<u32>,
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Folder or URL to keep the sealed bytes in, or a name from the configuration
+    #[arg(value_name = "STORE", value_parser = NonEmptyStringValueParser::new())]
+    pub store: String,
+    #[command(flatten)]
+    pub passphrase: PassphraseSource,
+}
+
+/// `mount`.
+#[derive(Debug, Args)]
+pub struct Mount {
+    /// Folder or URL that holds the workspace, or a name from the configuration
+    #[arg(value_name = "STORE", value_parser = NonEmptyStringValueParser::new())]
+    pub store: String,
+    /// Empty folder to mount on
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: PathBuf,
+    /// Return as soon as the mount answers, and serve it from the background
+    #[arg(long, short = 'b', help_heading = "Mount")]
+    pub background: bool,
+    /// Mount options, separated by commas: ro, allow_other, noexec, fsname=NAME, subtype=NAME, …
+    #[arg(short = 'o', value_name = "OPTIONS", help_heading = "Mount")]
+    pub options: Vec<String>,
+    #[command(flatten)]
+    pub passphrase: PassphraseSource,
+    /// Set on the process that serves from the background.
+    #[arg(long, hide = true, requires = "passphrase_fd")]
+    pub detached: bool,
+}
+
+/// `unmount`.
+#[derive(Debug, Args)]
+pub struct Unmount {
+    /// Where it is mounted
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: PathBuf,
+    /// Detach now even if programs still use it; they keep their open files until they close them
+    #[arg(long, help_heading = "Unmount")]
+    pub lazy: bool,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Where it is mounted; all mounts when left out
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: Option<PathBuf>,
+}
+
+/// `sync`.
+#[derive(Debug, Args)]
+pub struct Sync {
+    /// Where it is mounted
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: PathBuf,
+    /// Return only when all of it is committed to the store
+    #[arg(long, help_heading = "Sync")]
+    pub wait: bool,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Folder or URL that holds the workspace, or a name from the configuration
+    #[arg(value_name = "STORE", value_parser = NonEmptyStringValueParser::new())]
+    pub store: String,
+    #[command(flatten)]
+    pub passphrase: PassphraseSource,
+}
+
+/// `passwd`.
+#[derive(Debug, Args)]
+pub struct Passwd {
+    /// Folder or URL that holds the workspace, or a name from the configuration
+    #[arg(value_name = "STORE", value_parser = NonEmptyStringValueParser::new())]
+    pub store: String,
+    #[command(flatten)]
+    pub passphrase: PassphraseSource,
+    #[command(flatten)]
+    pub new_passphrase: NewPassphraseSource,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// Which shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write one page per verb into FOLDER instead
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_passphrase_is_never_an_argument() {
+        for command in Arguments::command().get_subcommands() {
+            for argument in
+                command.get_arguments().filter(|a| a.get_id().as_str().contains("passphrase"))
+            {
+                let id = argument.get_id().as_str();
+                assert!(
+                    id.ends_with("_file") || id.ends_with("_fd"),
+                    "{id} would hold a passphrase"
+                );
+            }
+        }
+    }
+}

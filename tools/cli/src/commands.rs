@@ -1,0 +1,33 @@
+//! One file for each verb.
+
+mod check;
+mod help;
+mod init;
+mod mount;
+mod passwd;
+mod status;
+mod sync;
+mod unmount;
+
+use crate::args::{Arguments, Command};
+use crate::exit::{Exit, Result};
+use crate::ui::Format;
+
+/// Does what the command line says.
+///
+/// # Errors
+/// Those of the verb.
+pub fn run(arguments: Arguments) -> Result<Exit> {
+    let format = if arguments.json { Format::Json } else { Format::Text };
+    match arguments.command {
+        Command::Init(options) => init::run(&options, format),
+        Command::Mount(options) => mount::run(&options, format),
+        Command::Unmount(options) => unmount::run(&options, format),
+        Command::Status(options) => status::run(&options, format),
+        Command::Sync(options) => sync::run(&options, format),
+        Command::Check(options) => check::run(&options, format),
+        Command::Passwd(options) => passwd::run(&options, format),
+        Command::Completions(options) => help::completions(&options),
+        Command::Man(options) => help::man(&options),
+    }
+}

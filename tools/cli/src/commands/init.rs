@@ -1,0 +1,26 @@
+//! `strongroom init`: a new workspace in a new store.
+
+use serde_json::json;
+
+use crate::args::Init;
+use crate::assemble;
+use crate::exit::{Exit, Result};
+use crate::home::Home;
+use crate::passphrase;
+use crate::place::Place;
+use crate::ui::{self, Format};
+
+/// Creates the workspace. Prints nothing on success unless asked for JSON.
+///
+/// # Errors
+/// The store holds something already, or cannot be written.
+pub fn run(options: &Init, format: Format) -> Result<Exit> {
+    let home = Home::find()?;
+    let place = Place::parse(&options.store, &home)?;
+    assemble::require_fresh(&place)?;
+    let passphrase = passphrase::read_first(&options.passphrase)?;
+    let made = assemble::create(&place, &passphrase)?;
+    let json = json!({"store": place.shown(), "workspace": made.workspace, "device": made.device});
+    ui::answer(format, "", &json)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,85 @@
+//! `strongroom mount`: opens a workspace, mounts it and serves it until it is unmounted or told to stop.
+//!
+//! ```text
+//! check machine and mountpoint -> passphrase -> open -> mount -> note, ready -> serve
+//!     ... unmounted from outside, or SIGINT, SIGTERM, SIGHUP ... -> unmount -> commit everything -> end
+//! ```
+//!
+//! Whatever is acknowledged is in the journal; an ending that cannot commit loses nothing and says so.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::args::Mount;
+use crate::assemble::{self, Serving};
+use crate::background::{self, Started, Task};
+use crate::control;
+use crate::exit::{Exit, Result};
+use crate::home::Home;
+use crate::mountpoint;
+use crate::note::Note;
+use crate::options::Options;
+use crate::passphrase::{self, Passphrase};
+use crate::place::Place;
+use crate::ui::{self, Format};
+
+/// Mounts in the foreground or the background.
+///
+/// # Errors
+/// The machine cannot mount, the mountpoint is not fit, the passphrase is wrong, or somebody else has the store open.
+pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
+    let home = Home::find()?;
+    let options = Options::parse(&arguments.options)?;
+    let place = Place::parse(&arguments.store, &home)?;
+    assemble::require_workspace(&place)?;
+    mountpoint::require_fuse()?;
+    let mountpoint = mountpoint::prepare(&arguments.mountpoint, options.over_entries)?;
+    let passphrase = passphrase::read(&arguments.passphrase)?;
+    if arguments.background {
+        let store = place.shown();
+        let task = Task { store: &store, mountpoint: &mountpoint, options: &arguments.options };
+        return start(&task, &passphrase, format);
+    }
+    if arguments.detached {
+        background::leave_terminal()?;
+    }
+    let serving = assemble::mount(&home, &place, &mountpoint, &options, passphrase)?;
+    serve(&home, &place, &mountpoint, serving, arguments.detached)
+}
+
+fn start(task: &Task<'_>, passphrase: &Passphrase, format: Format) -> Result<Exit> {
+    let pid = match background::start(task, passphrase)? {
+        Started::Serving(pid) => pid,
+        Started::Ended(exit) => return Ok(exit),
+    };
+    // One question through the kernel proves that the mount answers.
+    control::status(task.mountpoint)?;
+    let json = json!({
+        "mountpoint": task.mountpoint.to_string_lossy(),
+        "store": task.store,
+        "pid": pid,
+    });
+    ui::answer(format, "", &json)?;
+    Ok(Exit::Done)
+}
+
+fn serve(
+    home: &Home,
+    place: &Place,
+    mountpoint: &Path,
+    serving: Serving,
+    detached: bool,
+) -> Result<Exit> {
+    let note = Note::about_me(mountpoint, &place.shown()).write(home)?;
+    if detached {
+        background::say_ready(home)?;
+    } else {
+        let shown = mountpoint.display();
+        ui::tell(&format!("mounted on {shown}; ctrl-c or `strongroom unmount {shown}` ends it"));
+    }
+    let ended = serving.until_unmounted();
+    // The note only helps to find this process, which is about to be gone.
+    let _ = std::fs::remove_file(note);
+    ended.map(|()| Exit::Done)
+}

@@ -1,0 +1,99 @@
+//! `strongroom unmount`: everything is committed, the mount is gone and its process has ended when this returns.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::args::Unmount;
+use crate::control::{self, Patience};
+use crate::exit::{Exit, Failure, Result};
+use crate::home::Home;
+use crate::mountpoint::{self, Detach};
+use crate::note::{self, Note};
+use crate::ui::{self, Format};
+
+/// LIMIT: a process that does not end is reported, not waited for all night.
+const END_LIMIT: Duration = Duration::from_secs(600);
+
+/// Commits, unmounts, waits for the process.
+///
+/// # Errors
+/// Not one of our mounts, or in use.
+pub fn run(options: &Unmount, format: Format) -> Result<Exit> {
+    let home = Home::find()?;
+    let mountpoint = mountpoint::resolve(&options.mountpoint)?;
+    let note = note::about(&home, &mountpoint)?;
+    require_ours(&mountpoint, note.as_ref())?;
+    let detach = if options.lazy { Detach::Lazy } else { Detach::Clean };
+    let exit = if mountpoint::is_dead(&mountpoint) {
+        mountpoint::detach(&mountpoint, Detach::Lazy)?;
+        Exit::Done
+    } else {
+        // Before the mount goes, so that whoever asked hears of a store that refuses.
+        let committed = control::sync(&mountpoint, Patience::Wait);
+        mountpoint::detach(&mountpoint, detach)?;
+        finish(&mountpoint, note.as_ref().filter(|_| !options.lazy), committed)
+    };
+    let json = json!({
+        "mountpoint": mountpoint.to_string_lossy(),
+        "unmounted": true,
+        "committed": exit == Exit::Done,
+    });
+    ui::answer(format, "", &json)?;
+    Ok(exit)
+}
+
+fn require_ours(mountpoint: &Path, note: Option<&Note>) -> Result<()> {
+    let shown = mountpoint.display();
+    match mountpoint::mounted_at(mountpoint)? {
+        Some(entry) if entry.fs_type == mountpoint::TYPE || note.is_some() => Ok(()),
+        Some(entry) => Err(Failure::new(
+            Exit::Failed,
+            format!("`{shown}` is mounted as `{}`, not by strongroom", entry.fs_type),
+        )
+        .hint("`umount` takes it away")),
+        None => Err(Failure::new(Exit::Failed, format!("nothing is mounted at `{shown}`"))
+            .hint("`strongroom status` lists the mounts")),
+    }
+}
+
+/// Waits for the process, and says what is left in the journal.
+fn finish(mountpoint: &Path, note: Option<&Note>, committed: Result<()>) -> Exit {
+    let shown = mountpoint.display();
+    if let Some(note) = note
+        && !note.wait_for_end(END_LIMIT)
+    {
+        ui::report(
+            &Failure::new(
+                Exit::Partial,
+                format!("`{shown}` is unmounted, but process {} still works", note.pid),
+            )
+            .hint("what was written is safe in its journal; look at its log"),
+        );
+        return Exit::Partial;
+    }
+    // A read-only mount has nothing to commit, and other users' mounts may not be asked.
+    match committed {
+        Err(failure)
+            if matches!(failure.exit, Exit::Unreachable | Exit::Damaged) || is_full(&failure) =>
+        {
+            ui::report(
+                &Failure::new(
+                    failure.exit,
+                    format!(
+                        "`{shown}` is unmounted, but not all is in the store: {}",
+                        failure.message
+                    ),
+                )
+                .hint("it is kept in the journal on this device and sent at the next mount"),
+            );
+            Exit::Partial
+        }
+        _ => Exit::Done,
+    }
+}
+
+fn is_full(failure: &Failure) -> bool {
+    failure.message.ends_with("no space left")
+}

@@ -1,0 +1,83 @@
+//! Talking to a running mount: extended attributes of its root, served by the filesystem itself. They need no socket, no
+//! port and no other permission than being allowed to use the mount.
+
+use std::path::Path;
+
+use rustix::fs::{XattrFlags, getxattr, setxattr};
+use rustix::io::Errno;
+use serde_json::Value;
+
+use crate::exit::{Exit, Failure, Result};
+
+const STATUS: &str = "user.strongroom.status";
+const SYNC: &str = "user.strongroom.sync";
+
+/// LIMIT: Linux allows no longer attribute.
+const STATUS_LEN_MAX: usize = 64 << 10;
+
+/// How long a sync takes the caller's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Start it.
+    Start,
+    /// Until all is committed to the store.
+    Wait,
+}
+
+/// What a mount says about itself.
+///
+/// # Errors
+/// Not a workspace, or its daemon is gone.
+pub fn status(mountpoint: &Path) -> Result<Value> {
+    let mut buffer = vec![0; STATUS_LEN_MAX];
+    let len = getxattr(mountpoint, STATUS, &mut buffer[..])
+        .map_err(|errno| control_failure(mountpoint, "asking", errno))?;
+    serde_json::from_slice(&buffer[..len]).map_err(|_| {
+        Failure::new(Exit::Bug, format!("the mount at `{}` answered no JSON", mountpoint.display()))
+    })
+}
+
+/// Sends what was written so far to the store.
+///
+/// # Errors
+/// Not a workspace, its daemon is gone, or the store refuses.
+pub fn sync(mountpoint: &Path, patience: Patience) -> Result<()> {
+    let value: &[u8] = match patience {
+        Patience::Start => b"start",
+        Patience::Wait => b"wait",
+    };
+    setxattr(mountpoint, SYNC, value, XattrFlags::empty())
+        .map_err(|errno| control_failure(mountpoint, "syncing", errno))
+}
+
+fn control_failure(mountpoint: &Path, doing: &str, errno: Errno) -> Failure {
+    let shown = mountpoint.display();
+    match errno {
+        Errno::NODATA | Errno::NOTSUP => {
+            Failure::new(Exit::Failed, format!("`{shown}` is not the root of a mounted workspace"))
+                .hint("`strongroom status` lists the mounts")
+        }
+        Errno::NOTCONN => {
+            Failure::new(Exit::Failed, format!("the process behind `{shown}` is gone")).hint(
+                format!(
+                    "`strongroom unmount {shown}` and mount again; nothing that was written is lost"
+                ),
+            )
+        }
+        Errno::HOSTUNREACH | Errno::TIMEDOUT => Failure::new(
+            Exit::Unreachable,
+            format!("{doing} `{shown}`: the store cannot be reached"),
+        )
+        .hint("what was written is safe on this device; it is sent when the store is back"),
+        Errno::NOSPC | Errno::DQUOT => {
+            Failure::new(Exit::Failed, format!("{doing} `{shown}`: no space left"))
+                .hint("free space at the store; what was written is kept on this device")
+        }
+        Errno::ROFS => Failure::new(Exit::Failed, format!("{doing} `{shown}`: mounted read-only")),
+        Errno::IO => Failure::new(Exit::Damaged, format!("{doing} `{shown}`: input/output error"))
+            .hint(
+                "the log of the mount says why; `strongroom check STORE` verifies what is stored",
+            ),
+        _ => Failure::io(format!("{doing} `{shown}`"), &errno.into()),
+    }
+}

@@ -1,0 +1,163 @@
+//! Notes that running mounts leave under `run/`: who serves which mountpoint. They help `status` and `unmount` to find
+//! the process; nothing depends on them for safety, and a stale one is recognised and ignored.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde_json::{Value, json};
+
+use crate::exit::{Failure, Result};
+use crate::home::Home;
+
+/// Who serves a mountpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Where it is mounted.
+    pub mountpoint: PathBuf,
+    /// The store, as shown to people.
+    pub store: String,
+    /// The process.
+    pub pid: u32,
+    /// When the process started, in clock ticks since boot: tells it from a later one with its number.
+    pub started: u64,
+}
+
+impl Note {
+    /// Describes this process.
+    pub fn about_me(mountpoint: &Path, store: &str) -> Self {
+        let pid = std::process::id();
+        Self {
+            mountpoint: mountpoint.to_path_buf(),
+            store: store.to_owned(),
+            pid,
+            started: start_of(pid).unwrap_or_default(),
+        }
+    }
+
+    /// Writes it down.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn write(&self, home: &Home) -> Result<PathBuf> {
+        let folder = home.run();
+        let path = folder.join(format!("{}.json", self.pid));
+        let written = fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(&path, format!("{}\n", self.to_json())));
+        written.map_err(|error| Failure::io(format!("writing `{}`", path.display()), &error))?;
+        Ok(path)
+    }
+
+    /// Whether the process still lives.
+    pub fn is_alive(&self) -> bool {
+        start_of(self.pid) == Some(self.started)
+    }
+
+    /// Waits until the process has ended; `false` if it has not after `limit`.
+    pub fn wait_for_end(&self, limit: Duration) -> bool {
+        if !self.is_alive() {
+            return true;
+        }
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let Some(Ok(process)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) else {
+            return !self.is_alive();
+        };
+        let timeout =
+            Timespec { tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
+        let mut watched = [PollFd::new(&process, PollFlags::IN)];
+        loop {
+            match poll(&mut watched, Some(&timeout)) {
+                Ok(count) => return count > 0,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return !self.is_alive(),
+            }
+        }
+    }
+
+    /// As it stands in the file.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "mountpoint": self.mountpoint.to_string_lossy(),
+            "store": self.store,
+            "pid": self.pid,
+            "started": self.started,
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        Some(Self {
+            mountpoint: PathBuf::from(value.get("mountpoint")?.as_str()?),
+            store: value.get("store")?.as_str()?.to_owned(),
+            pid: u32::try_from(value.get("pid")?.as_u64()?).ok()?,
+            started: value.get("started")?.as_u64()?,
+        })
+    }
+}
+
+/// All notes whose process lives, by mountpoint. Notes of dead processes are removed on the way.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn all(home: &Home) -> Result<Vec<Note>> {
+    let folder = home.run();
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Failure::io(format!("reading `{}`", folder.display()), &error)),
+    };
+    let mut notes = Vec::new();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let note = fs::read_to_string(&path).ok().as_deref().and_then(Note::parse);
+        match note {
+            Some(note) if note.is_alive() => notes.push(note),
+            // A note without a process tells nobody anything.
+            Some(_) => drop(fs::remove_file(&path)),
+            None => {}
+        }
+    }
+    notes.sort_by(|a, b| a.mountpoint.cmp(&b.mountpoint));
+    Ok(notes)
+}
+
+/// The live note about a mountpoint.
+///
+/// # Errors
+/// As [`all`].
+pub fn about(home: &Home, mountpoint: &Path) -> Result<Option<Note>> {
+    Ok(all(home)?.into_iter().find(|note| note.mountpoint == mountpoint))
+}
+
+/// Field 22 of `/proc/PID/stat`, counted after the command name, which may hold anything.
+fn start_of(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    if fields.next()? == "Z" {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_survives_writing_and_reading() {
+        let note = Note::about_me(Path::new("/mnt/a \"b\""), "/srv/work");
+        assert_eq!(Note::parse(&note.to_json().to_string()), Some(note.clone()));
+        assert!(note.is_alive());
+    }
+
+    #[test]
+    fn a_process_that_started_at_another_time_is_another_process() {
+        let mut note = Note::about_me(Path::new("/mnt"), "/srv");
+        note.started += 1;
+        assert!(!note.is_alive());
+        assert!(note.wait_for_end(Duration::ZERO));
+    }
+}

@@ -1,0 +1,193 @@
+//! Where passphrases come from: terminal, file or descriptor. Never arguments, never the environment.
+//!
+//! The bytes are wiped when dropped. What they unlock lives in `keystore/keyring`.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
+
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+use crate::args::{NewPassphraseSource, PassphraseSource};
+use crate::exit::{Exit, Failure, Result};
+
+/// LIMIT: longer first lines are refused, so that a wrong file is noticed.
+const LEN_MAX: usize = 4096;
+
+/// A passphrase as typed, without its line end.
+pub type Passphrase = Zeroizing<Vec<u8>>;
+
+/// Reads the passphrase that opens something.
+///
+/// # Errors
+/// It is empty, too long, cannot be read, or there is neither a terminal nor an option.
+pub fn read(source: &PassphraseSource) -> Result<Passphrase> {
+    match (&source.passphrase_file, source.passphrase_fd) {
+        (Some(path), _) => from_file(path),
+        (None, Some(fd)) => from_descriptor(fd),
+        (None, None) => {
+            let mut terminal = Terminal::open("--passphrase-file FILE")?;
+            checked(terminal.ask("passphrase: ")?, "the passphrase")
+        }
+    }
+}
+
+/// Reads the passphrase of something new; on a terminal, twice.
+///
+/// # Errors
+/// As [`read`]; and if the two differ.
+pub fn read_first(source: &PassphraseSource) -> Result<Passphrase> {
+    match (&source.passphrase_file, source.passphrase_fd) {
+        (None, None) => ask_twice("--passphrase-file FILE", "passphrase"),
+        _ => read(source),
+    }
+}
+
+/// Reads the new passphrase of `passwd`.
+///
+/// # Errors
+/// As [`read_first`].
+pub fn read_new(source: &NewPassphraseSource) -> Result<Passphrase> {
+    match (&source.new_passphrase_file, source.new_passphrase_fd) {
+        (Some(path), _) => from_file(path),
+        (None, Some(fd)) => from_descriptor(fd),
+        (None, None) => ask_twice("--new-passphrase-file FILE", "new passphrase"),
+    }
+}
+
+fn ask_twice(option: &str, what: &str) -> Result<Passphrase> {
+    let mut terminal = Terminal::open(option)?;
+    let first = checked(terminal.ask(&format!("{what}: "))?, "the passphrase")?;
+    let second = terminal.ask(&format!("{what} again: "))?;
+    if *first != *second {
+        return Err(Failure::new(Exit::Failed, "the two passphrases differ").hint("try again"));
+    }
+    Ok(first)
+}
+
+fn from_file(path: &Path) -> Result<Passphrase> {
+    if path.as_os_str() == "-" {
+        return from_reader(io::stdin().lock(), "standard input");
+    }
+    let what = format!("passphrase file `{}`", path.display());
+    let file = File::open(path).map_err(|error| Failure::io(format!("opening {what}"), &error))?;
+    from_reader(file, &what)
+}
+
+fn from_descriptor(fd: u32) -> Result<Passphrase> {
+    let what = format!("descriptor {fd}");
+    if fd == 0 {
+        return from_reader(io::stdin().lock(), &what);
+    }
+    // Opening by number keeps descriptors that are not ours in the hands of who made them.
+    let file = File::open(format!("/dev/fd/{fd}"))
+        .map_err(|error| Failure::io(format!("opening {what}"), &error))?;
+    from_reader(file, &what)
+}
+
+fn from_reader(mut reader: impl Read, what: &str) -> Result<Passphrase> {
+    // All room is taken at once, so that growing leaves no unwiped copy behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(LEN_MAX + 2));
+    let mut byte = [0];
+    while line.len() < LEN_MAX + 2 {
+        match reader.read(&mut byte) {
+            Ok(0) => break,
+            Ok(_) if byte[0] == b'\n' => break,
+            Ok(_) => line.push(byte[0]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Failure::io(format!("reading {what}"), &error)),
+        }
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    checked(line, what)
+}
+
+fn checked(line: Passphrase, what: &str) -> Result<Passphrase> {
+    if line.is_empty() {
+        return Err(Failure::new(Exit::Failed, format!("{what} is empty"))
+            .hint("the passphrase is the first line"));
+    }
+    if line.len() > LEN_MAX {
+        return Err(Failure::new(Exit::Failed, format!("{what} is longer than {LEN_MAX} bytes"))
+            .hint("the passphrase is the first line"));
+    }
+    Ok(line)
+}
+
+/// The controlling terminal, whatever standard input is.
+struct Terminal {
+    file: File,
+}
+
+impl Terminal {
+    fn open(option: &str) -> Result<Self> {
+        let opened = File::options().read(true).write(true).open("/dev/tty");
+        match opened {
+            Ok(file) if file.is_terminal() => Ok(Self { file }),
+            _ => Err(Failure::new(Exit::Usage, "no terminal to ask for the passphrase")
+                .hint(format!("give `{option}`"))),
+        }
+    }
+
+    /// Asks with echo off. The terminal is put back whatever happens.
+    fn ask(&mut self, prompt: &str) -> Result<Passphrase> {
+        let failed = |error: io::Error| Failure::io("asking for the passphrase", &error);
+        let before = tcgetattr(&self.file).map_err(|error| failed(error.into()))?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        silent.local_modes.insert(LocalModes::ECHONL);
+        self.file.write_all(prompt.as_bytes()).map_err(failed)?;
+        tcsetattr(&self.file, OptionalActions::Flush, &silent)
+            .map_err(|error| failed(error.into()))?;
+        let line = read_line(&self.file);
+        tcsetattr(&self.file, OptionalActions::Now, &before)
+            .map_err(|error| failed(error.into()))?;
+        line.map_err(failed)
+    }
+}
+
+fn read_line(mut file: &File) -> io::Result<Passphrase> {
+    let mut line = Zeroizing::new(Vec::with_capacity(LEN_MAX + 2));
+    let mut byte = [0];
+    while line.len() < LEN_MAX + 2 {
+        match file.read(&mut byte)? {
+            0 => break,
+            _ if byte[0] == b'\n' => break,
+            _ => line.push(byte[0]),
+        }
+    }
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_bytes(bytes: &[u8]) -> Result<Passphrase> {
+        from_reader(bytes, "it")
+    }
+
+    #[test]
+    fn the_first_line_without_its_end_is_the_passphrase() {
+        assert_eq!(*read_bytes(b"open sesame\nsecond\n").unwrap(), b"open sesame");
+        assert_eq!(*read_bytes(b"open sesame\r\n").unwrap(), b"open sesame");
+        assert_eq!(*read_bytes(b" kept ").unwrap(), b" kept ");
+        assert_eq!(*read_bytes(b"\xff\xfe").unwrap(), b"\xff\xfe");
+    }
+
+    #[test]
+    fn an_empty_first_line_is_refused() {
+        for bytes in [&b""[..], b"\n", b"\r\n", b"\nlater"] {
+            assert_eq!(read_bytes(bytes).unwrap_err().message, "it is empty");
+        }
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_refused() {
+        assert!(read_bytes(&[b'a'; 4096]).is_ok());
+        assert_eq!(read_bytes(&[b'a'; 4097]).unwrap_err().message, "it is longer than 4096 bytes");
+    }
+}

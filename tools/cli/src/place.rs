@@ -1,0 +1,78 @@
+//! STORE on the command line: a folder, a URL, or a name from the configuration.
+//!
+//! A bare word is looked up in the configuration first; `./word` is always a folder.
+
+use std::path::{Path, PathBuf};
+
+use crate::exit::{Exit, Failure, Result};
+use crate::home::Home;
+
+/// Where a workspace's sealed bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A folder on this machine: the embedded default.
+    Folder(PathBuf),
+}
+
+impl Place {
+    /// Reads what was typed.
+    ///
+    /// # Errors
+    /// A URL of a kind this version cannot open, or a configuration that does not parse.
+    pub fn parse(typed: &str, home: &Home) -> Result<Self> {
+        if !typed.contains('/')
+            && let Some(configured) = home.stores()?.get(typed)
+        {
+            return Self::parse_literal(configured);
+        }
+        Self::parse_literal(typed)
+    }
+
+    fn parse_literal(text: &str) -> Result<Self> {
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return match scheme {
+                "file" if rest.starts_with('/') => Ok(Self::Folder(PathBuf::from(rest))),
+                "s3" | "swift" | "strongroom" => Err(Failure::new(
+                    Exit::Failed,
+                    format!("`{scheme}://` stores are not in this version yet"),
+                )
+                .hint("give a folder")),
+                _ => Err(Failure::new(Exit::Usage, format!("unknown kind of store `{scheme}://`"))
+                    .hint("give a folder, or a name from config.toml")),
+            };
+        }
+        let path = std::path::absolute(Path::new(text))
+            .map_err(|error| Failure::io(format!("finding `{text}`"), &error))?;
+        Ok(Self::Folder(path))
+    }
+
+    /// How it is shown to people and in the mount table.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Folder(path) => path.display().to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_folder_and_becomes_absolute() {
+        assert_eq!(Place::parse_literal("/a/b").unwrap(), Place::Folder("/a/b".into()));
+        assert_eq!(Place::parse_literal("file:///a").unwrap(), Place::Folder("/a".into()));
+        let Place::Folder(path) = Place::parse_literal("x").unwrap();
+        assert!(path.is_absolute() && path.ends_with("x"));
+    }
+
+    #[test]
+    fn a_url_this_version_cannot_open_says_so() {
+        for url in ["s3://bucket/prefix", "swift://c/p", "strongroom://h/o/w"] {
+            let failure = Place::parse_literal(url).unwrap_err();
+            assert_eq!(failure.exit, Exit::Failed);
+            assert!(failure.message.ends_with("not in this version yet"));
+        }
+        assert_eq!(Place::parse_literal("ftp://x").unwrap_err().exit, Exit::Usage);
+    }
+}

@@ -1,0 +1,127 @@
+//! `tests/suites/NAME.sh`: long-running and foreign suites on a real mount.
+//!
+//! A suite finds the program in `$STRONGROOM` and `long` or `short` in `$SUITE_FORM`. It ends with 0 (passed), 77 (cannot
+//! run here, said why) or anything else. A line `N passed, N failed, N skipped` on its output is counted as it stands;
+//! otherwise a suite counts as one test.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::counts::Counts;
+use crate::{Outcome, machine};
+
+/// What the automake world ends a test with that cannot run here.
+const SKIPPED: i32 = 77;
+
+/// Runs one suite, all of them (`all`), or lists them.
+pub fn run(arguments: &[&str]) -> Outcome {
+    let is_long = arguments.contains(&"--long");
+    let names: Vec<&str> =
+        arguments.iter().copied().filter(|word| !word.starts_with("--")).collect();
+    let [name] = names[..] else {
+        for suite in all()? {
+            println!("{}", suite.name);
+        }
+        return Ok(());
+    };
+    let chosen: Vec<Suite> =
+        all()?.into_iter().filter(|suite| name == "all" || suite.name == name).collect();
+    if chosen.is_empty() {
+        return Err(format!("there is no suite `{name}`\nhint: `cargo xtask suites` lists them"));
+    }
+    let form = if is_long { "long" } else { "short" };
+    let counts = run_each(&chosen, form)?;
+    println!("{counts}");
+    if counts.failed > 0 { Err("a suite failed".to_owned()) } else { Ok(()) }
+}
+
+/// The short form of every suite.
+pub fn short() -> Result<Counts, String> {
+    let suites = all()?;
+    if suites.is_empty() {
+        return Ok(Counts::default());
+    }
+    if let Some(trouble) = machine::fuse_trouble() {
+        machine::heading("suites");
+        println!("skipped {} suites: {trouble}", suites.len());
+        let skipped = u64::try_from(suites.len()).unwrap_or_default();
+        return Ok(Counts { skipped, ..Counts::default() });
+    }
+    run_each(&suites, "short")
+}
+
+/// Runs a script and counts it.
+pub fn count_script(command: &mut Command) -> Result<Counts, String> {
+    let mut counts = Counts::default();
+    let ended =
+        machine::watch(command.current_dir(machine::root()), |line| counts += own_line(line))?;
+    let is_silent = counts == Counts::default();
+    match ended.code() {
+        Some(0) if is_silent => counts.passed = 1,
+        Some(0) => {}
+        Some(SKIPPED) => counts.skipped += u64::from(is_silent),
+        _ => counts.failed = counts.failed.max(1),
+    }
+    Ok(counts)
+}
+
+struct Suite {
+    name: String,
+    script: PathBuf,
+}
+
+fn all() -> Result<Vec<Suite>, String> {
+    let folder = machine::root().join("tests/suites");
+    let Ok(entries) = std::fs::read_dir(&folder) else { return Ok(Vec::new()) };
+    let mut suites: Vec<Suite> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "sh"))
+        .filter_map(|script| {
+            let name = script.file_stem()?.to_str()?.to_owned();
+            // Shared functions, not a suite.
+            (!name.starts_with("lib")).then_some(Suite { name, script })
+        })
+        .collect();
+    suites.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(suites)
+}
+
+fn run_each(suites: &[Suite], form: &str) -> Result<Counts, String> {
+    machine::heading("building the program the suites use");
+    machine::run(&mut machine::cargo(&["build", "--release", "--package", "strongroom"]))?;
+    let program = machine::target().join("release/strongroom");
+    let mut counts = Counts::default();
+    for suite in suites {
+        machine::heading(&format!("suite {} ({form})", suite.name));
+        let mut command = Command::new("bash");
+        command.arg(&suite.script).env("STRONGROOM", &program).env("SUITE_FORM", form);
+        let counted = count_script(&mut command)?;
+        println!("{}: {counted}", suite.name);
+        counts += counted;
+    }
+    Ok(counts)
+}
+
+fn own_line(line: &str) -> Counts {
+    let words: Vec<&str> = line.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+    let [passed, "passed", failed, "failed", skipped, "skipped"] = words[..] else {
+        return Counts::default();
+    };
+    match (passed.parse(), failed.parse(), skipped.parse()) {
+        (Ok(passed), Ok(failed), Ok(skipped)) => Counts { passed, failed, skipped },
+        _ => Counts::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_may_count_for_itself() {
+        let counts = Counts { passed: 385, failed: 0, skipped: 13 };
+        assert_eq!(own_line("385 passed, 0 failed, 13 skipped"), counts);
+        assert_eq!(own_line("pjdfstest: 385 passed"), Counts::default());
+    }
+}
