@@ -97,6 +97,9 @@ pub struct DeviceSecrets {
     /// Compartment keys, by workspace, compartment and epoch.
     #[n(5)]
     pub keys: Vec<HeldKey>,
+    /// Seed of the device's KEM key, once it has one.
+    #[n(6)]
+    pub kem_seed: Option<Secret32>,
 }
 
 /// A compartment key of one epoch.
@@ -114,10 +117,13 @@ pub struct HeldKey {
     /// Key.
     #[n(3)]
     pub key: Secret32,
+    /// History key: opens the keys of the epochs before. Who is not entitled to the past has none.
+    #[n(4)]
+    pub history: Option<Secret32>,
 }
 
-/// 32 secret bytes, wiped when dropped.
-pub struct Secret32(pub Zeroizing<[u8; 32]>);
+/// 32 secret bytes, wiped when dropped. Boxed, because every move of an inline array leaves a copy behind.
+pub struct Secret32(pub Box<Zeroizing<[u8; 32]>>);
 
 impl<C> Encode<C> for Secret32 {
     fn encode<W: minicbor::encode::Write>(
@@ -125,7 +131,7 @@ impl<C> Encode<C> for Secret32 {
         encoder: &mut minicbor::Encoder<W>,
         _: &mut C,
     ) -> std::result::Result<(), minicbor::encode::Error<W::Error>> {
-        encoder.bytes(self.0.as_ref())?.ok()
+        encoder.bytes(&self.0[..])?.ok()
     }
 }
 
@@ -135,7 +141,7 @@ impl<'b, C> Decode<'b, C> for Secret32 {
         _: &mut C,
     ) -> std::result::Result<Self, minicbor::decode::Error> {
         let bytes = decoder.bytes()?;
-        let mut secret = Zeroizing::new([0; 32]);
+        let mut secret = Box::new(Zeroizing::new([0; 32]));
         if bytes.len() != secret.len() {
             return Err(minicbor::decode::Error::message("secret of another length"));
         }

@@ -18,15 +18,20 @@ const MESSAGE_LEN: usize = 17 + 2 + 32;
 /// Bytes of a signature.
 pub const SIGNATURE_LEN: usize = 64;
 
-/// A device's or the root's signing key, wiped on drop.
+/// A device's or the root's signing key.
 ///
-/// Made from the seed alone: there is no way to sign beside a public key of another pair.
-pub struct SigningKey(Box<ed25519_dalek::SigningKey>);
+/// Made from the seed alone: there is no way to sign beside a public key of another pair. Keeps the
+/// seed where it was given and expands it, for the length of a call, at each signature.
+pub struct SigningKey {
+    seed: Secret<32>,
+    public: VerifyingKey,
+}
 
 impl SigningKey {
     /// The key of a seed of 32 random bytes.
-    pub fn from_seed(seed: &Secret<32>) -> Self {
-        Self(Box::new(ed25519_dalek::SigningKey::from_bytes(seed.expose())))
+    pub fn from_seed(seed: Secret<32>) -> Self {
+        let public = ed25519_dalek::SigningKey::from_bytes(seed.expose()).verifying_key();
+        Self { seed, public: VerifyingKey(public) }
     }
 
     /// Signs a header for a usage.
@@ -34,12 +39,13 @@ impl SigningKey {
     /// # Panics
     /// If the usage is not one of a signature.
     pub fn sign(&self, usage: Usage, header: &[u8]) -> [u8; SIGNATURE_LEN] {
-        self.0.sign(&message(usage, header)).to_bytes()
+        let pair = ed25519_dalek::SigningKey::from_bytes(self.seed.expose());
+        pair.sign(&message(usage, header)).to_bytes()
     }
 
     /// The public half, computed from the private one.
-    pub fn verifying_key(&self) -> VerifyingKey {
-        VerifyingKey(self.0.verifying_key())
+    pub fn verifying_key(&self) -> &VerifyingKey {
+        &self.public
     }
 }
 
@@ -109,8 +115,8 @@ mod tests {
     use super::*;
 
     fn pair() -> (SigningKey, VerifyingKey) {
-        let key = SigningKey::from_seed(&Secret::from_bytes(&[1; 32]));
-        let public = key.verifying_key();
+        let key = SigningKey::from_seed(Secret::from_bytes(&[1; 32]));
+        let public = key.verifying_key().clone();
         (key, public)
     }
 

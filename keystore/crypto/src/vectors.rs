@@ -248,7 +248,7 @@ fn ed25519_agrees_with_wycheproof() {
 #[test]
 fn signatures_agree_with_the_second_implementation() {
     for vector in each(&fixture("crypto/vectors.json"), "sign") {
-        let key = SigningKey::from_seed(&Secret::from_bytes(&array(vector, "seed")));
+        let key = SigningKey::from_seed(Secret::from_bytes(&array(vector, "seed")));
         let (usage, header) = (usage(vector), bytes(vector, "header"));
         assert_eq!(hex(key.verifying_key().as_bytes()), text(vector, "public"));
         assert_eq!(hex(&key.sign(usage, &header)), text(vector, "signature"));

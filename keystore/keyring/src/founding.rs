@@ -1,0 +1,91 @@
+//! Founding: a new organisation with its first device and first workspace, in one step.
+
+use strongroom_crypto::hash::sha256;
+use strongroom_crypto::kdf::PassphraseCost;
+use strongroom_crypto::secret::Secret;
+use strongroom_crypto::sign::SigningKey;
+use strongroom_crypto::usage::Usage;
+use strongroom_format::cbor;
+use strongroom_format::device::{DeviceSecrets, HeldKey, Secret32};
+use strongroom_format::genesis::{self, FirstDevice, Genesis};
+use strongroom_format::ids::{CompartmentId, DeviceId, OrganisationId, WorkspaceId};
+use strongroom_format::workspace::SUITE;
+use strongroom_host::entropy::Entropy;
+use zeroize::Zeroizing;
+
+use crate::device::DeviceKeys;
+use crate::device_file;
+use crate::error::Result;
+
+/// Epoch of a new workspace's first keys.
+pub const FIRST_EPOCH: u64 = 1;
+
+/// What founding makes. The caller stores both files; nothing is durable yet.
+pub struct Founded {
+    /// The genesis file: record 0 of the organisation log.
+    pub genesis: Vec<u8>,
+    /// The sealed device file.
+    pub device_file: Vec<u8>,
+    /// The same device, unlocked.
+    pub keys: DeviceKeys,
+}
+
+/// Founds an organisation of one device: root key, genesis record, device, workspace with the keys
+/// of its first epoch, sealed under the passphrase. The root's private key is in the device file and
+/// nowhere else.
+///
+/// # Errors
+/// `Invalid` when the passphrase is empty or the cost is outside the limits.
+pub fn found(
+    passphrase: &[u8],
+    cost: PassphraseCost,
+    time_ns: i64,
+    entropy: &dyn Entropy,
+) -> Result<Founded> {
+    let root_seed = generate(entropy);
+    let root = SigningKey::from_seed(Secret::from_bytes(&root_seed.0));
+    let secrets = generate_secrets(root_seed, entropy);
+    let device = SigningKey::from_seed(Secret::from_bytes(&secrets.signing_seed.0));
+    let record = cbor::encode(&Genesis {
+        suite: SUITE,
+        suite_floor: SUITE,
+        nonce: entropy.array(),
+        root_key: *root.verifying_key().as_bytes(),
+        devices: vec![FirstDevice {
+            device: secrets.device,
+            signing_key: *device.verifying_key().as_bytes(),
+        }],
+        quorum: 1,
+        escrow: Vec::new(),
+        time: time_ns,
+    });
+    let organisation = OrganisationId(sha256(&record));
+    let genesis = genesis::build(&record, &root.sign(Usage::SignGenesis, &record));
+    let device_file = device_file::seal(organisation, &secrets, passphrase, cost, entropy)?;
+    let keys = DeviceKeys::take(organisation, secrets)?;
+    Ok(Founded { genesis, device_file, keys })
+}
+
+fn generate_secrets(root_seed: Secret32, entropy: &dyn Entropy) -> DeviceSecrets {
+    DeviceSecrets {
+        device: DeviceId(entropy.array()),
+        signing_seed: generate(entropy),
+        store_key: generate(entropy),
+        hedge_key: generate(entropy),
+        root_seed: Some(root_seed),
+        keys: vec![HeldKey {
+            workspace: WorkspaceId(entropy.array()),
+            compartment: CompartmentId::ORDINARY,
+            epoch: FIRST_EPOCH,
+            key: generate(entropy),
+            history: Some(generate(entropy)),
+        }],
+        kem_seed: None,
+    }
+}
+
+fn generate(entropy: &dyn Entropy) -> Secret32 {
+    let mut secret = Box::new(Zeroizing::new([0; 32]));
+    entropy.fill(&mut secret[..]);
+    Secret32(secret)
+}
