@@ -1,1 +1,25 @@
-//! See ARCHITECTURE.md.
+//! Doors between a kernel and the filesystem: parse, call, reply.
+//!
+//! Here: the FUSE door ([`fuse`]), mounting and unmounting ([`session`]), mount options, errno, kernel cache
+//! invalidation. Not here: caching, deciding, keys, the store (all behind
+//! [`strongroom_workspace::door::Core`]). A WinFsp door will stand beside [`fuse`] and use the same trait.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+#[cfg(unix)]
+pub mod fuse;
+
+#[cfg(target_os = "linux")]
+mod device;
+pub mod error;
+#[cfg(target_os = "linux")]
+pub mod mountinfo;
+pub mod options;
+#[cfg(target_os = "linux")]
+pub mod session;
+
+pub use error::{Error, ErrorKind, Result};
+#[cfg(unix)]
+pub use fuse::counts::{RequestCounts, RequestKind};
+pub use options::{Audience, MountOptions};
+#[cfg(target_os = "linux")]
+pub use session::{Force, Mount, Unmounted, Unmounter, prepare, unmount_at};

@@ -1,0 +1,205 @@
+//! Reply at once when the core is ready, spawn when it is not.
+
+use std::future::Future;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use fuser::Errno;
+use strongroom_workspace::door::Answer;
+use strongroom_workspace::error::{Error, ErrorKind, Result};
+use tokio::runtime::Handle;
+
+use super::errno::errno;
+use crate::options::ErrorSink;
+
+/// Longest wait for the store. A caller in the kernel cannot be killed while its request is with us, so no
+/// wait may be endless; it hears that the store cannot be reached.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
+
+/// What a reply is made of.
+pub(crate) type Outcome<T> = std::result::Result<T, Errno>;
+
+/// Whether an answer may take as long as it likes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Up to [`ANSWER_DEADLINE`].
+    Limited,
+    /// For work that depends on the local disk only and must not be given up half-way: fsync.
+    Unlimited,
+}
+
+/// Drives answers.
+#[derive(Clone)]
+pub(crate) struct Driver {
+    runtime: Handle,
+    report: Option<ErrorSink>,
+}
+
+impl Driver {
+    pub(crate) fn new(runtime: Handle, report: Option<ErrorSink>) -> Self {
+        Self { runtime, report }
+    }
+
+    /// Hands the outcome to `reply`, on this thread if it is there or one poll brings it.
+    pub(crate) fn settle<T: Send + 'static>(
+        &self,
+        answer: Answer<T>,
+        patience: Patience,
+        reply: impl FnOnce(Outcome<T>) + Send + 'static,
+    ) {
+        match answer {
+            Answer::Ready(result) => reply(self.outcome(result)),
+            later @ Answer::Later(_) => {
+                let driver = self.clone();
+                self.drive(async move { reply(driver.outcome(wait(later, patience).await)) });
+            }
+        }
+    }
+
+    /// Polls once here; what is not done then goes on in the runtime.
+    pub(crate) fn drive(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let mut future = Box::pin(future);
+        let _inside = self.runtime.enter();
+        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            drop(self.runtime.spawn(future));
+        }
+    }
+
+    /// Translates, and leaves one log line for every EIO.
+    pub(crate) fn outcome<T>(&self, result: Result<T>) -> Outcome<T> {
+        result.map_err(|error| {
+            let errno = errno(error.kind());
+            if errno == Errno::EIO
+                && let Some(report) = &self.report
+            {
+                report(&format!("i/o error, {:?}: {error}", error.kind()));
+            }
+            errno
+        })
+    }
+}
+
+/// Waits for an answer.
+pub(crate) async fn wait<T>(answer: Answer<T>, patience: Patience) -> Result<T> {
+    match (answer, patience) {
+        (Answer::Ready(result), _) => result,
+        (Answer::Later(future), Patience::Unlimited) => future.await,
+        (Answer::Later(future), Patience::Limited) => {
+            match tokio::time::timeout(ANSWER_DEADLINE, future).await {
+                Ok(result) => result,
+                Err(_) => {
+                    Err(Error::new(ErrorKind::Unavailable, "the store did not answer in time"))
+                }
+            }
+        }
+    }
+}
+
+/// Goes on with `next` if `answer` fails with `kind`.
+pub(crate) fn otherwise<T: Send + 'static>(
+    answer: Answer<T>,
+    kind: ErrorKind,
+    next: impl FnOnce() -> Answer<T> + Send + 'static,
+) -> Answer<T> {
+    match answer {
+        Answer::Ready(Err(error)) if error.kind() == kind => next(),
+        Answer::Ready(result) => Answer::Ready(result),
+        Answer::Later(future) => Answer::Later(Box::pin(async move {
+            match future.await {
+                Err(error) if error.kind() == kind => wait(next(), Patience::Unlimited).await,
+                result => result,
+            }
+        })),
+    }
+}
+
+/// An answer that is a refusal.
+pub(crate) fn refuse<T>(kind: ErrorKind, why: &str) -> Answer<T> {
+    Answer::Ready(Err(Error::new(kind, why)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap()
+    }
+
+    #[test]
+    fn ready_answer_is_replied_on_this_thread() {
+        let runtime = runtime();
+        let here = std::thread::current().id();
+        let (sender, receiver) = mpsc::channel();
+        Driver::new(runtime.handle().clone(), None).settle(
+            Answer::Ready(Ok(7)),
+            Patience::Limited,
+            move |outcome| sender.send((outcome.unwrap(), std::thread::current().id())).unwrap(),
+        );
+        assert_eq!(receiver.recv().unwrap(), (7, here));
+    }
+
+    #[test]
+    fn future_that_is_done_is_replied_on_this_thread() {
+        let runtime = runtime();
+        let here = std::thread::current().id();
+        let (sender, receiver) = mpsc::channel();
+        Driver::new(runtime.handle().clone(), None).settle(
+            Answer::Later(Box::pin(async { Ok(7) })),
+            Patience::Limited,
+            move |outcome| sender.send((outcome.unwrap(), std::thread::current().id())).unwrap(),
+        );
+        assert_eq!(receiver.recv().unwrap(), (7, here));
+    }
+
+    #[test]
+    fn future_that_waits_is_replied_later_and_elsewhere() {
+        let runtime = runtime();
+        let here = std::thread::current().id();
+        let (go, gate) = tokio::sync::oneshot::channel::<u32>();
+        let (sender, receiver) = mpsc::channel();
+        Driver::new(runtime.handle().clone(), None).settle(
+            Answer::Later(Box::pin(async { Ok(gate.await.unwrap()) })),
+            Patience::Limited,
+            move |outcome| sender.send((outcome.unwrap(), std::thread::current().id())).unwrap(),
+        );
+        assert!(receiver.try_recv().is_err());
+        go.send(7).unwrap();
+        let (value, thread) = receiver.recv().unwrap();
+        assert_eq!(value, 7);
+        assert_ne!(thread, here);
+    }
+
+    #[test]
+    fn every_io_error_is_reported_once() {
+        let runtime = runtime();
+        let (sender, receiver) = mpsc::channel();
+        let sink: ErrorSink = Arc::new(move |line: &str| sender.send(line.to_string()).unwrap());
+        let driver = Driver::new(runtime.handle().clone(), Some(sink));
+        let error = Error::new(ErrorKind::Corrupt, "block 7 fails verification");
+        assert_eq!(driver.outcome::<()>(Err(error)).unwrap_err(), Errno::EIO);
+        assert_eq!(receiver.try_recv().unwrap(), "i/o error, Corrupt: block 7 fails verification");
+        let missing = Error::new(ErrorKind::NotFound, "no such name");
+        assert_eq!(driver.outcome::<()>(Err(missing)).unwrap_err(), Errno::ENOENT);
+        assert!(receiver.try_recv().is_err());
+    }
+
+    #[test]
+    fn otherwise_goes_on_after_the_named_failure_only() {
+        let exists = || refuse::<u32>(ErrorKind::Exists, "taken");
+        let runtime = runtime();
+        let value = |answer| runtime.block_on(wait(answer, Patience::Limited));
+        assert_eq!(
+            value(otherwise(exists(), ErrorKind::Exists, || Answer::Ready(Ok(1)))).unwrap(),
+            1
+        );
+        let kind = value(otherwise(exists(), ErrorKind::NotFound, || Answer::Ready(Ok(1))))
+            .unwrap_err()
+            .kind();
+        assert_eq!(kind, ErrorKind::Exists);
+        let later = Answer::Later(Box::pin(async { Err(Error::new(ErrorKind::Exists, "taken")) }));
+        assert_eq!(value(otherwise(later, ErrorKind::Exists, || Answer::Ready(Ok(2)))).unwrap(), 2);
+    }
+}
