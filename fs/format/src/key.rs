@@ -47,7 +47,7 @@ pub enum Subject {
 }
 
 /// A key, at most [`KEY_LEN_MAX`] bytes, without heap.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     // ORDER: bytes before len, so that the derived order is byte order; what lies past `len` is zero and no key
     // is a prefix of another of the same kind.

@@ -14,6 +14,7 @@ mod frame;
 pub mod genesis;
 pub mod ids;
 pub mod inode;
+pub mod journal;
 pub mod key;
 pub mod name;
 pub mod op;
