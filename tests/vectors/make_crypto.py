@@ -235,4 +235,5 @@ def main():
     target.write_text(json.dumps(vectors, indent=1) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

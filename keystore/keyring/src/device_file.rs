@@ -142,3 +142,6 @@ fn context(clear: &DeviceClear) -> Context {
     ];
     Context::new(Usage::DeviceFile, &clear.organisation.0, &fields)
 }
+
+#[cfg(test)]
+mod tests;

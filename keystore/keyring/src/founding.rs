@@ -89,3 +89,39 @@ fn generate(entropy: &dyn Entropy) -> Secret32 {
     entropy.fill(&mut secret[..]);
     Secret32(secret)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::testing::{PASSPHRASE, QUICK, Repeating, founded};
+
+    #[test]
+    fn two_foundings_share_nothing() {
+        let (alice, bob) = (founded(1).keys, founded(2).keys);
+        assert_ne!(alice.organisation(), bob.organisation());
+        assert_ne!(alice.workspace(), bob.workspace());
+        assert_ne!(alice.device_id(), bob.device_id());
+        assert_ne!(alice.signing().verifying_key(), bob.signing().verifying_key());
+        assert!(alice.epoch_key(FIRST_EPOCH) != bob.epoch_key(FIRST_EPOCH));
+    }
+
+    #[test]
+    fn founding_without_a_passphrase_is_refused() {
+        let result = found(b"", QUICK, 0, &Repeating::from_seed(1));
+        assert_eq!(result.err().map(|error| error.kind()), Some(ErrorKind::Invalid));
+    }
+
+    #[test]
+    fn salts_differ_even_when_randomness_repeats() {
+        let keys = founded(1).keys;
+        assert_ne!(keys.salt([0; 32], [1; 32]), keys.salt([0; 32], [1; 32]));
+    }
+
+    #[test]
+    fn cost_outside_the_limits_is_refused() {
+        let cost = PassphraseCost { memory_kib: u32::MAX, passes: 3, lanes: 1 };
+        let result = found(PASSPHRASE, cost, 0, &Repeating::from_seed(1));
+        assert_eq!(result.err().map(|error| error.kind()), Some(ErrorKind::Invalid));
+    }
+}

@@ -18,3 +18,5 @@ pub mod device_file;
 pub mod error;
 pub mod founding;
 pub mod organisation;
+#[cfg(test)]
+mod testing;
