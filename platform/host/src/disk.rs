@@ -96,6 +96,9 @@ pub trait DiskFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// Tells the machine that `sync_data` will follow, so that several files are written side by side. A hint.
     fn will_sync(&self) {}
+    /// Forgets cached pages that are synced, so that reads show what the disk really has. After a failed sync
+    /// a cache may hold what the disk does not. A hint.
+    fn drop_cache(&self) {}
     /// Tells the machine that `[offset, offset + len)` will be read soon. A hint.
     fn will_read(&self, _offset: u64, _len: u64) {}
 }

@@ -163,6 +163,11 @@ impl DiskFile for RealFile {
         start_write_back(&self.file);
     }
 
+    fn drop_cache(&self) {
+        // A hint, as below.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
+    }
+
     fn will_read(&self, offset: u64, len: u64) {
         if let Some(len) = std::num::NonZeroU64::new(len) {
             // A hint: whether it was taken makes no difference to the caller.

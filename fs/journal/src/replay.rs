@@ -1,0 +1,290 @@
+//! Reading a journal back: every file in order, the chain between them, and where the last one ends.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use strongroom_crypto::seal;
+use strongroom_crypto::secret::{JournalFileKey, JournalKey, SecretBytes};
+use strongroom_crypto::usage::Context;
+use strongroom_format::journal::{
+    FRAME_MAGIC, FRAME_PREFIX_LEN, FrameHeader, HEADER_LEN, JournalHeader,
+};
+use strongroom_host::disk::{Disk, DiskFile, OpenMode};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::{self, SPARE};
+use crate::{OlderFile, Options, ReplaySink, Spare};
+
+/// Bytes read at a time; a record that is longer is read whole.
+const WINDOW_LEN: usize = 1 << 20;
+
+/// What a replay found.
+pub(crate) struct Replay {
+    /// Files with records, oldest first.
+    pub(crate) files: VecDeque<OlderFile>,
+    /// Numbers of files without any.
+    pub(crate) empty: Vec<u64>,
+    pub(crate) next_file: u64,
+    pub(crate) next_number: u64,
+    /// Commitment of the last record, zeros if there is none.
+    pub(crate) previous: [u8; 32],
+    pub(crate) spare: Spare,
+}
+
+/// How the frames of a file end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// With an end mark.
+    Closed,
+    /// Where something begins that is no frame of this file, or one that cannot be opened.
+    Torn,
+}
+
+/// A file being read.
+struct Reader {
+    file: Arc<dyn DiskFile>,
+    header: JournalHeader,
+    key: JournalFileKey,
+    len: u64,
+    offset: u64,
+    window: Vec<u8>,
+    window_offset: u64,
+}
+
+impl Replay {
+    /// Reads everything, hands it to `sink`, makes it durable, and cuts a torn end off.
+    ///
+    /// # Errors
+    /// As [`crate::Journal::open`].
+    pub(crate) fn run(
+        options: &Options,
+        key: &JournalKey,
+        disk: &dyn Disk,
+        sink: &mut ReplaySink<'_>,
+    ) -> Result<Replay> {
+        let failed = |cause| Error::io("the journal's folder cannot be read", &cause);
+        disk.create_folder(&options.folder).map_err(failed)?;
+        let entries = disk.list(&options.folder).map_err(failed)?;
+        let mut found = Replay {
+            files: VecDeque::new(),
+            empty: Vec::new(),
+            next_file: 1,
+            next_number: 1,
+            previous: [0; 32],
+            spare: Spare::None,
+        };
+        if entries.iter().any(|entry| entry.name == SPARE) {
+            found.spare = Spare::Kept;
+        }
+        let numbers: Vec<u64> =
+            entries.iter().filter_map(|entry| file::parse_name(&entry.name)).collect();
+        for (index, number) in numbers.iter().enumerate() {
+            let file = found.open(options, disk, *number, index + 1 == numbers.len())?;
+            let mut reader = Reader::begin(file, *number, options, key)?;
+            found.link(&reader.header, index)?;
+            let ending = found.read(&mut reader, sink)?;
+            if index + 1 == numbers.len() && ending == Ending::Torn {
+                reader.refuse_damage(found.next_number)?;
+                reader.cut()?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The last file is read from the disk and not from what a dead process left in memory: later files will
+    /// be chained to what is read here.
+    fn open(
+        &self,
+        options: &Options,
+        disk: &dyn Disk,
+        number: u64,
+        is_last: bool,
+    ) -> Result<Arc<dyn DiskFile>> {
+        let path = options.folder.join(file::name(number));
+        let failed = |cause| Error::io("a journal file cannot be opened", &cause);
+        let file = disk.open(&path, OpenMode::Write).map_err(failed)?;
+        if is_last {
+            file.sync_data().map_err(|cause| {
+                let text = format!("the journal cannot be made durable: {cause}");
+                Error::new(ErrorKind::Poisoned, text)
+            })?;
+            file.drop_cache();
+        }
+        Ok(file)
+    }
+
+    /// Checks that a file goes on where the one before ended.
+    fn link(&mut self, header: &JournalHeader, index: usize) -> Result<()> {
+        let goes_on = header.previous == self.previous && header.first_number >= self.next_number;
+        if index > 0 && !goes_on {
+            let text = format!(
+                "journal file {} does not follow record {}",
+                header.file,
+                self.next_number - 1
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        self.previous = header.previous;
+        self.next_number = header.first_number;
+        self.next_file = header
+            .file
+            .checked_add(1)
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "number of a journal file"))?;
+        Ok(())
+    }
+
+    fn read(&mut self, reader: &mut Reader, sink: &mut ReplaySink<'_>) -> Result<Ending> {
+        let first = self.next_number;
+        let ending = loop {
+            let Some((payload, commitment)) = reader.next(self.next_number, &self.previous)? else {
+                break Ending::Torn;
+            };
+            if payload.is_empty() {
+                break Ending::Closed;
+            }
+            sink(self.next_number, payload.expose())?;
+            self.previous = commitment;
+            self.next_number += 1;
+        };
+        let number = reader.header.file;
+        if self.next_number == first {
+            self.empty.push(number);
+        } else {
+            self.files.push_back(OlderFile { number, last: self.next_number - 1 });
+        }
+        Ok(ending)
+    }
+}
+
+impl Reader {
+    fn begin(
+        file: Arc<dyn DiskFile>,
+        number: u64,
+        options: &Options,
+        key: &JournalKey,
+    ) -> Result<Self> {
+        let corrupt =
+            |what| Error::new(ErrorKind::Corrupt, format!("journal file {number} {what}"));
+        let mut bytes = [0; HEADER_LEN];
+        let read = file.read_at(&mut bytes, 0).map_err(|cause| unreadable(&cause))?;
+        if read < HEADER_LEN {
+            return Err(corrupt("is cut short"));
+        }
+        let header = JournalHeader::parse(&bytes)?;
+        if header.file != number || header.first_number == 0 {
+            return Err(corrupt("is not what its name says"));
+        }
+        if header.device != options.device || header.organisation != options.organisation {
+            return Err(corrupt("belongs to another device"));
+        }
+        let context = Context::journal_file_key(
+            &header.organisation.0,
+            &header.device.0,
+            header.incarnation,
+            header.file,
+        );
+        let key = seal::open(key, &context, &header.sealed_key)
+            .ok()
+            .and_then(|key| Some(JournalFileKey::from_bytes(key.expose().try_into().ok()?)))
+            .ok_or_else(|| corrupt("cannot be opened"))?;
+        let len = file.len().map_err(|cause| unreadable(&cause))?;
+        let offset = HEADER_LEN as u64;
+        Ok(Reader { file, header, key, len, offset, window: Vec::new(), window_offset: 0 })
+    }
+
+    /// The next record and its commitment; `None` where the frames end.
+    fn next(
+        &mut self,
+        number: u64,
+        previous: &[u8; 32],
+    ) -> Result<Option<(SecretBytes, [u8; 32])>> {
+        let sealed_key = self.header.sealed_key;
+        let Some(front) = self.bytes(self.offset, FRAME_PREFIX_LEN)? else { return Ok(None) };
+        let front = front.first_chunk().and_then(|bytes| FrameHeader::parse(bytes, &sealed_key));
+        let Some(front) = front.filter(|front| front.number == number) else { return Ok(None) };
+        let context = Context::journal_record(
+            &self.header.organisation.0,
+            &self.header.device.0,
+            self.header.incarnation,
+            number,
+            previous,
+        );
+        let offset = self.offset + FRAME_PREFIX_LEN as u64;
+        let Some(sealed) = self.bytes(offset, front.sealed_len)? else { return Ok(None) };
+        let commitment = *seal::commitment(sealed).expect("a frame is longer than a commitment");
+        let sealed = std::mem::take(&mut self.window);
+        let start = usize::try_from(offset - self.window_offset).expect("inside the window");
+        let opened = seal::open(&self.key, &context, &sealed[start..start + front.sealed_len]);
+        self.window = sealed;
+        let Ok(payload) = opened else { return Ok(None) };
+        self.offset = offset + front.sealed_len as u64;
+        Ok(Some((payload, commitment)))
+    }
+
+    /// Bytes of the file, through the window; `None` if the file ends before.
+    fn bytes(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
+        let end = offset + len as u64;
+        if end > self.len {
+            return Ok(None);
+        }
+        if offset < self.window_offset || end > self.window_offset + self.window.len() as u64 {
+            self.window.resize(len.max(WINDOW_LEN), 0);
+            let read = self.file.read_at(&mut self.window, offset);
+            self.window.truncate(read.map_err(|cause| unreadable(&cause))?);
+            self.window_offset = offset;
+        }
+        let start = usize::try_from(offset - self.window_offset).expect("inside the window");
+        Ok(self.window.get(start..start + len))
+    }
+
+    /// Tells damage from a torn end: the record `number` cannot be read here, so no later frame may know that it
+    /// was durable.
+    fn refuse_damage(&mut self, number: u64) -> Result<()> {
+        let sealed_key = self.header.sealed_key;
+        let mut offset = self.offset;
+        while offset + FRAME_PREFIX_LEN as u64 <= self.len {
+            let len = usize::try_from(self.len - offset).map_or(WINDOW_LEN, |l| l.min(WINDOW_LEN));
+            let Some(bytes) = self.bytes(offset, len)? else { break };
+            let known = frames(bytes, &sealed_key).any(|front| front.durable >= number);
+            if known {
+                let file = self.header.file;
+                let text = format!("record {number} of journal file {file} is damaged");
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            }
+            // A front that lies across two windows is whole in the next one.
+            offset += (len - FRAME_PREFIX_LEN + 1) as u64;
+        }
+        Ok(())
+    }
+
+    /// Cuts off what lies behind the last whole record, for good.
+    fn cut(&mut self) -> Result<()> {
+        let cut = self.file.set_len(self.offset).and_then(|()| self.file.sync_data());
+        cut.map_err(|cause| Error::io("a torn journal file cannot be cut", &cause))
+    }
+}
+
+/// The fronts of frames that begin anywhere in these bytes.
+fn frames<'b>(
+    bytes: &'b [u8],
+    sealed_key: &'b [u8; strongroom_format::journal::SEALED_KEY_LEN],
+) -> impl Iterator<Item = FrameHeader> + 'b {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        while let Some(start) = rest.iter().position(|byte| *byte == FRAME_MAGIC[0]) {
+            let candidate = &rest[start..];
+            rest = &rest[start + 1..];
+            let front = candidate.first_chunk().and_then(|b| FrameHeader::parse(b, sealed_key));
+            if front.is_some() {
+                return front;
+            }
+        }
+        None
+    })
+}
+
+fn unreadable(cause: &io::Error) -> Error {
+    // A disk that cannot give back what it took is damage.
+    Error::new(ErrorKind::Corrupt, format!("a journal file cannot be read: {cause}"))
+}
