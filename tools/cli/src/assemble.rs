@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use serde_json::Value;
+use strongroom_mount::MountOptions;
 
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
-use crate::options::Options;
 use crate::passphrase::Passphrase;
 use crate::place::Place;
 
@@ -67,7 +67,7 @@ pub fn mount(
     _home: &Home,
     _place: &Place,
     _mountpoint: &Path,
-    _options: &Options,
+    _options: MountOptions,
     _passphrase: Passphrase,
 ) -> Result<Serving> {
     Err(not_yet())

@@ -14,7 +14,6 @@ mod exit;
 mod home;
 mod mountpoint;
 mod note;
-mod options;
 mod passphrase;
 mod place;
 mod ui;

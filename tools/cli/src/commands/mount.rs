@@ -10,6 +10,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use strongroom_mount::MountOptions;
 
 use crate::args::Mount;
 use crate::assemble::{self, Serving};
@@ -19,7 +20,6 @@ use crate::exit::{Exit, Result};
 use crate::home::Home;
 use crate::mountpoint;
 use crate::note::Note;
-use crate::options::Options;
 use crate::passphrase::{self, Passphrase};
 use crate::place::Place;
 use crate::ui::{self, Format};
@@ -30,11 +30,10 @@ use crate::ui::{self, Format};
 /// The machine cannot mount, the mountpoint is not fit, the passphrase is wrong, or somebody else has the store open.
 pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
     let home = Home::find()?;
-    let options = Options::parse(&arguments.options)?;
+    let options = options(arguments)?;
     let place = Place::parse(&arguments.store, &home)?;
     assemble::require_workspace(&place)?;
-    mountpoint::require_fuse()?;
-    let mountpoint = mountpoint::prepare(&arguments.mountpoint, options.over_entries)?;
+    let mountpoint = mountpoint::prepare(&arguments.mountpoint, &options)?;
     let passphrase = passphrase::read(&arguments.passphrase)?;
     if arguments.background {
         let store = place.shown();
@@ -44,8 +43,18 @@ pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
     if arguments.detached {
         background::leave_terminal()?;
     }
-    let serving = assemble::mount(&home, &place, &mountpoint, &options, passphrase)?;
+    let serving = assemble::mount(&home, &place, &mountpoint, options, passphrase)?;
     serve(&home, &place, &mountpoint, serving, arguments.detached)
+}
+
+fn options(arguments: &Mount) -> Result<MountOptions> {
+    let mut options = MountOptions { source: arguments.store.clone(), ..MountOptions::default() };
+    // Words in a source that the kernel would misread become harmless, as in `-o fsname=`.
+    options.source = options.source.replace([',', '\\'], "_");
+    for list in &arguments.options {
+        options.apply(list).map_err(|error| mountpoint::failure(&arguments.mountpoint, &error))?;
+    }
+    Ok(options)
 }
 
 fn start(task: &Task<'_>, passphrase: &Passphrase, format: Format) -> Result<Exit> {

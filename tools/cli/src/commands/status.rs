@@ -45,7 +45,7 @@ fn all(home: &Home, format: Format) -> Result<Exit> {
     let mut mounts = Vec::new();
     let mut lines = String::new();
     let mut exit = Exit::Done;
-    for entry in mountpoint::table()? {
+    for entry in mountpoint::mounts()? {
         let note = notes.iter().find(|note| note.mountpoint == entry.mountpoint);
         let is_dead = mountpoint::is_dead(&entry.mountpoint);
         if note.is_none() && (entry.fs_type != mountpoint::TYPE || !is_dead) {

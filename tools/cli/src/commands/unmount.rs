@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
+use strongroom_mount::{ErrorKind, Force};
 
 use crate::args::Unmount;
 use crate::control::{self, Patience};
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
-use crate::mountpoint::{self, Detach};
+use crate::mountpoint;
 use crate::note::{self, Note};
 use crate::ui::{self, Format};
 
@@ -25,14 +26,14 @@ pub fn run(options: &Unmount, format: Format) -> Result<Exit> {
     let mountpoint = mountpoint::resolve(&options.mountpoint)?;
     let note = note::about(&home, &mountpoint)?;
     require_ours(&mountpoint, note.as_ref())?;
-    let detach = if options.lazy { Detach::Lazy } else { Detach::Clean };
+    let force = if options.lazy { Force::Yes } else { Force::No };
     let exit = if mountpoint::is_dead(&mountpoint) {
-        mountpoint::detach(&mountpoint, Detach::Lazy)?;
+        detach(&mountpoint, Force::Yes)?;
         Exit::Done
     } else {
         // Before the mount goes, so that whoever asked hears of a store that refuses.
         let committed = control::sync(&mountpoint, Patience::Wait);
-        mountpoint::detach(&mountpoint, detach)?;
+        detach(&mountpoint, force)?;
         finish(&mountpoint, note.as_ref().filter(|_| !options.lazy), committed)
     };
     let json = json!({
@@ -56,6 +57,20 @@ fn require_ours(mountpoint: &Path, note: Option<&Note>) -> Result<()> {
         None => Err(Failure::new(Exit::Failed, format!("nothing is mounted at `{shown}`"))
             .hint("`strongroom status` lists the mounts")),
     }
+}
+
+fn detach(mountpoint: &Path, force: Force) -> Result<()> {
+    let failed = |error| {
+        let failure = mountpoint::failure(mountpoint, &error);
+        match error.kind() {
+            ErrorKind::Busy => failure.hint(format!(
+                "`fuser -vm {0}` says by whom; `strongroom unmount --lazy {0}` does not wait for them",
+                mountpoint.display(),
+            )),
+            _ => failure,
+        }
+    };
+    strongroom_mount::unmount_at(mountpoint, force).map(drop).map_err(failed)
 }
 
 /// Waits for the process, and says what is left in the journal.

