@@ -1,1 +1,4 @@
-//! See ARCHITECTURE.md.
+//! What the suites share. The suites themselves are in `tests/` and `suites/`; ARCHITECTURE.md says which is which.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod model;
