@@ -8,6 +8,7 @@
 //! 50 · ino u64                     orphan: open, without a name
 //! ```
 
+use crate::error::{Error, Result};
 use crate::ids::{Ino, ObjectId};
 
 /// Longest key.
@@ -15,11 +16,33 @@ pub const KEY_LEN_MAX: usize = 17;
 /// Slots of one hash in one folder: names that differ by case or normal form only.
 pub const SLOT_COUNT: u8 = 128;
 
-/// Position of an entry in its folder from hash (56 bits) and slot (7 bits); below 2^63. Also the cookie of a
-/// listing; as no hash is 0, positions below 128 are never entries.
-pub const fn position(hash: u64, slot: u8) -> u64 {
-    ((hash & ((1 << 56) - 1)) << 7) | (slot & 0x7f) as u64
+/// Position of an entry in its folder: hash (56 bits) and slot (7 bits), below 2^63. Also the cookie of a listing;
+/// as no hash is 0, cookies below 128 are never entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cookie(pub u64);
+
+impl Cookie {
+    /// Composes hash and slot.
+    pub const fn compose(hash: u64, slot: u8) -> Self {
+        Cookie(((hash & ((1 << 56) - 1)) << 7) | (slot & 0x7f) as u64)
+    }
+
+    /// The hash.
+    pub const fn hash(self) -> u64 {
+        self.0 >> 7
+    }
+
+    /// The slot.
+    pub const fn slot(self) -> u8 {
+        (self.0 & 0x7f) as u8
+    }
 }
+
+const ENTRY: u8 = 0x10;
+const INODE: u8 = 0x20;
+const EXTENT: u8 = 0x30;
+const OBJECT: u8 = 0x40;
+const ORPHAN: u8 = 0x50;
 
 /// What a key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,8 +51,8 @@ pub enum Subject {
     Entry {
         /// Folder.
         folder: Ino,
-        /// Hash and slot, see [`position`].
-        position: u64,
+        /// Hash and slot.
+        cookie: Cookie,
     },
     /// Inode.
     Inode(Ino),
@@ -56,55 +79,24 @@ pub struct Key {
 }
 
 impl Key {
-    /// Tag of folder entries.
-    pub const ENTRY: u8 = 0x10;
-    /// Tag of inodes.
-    pub const INODE: u8 = 0x20;
-    /// Tag of extents.
-    pub const EXTENT: u8 = 0x30;
-    /// Tag of data objects.
-    pub const OBJECT: u8 = 0x40;
-    /// Tag of orphans.
-    pub const ORPHAN: u8 = 0x50;
-    /// Before every key.
-    pub const MIN: Key = Key::bare(0);
-    /// After every key.
-    pub const MAX: Key = Key::bare(0xff);
-    /// After the last inode.
-    pub const INODE_END: Key = Key::bare(Key::INODE + 1);
-    /// After the last data object.
-    pub const OBJECT_END: Key = Key::bare(Key::OBJECT + 1);
-    /// After the last orphan.
-    pub const ORPHAN_END: Key = Key::bare(Key::ORPHAN + 1);
-
-    /// Key of a folder entry at a [`position`].
-    pub fn entry(folder: Ino, position: u64) -> Self {
-        Self::build(Self::ENTRY, folder.0, &position.to_be_bytes())
-    }
-
-    /// After the last entry of a folder.
-    pub fn entry_end(folder: Ino) -> Self {
-        Self::entry(Ino(folder.0 + 1), 0)
+    /// Key of a folder entry.
+    pub fn entry(folder: Ino, cookie: Cookie) -> Self {
+        Self::build(ENTRY, folder.0, &cookie.0.to_be_bytes())
     }
 
     /// Key of an inode.
     pub fn inode(ino: Ino) -> Self {
-        Self::build(Self::INODE, ino.0, &[])
+        Self::build(INODE, ino.0, &[])
     }
 
     /// Key of an extent.
     pub fn extent(ino: Ino, offset: u64) -> Self {
-        Self::build(Self::EXTENT, ino.0, &offset.to_be_bytes())
-    }
-
-    /// After the last extent of a file.
-    pub fn extent_end(ino: Ino) -> Self {
-        Self::extent(Ino(ino.0 + 1), 0)
+        Self::build(EXTENT, ino.0, &offset.to_be_bytes())
     }
 
     /// Key of a data object's use.
     pub fn object(object: ObjectId) -> Self {
-        let mut key = Self::bare(Self::OBJECT);
+        let mut key = Self::bare(OBJECT);
         key.bytes[1..].copy_from_slice(&object.0);
         key.len = 17;
         key
@@ -112,79 +104,43 @@ impl Key {
 
     /// Key of an orphan.
     pub fn orphan(ino: Ino) -> Self {
-        Self::build(Self::ORPHAN, ino.0, &[])
+        Self::build(ORPHAN, ino.0, &[])
     }
 
-    /// Parses a key as it stands in a page; none if no writer makes it.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut key = Self { bytes: [0; KEY_LEN_MAX], len: u8::try_from(bytes.len()).ok()? };
-        key.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        key.subject()?;
-        Some(key)
+    /// First key and the bound after the last of a folder's entries.
+    pub fn entries_of(folder: Ino) -> (Self, Self) {
+        (Self::entry(folder, Cookie(0)), Self::entry(Ino(folder.0 + 1), Cookie(0)))
     }
 
-    /// What the key stands for; none for bounds that are no key.
-    pub fn subject(&self) -> Option<Subject> {
-        let (kind, rest) = self.as_bytes().split_first()?;
-        let (first, second) = rest.split_at_checked(8)?;
-        if *kind == Self::OBJECT {
-            return Some(Subject::Object(ObjectId(rest.try_into().ok()?)));
-        }
-        let ino = Ino(u64_of(first)?);
-        if ino.0 == 0 || ino.0 >> 63 != 0 {
-            return None;
-        }
-        match (*kind, second.len()) {
-            (Self::ENTRY, 8) => {
-                let position = u64_of(second)?;
-                let possible = (u64::from(SLOT_COUNT)..1 << 63).contains(&position);
-                possible.then_some(Subject::Entry { folder: ino, position })
-            }
-            (Self::INODE, 0) => Some(Subject::Inode(ino)),
-            (Self::EXTENT, 8) => Some(Subject::Extent { ino, offset: u64_of(second)? }),
-            (Self::ORPHAN, 0) => Some(Subject::Orphan(ino)),
-            _ => None,
-        }
+    /// First key and the bound after the last of a folder's entries with one hash.
+    pub fn slots_of(folder: Ino, hash: u64) -> (Self, Self) {
+        let first = Cookie::compose(hash, 0);
+        (Self::entry(folder, first), Self::entry(folder, Cookie(first.0 + u64::from(SLOT_COUNT))))
     }
 
-    /// The object of an object key.
-    pub fn object_id(&self) -> Option<ObjectId> {
-        match self.subject()? {
-            Subject::Object(object) => Some(object),
-            _ => None,
-        }
+    /// First key and the bound after the last of a file's extents.
+    pub fn extents_of(ino: Ino) -> (Self, Self) {
+        (Self::extent(ino, 0), Self::extent(Ino(ino.0 + 1), 0))
     }
 
-    /// The inode of an orphan key.
-    pub fn orphan_ino(&self) -> Option<Ino> {
-        match self.subject()? {
-            Subject::Orphan(ino) => Some(ino),
-            _ => None,
-        }
+    /// First key and the bound after the last of all inodes.
+    pub fn inodes() -> (Self, Self) {
+        (Self::bare(INODE), Self::bare(INODE + 1))
     }
 
-    /// The position of an entry key.
-    pub fn entry_position(&self) -> Option<u64> {
-        match self.subject()? {
-            Subject::Entry { position, .. } => Some(position),
-            _ => None,
-        }
+    /// First key and the bound after the last of all data objects.
+    pub fn objects() -> (Self, Self) {
+        (Self::bare(OBJECT), Self::bare(OBJECT + 1))
     }
 
-    /// The least bound above this key: every other key is below it or at least it.
-    pub fn successor(&self) -> Self {
-        let mut next = *self;
-        if usize::from(self.len) < KEY_LEN_MAX {
-            next.len += 1;
-            return next;
-        }
-        for byte in next.bytes.iter_mut().rev() {
-            *byte = byte.wrapping_add(1);
-            if *byte != 0 {
-                break;
-            }
-        }
-        next
+    /// First key and the bound after the last of all orphans.
+    pub fn orphans() -> (Self, Self) {
+        (Self::bare(ORPHAN), Self::bare(ORPHAN + 1))
+    }
+
+    /// First key and the bound after the last of everything.
+    pub fn all() -> (Self, Self) {
+        (Self::bare(0), Self::bare(0xff))
     }
 
     /// The bytes.
@@ -204,6 +160,37 @@ impl Key {
         key.bytes[9..9 + rest.len()].copy_from_slice(rest);
         key.len = if rest.is_empty() { 9 } else { 17 };
         key
+    }
+}
+
+/// Says what a key stands for.
+///
+/// # Errors
+/// `Corrupt` when no writer makes such a key.
+pub fn parse(key: &[u8]) -> Result<Subject> {
+    subject(key).ok_or(Error::corrupt("malformed key in the map"))
+}
+
+fn subject(key: &[u8]) -> Option<Subject> {
+    let (tag, rest) = key.split_first()?;
+    let (first, second) = rest.split_at_checked(8)?;
+    if *tag == OBJECT {
+        return Some(Subject::Object(ObjectId(rest.try_into().ok()?)));
+    }
+    let ino = Ino(u64_of(first)?);
+    if ino.0 == 0 || ino.0 >> 63 != 0 {
+        return None;
+    }
+    match (*tag, second.len()) {
+        (ENTRY, 8) => {
+            let cookie = Cookie(u64_of(second)?);
+            let possible = (u64::from(SLOT_COUNT)..1 << 63).contains(&cookie.0);
+            possible.then_some(Subject::Entry { folder: ino, cookie })
+        }
+        (INODE, 0) => Some(Subject::Inode(ino)),
+        (EXTENT, 8) => Some(Subject::Extent { ino, offset: u64_of(second)? }),
+        (ORPHAN, 0) => Some(Subject::Orphan(ino)),
+        _ => None,
     }
 }
 
@@ -231,7 +218,7 @@ mod tests {
     fn keys_have_the_documented_bytes() {
         let hex = |key: Key| key.as_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>();
         assert_eq!(
-            hex(Key::entry(Ino(1), position(0x00ab_cdef, 3))),
+            hex(Key::entry(Ino(1), Cookie::compose(0x00ab_cdef, 3))),
             "1000000000000000010000000055e6f783"
         );
         assert_eq!(hex(Key::inode(Ino::compose(1, 2))), "200000010000000002");
@@ -242,20 +229,19 @@ mod tests {
 
     #[test]
     fn every_key_parses_to_what_made_it() {
-        let last = position((1 << 56) - 1, 127);
-        assert_eq!(last, (1 << 63) - 1);
+        let cookie = Cookie::compose((1 << 56) - 1, 127);
+        assert_eq!((cookie.0, cookie.hash(), cookie.slot()), ((1 << 63) - 1, (1 << 56) - 1, 127));
         let cases = [
-            (Key::entry(Ino(5), last), Subject::Entry { folder: Ino(5), position: last }),
+            (Key::entry(Ino(5), cookie), Subject::Entry { folder: Ino(5), cookie }),
             (Key::inode(Ino(5)), Subject::Inode(Ino(5))),
             (Key::extent(Ino(5), 9), Subject::Extent { ino: Ino(5), offset: 9 }),
             (Key::object(ObjectId([0; 16])), Subject::Object(ObjectId([0; 16]))),
             (Key::orphan(Ino(5)), Subject::Orphan(Ino(5))),
         ];
         for (key, subject) in cases {
-            assert_eq!(Key::parse(key.as_bytes()).unwrap().subject(), Some(subject));
+            assert_eq!(parse(key.as_bytes()).unwrap(), subject);
             for end in 0..key.as_bytes().len() {
-                let cut = Key::parse(&key.as_bytes()[..end]);
-                assert!(cut.is_none(), "{subject:?} cut at {end}");
+                assert!(parse(&key.as_bytes()[..end]).is_err(), "{subject:?} cut at {end}");
             }
         }
     }
@@ -265,37 +251,47 @@ mod tests {
         for bad in [
             Key::inode(Ino(0)).as_bytes(),
             Key::inode(Ino(1 << 63)).as_bytes(),
-            Key::entry(Ino(1), 127).as_bytes(),
-            Key::entry(Ino(1), 1 << 63).as_bytes(),
+            Key::entry(Ino(1), Cookie(127)).as_bytes(),
+            Key::entry(Ino(1), Cookie(1 << 63)).as_bytes(),
             &[0x60, 0, 0, 0, 0, 0, 0, 0, 1],
             &[0x20; 40],
             &[],
         ] {
-            assert!(Key::parse(bad).is_none(), "{bad:02x?}");
+            assert!(parse(bad).is_err(), "{bad:02x?}");
         }
     }
 
     #[test]
     fn bounds_hold_exactly_their_keys() {
-        let folder = Ino(3);
-        assert!(Key::MIN < Key::entry(folder, 128));
-        assert!(Key::entry(folder, (1 << 63) - 1) < Key::entry_end(folder));
-        assert!(Key::entry_end(folder) <= Key::entry(Ino(4), 128));
-        assert!(Key::extent(Ino(3), u64::MAX) < Key::extent_end(Ino(3)));
-        assert!(Key::inode(Ino(i64::MAX as u64)) < Key::INODE_END);
-        assert!(Key::INODE_END <= Key::extent(Ino(1), 0));
-        assert!(Key::object(ObjectId([0xff; 16])) < Key::OBJECT_END);
-        assert!(Key::orphan(Ino(i64::MAX as u64)) < Key::ORPHAN_END);
-        assert!(Key::ORPHAN_END < Key::MAX);
+        let inside = |(from, to): (Key, Key), key: Key| from <= key && key < to;
+        let last = Cookie((1 << 63) - 1);
+        assert!(inside(Key::entries_of(Ino(3)), Key::entry(Ino(3), last)));
+        assert!(!inside(Key::entries_of(Ino(3)), Key::entry(Ino(4), Cookie(128))));
+        assert!(inside(Key::slots_of(Ino(1), 77), Key::entry(Ino(1), Cookie::compose(77, 0))));
+        assert!(inside(Key::slots_of(Ino(1), 77), Key::entry(Ino(1), Cookie::compose(77, 127))));
+        assert!(!inside(Key::slots_of(Ino(1), 77), Key::entry(Ino(1), Cookie::compose(78, 0))));
+        assert!(inside(Key::extents_of(Ino(3)), Key::extent(Ino(3), u64::MAX)));
+        assert!(inside(Key::inodes(), Key::inode(Ino(i64::MAX as u64))));
+        assert!(!inside(Key::inodes(), Key::extent(Ino(1), 0)));
+        assert!(inside(Key::objects(), Key::object(ObjectId([0xff; 16]))));
+        assert!(inside(Key::orphans(), Key::orphan(Ino(i64::MAX as u64))));
+        assert!(inside(Key::all(), Key::orphan(Ino(i64::MAX as u64))));
     }
 
     #[test]
-    fn nothing_fits_between_a_key_and_its_successor() {
-        let key = Key::extent(Ino(3), 255);
-        assert_eq!(key.successor(), Key::extent(Ino(3), 256));
-        assert_eq!(Key::extent(Ino(3), u64::MAX).successor(), Key::extent(Ino(4), 0));
-        let inode = Key::inode(Ino(3));
-        assert!(inode < inode.successor() && inode.successor() < Key::inode(Ino(4)));
-        assert!(inode.as_bytes() < inode.successor().as_bytes());
+    fn keys_order_as_their_bytes_do() {
+        let keys = [
+            Key::all().0,
+            Key::entry(Ino(1), Cookie(128)),
+            Key::inodes().0,
+            Key::inode(Ino(1)),
+            Key::inode(Ino(256)),
+            Key::inodes().1,
+            Key::extent(Ino(1), 0),
+            Key::extent(Ino(1), 1 << 40),
+            Key::object(ObjectId([0; 16])),
+        ];
+        assert!(keys.is_sorted());
+        assert!(keys.is_sorted_by_key(|key| key.as_bytes().to_vec()));
     }
 }

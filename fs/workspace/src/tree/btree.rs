@@ -138,7 +138,7 @@ impl Tree {
     pub fn rewrite<'c>(
         &self,
         pages: &dyn PageSource,
-        changes: &mut dyn Iterator<Item = Change<'c>>,
+        changes: impl Iterator<Item = Change<'c>>,
         victims: &HashSet<ObjectId>,
         sink: &mut dyn PageSink,
     ) -> Look<Rewrite> {
@@ -147,6 +147,8 @@ impl Tree {
             collect_touched(pages, &root, &[], victims, &mut touched)?;
         }
         let writer = Writer { pages, sink, runs: Vec::new(), released: Vec::new() };
+        let mut changes = changes;
+        let changes: &mut dyn Iterator<Item = Change<'c>> = &mut changes;
         let pending = Changes { rest: changes.peekable(), last: Vec::new() };
         let mut merge = Merge { writer, changes: pending, touched, passed: 0, count: self.count };
         merge.run(self.root)?;

@@ -85,8 +85,8 @@ impl World {
         let mut new = Vec::new();
         let number = self.pages.put_count.next_multiple_of(40);
         let mut sink = Staged { pages: &mut new, number };
-        let mut list = changes.iter().map(|(k, v)| (k.as_slice(), v.as_deref()));
-        let outcome = self.tree.rewrite(&self.pages, &mut list, victims, &mut sink);
+        let list = changes.iter().map(|(k, v)| (k.as_slice(), v.as_deref()));
+        let outcome = self.tree.rewrite(&self.pages, list, victims, &mut sink);
         let Ok(rewrite) = outcome else { panic!("rewrite failed") };
         let put = new.len();
         self.pages.put_count = number + put as u64;
@@ -304,9 +304,9 @@ fn changes_that_do_not_rise_are_refused() {
     for pair in [[&high, &low], [&low, &low], [&high, &high]] {
         let mut new = Vec::new();
         let mut sink = Staged { pages: &mut new, number: 0 };
-        let mut list = pair.into_iter().map(|key| (key.as_slice(), None));
+        let list = pair.into_iter().map(|key| (key.as_slice(), None));
         let none = HashSet::new();
-        let outcome = world.tree.rewrite(&world.pages, &mut list, &none, &mut sink);
+        let outcome = world.tree.rewrite(&world.pages, list, &none, &mut sink);
         assert!(matches!(outcome, Err(Need::Failed(error)) if error.kind() == ErrorKind::Invalid));
     }
 }
@@ -345,9 +345,9 @@ fn a_million_entries_measured() {
     let bulk: Changes = (0..1_000_000).map(|n| (key_of(n), Some(vec![1; 150]))).collect();
     let began = std::time::Instant::now();
     let mut new = Vec::new();
-    let mut list = bulk.iter().map(|(k, v)| (k.as_slice(), v.as_deref()));
+    let list = bulk.iter().map(|(k, v)| (k.as_slice(), v.as_deref()));
     let mut sink = Staged { pages: &mut new, number: 0 };
-    let Ok(rewrite) = Tree::default().rewrite(&world.pages, &mut list, &HashSet::new(), &mut sink)
+    let Ok(rewrite) = Tree::default().rewrite(&world.pages, list, &HashSet::new(), &mut sink)
     else {
         panic!("rewrite failed")
     };
@@ -369,11 +369,11 @@ fn a_million_entries_measured() {
     for count in [1_000_u64, 67_000] {
         let changes: Changes =
             (0..count).map(|_| (key_of(dice.below(1_000_000)), Some(vec![2; 150]))).collect();
-        let mut list = changes.iter().map(|(k, v)| (k.as_slice(), v.as_deref()));
+        let list = changes.iter().map(|(k, v)| (k.as_slice(), v.as_deref()));
         let mut new = Vec::new();
         let mut sink = Staged { pages: &mut new, number: 1 << 40 };
         let began = std::time::Instant::now();
-        let outcome = world.tree.rewrite(&world.pages, &mut list, &HashSet::new(), &mut sink);
+        let outcome = world.tree.rewrite(&world.pages, list, &HashSet::new(), &mut sink);
         assert!(outcome.is_ok());
         println!("{count} random changes: {:?}, {} pages", began.elapsed(), new.len());
     }
