@@ -301,6 +301,18 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_any_length_are_refused_without_panic() {
+        let borders = [0, 56, 72, 56 + 16_400, 56 + 2 * 16_400];
+        for len in borders.iter().flat_map(|border: &usize| border.saturating_sub(40)..border + 40)
+        {
+            for byte in [0, 0xff] {
+                let context = sample_context(Usage::CommitBody);
+                assert!(open(&key(), &context, &vec![byte; len]).is_err(), "{len}");
+            }
+        }
+    }
+
+    #[test]
     fn other_key_context_or_chunk_order_is_refused() {
         let (context, _, mut sealed) = sealed(40_000);
         assert!(open(&EpochKey::from_bytes(&[6; 32]), &context, &sealed).is_err());

@@ -2,13 +2,13 @@
 //!
 //! Founding makes organisation, first device and first workspace in one step ([`founding`]); the
 //! device file keeps the device's secrets under a passphrase ([`device_file`]); unlocking gives
-//! [`device::DeviceKeys`]; [`organisation`] tells whose signature counts. Constructions live in
+//! [`DeviceKeys`]; [`organisation`] tells whose signature counts. Constructions live in
 //! `keystore/crypto`, layouts in `fs/format`, prompts and paths in `tools`.
 //!
 //! 1. Keys of people and devices are taken from the genesis record only, and that is pinned by its
 //!    hash in the device file: nothing a store says makes a key.
 //! 2. Unlocked secrets live in locked memory (`platform/host`) and are wiped when dropped.
-//! 3. The root's private key is in memory while founding and re-sealing, never in [`device::DeviceKeys`].
+//! 3. The root's private key is in memory while founding and re-sealing, never in [`DeviceKeys`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -20,3 +20,5 @@ pub mod founding;
 pub mod organisation;
 #[cfg(test)]
 mod testing;
+
+pub use device::DeviceKeys;
