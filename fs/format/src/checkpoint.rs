@@ -248,6 +248,3 @@ impl CompartmentState {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -239,6 +239,3 @@ impl Body {
         Ok(Self { head, ops })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -178,6 +178,3 @@ pub fn build(clear: &DeviceClear, sealed: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(sealed);
     bytes
 }
-
-#[cfg(test)]
-mod tests;

@@ -382,6 +382,3 @@ impl Run {
         page
     }
 }
-
-#[cfg(test)]
-mod tests;
