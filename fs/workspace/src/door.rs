@@ -313,7 +313,8 @@ pub trait Core: Send + Sync + 'static {
     /// Reads a symlink's target.
     fn read_link(&self, ino: Ino) -> Answer<Vec<u8>>;
     /// Makes a node. A folder with sgid gives its group, and sgid to sub-folders.
-    fn create(&self, caller: Caller, folder: Ino, name: &[u8], node: NewNode) -> Answer<Attributes>;
+    fn create(&self, caller: Caller, folder: Ino, name: &[u8], node: NewNode)
+    -> Answer<Attributes>;
     /// Makes a regular file and opens it in one step. An existing name answers `Exists`.
     fn create_open(
         &self,
@@ -352,12 +353,7 @@ pub trait Core: Send + Sync + 'static {
     /// SEEK_DATA, SEEK_HOLE. `NoData` past the end.
     fn seek(&self, handle: HandleId, target: SeekTarget, offset: u64) -> Answer<u64>;
     /// Copies a range between files by reference where possible; returns the bytes copied.
-    fn copy_range(
-        &self,
-        from: (HandleId, u64),
-        to: (HandleId, u64),
-        len: u64,
-    ) -> Answer<u64>;
+    fn copy_range(&self, from: (HandleId, u64), to: (HandleId, u64), len: u64) -> Answer<u64>;
     /// Lists a folder from a cookie (0 = start) on; at most `count_max` entries. Does not count lookups. An
     /// empty result is the end.
     fn read_folder(

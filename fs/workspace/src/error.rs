@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Denied,
     /// Unlock first.
     Locked,
+    /// In use by another process; end it first.
+    Busy,
     /// Reopen.
     Stale,
     /// Both versions were kept.
@@ -86,3 +88,77 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<strongroom_store::Error> for Error {
+    fn from(error: strongroom_store::Error) -> Self {
+        use strongroom_store::ErrorKind as Store;
+        let kind = match error.kind() {
+            Store::NotFound => ErrorKind::NotFound,
+            Store::Exists => ErrorKind::Exists,
+            Store::ReadOnly => ErrorKind::ReadOnly,
+            Store::Unavailable => ErrorKind::Unavailable,
+            Store::Full => ErrorKind::Full,
+            Store::Corrupt => ErrorKind::Corrupt,
+            Store::Invalid | Store::Internal => ErrorKind::Internal,
+            Store::Denied => ErrorKind::Denied,
+            Store::Unsupported => ErrorKind::Unsupported,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<strongroom_format::error::Error> for Error {
+    fn from(error: strongroom_format::error::Error) -> Self {
+        use strongroom_format::error::ErrorKind as Format;
+        let kind = match error.kind() {
+            Format::Corrupt => ErrorKind::Corrupt,
+            Format::Unsupported => ErrorKind::Unsupported,
+            Format::Invalid => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.message())
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+        let kind = match error.kind() {
+            Io::StorageFull | Io::QuotaExceeded => ErrorKind::Full,
+            Io::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+            Io::PermissionDenied => ErrorKind::Denied,
+            Io::WouldBlock => ErrorKind::Busy,
+            _ => ErrorKind::Internal,
+        };
+        // The system's own words carry no path.
+        Self::new(kind, format!("local disk: {error}"))
+    }
+}
+
+impl From<strongroom_journal::Error> for Error {
+    fn from(error: strongroom_journal::Error) -> Self {
+        use strongroom_journal::ErrorKind as Journal;
+        let kind = match error.kind() {
+            Journal::Invalid | Journal::Internal => ErrorKind::Internal,
+            Journal::Full => ErrorKind::Full,
+            Journal::Corrupt => ErrorKind::Corrupt,
+            Journal::Poisoned => ErrorKind::Poisoned,
+            Journal::Unsupported => ErrorKind::Unsupported,
+            Journal::Denied => ErrorKind::Denied,
+            Journal::ReadOnly => ErrorKind::ReadOnly,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<strongroom_keyring::error::Error> for Error {
+    fn from(error: strongroom_keyring::error::Error) -> Self {
+        use strongroom_keyring::error::ErrorKind as Keyring;
+        let kind = match error.kind() {
+            Keyring::Locked => ErrorKind::Locked,
+            Keyring::Corrupt => ErrorKind::Corrupt,
+            Keyring::Unsupported => ErrorKind::Unsupported,
+            Keyring::Invalid => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.message())
+    }
+}

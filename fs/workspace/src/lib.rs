@@ -2,6 +2,29 @@
 //!
 //! Sealed and plain meet here and nowhere else. Kernel types, errno, HTTP and terminals live elsewhere
 //! (`platform/mount`, `fs/store`, `tools/cli`).
+//!
+//! ```text
+//! door ─ ops ─ state (one lock: map, unsealed bytes, batch) ─ tree (overlay, frozen, pages)
+//!                │                                            block (unsealed, staging, fetch)
+//!                └ journal                     outbound (seal, commit, checkpoint)   inbound (open, replay)
+//! ```
+//!
+//! 1. Every change is one operation: planned without side effects, journaled, installed. 2. The order of the journal
+//! is the order of the map. 3. Plaintext is in memory only: bytes not sealed yet, opened segments and pages.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod block;
 pub mod door;
 pub mod error;
+pub mod inbound;
+pub mod later;
+pub mod limits;
+pub mod ops;
+pub mod outbound;
+pub mod state;
+pub mod tree;
+pub mod workspace;
+
+pub use inbound::create::Foundation;
+pub use workspace::{Mode, Options, Services, Status, Workspace};

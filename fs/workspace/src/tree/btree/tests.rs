@@ -43,6 +43,7 @@ impl PageSink for Staged<'_> {
             place: (number % 40) as u32 * 16_384,
             sealed_len: plain.len() as u32 + 72,
             level,
+            epoch: 1,
             hash: Digest([number as u8; 32]),
         };
         let page = Page::parse(plain).unwrap();

@@ -1,0 +1,5 @@
+//! Contents of files: bytes not sealed yet, sealed blocks being gathered into objects, and reading them back.
+
+pub mod dirty;
+pub mod fetch;
+pub mod staging;

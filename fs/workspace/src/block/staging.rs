@@ -1,0 +1,184 @@
+//! Sealed blocks on their way to the store: local files that gather up to 8 MiB of plaintext each.
+//!
+//! A staged object is append-only and holds ciphertext only. Its place in the file is given out first, then the
+//! sealed bytes are written there; the journal record that names the block comes after. A commit puts closed
+//! objects into the store, which moves the file. What no record names after a crash is removed at open.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use strongroom_crypto::block::block_len;
+use strongroom_format::ids::ObjectId;
+use strongroom_host::disk::{Disk, DiskFile, OpenMode};
+use strongroom_host::entropy::Entropy;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::OBJECT_PLAIN_BYTES_MAX;
+
+/// One staged object.
+pub struct Staged {
+    /// Its id in the store.
+    pub id: ObjectId,
+    /// Where it lies until a commit puts it.
+    pub path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    len: AtomicU64,
+    unsynced: AtomicBool,
+}
+
+impl Staged {
+    /// Bytes given out so far.
+    pub fn len(&self) -> u64 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing was given out.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes a sealed block at the place given out for it.
+    pub fn write(&self, place: u32, sealed: &[u8]) -> Result<()> {
+        self.unsynced.store(true, Ordering::Release);
+        Ok(self.file.write_at(sealed, u64::from(place))?)
+    }
+
+    /// Reads exactly `out.len()` bytes.
+    pub fn read(&self, place: u64, out: &mut [u8]) -> Result<()> {
+        if self.file.read_at(out, place)? == out.len() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Corrupt, format!("staged object {} is cut", self.id)))
+    }
+}
+
+struct Current {
+    object: Arc<Staged>,
+    plain_bytes: u64,
+}
+
+#[derive(Default)]
+struct Shelf {
+    current: Option<Current>,
+    objects: BTreeMap<ObjectId, Arc<Staged>>,
+    /// Whether a file was created since the folder was last synced.
+    new_names: bool,
+}
+
+/// All staged objects of a workspace.
+pub struct Staging {
+    disk: Arc<dyn Disk>,
+    entropy: Arc<dyn Entropy>,
+    folder: PathBuf,
+    shelf: Mutex<Shelf>,
+}
+
+impl Staging {
+    /// Opens the folder, made if missing, with whatever a crash left in it.
+    pub fn open(disk: Arc<dyn Disk>, entropy: Arc<dyn Entropy>, folder: PathBuf) -> Result<Self> {
+        disk.create_folder(&folder)?;
+        let mut shelf = Shelf::default();
+        for entry in disk.list(&folder)? {
+            let path = folder.join(&entry.name);
+            let Some(id) = parse_id(&entry.name) else {
+                disk.remove(&path)?;
+                continue;
+            };
+            let file = disk.open(&path, OpenMode::Write)?;
+            let len = AtomicU64::new(entry.len);
+            // What the process before wrote may not have reached the disk yet.
+            let unsynced = AtomicBool::new(true);
+            shelf.objects.insert(id, Arc::new(Staged { id, path, file, len, unsynced }));
+            shelf.new_names = true;
+        }
+        Ok(Self { disk, entropy, folder, shelf: Mutex::new(shelf) })
+    }
+
+    /// A staging area for a workspace that does not change: nothing is looked at or made.
+    pub fn empty(disk: Arc<dyn Disk>, entropy: Arc<dyn Entropy>, folder: PathBuf) -> Self {
+        Self { disk, entropy, folder, shelf: Mutex::new(Shelf::default()) }
+    }
+
+    /// Gives out a place for a block of `plain_len` bytes.
+    pub fn allocate(&self, plain_len: u64) -> Result<(Arc<Staged>, u32)> {
+        let mut shelf = self.shelf.lock();
+        let full = |current: &Current| current.plain_bytes + plain_len > OBJECT_PLAIN_BYTES_MAX;
+        if shelf.current.as_ref().is_none_or(full) {
+            let object = self.create()?;
+            shelf.objects.insert(object.id, object.clone());
+            shelf.new_names = true;
+            shelf.current = Some(Current { object, plain_bytes: 0 });
+        }
+        let current = shelf.current.as_mut().expect("made above");
+        current.plain_bytes += plain_len;
+        let place = current.object.len.fetch_add(block_len(plain_len), Ordering::AcqRel);
+        let place = u32::try_from(place).expect("an object is far below 4 GiB");
+        Ok((current.object.clone(), place))
+    }
+
+    fn create(&self) -> Result<Arc<Staged>> {
+        let id = ObjectId(self.entropy.array());
+        let path = self.folder.join(id.to_string());
+        let file = self.disk.open(&path, OpenMode::CreateNew)?;
+        let (len, unsynced) = (AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Arc::new(Staged { id, path, file, len, unsynced }))
+    }
+
+    /// The staged object with this id.
+    pub fn find(&self, id: ObjectId) -> Option<Arc<Staged>> {
+        self.shelf.lock().objects.get(&id).cloned()
+    }
+
+    /// Ends the object being gathered and returns all that are staged.
+    pub fn close_all(&self) -> Vec<Arc<Staged>> {
+        let mut shelf = self.shelf.lock();
+        shelf.current = None;
+        shelf.objects.values().cloned().collect()
+    }
+
+    /// Bytes staged.
+    pub fn bytes(&self) -> u64 {
+        self.shelf.lock().objects.values().map(|object| object.len()).sum()
+    }
+
+    /// Makes everything staged durable on this device.
+    pub fn sync(&self) -> Result<()> {
+        let (objects, new_names) = {
+            let mut shelf = self.shelf.lock();
+            let objects: Vec<_> = shelf.objects.values().cloned().collect();
+            (objects, std::mem::take(&mut shelf.new_names))
+        };
+        for object in objects {
+            // ORDER: cleared before the sync, so that a write during it counts as unsynced again.
+            if object.unsynced.swap(false, Ordering::AcqRel) {
+                object.file.sync_data()?;
+            }
+        }
+        if new_names {
+            self.disk.sync_folder(&self.folder)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets an object that is in the store now.
+    pub fn retire(&self, id: ObjectId) {
+        self.shelf.lock().objects.remove(&id);
+    }
+
+    /// Removes an object that nothing refers to.
+    pub fn discard(&self, id: ObjectId) -> Result<()> {
+        let found = self.shelf.lock().objects.remove(&id);
+        match found {
+            Some(object) => Ok(self.disk.remove(&object.path)?),
+            None => Ok(()),
+        }
+    }
+}
+
+fn parse_id(name: &str) -> Option<ObjectId> {
+    let id = u128::from_str_radix(name, 16).ok()?;
+    (name.len() == 32).then(|| ObjectId(id.to_be_bytes()))
+}

@@ -1,0 +1,213 @@
+//! Reading checkpoint and log back: every signature, hash and link of the chain is checked here.
+
+use std::sync::Arc;
+
+use strongroom_crypto::hash::sha256;
+use strongroom_crypto::seal;
+use strongroom_crypto::usage::{Author, Context, Usage};
+use strongroom_format::checkpoint::{CheckpointFile, CheckpointRoot, CompartmentState};
+use strongroom_format::commit::{Body, CommitFile, CommitHeader};
+use strongroom_format::ids::{CompartmentId, Digest};
+use strongroom_keyring::DeviceKeys;
+use strongroom_keyring::organisation::Organisation;
+use strongroom_store::{Family, Key as StoreKey, Store};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::later::wait;
+use crate::state::Head;
+use crate::workspace::ordinary_place;
+
+/// A verified checkpoint.
+pub struct Checkpoint {
+    /// What was signed.
+    pub root: CheckpointRoot,
+    /// Compartment 0.
+    pub state: CompartmentState,
+}
+
+/// A verified commit.
+pub struct Commit {
+    /// What was signed.
+    pub header: CommitHeader,
+    /// The head it makes.
+    pub head: Head,
+    /// Body of compartment 0.
+    pub body: Body,
+    /// Length of the file.
+    pub len: u64,
+}
+
+/// Reads what the store holds of a workspace.
+pub struct Reader<'a> {
+    /// The store.
+    pub store: &'a Arc<dyn Store>,
+    /// This device's keys.
+    pub keys: &'a DeviceKeys,
+    /// Whose signatures count.
+    pub organisation: Organisation,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads and verifies the organisation.
+    ///
+    /// # Errors
+    /// `Corrupt` when it does not verify against the device's pin.
+    pub fn open(store: &'a Arc<dyn Store>, keys: &'a DeviceKeys) -> Result<Self> {
+        let key = StoreKey::Organisation(0);
+        let file = get(store, key)?.ok_or_else(|| missing(key))?;
+        let organisation = Organisation::verify(&file, &keys.organisation())?;
+        keys.check_certified(&organisation)?;
+        Ok(Self { store, keys, organisation })
+    }
+
+    /// The newest checkpoint. A broken newest one is an error, never an older one in its place.
+    ///
+    /// # Errors
+    /// `Corrupt`; those of the store.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let keys = self.list(Family::Checkpoint)?;
+        let newest = keys.last().copied();
+        let key = newest
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the store holds no checkpoint"))?;
+        let bytes = get(self.store, key)?.ok_or_else(|| missing(key))?;
+        self.open_checkpoint(key, &bytes)
+    }
+
+    fn open_checkpoint(&self, key: StoreKey, bytes: &[u8]) -> Result<Checkpoint> {
+        let bad = || damaged(key);
+        let file = CheckpointFile::parse(bytes).map_err(|error| damaged_by(key, error))?;
+        let root = file.root;
+        let author = self.organisation.device(&root.author).ok_or_else(bad)?;
+        author
+            .verify(Usage::SignCheckpoint, file.root_bytes, &file.signature)
+            .map_err(|_| bad())?;
+        let here = (root.organisation, root.workspace, StoreKey::Checkpoint(root.seq));
+        if here != (self.keys.organisation(), self.keys.workspace(), key) {
+            return Err(bad());
+        }
+        let (part, sealed) = root
+            .parts
+            .iter()
+            .zip(&file.parts)
+            .find(|(part, _)| part.compartment == CompartmentId::ORDINARY)
+            .ok_or_else(bad)?;
+        if sha256(sealed) != part.sha256.0 {
+            return Err(bad());
+        }
+        let context = Context::page(Usage::PageRoot, &ordinary_place(self.keys), part.epoch);
+        let epoch_key = self.keys.epoch_key(part.epoch).ok_or_else(bad)?;
+        let plain = seal::open(epoch_key, &context, sealed).map_err(|_| bad())?;
+        let state = CompartmentState::parse(plain.expose()).map_err(|_| bad())?;
+        if state.compartment != part.compartment || state.seq != part.seq || state.seq != root.seq {
+            return Err(bad());
+        }
+        Ok(Checkpoint { root, state })
+    }
+
+    /// Keys of a family in order.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn list(&self, family: Family) -> Result<Vec<StoreKey>> {
+        let mut all = Vec::new();
+        loop {
+            let after = all.last().copied();
+            let page = wait(async { Ok(self.store.list(family, after).await?) })?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page.iter().map(|listed| listed.key));
+        }
+    }
+
+    /// Visits the commits after `head` in order.
+    ///
+    /// # Errors
+    /// `Corrupt` when one does not verify, does not connect, or is missing though a later one is there.
+    pub fn commits(
+        &self,
+        head: Head,
+        visit: &mut dyn FnMut(&Commit) -> Result<()>,
+    ) -> Result<Head> {
+        let mut head = head;
+        for key in self.list(Family::Log)? {
+            let StoreKey::Log(seq) = key else { continue };
+            if seq <= head.seq {
+                continue;
+            }
+            if seq != head.seq + 1 {
+                return Err(missing(StoreKey::Log(head.seq + 1)));
+            }
+            let bytes = get(self.store, key)?.ok_or_else(|| missing(key))?;
+            let commit = self.open_commit(key, head, &bytes)?;
+            visit(&commit)?;
+            head = commit.head;
+        }
+        Ok(head)
+    }
+
+    fn open_commit(&self, key: StoreKey, parent: Head, bytes: &[u8]) -> Result<Commit> {
+        let bad = || damaged(key);
+        let file = CommitFile::parse(bytes).map_err(|error| damaged_by(key, error))?;
+        let header = file.header;
+        let author = self.organisation.device(&header.author).ok_or_else(bad)?;
+        author.verify(Usage::SignCommit, file.header_bytes, &file.signature).map_err(|_| bad())?;
+        let here = (header.organisation, header.workspace, header.seq, header.parent);
+        let expected =
+            (self.keys.organisation(), self.keys.workspace(), parent.seq + 1, parent.hash);
+        if here != expected {
+            return Err(bad());
+        }
+        let (body, sealed) = header
+            .bodies
+            .iter()
+            .zip(&file.bodies)
+            .find(|(body, _)| body.compartment == CompartmentId::ORDINARY)
+            .ok_or_else(bad)?;
+        if sha256(sealed) != body.sha256.0 {
+            return Err(bad());
+        }
+        let author = Author {
+            device: header.author.0,
+            incarnation: header.incarnation,
+            counter: header.counter,
+        };
+        let context = Context::commit_body(&ordinary_place(self.keys), body.epoch, &author);
+        let epoch_key = self.keys.epoch_key(body.epoch).ok_or_else(bad)?;
+        let plain = seal::open(epoch_key, &context, sealed).map_err(|_| bad())?;
+        let body = Body::parse(plain.expose()).map_err(|_| bad())?;
+        let said =
+            (body.head.compartment, body.head.author, body.head.incarnation, body.head.counter);
+        let expected = (CompartmentId::ORDINARY, header.author, header.incarnation, header.counter);
+        if said != expected {
+            return Err(bad());
+        }
+        let head = Head { seq: header.seq, hash: Digest(sha256(file.header_bytes)) };
+        Ok(Commit { header, head, body, len: bytes.len() as u64 })
+    }
+}
+
+/// Reads a whole key; none if it is not there.
+pub(crate) fn get(store: &Arc<dyn Store>, key: StoreKey) -> Result<Option<bytes::Bytes>> {
+    match wait(async { Ok(store.get(key, None).await?) }) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn damaged(key: StoreKey) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("`{key}` does not verify"))
+}
+
+fn damaged_by(key: StoreKey, error: strongroom_format::error::Error) -> Error {
+    match error.kind() {
+        strongroom_format::error::ErrorKind::Unsupported => error.into(),
+        strongroom_format::error::ErrorKind::Corrupt
+        | strongroom_format::error::ErrorKind::Invalid => damaged(key),
+    }
+}
+
+fn missing(key: StoreKey) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("`{key}` is missing"))
+}

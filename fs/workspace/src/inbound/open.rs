@@ -1,0 +1,219 @@
+//! Opening a workspace: lock, checkpoint, log, remembered head, journal, in this order.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock, mpsc};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use strongroom_crypto::hash::blake3_256;
+use strongroom_crypto::lthash::{LtHash, STATE_LEN};
+use strongroom_crypto::secret::NameKey;
+use strongroom_crypto::usage::Context;
+use strongroom_format::ids::Digest;
+use strongroom_host::disk::{OpenMode, read_all};
+use strongroom_keyring::DeviceKeys;
+use strongroom_store::Store;
+
+use super::log::{Checkpoint, Commit, Reader};
+use crate::block::fetch::Blocks;
+use crate::block::staging::Staging;
+use crate::error::{Error, ErrorKind, Result};
+use crate::outbound::commit::{Outbound, note_stored_len};
+use crate::outbound::publish::EPOCH;
+use crate::outbound::seal::Sealer;
+use crate::state::{Batch, Head, State};
+use crate::tree::btree::Tree;
+use crate::tree::map::{Layer, Map};
+use crate::tree::pages::Pages;
+use crate::tree::rules::NameHash;
+use crate::tree::txn::Txn;
+use crate::workspace::{
+    Counts, Due, Inner, Mode, Options, Services, Workspace, fresh_state, ordinary_place,
+};
+
+/// Name of the file with the newest head this device has seen.
+const HEAD_FILE: &str = "head";
+const HEAD_LEN: usize = 72;
+
+impl Workspace {
+    /// Opens a workspace, bringing back what was acknowledged but not committed when the last process ended.
+    ///
+    /// # Errors
+    /// `Busy` when another process has it open on this device; `Corrupt` when checkpoint, log or journal do not verify or
+    /// the store is older than this device remembers; those of store and disk.
+    pub fn open(
+        options: Options,
+        store: Arc<dyn Store>,
+        keys: Arc<DeviceKeys>,
+        services: Services,
+    ) -> Result<Workspace> {
+        let lock = take_lock(&options, &services)?;
+        let staging = open_staging(&options, &services)?;
+        let reader = Reader::open(&store, &keys)?;
+        let checkpoint = reader.checkpoint()?;
+        let place = ordinary_place(&keys);
+        let context = Context::block(&place);
+        let pages = Arc::new(Pages::new(store.clone(), keys.clone(), place, EPOCH));
+        let (sender, receiver) = mpsc::channel();
+        let entropy = services.entropy.clone();
+        let inner = Inner {
+            sealer: Sealer::new(staging.clone(), entropy, keys.clone(), Context::block(&place)),
+            blocks: Blocks::new(store.clone(), staging.clone(), context),
+            state: Mutex::new(initial_state(&checkpoint, &pages)),
+            outbound: Mutex::new(initial_outbound(&checkpoint, &keys)?),
+            journal: OnceLock::new(),
+            gate: RwLock::new(()),
+            wake: Condvar::new(),
+            due: Mutex::new(Due::default()),
+            counts: Counts::default(),
+            changes: Mutex::new(Some(receiver)),
+            _changes_sender: sender,
+            _lock: lock,
+            closed: AtomicBool::new(false),
+            overfull: AtomicBool::new(false),
+            options,
+            services,
+            store: store.clone(),
+            keys: keys.clone(),
+            staging,
+            pages,
+        };
+        inner.replay_log(&reader, &checkpoint)?;
+        inner.check_remembered_head()?;
+        inner.recover()?;
+        Ok(Workspace(Arc::new(inner)))
+    }
+}
+
+fn take_lock(options: &Options, services: &Services) -> Result<Option<Box<dyn Send + Sync>>> {
+    if options.mode == Mode::ReadOnly {
+        return Ok(None);
+    }
+    services.disk.create_folder(&options.state_folder)?;
+    let path = options.state_folder.join("lock");
+    match services.disk.lock(&path) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            let message = "the workspace is in use by another process on this device";
+            Err(Error::new(ErrorKind::Busy, message))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Read-only opens stage nothing and leave what a crash left alone.
+fn open_staging(options: &Options, services: &Services) -> Result<Arc<Staging>> {
+    let (disk, entropy) = (services.disk.clone(), services.entropy.clone());
+    let folder = options.state_folder.join("staged");
+    Ok(Arc::new(match options.mode {
+        Mode::ReadWrite => Staging::open(disk, entropy, folder)?,
+        Mode::ReadOnly => Staging::empty(disk, entropy, folder),
+    }))
+}
+
+fn initial_state(checkpoint: &Checkpoint, pages: &Arc<Pages>) -> State {
+    let state = &checkpoint.state;
+    let tree = Tree { root: state.root, height: state.height, count: state.count };
+    let map = Map { overlay: Layer::new(), frozen: None, tree, pages: pages.clone() };
+    let names = NameHash::new(NameKey::from_bytes(&state.name_key));
+    let head = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
+    let mut fresh = fresh_state(map, names, head);
+    if let Some(slot) = state.slots.iter().find(|slot| slot.slot == fresh.slot) {
+        fresh.next_counter = slot.next;
+    }
+    fresh
+}
+
+fn initial_outbound(checkpoint: &Checkpoint, keys: &DeviceKeys) -> Result<Outbound> {
+    let state = &checkpoint.state;
+    let digest: &[u8; STATE_LEN] = state.digest.as_slice().try_into().map_err(|_| {
+        Error::new(ErrorKind::Corrupt, "the checkpoint's digest has the wrong length")
+    })?;
+    let mark = state.journals.iter().find(|mark| mark.device == keys.device_id());
+    Ok(Outbound {
+        pending: None,
+        adopted: Vec::new(),
+        counter: mark.map_or(0, |mark| mark.counter),
+        journal_upto: mark.map_or(0, |mark| mark.journal_upto),
+        ledger: checkpoint.root.page_objects.iter().map(|entry| (entry.object, *entry)).collect(),
+        checkpoint_seq: checkpoint.root.seq,
+        checkpoint_due: None,
+        digest: LtHash::from_bytes(digest),
+        last_error: None,
+    })
+}
+
+impl Inner {
+    /// Applies the commits after the checkpoint.
+    fn replay_log(&self, reader: &Reader<'_>, checkpoint: &Checkpoint) -> Result<()> {
+        let start = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
+        let mut outbound = self.outbound.lock();
+        let mut state = self.state.lock();
+        reader.commits(start, &mut |commit| {
+            self.replay_commit(&mut state, commit)?;
+            if commit.header.author == self.keys.device_id() {
+                outbound.counter = commit.header.counter;
+                outbound.journal_upto = commit.body.head.journal_upto;
+            }
+            Ok(())
+        })?;
+        state.batch = Batch::default();
+        Ok(())
+    }
+
+    fn replay_commit(&self, state: &mut State, commit: &Commit) -> Result<()> {
+        for op in &commit.body.ops {
+            self.waiting(state, |state| state.replay(op))?;
+        }
+        for added in &commit.header.added {
+            let usage =
+                self.waiting(state, |state| Txn::new(&state.map).object_use(added.object))?;
+            if let Some(usage) = usage {
+                note_stored_len(state, added.object, usage, added.len);
+            }
+        }
+        state.head = commit.head;
+        state.log_bytes += commit.len;
+        Ok(())
+    }
+
+    /// Refuses a store that is older than what this device has seen, or that tells another history.
+    fn check_remembered_head(&self) -> Result<()> {
+        let Some(remembered) = self.remembered_head() else { return Ok(()) };
+        let head = self.state.lock().head;
+        let rolled_back = head.seq < remembered.seq;
+        let forked = head.seq == remembered.seq && head.hash != remembered.hash;
+        if !rolled_back && !forked {
+            return Ok(());
+        }
+        let message = format!(
+            "the store is not what this device last saw: it ends at commit {}, this device saw {}",
+            head.seq, remembered.seq
+        );
+        Err(Error::new(ErrorKind::Corrupt, message))
+    }
+
+    fn remembered_head(&self) -> Option<Head> {
+        let path = self.options.state_folder.join(HEAD_FILE);
+        let bytes = read_all(&*self.services.disk, &path).ok()?;
+        let (facts, sum) = bytes.get(..HEAD_LEN)?.split_at(40);
+        if blake3_256(facts) != *sum {
+            return None;
+        }
+        let (seq, hash) = facts.split_at(8);
+        let seq = u64::from_le_bytes(seq.try_into().ok()?);
+        Some(Head { seq, hash: Digest(hash.try_into().ok()?) })
+    }
+
+    /// Notes the newest head. Not synced: after a power loss an older one is remembered, which is safe.
+    pub(crate) fn remember_head(&self, head: Head) -> Result<()> {
+        let mut bytes = Vec::with_capacity(HEAD_LEN);
+        bytes.extend_from_slice(&head.seq.to_le_bytes());
+        bytes.extend_from_slice(&head.hash.0);
+        let sum = blake3_256(&bytes);
+        bytes.extend_from_slice(&sum);
+        let path: &Path = &self.options.state_folder.join(HEAD_FILE);
+        let file = self.services.disk.open(path, OpenMode::Create)?;
+        Ok(file.write_at(&bytes, 0)?)
+    }
+}

@@ -1,0 +1,188 @@
+//! What a crash left: journal records that no commit covers, staged objects, orphans.
+
+use std::collections::BTreeSet;
+
+use strongroom_crypto::hash::blake3_256;
+use strongroom_format::commit::ObjectAdded;
+use strongroom_format::ids::{Digest, ObjectId};
+use strongroom_format::inode::Extent;
+use strongroom_format::key::Subject;
+use strongroom_format::op::Op;
+use strongroom_format::ops;
+use strongroom_journal as journal;
+use strongroom_journal::Journal;
+use strongroom_store::Key as StoreKey;
+
+use crate::block::fetch::Wanted;
+use crate::error::{Error, ErrorKind, Result};
+use crate::later::wait;
+use crate::outbound::commit::Reason;
+use crate::outbound::publish::INCARNATION;
+use crate::tree::map::{Value, subject};
+use crate::tree::txn::Txn;
+use crate::workspace::{Inner, Mode};
+
+/// What the replay of the journal came to.
+#[derive(Default)]
+struct Replayed {
+    records: u64,
+    /// A record named bytes that never reached the disk: it and all after it were never acknowledged as durable.
+    cut: bool,
+    failed: Option<Error>,
+}
+
+impl Inner {
+    /// Replays the journal, drops what nothing names, and ends orphans.
+    pub(super) fn recover(&self) -> Result<()> {
+        if self.options.mode == Mode::ReadOnly {
+            return Ok(());
+        }
+        let replayed = self.replay_journal()?;
+        self.drop_unnamed_objects()?;
+        self.purge_orphans()?;
+        if replayed.cut {
+            // ORDER: before anything new is journaled, or the next recovery would stop at the same record again.
+            self.commit(Reason::Asked)?;
+        }
+        Ok(())
+    }
+
+    fn replay_journal(&self) -> Result<Replayed> {
+        let covered = self.outbound.lock().journal_upto;
+        let options = journal::Options {
+            folder: self.options.state_folder.join("journal"),
+            file_len_max: crate::limits::JOURNAL_FILE_LEN,
+            device: self.keys.device_id(),
+            organisation: self.keys.organisation(),
+            incarnation: INCARNATION,
+            first_number_min: covered + 1,
+        };
+        let services = journal::Services {
+            disk: self.services.disk.clone(),
+            entropy: self.services.entropy.clone(),
+        };
+        let mut replayed = Replayed::default();
+        let mut sink = |number: u64, payload: &[u8]| {
+            if number > covered && !replayed.cut && replayed.failed.is_none() {
+                match self.replay_record(payload) {
+                    Ok(Step::Done) => replayed.records += 1,
+                    Ok(Step::BytesMissing) => replayed.cut = true,
+                    Err(error) => replayed.failed = Some(error),
+                }
+            }
+            Ok(())
+        };
+        let journal = Journal::open(options, self.keys.journal_key(), services, &mut sink)?;
+        if let Some(error) = replayed.failed.take() {
+            return Err(error);
+        }
+        if self.journal.set(journal).is_err() {
+            return Err(Error::new(ErrorKind::Internal, "the journal was opened twice"));
+        }
+        Ok(replayed)
+    }
+
+    fn replay_record(&self, payload: &[u8]) -> Result<Step> {
+        let (op, rest) = ops::decode_one(payload)?;
+        if !rest.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "a journal record holds more than one operation",
+            ));
+        }
+        if let Op::SetExtents { extents, .. } = &op
+            && !self.are_readable(extents)?
+        {
+            return Ok(Step::BytesMissing);
+        }
+        let mut state = self.state.lock();
+        if let Op::Clone { from, to, .. } = &op {
+            self.seal_as_blocks(&mut state, *from)?;
+            self.seal_as_blocks(&mut state, *to)?;
+        }
+        let now = self.services.clock.elapsed();
+        self.waiting(&mut state, |state| state.redo(now, &op, payload))?;
+        Ok(Step::Done)
+    }
+
+    /// Whether the blocks that a journaled write names are on the disk: power may have gone before they were.
+    fn are_readable(&self, extents: &[Extent]) -> Result<bool> {
+        for extent in extents {
+            let mut plain = vec![0; extent.block_len as usize];
+            let wanted =
+                Wanted { extent: extent.clone(), block_offset: 0, len: extent.block_len, at: 0 };
+            match wait(self.blocks.read(&[wanted], &mut plain)) {
+                Ok(()) => {}
+                Err(error) => match error.kind() {
+                    ErrorKind::Corrupt | ErrorKind::NotFound => return Ok(false),
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(true)
+    }
+
+    /// Removes staged objects that no extent refers to; those in use stay staged for the next commit. An object that
+    /// a commit put before the crash is in the store already.
+    fn drop_unnamed_objects(&self) -> Result<()> {
+        let mut named: BTreeSet<ObjectId> = BTreeSet::new();
+        let staged = self.staging.close_all();
+        let mut state = self.state.lock();
+        for object in &staged {
+            let usage =
+                self.waiting(&mut state, |state| Txn::new(&state.map).object_use(object.id))?;
+            if usage.is_some() {
+                named.insert(object.id);
+            }
+        }
+        drop(state);
+        for object in staged.iter().filter(|object| !named.contains(&object.id)) {
+            self.staging.discard(object.id)?;
+        }
+        self.adopt_put_objects()
+    }
+
+    /// Objects that were put for a commit that did not come about: the next commit names them all the same.
+    fn adopt_put_objects(&self) -> Result<()> {
+        let lost: Vec<ObjectId> = {
+            let state = self.state.lock();
+            let unknown = |value: &Option<Value>| match value {
+                Some(Value::Object(usage)) => usage.stored_len == 0,
+                _ => false,
+            };
+            let keys = state.map.overlay.iter().filter(|(_, value)| unknown(value));
+            keys.filter_map(|(key, _)| match subject(key) {
+                Subject::Object(object) => Some(object),
+                _ => None,
+            })
+            .collect()
+        };
+        let mut outbound = self.outbound.lock();
+        for object in lost {
+            if self.staging.find(object).is_none() {
+                let bytes =
+                    wait(async { Ok(self.store.get(StoreKey::Object(object), None).await?) })?;
+                let (len, hash) = (bytes.len() as u64, Digest(blake3_256(&bytes)));
+                outbound.adopted.push(ObjectAdded { object, len, hash });
+            }
+        }
+        Ok(())
+    }
+
+    fn purge_orphans(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        let orphans = self.waiting(&mut state, |state| state.orphans())?;
+        let now = self.services.clock.elapsed();
+        for ino in orphans {
+            let op = Op::Purge { ino };
+            let journal = self.journal()?;
+            self.waiting(&mut state, |state| state.execute(journal, now, &op))?;
+        }
+        Ok(())
+    }
+}
+
+enum Step {
+    Done,
+    BytesMissing,
+}

@@ -1,0 +1,46 @@
+//! Every limit of this room, named.
+
+use std::time::Duration;
+
+/// A batch of changes is committed this long after its first operation.
+pub const BATCH_AGE_MAX: Duration = Duration::from_secs(1);
+/// … or when its operations take this many bytes,
+pub const BATCH_OPS_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of operations in one batch at which changes are refused: commits have failed for long. A body holds 32 MiB.
+pub const BATCH_OPS_BYTES_LIMIT: usize = 24 << 20;
+/// … or when it holds this many bytes of file data.
+pub const BATCH_DATA_BYTES_MAX: u64 = 64 << 20;
+/// Unsealed bytes above which a writer seals its own file before it goes on.
+pub const DIRTY_BYTES_MAX: u64 = 48 << 20;
+/// Unsealed bytes that a cut may seal while others wait.
+pub const DIRTY_BYTES_AT_CUT: u64 = 4 << 20;
+/// Bytes of staged, uncommitted objects above which writers wait for the commit.
+pub const STAGED_BYTES_MAX: u64 = 512 << 20;
+/// Longest wait of a writer for room before it is told `Unavailable`.
+pub const ROOM_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Shortest write that is sealed straight into a staged object instead of the journal.
+pub const DIRECT_LEN_MIN: usize = 64 * 1024;
+/// Most plaintext bytes of a data object.
+pub const OBJECT_PLAIN_BYTES_MAX: u64 = 8 << 20;
+/// Most extents per `SetExtents` operation.
+pub const EXTENTS_PER_OP_MAX: usize = 256;
+/// Log bytes after which a checkpoint is written.
+pub const CHECKPOINT_LOG_BYTES: u64 = 16 << 20;
+/// Log bytes after which closing writes a checkpoint, so that the next mount is quick.
+pub const CHECKPOINT_LOG_BYTES_AT_CLOSE: u64 = 1 << 20;
+/// Entries of the overlay above which changes wait for the checkpoint under way.
+pub const OVERLAY_COUNT_MAX: usize = 600_000;
+/// Memory for opened manifest pages.
+pub const PAGE_CACHE_BYTES: u64 = 48 << 20;
+/// Memory for opened segments of files.
+pub const SEGMENT_CACHE_BYTES: u64 = 64 << 20;
+/// Verified header parts kept, by number.
+pub const HEADER_CACHE_COUNT: u64 = 16_384;
+/// Most names a file may have.
+pub const LINK_COUNT_MAX: u32 = 65_000;
+/// Most sub-folders of a folder count as links too; this is the kernel's own width.
+pub const LISTING_COUNT_MAX: u32 = 4096;
+/// Tries of a read whose object went away under it (it was overwritten and collected meanwhile).
+pub const READ_TRIES_MAX: u32 = 4;
+/// Bytes of one journal file.
+pub const JOURNAL_FILE_LEN: u64 = 64 << 20;

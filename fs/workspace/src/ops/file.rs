@@ -1,0 +1,245 @@
+//! Handles, and what is done to ranges of files: allocate, seek, copy.
+
+use std::sync::Arc;
+
+use strongroom_format::ids::Ino;
+use strongroom_format::inode::{Content, Kind};
+use strongroom_format::op::Op;
+use strongroom_journal::Journal;
+
+use super::attributes::without_set_id;
+use crate::door::{
+    Access, AllocateMode, Answer, FILE_SIZE_MAX, HandleId, OpenOptions, Opened, SeekTarget,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::DIRECT_LEN_MIN;
+use crate::state::{Handle, State, fail};
+use crate::tree::need::Look;
+use crate::tree::rules::extents::{end_of, overlapping};
+use crate::tree::txn::Txn;
+use crate::workspace::Inner;
+
+impl State {
+    /// Opens a handle.
+    pub(super) fn open_handle(&mut self, ino: Ino, options: OpenOptions) -> Opened {
+        let handle = HandleId(self.next_handle);
+        self.next_handle += 1;
+        let OpenOptions { access, synchronous, .. } = options;
+        self.handles.insert(handle, Handle { ino, access, synchronous, read_end: 0 });
+        self.file(ino).handles += 1;
+        // All changes come through this kernel, so what it has cached is current.
+        Opened { handle, keep_cache: true }
+    }
+
+    fn writing(&self, handle: HandleId) -> Look<Ino> {
+        let open = self.handle(handle)?;
+        match open.access {
+            Access::Read => Err(fail(ErrorKind::BadHandle, "the handle is for reading only")),
+            Access::Write | Access::ReadWrite => Ok(open.ino),
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn open(self: &Arc<Self>, ino: Ino, options: OpenOptions) -> Answer<Opened> {
+        if options.truncate
+            && let Err(error) = self.writable()
+        {
+            return Answer::Ready(Err(error));
+        }
+        let (time, now) = self.times();
+        self.run(move |inner, state| {
+            let inode = state.inode(ino)?;
+            match inode.kind {
+                Kind::File => {}
+                Kind::Folder => return Err(fail(ErrorKind::IsDirectory, "a folder")),
+                Kind::Symlink | Kind::Fifo | Kind::Socket | Kind::Char | Kind::Block => {
+                    return Err(fail(ErrorKind::Invalid, "not a regular file"));
+                }
+            }
+            if options.truncate {
+                let mode =
+                    if options.drop_set_id { without_set_id(inode.mode) } else { inode.mode };
+                let op = Op::SetAttributes {
+                    ino,
+                    mode: (mode != inode.mode).then_some(mode),
+                    uid: None,
+                    gid: None,
+                    size: Some(0),
+                    atime: None,
+                    mtime: Some(time),
+                    time,
+                };
+                state.execute(inner.journal()?, now, &op)?;
+            }
+            Ok(state.open_handle(ino, options))
+        })
+    }
+
+    pub(super) fn allocate(
+        self: &Arc<Self>,
+        handle: HandleId,
+        mode: AllocateMode,
+        offset: u64,
+        len: u64,
+    ) -> Answer<()> {
+        let Some(end) = offset.checked_add(len).filter(|end| *end <= FILE_SIZE_MAX) else {
+            return Answer::Ready(Err(Error::new(
+                ErrorKind::TooLarge,
+                "past the largest file size",
+            )));
+        };
+        if len == 0 {
+            return Answer::Ready(Err(Error::new(ErrorKind::Invalid, "an empty range")));
+        }
+        let (time, now) = self.times();
+        self.change(move |_, state, journal| {
+            let ino = state.writing(handle)?;
+            let size = state.inode(ino)?.size;
+            let (punches, extends) = match mode {
+                AllocateMode::Extend => (false, true),
+                AllocateMode::KeepSize => (false, false),
+                AllocateMode::PunchHole | AllocateMode::ZeroRangeKeepSize => (true, false),
+                AllocateMode::ZeroRange => (true, true),
+            };
+            // ORDER: the size first: it can be repeated if the punch has to wait for a page.
+            if extends && end > size {
+                extend(state, journal, (ino, end), (time, now))?;
+            }
+            if punches {
+                state.execute(journal, now, &Op::Punch { ino, offset, len, time })?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn seek(
+        self: &Arc<Self>,
+        handle: HandleId,
+        target: SeekTarget,
+        offset: u64,
+    ) -> Answer<u64> {
+        self.run(move |_, state| {
+            let ino = state.handle(handle)?.ino;
+            let size = state.inode(ino)?.size;
+            if offset >= size {
+                return Err(fail(ErrorKind::NoData, "past the end of the file"));
+            }
+            let data = state.data_ranges(ino, offset, size)?;
+            match target {
+                SeekTarget::Data => match data.iter().find(|(_, end)| *end > offset) {
+                    Some((start, _)) => Ok((*start).max(offset)),
+                    None => Err(fail(ErrorKind::NoData, "no data from here on")),
+                },
+                SeekTarget::Hole => {
+                    let mut at = offset;
+                    for (start, end) in data {
+                        if start > at {
+                            break;
+                        }
+                        at = at.max(end);
+                    }
+                    Ok(at.min(size))
+                }
+            }
+        })
+    }
+
+    pub(super) fn copy_range(
+        self: &Arc<Self>,
+        from: (HandleId, u64),
+        to: (HandleId, u64),
+        len: u64,
+    ) -> Answer<u64> {
+        Answer::Ready(self.copy_now(from, to, len))
+    }
+
+    fn copy_now(&self, from: (HandleId, u64), to: (HandleId, u64), len: u64) -> Result<u64> {
+        self.writable()?;
+        self.make_room()?;
+        let (time, now) = self.times();
+        let journal = self.journal()?;
+        let mut state = self.state.lock();
+        let source = self.waiting(&mut state, |state| Ok(state.handle(from.0)?.ino))?;
+        let target = self.waiting(&mut state, |state| state.writing(to.0))?;
+        let source_size = self.waiting(&mut state, |state| state.inode(source))?.size;
+        let len = len.min(source_size.saturating_sub(from.1));
+        let end = to.1.checked_add(len).filter(|end| *end <= FILE_SIZE_MAX);
+        let end =
+            end.ok_or_else(|| Error::new(ErrorKind::TooLarge, "past the largest file size"))?;
+        if len == 0 {
+            return Ok(0);
+        }
+        if source == target && from.1 < end && to.1 < from.1 + len {
+            return Err(Error::new(ErrorKind::Invalid, "the ranges overlap"));
+        }
+        let inode = self.waiting(&mut state, |state| state.inode(target))?;
+        let size = inode.size.max(end);
+        let op = match self.small_source(&mut state, source, from.1, len)? {
+            Some(data) => Op::Write { ino: target, offset: to.1, data, mode: inode.mode, time },
+            None => {
+                self.seal_as_blocks(&mut state, source)?;
+                self.seal_as_blocks(&mut state, target)?;
+                let (from, from_offset, to, to_offset) = (source, from.1, target, to.1);
+                Op::Clone { from, from_offset, to, to_offset, len, size, time }
+            }
+        };
+        self.waiting(&mut state, |state| state.execute(journal, now, &op))?;
+        self.wake_if_full(&state);
+        Ok(len)
+    }
+
+    /// Bytes of a short range that are in memory anyway: copying them costs less than sharing a block.
+    fn small_source(
+        &self,
+        state: &mut State,
+        ino: Ino,
+        offset: u64,
+        len: u64,
+    ) -> Result<Option<Vec<u8>>> {
+        if len >= DIRECT_LEN_MIN as u64 {
+            return Ok(None);
+        }
+        let plan = self.waiting(state, |state| state.plan_read(ino, offset, len))?;
+        Ok(plan.in_memory().ok())
+    }
+}
+
+fn extend(
+    state: &mut State,
+    journal: &Journal,
+    to: (Ino, u64),
+    times: (i64, std::time::Duration),
+) -> Look<()> {
+    let op = Op::SetAttributes {
+        ino: to.0,
+        mode: None,
+        uid: None,
+        gid: None,
+        size: Some(to.1),
+        atime: None,
+        mtime: Some(times.0),
+        time: times.0,
+    };
+    state.execute(journal, times.1, &op)
+}
+
+impl State {
+    /// Where a file has data at or after `offset`: sorted, maybe touching, not all of it if there is much.
+    fn data_ranges(&self, ino: Ino, offset: u64, size: u64) -> Look<Vec<(u64, u64)>> {
+        let inode = self.inode(ino)?;
+        let mut ranges = Vec::new();
+        if let Content::Inline(data) = &inode.content {
+            ranges.push((0, data.len() as u64));
+        }
+        for extent in overlapping(&Txn::new(&self.map), ino, &inode, offset, size)? {
+            ranges.push((extent.offset, end_of(&extent)));
+        }
+        if let Some(file) = self.files.get(&ino) {
+            file.dirty.visit(offset, size, |at, bytes| ranges.push((at, at + bytes.len() as u64)));
+        }
+        ranges.retain(|(_, end)| *end > offset);
+        ranges.sort_unstable();
+        Ok(ranges)
+    }
+}

@@ -1,0 +1,13 @@
+//! The calls of the door, one file per kind of call. Each checks the request, makes one operation and executes it.
+
+mod attributes;
+mod core;
+mod create;
+mod file;
+mod list;
+mod read;
+mod remove;
+mod rename;
+mod sync;
+mod write;
+mod xattr;

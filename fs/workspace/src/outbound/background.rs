@@ -1,0 +1,35 @@
+//! The thread that commits when it is time.
+
+use std::time::Duration;
+
+use crate::limits::BATCH_AGE_MAX;
+use crate::outbound::commit::Reason;
+use crate::workspace::Inner;
+
+/// Longest pause between tries after failures.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+impl Inner {
+    /// Runs until told to stop. A failed commit is tried again, later each time.
+    pub(crate) fn background(&self) {
+        let mut pause = BATCH_AGE_MAX;
+        while self.wait_until_due(pause) {
+            pause = match self.commit_is_due() {
+                false => BATCH_AGE_MAX / 4,
+                true => match self.commit(Reason::Due) {
+                    Ok(()) => BATCH_AGE_MAX / 4,
+                    Err(_) => (pause.max(BATCH_AGE_MAX) * 2).min(RETRY_PAUSE_MAX),
+                },
+            };
+        }
+    }
+
+    /// Waits for a request or for `pause`. False when the thread should end.
+    fn wait_until_due(&self, pause: Duration) -> bool {
+        let mut due = self.due.lock();
+        if !due.stop && !due.commit {
+            self.wake.wait_for(&mut due, pause);
+        }
+        !due.stop
+    }
+}

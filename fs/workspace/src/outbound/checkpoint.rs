@@ -1,0 +1,255 @@
+//! Writing the map out as a tree of sealed pages, signing its root, and letting go of log and pages it replaces.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use strongroom_crypto::hash::{blake3_256, sha256};
+use strongroom_crypto::lthash::LtHash;
+use strongroom_crypto::seal;
+use strongroom_crypto::usage::{Context, Usage};
+use strongroom_format::cbor::encode;
+use strongroom_format::checkpoint::{
+    CheckpointRoot, CompartmentState, JournalMark, PageObject, PartRef, WriterSlot, build,
+};
+use strongroom_format::ids::{CompartmentId, Digest, ObjectId};
+use strongroom_format::page::PageRef;
+use strongroom_format::workspace::SUITE;
+use strongroom_store::{Body, Family, Key as StoreKey};
+
+use super::commit::Outbound;
+use super::publish::{EPOCH, INCARNATION};
+use crate::error::{Error, ErrorKind, Result};
+use crate::later::wait;
+use crate::state::Head;
+use crate::tree::btree::{Rewrite, Tree};
+use crate::tree::map::Layer;
+use crate::tree::need::{Look, Need};
+use crate::tree::pages::{PageWriter, WaitingPages};
+use crate::workspace::{Inner, ordinary_place};
+
+/// Share of live pages under which a page object is rewritten: one third.
+const REPACK_BELOW: u32 = 3;
+/// Sealed length of a full page, to tell how many pages an object once had.
+const PAGE_LEN_TYPICAL: u64 = 12_000;
+
+/// Page objects of a checkpoint.
+pub type Ledger = BTreeMap<ObjectId, PageObject>;
+
+/// A commit at which the overlay was frozen, to be written out.
+#[derive(Clone, Copy)]
+pub struct CheckpointDue {
+    /// The commit.
+    pub head: Head,
+    /// This device's commit counter there.
+    pub counter: u64,
+    /// Last journal record contained.
+    pub journal_upto: u64,
+}
+
+impl Inner {
+    /// Writes the checkpoint that a published cut asked for.
+    pub(super) fn checkpoint_if_due(&self, outbound: &mut Outbound) -> Result<()> {
+        let Some(due) = outbound.checkpoint_due else { return Ok(()) };
+        let (layer, tree) = {
+            let state = self.state.lock();
+            let Some(layer) = state.map.frozen.clone() else { return Ok(()) };
+            (layer, state.map.tree.clone())
+        };
+        let digest = self.digest_after(outbound, &tree, &layer)?;
+        let mut writer = PageWriter::new(&self.pages, &*self.services.entropy);
+        let rewrite = self.rewrite(&tree, &layer, &outbound.ledger, &mut writer)?;
+        writer.finish()?;
+        let ledger = next_ledger(&outbound.ledger, &rewrite, &writer);
+        self.put_root(&due, &rewrite.tree, &digest, &ledger)?;
+        {
+            let mut state = self.state.lock();
+            state.map.tree = rewrite.tree;
+            state.map.frozen = None;
+            state.log_bytes = 0;
+        }
+        outbound.digest = digest;
+        let before = std::mem::replace(&mut outbound.ledger, ledger);
+        outbound.checkpoint_due = None;
+        self.counts.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.let_go(outbound, due.head.seq, &before)
+    }
+
+    fn rewrite(
+        &self,
+        tree: &Tree,
+        layer: &Layer,
+        ledger: &Ledger,
+        writer: &mut PageWriter<'_>,
+    ) -> Result<Rewrite> {
+        let changes: Vec<_> = layer
+            .iter()
+            .map(|(key, value)| (*key, value.as_ref().map(|value| value.to_bytes())))
+            .collect();
+        let changes = changes.iter().map(|(key, value)| (key.as_bytes(), value.as_deref()));
+        let victims = sparse_objects(ledger);
+        settled(tree.rewrite(&WaitingPages(&self.pages), changes, &victims, writer))
+    }
+
+    /// Digest of the map once the layer is in it.
+    fn digest_after(&self, outbound: &Outbound, tree: &Tree, layer: &Layer) -> Result<LtHash> {
+        let mut digest = outbound.digest.clone();
+        let pages = WaitingPages(&self.pages);
+        for (key, value) in layer {
+            let key = key.as_bytes();
+            if let Some(old) = settled(tree.get(&pages, key))? {
+                digest.remove(key, &old);
+            }
+            if let Some(value) = value {
+                digest.add(key, &value.to_bytes());
+            }
+        }
+        Ok(digest)
+    }
+
+    fn put_root(
+        &self,
+        due: &CheckpointDue,
+        tree: &Tree,
+        digest: &LtHash,
+        ledger: &Ledger,
+    ) -> Result<()> {
+        let (name_key, next) = {
+            let state = self.state.lock();
+            (*state.names.key().expose(), state.next_counter)
+        };
+        let part = CompartmentState {
+            compartment: CompartmentId::ORDINARY,
+            seq: due.head.seq,
+            root: tree.root,
+            height: tree.height,
+            count: tree.count,
+            name_key,
+            digest: digest.to_bytes(),
+            slots: vec![WriterSlot { slot: 0, device: self.keys.device_id(), next }],
+            journals: vec![JournalMark {
+                device: self.keys.device_id(),
+                incarnation: INCARNATION,
+                counter: due.counter,
+                journal_upto: due.journal_upto,
+            }],
+        };
+        let ledger = ledger.values().copied().collect();
+        let facts = HeadFacts { head: due.head, time: self.services.clock.now_ns() };
+        let bytes = seal_checkpoint(&self.keys, &*self.services.entropy, &facts, &part, ledger)?;
+        let key = StoreKey::Checkpoint(due.head.seq);
+        wait(async { Ok(self.store.put(key, Body::Bytes(bytes)).await.map(drop)?) })
+    }
+
+    /// Deletes older checkpoints, the log the new one covers, and page objects without a live page.
+    /// ORDER: only after the new root is durable.
+    fn let_go(&self, outbound: &mut Outbound, seq: u64, before: &Ledger) -> Result<()> {
+        outbound.checkpoint_seq = seq;
+        for object in before.keys().filter(|object| !outbound.ledger.contains_key(*object)) {
+            wait(async { Ok(self.store.delete(StoreKey::Object(*object)).await?) })?;
+        }
+        let older = |key| match key {
+            StoreKey::Log(of) => of <= seq,
+            StoreKey::Checkpoint(of) => of < seq,
+            StoreKey::Workspace
+            | StoreKey::Organisation(_)
+            | StoreKey::Device(_)
+            | StoreKey::Object(_) => false,
+        };
+        for family in [Family::Checkpoint, Family::Log] {
+            let mut after = None;
+            loop {
+                let page = wait(async { Ok(self.store.list(family, after).await?) })?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.key);
+                for listed in page.iter().filter(|listed| older(listed.key)) {
+                    wait(async { Ok(self.store.delete(listed.key).await?) })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Head and time for a checkpoint's root.
+pub(crate) struct HeadFacts {
+    /// Commit it stands for.
+    pub head: Head,
+    /// Author's clock.
+    pub time: i64,
+}
+
+/// Seals the part, signs the root, and returns the file.
+pub(crate) fn seal_checkpoint(
+    keys: &strongroom_keyring::DeviceKeys,
+    entropy: &dyn strongroom_host::entropy::Entropy,
+    facts: &HeadFacts,
+    part: &CompartmentState,
+    page_objects: Vec<PageObject>,
+) -> Result<Bytes> {
+    let context = Context::page(Usage::PageRoot, &ordinary_place(keys), EPOCH);
+    let no_key = || Error::new(ErrorKind::Locked, "the workspace key is missing");
+    let key = keys.epoch_key(EPOCH).ok_or_else(no_key)?;
+    let plain = part.encode();
+    let salt = keys.salt(entropy.array(), blake3_256(&plain));
+    let sealed = seal::seal(key, &context, salt, &plain);
+    let root = CheckpointRoot {
+        suite: SUITE,
+        organisation: keys.organisation(),
+        workspace: keys.workspace(),
+        seq: facts.head.seq,
+        head: facts.head.hash,
+        author: keys.device_id(),
+        organisation_seq: 0,
+        organisation_head: Digest(keys.organisation().0),
+        parts: vec![PartRef {
+            compartment: CompartmentId::ORDINARY,
+            epoch: EPOCH,
+            seq: facts.head.seq,
+            len: sealed.len() as u64,
+            sha256: Digest(sha256(&sealed)),
+        }],
+        page_objects,
+        time: facts.time,
+    };
+    let root_bytes = encode(&root);
+    let signature = keys.signing().sign(Usage::SignCheckpoint, &root_bytes);
+    Ok(build(&root_bytes, &signature, &[sealed]).into())
+}
+
+/// A look over waiting pages never asks for one.
+fn settled<T>(look: Look<T>) -> Result<T> {
+    look.map_err(|need| match need {
+        Need::Failed(error) => error,
+        Need::Page(_) => Error::new(ErrorKind::Internal, "a waiting page source asked for a page"),
+    })
+}
+
+/// Page objects whose live share is so small that their pages move to new ones.
+fn sparse_objects(ledger: &Ledger) -> HashSet<ObjectId> {
+    let sparse = |object: &&PageObject| {
+        let pages_once = object.stored_len / PAGE_LEN_TYPICAL;
+        u64::from(object.live_pages) * u64::from(REPACK_BELOW) < pages_once
+    };
+    ledger.values().filter(sparse).map(|object| object.object).collect()
+}
+
+fn next_ledger(ledger: &Ledger, rewrite: &Rewrite, writer: &PageWriter<'_>) -> Ledger {
+    let mut next = ledger.clone();
+    for PageRef { object, .. } in &rewrite.released {
+        if let Some(entry) = next.get_mut(object) {
+            entry.live_pages = entry.live_pages.saturating_sub(1);
+        }
+    }
+    for (object, made) in &writer.made {
+        let entry = PageObject {
+            object: *object,
+            stored_len: made.stored_len,
+            live_pages: made.live_pages,
+            hash: made.hash,
+        };
+        next.insert(*object, entry);
+    }
+    next.retain(|_, entry| entry.live_pages > 0);
+    next
+}

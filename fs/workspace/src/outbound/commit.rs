@@ -1,0 +1,305 @@
+//! Cutting a batch and publishing it: order is everything here.
+//!
+//! ```text
+//! seal what is unsealed -> cut (under the lock) -> objects into the store -> signed commit, create-new on the next
+//! sequence number -> staged objects retired, journal released, unreferenced objects deleted -> checkpoint if due
+//! ```
+//!
+//! 1. A cut holds every change up to one journal record and none after it. 2. A cut that could not be published is
+//! published before the next is made. 3. The journal keeps its records until the commit is durable.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use strongroom_crypto::lthash::LtHash;
+use strongroom_format::commit::ObjectAdded;
+use strongroom_format::ids::{Ino, ObjectId};
+use strongroom_format::inode::ObjectUse;
+use strongroom_format::key::Key;
+
+use super::checkpoint::{CheckpointDue, Ledger};
+use crate::block::staging::Staged;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{
+    BATCH_AGE_MAX, BATCH_DATA_BYTES_MAX, BATCH_OPS_BYTES_LIMIT, BATCH_OPS_BYTES_MAX,
+    CHECKPOINT_LOG_BYTES, CHECKPOINT_LOG_BYTES_AT_CLOSE, DIRTY_BYTES_AT_CUT, OVERLAY_COUNT_MAX,
+};
+use crate::state::{Batch, State};
+use crate::tree::map::{Layer, Value};
+use crate::tree::need::{Look, Need};
+use crate::tree::txn::Txn;
+use crate::workspace::{Inner, Mode};
+
+/// Why a commit is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The batch is old or large enough.
+    Due,
+    /// Somebody waits for it.
+    Asked,
+    /// The workspace closes: a checkpoint follows sooner.
+    Closing,
+}
+
+/// A batch cut off, ready to be published.
+pub struct Cut {
+    /// Encoded operations.
+    pub ops: Vec<u8>,
+    /// How many.
+    pub count: u64,
+    /// Last journal record it covers.
+    pub journal_upto: u64,
+    /// Sequence the author had applied.
+    pub base_seq: u64,
+    /// Staged objects it brings to life.
+    pub objects: Vec<Arc<Staged>>,
+    /// Objects it brings to life that are in the store already.
+    pub adopted: Vec<ObjectAdded>,
+    /// Staged objects nothing refers to any more: never put.
+    pub discarded: Vec<Arc<Staged>>,
+    /// Objects in the store nothing refers to any more.
+    pub released: Vec<ObjectId>,
+    /// Whether the overlay was frozen here for a checkpoint.
+    pub frozen: bool,
+}
+
+/// What the committer keeps between commits. One at a time works on it.
+pub struct Outbound {
+    /// A cut that is not published yet.
+    pub pending: Option<Cut>,
+    /// This device's commit counter.
+    pub counter: u64,
+    /// Page objects of the last checkpoint.
+    pub ledger: Ledger,
+    /// Sequence of the last checkpoint.
+    pub checkpoint_seq: u64,
+    /// A published commit whose frozen layer still has to be written out.
+    pub checkpoint_due: Option<CheckpointDue>,
+    /// Objects in the store that no commit names yet: the crash came between putting them and the commit.
+    pub adopted: Vec<ObjectAdded>,
+    /// Last journal record of this device that a commit covers.
+    pub journal_upto: u64,
+    /// Digest of the last checkpoint's map.
+    pub digest: LtHash,
+    /// What the last try met.
+    pub last_error: Option<Error>,
+}
+
+impl Outbound {
+    /// Why the last commit did not go through.
+    pub fn trouble(&self) -> Option<String> {
+        self.last_error.as_ref().map(ToString::to_string)
+    }
+}
+
+impl Inner {
+    /// Whether the batch should be committed now.
+    pub(crate) fn commit_is_due(&self) -> bool {
+        if self.due.lock().commit {
+            return true;
+        }
+        let state = self.state.lock();
+        let old = state.batch.began.is_some_and(|began| {
+            self.services.clock.elapsed().saturating_sub(began) >= BATCH_AGE_MAX
+        });
+        old || is_full(&state)
+    }
+
+    /// Wakes the background thread when the batch is full.
+    pub(crate) fn wake_if_full(&self, state: &State) {
+        if is_full(state) {
+            self.ask_commit();
+        }
+        let stuck = state.map.frozen.is_some() && state.map.overlay.len() > OVERLAY_COUNT_MAX;
+        if stuck || state.batch.ops.len() > BATCH_OPS_BYTES_LIMIT / 2 {
+            self.overfull.store(true, Ordering::Release);
+        }
+    }
+
+    /// Asks the background thread for a commit.
+    pub(crate) fn ask_commit(&self) {
+        let mut due = self.due.lock();
+        if !due.commit {
+            due.commit = true;
+            self.wake.notify_all();
+        }
+    }
+
+    /// Commits everything up to now.
+    pub(crate) fn commit(&self, reason: Reason) -> Result<()> {
+        if self.options.mode == Mode::ReadOnly {
+            return Ok(());
+        }
+        self.due.lock().commit = false;
+        let mut outbound = self.outbound.lock();
+        let result = self.commit_all(&mut outbound, reason);
+        match &result {
+            Ok(()) => self.counts.failures.store(0, Ordering::Relaxed),
+            Err(_) => drop(self.counts.failures.fetch_add(1, Ordering::Relaxed)),
+        }
+        outbound.last_error = result.as_ref().err().cloned();
+        result
+    }
+
+    fn commit_all(&self, outbound: &mut Outbound, reason: Reason) -> Result<()> {
+        if let Some(cut) = outbound.pending.take() {
+            self.publish_or_keep(outbound, cut)?;
+        }
+        self.seal_ahead()?;
+        if let Some(cut) = self.cut(outbound, reason)? {
+            self.publish_or_keep(outbound, cut)?;
+        }
+        self.checkpoint_if_due(outbound)
+    }
+
+    fn publish_or_keep(&self, outbound: &mut Outbound, cut: Cut) -> Result<()> {
+        let done = self.publish(outbound, &cut);
+        if done.is_err() {
+            outbound.pending = Some(cut);
+        }
+        done
+    }
+
+    /// Seals files one by one, letting others in between, until little is left for the cut.
+    fn seal_ahead(&self) -> Result<()> {
+        loop {
+            let mut state = self.state.lock();
+            if state.dirty_bytes <= DIRTY_BYTES_AT_CUT {
+                return Ok(());
+            }
+            let Some(ino) = state.unsealed.first().copied() else { return Ok(()) };
+            self.seal_file_waiting(&mut state, ino)?;
+        }
+    }
+
+    /// Seals one file, fetching pages on the spot.
+    pub(crate) fn seal_file_waiting(&self, state: &mut State, ino: Ino) -> Result<()> {
+        self.waiting(state, |state| self.seal_file(state, ino))
+    }
+
+    /// Repeats a look until no page is missing.
+    pub(crate) fn waiting<T>(
+        &self,
+        state: &mut State,
+        mut look: impl FnMut(&mut State) -> Look<T>,
+    ) -> Result<T> {
+        loop {
+            match look(state) {
+                Ok(value) => return Ok(value),
+                Err(Need::Failed(error)) => return Err(error),
+                Err(Need::Page(page)) => drop(crate::later::wait(self.pages.fetch(page))?),
+            }
+        }
+    }
+
+    /// Cuts the batch off. Nothing is in it that a later change could contradict: all unsealed bytes are sealed
+    /// under the same lock.
+    fn cut(&self, outbound: &mut Outbound, reason: Reason) -> Result<Option<Cut>> {
+        let _gate = self.gate.write();
+        let mut state = self.state.lock();
+        while let Some(ino) = state.unsealed.first().copied() {
+            self.seal_file_waiting(&mut state, ino)?;
+        }
+        let journal_upto = self.journal()?.position();
+        let staged = self.staging.close_all();
+        let batch = std::mem::take(&mut state.batch);
+        if batch.count == 0 && staged.is_empty() && batch.released.is_empty() {
+            return Ok(None);
+        }
+        let (objects, discarded) = self.sort_staged(&mut state, staged)?;
+        let adopted = self.name_adopted(&mut state, std::mem::take(&mut outbound.adopted))?;
+        let released = in_store_only(&batch, &discarded);
+        let frozen = self.freeze_if_due(&mut state, outbound, reason, batch.ops.len());
+        Ok(Some(Cut {
+            ops: batch.ops,
+            count: batch.count,
+            journal_upto,
+            base_seq: state.head.seq,
+            objects,
+            adopted,
+            discarded,
+            released,
+            frozen,
+        }))
+    }
+
+    /// Tells staged objects in use from the others, and notes the length of the former in the map.
+    fn sort_staged(
+        &self,
+        state: &mut State,
+        staged: Vec<Arc<Staged>>,
+    ) -> Result<(Vec<Arc<Staged>>, Vec<Arc<Staged>>)> {
+        let (mut used, mut unused) = (Vec::new(), Vec::new());
+        for object in staged {
+            let usage = self.waiting(state, |state| Txn::new(&state.map).object_use(object.id))?;
+            match usage {
+                Some(usage) => {
+                    note_stored_len(state, object.id, usage, object.len());
+                    used.push(object);
+                }
+                None => unused.push(object),
+            }
+        }
+        Ok((used, unused))
+    }
+
+    fn name_adopted(
+        &self,
+        state: &mut State,
+        adopted: Vec<ObjectAdded>,
+    ) -> Result<Vec<ObjectAdded>> {
+        let mut named = Vec::new();
+        for added in adopted {
+            let id = added.object;
+            if let Some(usage) = self.waiting(state, |state| Txn::new(&state.map).object_use(id))? {
+                note_stored_len(state, id, usage, added.len);
+                named.push(added);
+            }
+        }
+        Ok(named)
+    }
+
+    fn freeze_if_due(
+        &self,
+        state: &mut State,
+        outbound: &Outbound,
+        reason: Reason,
+        ops_len: usize,
+    ) -> bool {
+        let limit = match reason {
+            Reason::Due | Reason::Asked => CHECKPOINT_LOG_BYTES,
+            Reason::Closing => CHECKPOINT_LOG_BYTES_AT_CLOSE,
+        };
+        let due = state.log_bytes + ops_len as u64 >= limit;
+        let free = state.map.frozen.is_none() && outbound.checkpoint_due.is_none();
+        if due && free {
+            let layer: Layer = std::mem::take(&mut state.map.overlay);
+            state.map.frozen = Some(Arc::new(layer));
+        }
+        due && free
+    }
+}
+
+/// What replaying a commit does after its operations: every added object that is in use gets its stored length.
+pub(crate) fn note_stored_len(state: &mut State, object: ObjectId, usage: ObjectUse, len: u64) {
+    let usage = ObjectUse { stored_len: len, ..usage };
+    let mut layer = Layer::new();
+    layer.insert(Key::object(object), Some(Value::Object(usage)));
+    state.map.install(layer);
+}
+
+fn is_full(state: &State) -> bool {
+    state.batch.ops.len() >= BATCH_OPS_BYTES_MAX || state.batch.data_bytes >= BATCH_DATA_BYTES_MAX
+}
+
+fn in_store_only(batch: &Batch, discarded: &[Arc<Staged>]) -> Vec<ObjectId> {
+    let never_put: BTreeSet<ObjectId> = discarded.iter().map(|object| object.id).collect();
+    batch.released.difference(&never_put).copied().collect()
+}
+
+/// The error of a device that meets another's commit where its own should go.
+pub(crate) fn lost_race(seq: u64) -> Error {
+    let message = format!("another device wrote commit {seq}; mount again to see it");
+    Error::new(ErrorKind::Conflict, message)
+}

@@ -1,0 +1,158 @@
+//! Publishing a cut: objects first, then the commit that names them, then letting go of what it replaces.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use strongroom_crypto::hash::{blake3_256, sha256};
+use strongroom_crypto::seal;
+use strongroom_crypto::usage::{Author, Context, Usage};
+use strongroom_format::cbor::encode;
+use strongroom_format::commit::{BodyHead, BodyRef, CommitFile, CommitHeader, ObjectAdded, build};
+use strongroom_format::ids::{CompartmentId, Digest};
+use strongroom_format::workspace::SUITE;
+use strongroom_store::{Body as StoreBody, Key as StoreKey, Put};
+
+use super::checkpoint::CheckpointDue;
+use super::commit::{Cut, Outbound, lost_race};
+use crate::block::staging::Staged;
+use crate::error::{Error, ErrorKind, Result};
+use crate::later::wait;
+use crate::state::Head;
+use crate::workspace::{Inner, ordinary_place};
+
+/// The epoch that seals. One until rotation exists.
+pub(crate) const EPOCH: u64 = 1;
+/// Incarnation of this device. A second begins when a device finds itself behind its own past.
+pub(crate) const INCARNATION: u64 = 1;
+
+impl Inner {
+    /// Publishes a cut. Repeating it after a failure is harmless.
+    pub(super) fn publish(&self, outbound: &mut Outbound, cut: &Cut) -> Result<()> {
+        let mut added = cut.objects.iter().map(describe).collect::<Result<Vec<_>>>()?;
+        added.extend_from_slice(&cut.adopted);
+        self.put_objects(&cut.objects)?;
+        let counter = outbound.counter + 1;
+        let (record, head) = self.build_commit(cut, counter, added)?;
+        let head = self.put_commit(head, &record)?;
+        outbound.counter = counter;
+        outbound.journal_upto = cut.journal_upto;
+        self.settle(outbound, cut, head, record.len() as u64)
+    }
+
+    /// ORDER: objects are durable before the commit that names them.
+    fn put_objects(&self, objects: &[Arc<Staged>]) -> Result<()> {
+        // A repeated try finds some of them in the store already.
+        let bodies = objects
+            .iter()
+            .filter(|object| self.staging.find(object.id).is_some())
+            .map(|object| (StoreKey::Object(object.id), StoreBody::File(object.path.clone())))
+            .collect();
+        wait(async { Ok(self.store.put_many(bodies).await.map(drop)?) })?;
+        for object in objects {
+            self.staging.retire(object.id);
+        }
+        Ok(())
+    }
+
+    fn build_commit(
+        &self,
+        cut: &Cut,
+        counter: u64,
+        added: Vec<ObjectAdded>,
+    ) -> Result<(Vec<u8>, Head)> {
+        let parent = self.state.lock().head;
+        let author = Author { device: self.keys.device_id().0, incarnation: INCARNATION, counter };
+        let mut plain = encode(&BodyHead {
+            compartment: CompartmentId::ORDINARY,
+            author: self.keys.device_id(),
+            incarnation: INCARNATION,
+            counter,
+            base_seq: cut.base_seq,
+            journal_upto: cut.journal_upto,
+            op_count: cut.count,
+        });
+        plain.extend_from_slice(&cut.ops);
+        let context = Context::commit_body(&ordinary_place(&self.keys), EPOCH, &author);
+        let no_key = || Error::new(ErrorKind::Locked, "the workspace key is missing");
+        let key = self.keys.epoch_key(EPOCH).ok_or_else(no_key)?;
+        let salt = self.keys.salt(self.services.entropy.array(), blake3_256(&plain));
+        let body = seal::seal(key, &context, salt, &plain);
+        let header = CommitHeader {
+            suite: SUITE,
+            organisation: self.keys.organisation(),
+            workspace: self.keys.workspace(),
+            seq: parent.seq + 1,
+            parent: parent.hash,
+            author: self.keys.device_id(),
+            incarnation: INCARNATION,
+            counter,
+            organisation_seq: 0,
+            organisation_head: Digest(self.keys.organisation().0),
+            bodies: vec![BodyRef {
+                compartment: CompartmentId::ORDINARY,
+                epoch: EPOCH,
+                len: body.len() as u64,
+                sha256: Digest(sha256(&body)),
+            }],
+            added,
+            released: cut.released.clone(),
+            time: self.services.clock.now_ns(),
+        };
+        let header_bytes = encode(&header);
+        let signature = self.keys.signing().sign(Usage::SignCommit, &header_bytes);
+        let head = Head { seq: header.seq, hash: Digest(sha256(&header_bytes)) };
+        Ok((build(&header_bytes, &signature, &[body]), head))
+    }
+
+    /// Puts the commit; when a lost reply hid that it is there already, finds it. Returns the head it makes.
+    fn put_commit(&self, head: Head, record: &[u8]) -> Result<Head> {
+        let key = StoreKey::Log(head.seq);
+        let bytes = Bytes::copy_from_slice(record);
+        match wait(async { Ok(self.store.put_if_absent(key, bytes).await?) })? {
+            Put::Created(_) => Ok(head),
+            Put::Exists => {
+                let there = wait(async { Ok(self.store.get(key, None).await?) })?;
+                let (ours, theirs) = (CommitFile::parse(record)?, CommitFile::parse(&there)?);
+                let same = |a: &CommitHeader, b: &CommitHeader| {
+                    (a.author, a.incarnation, a.counter) == (b.author, b.incarnation, b.counter)
+                        && (a.parent, &a.added) == (b.parent, &b.added)
+                };
+                if !same(&ours.header, &theirs.header) {
+                    return Err(lost_race(head.seq));
+                }
+                Ok(Head { seq: head.seq, hash: Digest(sha256(theirs.header_bytes)) })
+            }
+        }
+    }
+
+    /// What is allowed once the commit is durable.
+    fn settle(&self, outbound: &mut Outbound, cut: &Cut, head: Head, log_bytes: u64) -> Result<()> {
+        {
+            let mut state = self.state.lock();
+            state.head = head;
+            state.log_bytes += log_bytes;
+        }
+        self.counts.commits.fetch_add(1, Ordering::Relaxed);
+        if cut.frozen {
+            let (counter, journal_upto) = (outbound.counter, cut.journal_upto);
+            outbound.checkpoint_due = Some(CheckpointDue { head, counter, journal_upto });
+        }
+        self.remember_head(head)?;
+        self.journal()?.release(cut.journal_upto)?;
+        for object in &cut.discarded {
+            self.staging.discard(object.id)?;
+        }
+        for object in &cut.released {
+            wait(async { Ok(self.store.delete(StoreKey::Object(*object)).await?) })?;
+        }
+        Ok(())
+    }
+}
+
+/// Length and hash of a staged object as it stands.
+fn describe(object: &Arc<Staged>) -> Result<ObjectAdded> {
+    let mut bytes = vec![0; usize::try_from(object.len()).unwrap_or(usize::MAX)];
+    object.read(0, &mut bytes)?;
+    Ok(ObjectAdded { object: object.id, len: object.len(), hash: Digest(blake3_256(&bytes)) })
+}

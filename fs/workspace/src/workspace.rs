@@ -1,0 +1,360 @@
+//! The workspace as a whole: its parts, how an operation runs against them, status and close.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use strongroom_crypto::usage::Place;
+use strongroom_format::ids::{CompartmentId, WorkspaceId};
+use strongroom_host::clock::Clock;
+use strongroom_host::disk::Disk;
+use strongroom_host::entropy::Entropy;
+use strongroom_journal::Journal;
+use strongroom_keyring::DeviceKeys;
+use strongroom_store::Store;
+
+use crate::block::fetch::Blocks;
+use crate::block::staging::Staging;
+use crate::door::{Answer, Change};
+use crate::error::{Error, ErrorKind, Result};
+use crate::outbound::commit::Outbound;
+use crate::outbound::seal::Sealer;
+use crate::state::State;
+use crate::tree::need::{Look, Need};
+use crate::tree::pages::Pages;
+
+/// Whether a workspace may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Reading and writing.
+    ReadWrite,
+    /// Reading what is committed; nothing is written, locally or in the store.
+    ReadOnly,
+}
+
+/// What the caller decides.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folder of this device's local state of the workspace (lock, journal, staged objects, remembered head).
+    pub state_folder: PathBuf,
+    /// Whether it may change.
+    pub mode: Mode,
+    /// Owner of the root folder of a new workspace.
+    pub owner: (u32, u32),
+}
+
+/// What the workspace runs on.
+#[derive(Clone)]
+pub struct Services {
+    /// Local disk.
+    pub disk: Arc<dyn Disk>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// Everything behind the door.
+pub struct Inner {
+    pub(crate) options: Options,
+    pub(crate) services: Services,
+    pub(crate) keys: Arc<DeviceKeys>,
+    pub(crate) store: Arc<dyn Store>,
+    /// Empty when read-only, and while it is replayed.
+    pub(crate) journal: OnceLock<Journal>,
+    pub(crate) staging: Arc<Staging>,
+    pub(crate) blocks: Blocks,
+    pub(crate) pages: Arc<Pages>,
+    pub(crate) sealer: Sealer,
+    /// Held shared by writes that seal outside the lock, exclusively by a cut.
+    pub(crate) gate: RwLock<()>,
+    pub(crate) state: Mutex<State>,
+    pub(crate) outbound: Mutex<Outbound>,
+    /// The background thread waits here; `due` says why it should run.
+    pub(crate) wake: Condvar,
+    pub(crate) due: Mutex<Due>,
+    pub(crate) counts: Counts,
+    pub(crate) changes: Mutex<Option<std::sync::mpsc::Receiver<Change>>>,
+    /// Kept so that the receiver stays connected.
+    pub(crate) _changes_sender: std::sync::mpsc::Sender<Change>,
+    pub(crate) _lock: Option<Box<dyn Send + Sync>>,
+    pub(crate) closed: AtomicBool,
+    /// Set when the next change must make room first.
+    pub(crate) overfull: AtomicBool,
+}
+
+/// Why the background thread should look.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Due {
+    /// A commit is wanted now.
+    pub commit: bool,
+    /// The thread should end.
+    pub stop: bool,
+}
+
+/// Counters for status and flow tests.
+#[derive(Default)]
+pub struct Counts {
+    /// Commits published.
+    pub commits: AtomicU64,
+    /// Checkpoints written.
+    pub checkpoints: AtomicU64,
+    /// Blocks sealed.
+    pub blocks_sealed: AtomicU64,
+    /// Local syncs done for callers.
+    pub syncs: AtomicU64,
+    /// Commits asked for through the mount.
+    pub asked: AtomicU64,
+    /// Failures of the background work since the last success.
+    pub failures: AtomicU64,
+}
+
+/// An open workspace. Cheap to clone; all clones are the same workspace.
+#[derive(Clone)]
+pub struct Workspace(pub(crate) Arc<Inner>);
+
+/// What a workspace says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Which.
+    pub workspace: WorkspaceId,
+    /// Newest commit.
+    pub head_seq: u64,
+    /// Operations not committed yet.
+    pub pending_ops: u64,
+    /// Bytes written and not sealed yet.
+    pub dirty_bytes: u64,
+    /// Bytes sealed and not committed yet.
+    pub staged_bytes: u64,
+    /// Commits since it was opened.
+    pub commits: u64,
+    /// Checkpoints since it was opened.
+    pub checkpoints: u64,
+    /// Open handles.
+    pub open_handles: u64,
+    /// Why the last commit did not go through, if it did not.
+    pub trouble: Option<String>,
+    /// Whether it may change.
+    pub mode: Mode,
+    /// Whether a failed fsync stopped all changes.
+    pub poisoned: bool,
+}
+
+impl Status {
+    /// The status as one line of JSON.
+    pub fn to_json(&self) -> String {
+        let trouble = match &self.trouble {
+            Some(text) => format!("\"{}\"", text.replace(['"', '\\'], "'")),
+            None => "null".to_owned(),
+        };
+        let mode = match self.mode {
+            Mode::ReadWrite => "rw",
+            Mode::ReadOnly => "ro",
+        };
+        format!(
+            concat!(
+                "{{\"workspace\":\"{}\",\"mode\":\"{}\",\"head\":{},\"pending_ops\":{},",
+                "\"dirty_bytes\":{},\"staged_bytes\":{},\"commits\":{},\"checkpoints\":{},",
+                "\"open_handles\":{},\"poisoned\":{},\"trouble\":{}}}"
+            ),
+            self.workspace,
+            mode,
+            self.head_seq,
+            self.pending_ops,
+            self.dirty_bytes,
+            self.staged_bytes,
+            self.commits,
+            self.checkpoints,
+            self.open_handles,
+            self.poisoned,
+            trouble
+        )
+    }
+
+    /// Whether everything is committed.
+    pub fn is_clean(&self) -> bool {
+        self.pending_ops == 0 && self.dirty_bytes == 0
+    }
+}
+
+/// Where compartment 0 of a workspace stands in contexts.
+pub(crate) fn ordinary_place(keys: &DeviceKeys) -> Place {
+    Place {
+        organisation: keys.organisation().0,
+        workspace: keys.workspace().0,
+        compartment: CompartmentId::ORDINARY.0,
+    }
+}
+
+impl Workspace {
+    /// What it says of itself.
+    pub fn status(&self) -> Status {
+        self.0.status()
+    }
+
+    /// Does what is due: a commit when the batch is old or large enough, and the checkpoint it brings along.
+    /// The background thread calls this; a simulation calls it itself.
+    ///
+    /// # Errors
+    /// What the commit met; it is tried again at the next call.
+    pub fn tick(&self) -> Result<()> {
+        if self.0.commit_is_due() {
+            self.0.commit(crate::outbound::commit::Reason::Due)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Commits everything there is.
+    ///
+    /// # Errors
+    /// What the store or the local disk said; nothing acknowledged is lost.
+    pub fn commit(&self) -> Result<()> {
+        self.0.commit(crate::outbound::commit::Reason::Asked)
+    }
+
+    /// Commits everything and ends. Later calls answer `Stale`.
+    ///
+    /// # Errors
+    /// What the commit met; the journal then keeps what was not committed for the next open.
+    pub fn close(&self) -> Result<()> {
+        self.stop_background();
+        if self.0.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let result = self.0.commit(crate::outbound::commit::Reason::Closing);
+        if let Some(journal) = self.0.journal.get() {
+            journal.close()?;
+        }
+        result
+    }
+
+    /// Begins committing in a thread of its own.
+    ///
+    /// # Errors
+    /// `Internal` when the machine gives no thread.
+    pub fn run_background(&self) -> Result<()> {
+        let inner = self.0.clone();
+        strongroom_host::thread::spawn("commit", move || inner.background())?;
+        Ok(())
+    }
+
+    /// Ends the background thread at its next step.
+    pub fn stop_background(&self) {
+        self.0.due.lock().stop = true;
+        self.0.wake.notify_all();
+    }
+}
+
+impl Inner {
+    /// Runs a look against the state; when a page is missing, fetches it and looks again.
+    pub(crate) fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        look: impl Fn(&Inner, &mut State) -> Look<T> + Send + Sync + 'static,
+    ) -> Answer<T> {
+        match look(self, &mut self.state.lock()) {
+            Ok(value) => Answer::Ready(Ok(value)),
+            Err(Need::Failed(error)) => Answer::Ready(Err(error)),
+            Err(Need::Page(page)) => {
+                let inner = self.clone();
+                Answer::Later(Box::pin(async move {
+                    let mut page = page;
+                    loop {
+                        inner.pages.fetch(page).await?;
+                        match look(&inner, &mut inner.state.lock()) {
+                            Ok(value) => return Ok(value),
+                            Err(Need::Failed(error)) => return Err(error),
+                            Err(Need::Page(next)) => page = next,
+                        }
+                    }
+                }))
+            }
+        }
+    }
+
+    /// Runs a change: refused when read-only, poisoned or closed; wakes the committer when a batch is full.
+    pub(crate) fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        look: impl Fn(&Inner, &mut State, &Journal) -> Look<T> + Send + Sync + 'static,
+    ) -> Answer<T> {
+        if let Err(error) = self.writable().and_then(|()| self.make_room()) {
+            return Answer::Ready(Err(error));
+        }
+        self.run(move |inner, state| {
+            let Some(journal) = inner.journal.get() else { return Err(read_only().into()) };
+            let done = look(inner, state, journal)?;
+            inner.wake_if_full(state);
+            Ok(done)
+        })
+    }
+
+    /// Refuses changes where none can be taken.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Stale` after close.
+    pub(crate) fn writable(&self) -> Result<()> {
+        if self.options.mode == Mode::ReadOnly {
+            return Err(read_only());
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Stale, "the workspace is closed"));
+        }
+        Ok(())
+    }
+
+    /// The journal.
+    ///
+    /// # Errors
+    /// `ReadOnly` when there is none.
+    pub(crate) fn journal(&self) -> Result<&Journal> {
+        self.journal.get().ok_or_else(read_only)
+    }
+
+    fn status(&self) -> Status {
+        let trouble = self.outbound.try_lock().and_then(|outbound| outbound.trouble());
+        let state = self.state.lock();
+        Status {
+            workspace: self.keys.workspace(),
+            head_seq: state.head.seq,
+            pending_ops: state.batch.count + state.unsealed.len() as u64,
+            dirty_bytes: state.dirty_bytes,
+            staged_bytes: self.staging.bytes(),
+            commits: self.counts.commits.load(Ordering::Relaxed),
+            checkpoints: self.counts.checkpoints.load(Ordering::Relaxed),
+            open_handles: state.handles.len() as u64,
+            trouble,
+            mode: self.options.mode,
+            poisoned: state.poisoned,
+        }
+    }
+}
+
+pub(crate) fn read_only() -> Error {
+    Error::new(ErrorKind::ReadOnly, "the workspace is open read-only")
+}
+
+/// A state with an empty batch around a map.
+pub(crate) fn fresh_state(
+    map: crate::tree::map::Map,
+    names: crate::tree::rules::NameHash,
+    head: crate::state::Head,
+) -> State {
+    State {
+        map,
+        names,
+        lookups: HashMap::new(),
+        files: BTreeMap::new(),
+        unsealed: BTreeSet::new(),
+        handles: BTreeMap::new(),
+        next_handle: 1,
+        next_counter: 2,
+        slot: 0,
+        batch: crate::state::Batch::default(),
+        dirty_bytes: 0,
+        head,
+        log_bytes: 0,
+        poisoned: false,
+    }
+}
