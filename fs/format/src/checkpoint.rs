@@ -71,7 +71,7 @@ pub struct PartRef {
     /// Compartment.
     #[n(0)]
     pub compartment: CompartmentId,
-    /// Epoch of the key that seals part and pages.
+    /// Epoch of the key that seals the part; references to pages carry their own.
     #[n(1)]
     pub epoch: u64,
     /// Sequence of the last commit the part covers, at most the root's.

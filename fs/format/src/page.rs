@@ -7,7 +7,7 @@
 //! 4          end u16 × count, position in the page where each entry ends
 //! 4 + 2n     entries without gaps:  key length u8 · key · value (leaf) or reference (inner)
 //!
-//! reference  object 16 · place u32 · sealed length u32 · level u8 · BLAKE3-256 of the sealed page 32
+//! reference  object 16 · place u32 · sealed length u32 · level u8 · epoch u64 · BLAKE3-256 of the sealed page 32
 //! ```
 //!
 //! 1. Keys rise strictly. 2. Entries fill the page to its last byte; nothing else is in it. 3. An inner entry's key
@@ -37,7 +37,7 @@ pub const LEVEL_MAX: u8 = 31;
 
 const HEAD_LEN: usize = 4;
 const END_LEN: usize = 2;
-const REFERENCE_LEN: usize = 57;
+const REFERENCE_LEN: usize = 65;
 
 /// What a page holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,8 +77,11 @@ pub struct PageRef {
     /// Level of the page: 0 for a leaf.
     #[n(3)]
     pub level: u8,
-    /// BLAKE3-256 of the sealed bytes.
+    /// Epoch of the key that seals it: after a rotation old pages stay as they are until next written.
     #[n(4)]
+    pub epoch: u64,
+    /// BLAKE3-256 of the sealed bytes.
+    #[n(5)]
     pub hash: Digest,
 }
 
@@ -99,7 +102,8 @@ impl PageRef {
         bytes[16..20].copy_from_slice(&self.place.to_le_bytes());
         bytes[20..24].copy_from_slice(&self.sealed_len.to_le_bytes());
         bytes[24] = self.level;
-        bytes[25..].copy_from_slice(&self.hash.0);
+        bytes[25..33].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[33..].copy_from_slice(&self.hash.0);
         bytes
     }
 
@@ -108,12 +112,14 @@ impl PageRef {
         let (object, rest) = bytes.split_first_chunk::<16>()?;
         let (place, rest) = rest.split_first_chunk::<4>()?;
         let (sealed_len, rest) = rest.split_first_chunk::<4>()?;
-        let (level, hash) = rest.split_first()?;
+        let (level, rest) = rest.split_first()?;
+        let (epoch, hash) = rest.split_first_chunk::<8>()?;
         let page = Self {
             object: ObjectId(*object),
             place: u32::from_le_bytes(*place),
             sealed_len: u32::from_le_bytes(*sealed_len),
             level: *level,
+            epoch: u64::from_le_bytes(*epoch),
             hash: Digest(hash.try_into().ok()?),
         };
         page.is_plausible().then_some(page)

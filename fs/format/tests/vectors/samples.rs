@@ -257,6 +257,7 @@ fn page_ref(level: u8) -> PageRef {
         place: 16_384,
         sealed_len: 16_384,
         level,
+        epoch: 3,
         hash: Digest([8; 32]),
     }
 }
