@@ -1,14 +1,34 @@
 //! Puts the rooms together: store, keys, engine, kernel door. The only file that knows all of them.
 
+mod serving;
+
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
+use strongroom_crypto::kdf::PassphraseCost;
+use strongroom_format::ids::DeviceId;
+use strongroom_format::workspace::WorkspaceFile;
+use strongroom_host::clock::{Clock, MachineClock};
+use strongroom_host::disk::Disk;
+use strongroom_host::entropy::{Entropy, MachineEntropy};
+use strongroom_host::real_disk::RealDisk;
+use strongroom_host::signals::Signals;
+use strongroom_keyring::device::DeviceKeys;
+use strongroom_keyring::error::ErrorKind as KeyringKind;
+use strongroom_keyring::{device_file, founding};
 use strongroom_mount::MountOptions;
+use strongroom_store::{Body, ErrorKind as StoreKind, Family, FolderStore, Key, Mode, Store};
+use strongroom_workspace::error::ErrorKind;
+use strongroom_workspace::{Foundation, Mode as WorkspaceMode, Options, Services, Workspace};
 
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
+use crate::mountpoint;
 use crate::passphrase::Passphrase;
 use crate::place::Place;
+
+pub use serving::Serving;
 
 /// What `init` made.
 pub struct Made {
@@ -28,35 +48,69 @@ pub struct Report {
     pub is_clean: bool,
 }
 
-/// A mount that serves.
-pub struct Serving {}
-
-fn not_yet() -> Failure {
-    Failure::new(Exit::Failed, "the engine is not assembled yet")
-}
-
-/// Makes sure that nothing is in the way of a new workspace.
+/// Makes sure that nothing is in the way of a new workspace, before anybody is asked for a passphrase.
 ///
 /// # Errors
-/// The store holds a workspace or anything else.
-pub fn require_fresh(_place: &Place) -> Result<()> {
-    Err(not_yet())
+/// The store holds a workspace.
+pub fn require_fresh(place: &Place) -> Result<()> {
+    let shown = place.shown();
+    match open_store(place, Mode::ReadOnly) {
+        Ok(_) => Err(Failure::new(Exit::Failed, format!("`{shown}` holds a workspace already"))
+            .hint(format!("mount it with `strongroom mount {shown} MOUNTPOINT`"))),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Makes sure that there is a workspace this version can open.
 ///
 /// # Errors
 /// No such store, not a store, or one of a newer format.
-pub fn require_workspace(_place: &Place) -> Result<()> {
-    Err(not_yet())
+pub fn require_workspace(place: &Place) -> Result<()> {
+    let shown = place.shown();
+    let store = open_store(place, Mode::ReadOnly)?;
+    let bytes = strongroom_store::now(store.get(Key::Workspace, None))
+        .map_err(|error| Failure::store(format!("opening `{shown}`"), &error))?;
+    match WorkspaceFile::parse(&bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let failure = Failure::format(&format!("`{shown}`"), &error);
+            Err(match failure.exit {
+                Exit::Failed => {
+                    failure.hint("use a newer version of strongroom; nothing was changed")
+                }
+                _ => failure,
+            })
+        }
+    }
 }
 
-/// Creates a workspace.
+/// Creates a workspace in a new or empty folder.
 ///
 /// # Errors
-/// The store cannot be written.
-pub fn create(_place: &Place, _passphrase: &Passphrase) -> Result<Made> {
-    Err(not_yet())
+/// The folder has other things in it, or cannot be written.
+pub fn create(place: &Place, passphrase: &Passphrase) -> Result<Made> {
+    let shown = place.shown();
+    let services = services();
+    let Place::Folder(root) = place;
+    let store = FolderStore::create(services.disk.clone(), root.clone()).map_err(|error| {
+        match error.kind() {
+            StoreKind::Exists => Failure::new(Exit::Failed, format!("`{shown}` is not empty"))
+                .hint("give a new or empty folder"),
+            StoreKind::Invalid => Failure::new(Exit::Failed, format!("`{shown}` is not a folder"))
+                .hint("give a new or empty folder"),
+            _ => Failure::store(format!("making `{shown}`"), &error),
+        }
+    })?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let time = services.clock.now_ns();
+    let founded = founding::found(passphrase, PassphraseCost::DEFAULT, time, &*services.entropy)
+        .map_err(|error| Failure::keyring(&shown, &error))?;
+    let keys = Arc::new(founded.keys);
+    let foundation =
+        Foundation { genesis: &founded.genesis, device_file: &founded.device_file, owner: owner() };
+    Workspace::create(&store, &keys, &foundation, &services)
+        .map_err(|error| Failure::workspace(format!("making `{shown}`"), &error))?;
+    Ok(Made { workspace: keys.workspace().to_string(), device: keys.device_id().to_string() })
 }
 
 /// Opens and mounts a workspace.
@@ -64,37 +118,161 @@ pub fn create(_place: &Place, _passphrase: &Passphrase) -> Result<Made> {
 /// # Errors
 /// Wrong passphrase, in use, or the kernel refuses.
 pub fn mount(
-    _home: &Home,
-    _place: &Place,
-    _mountpoint: &Path,
-    _options: MountOptions,
-    _passphrase: Passphrase,
+    home: &Home,
+    place: &Place,
+    mountpoint: &Path,
+    options: MountOptions,
+    passphrase: Passphrase,
 ) -> Result<Serving> {
-    Err(not_yet())
+    let signals = Signals::take().map_err(|error| Failure::io("listening for signals", &error))?;
+    let modes = match options.read_only {
+        true => (Mode::ReadOnly, WorkspaceMode::ReadOnly),
+        false => (Mode::ReadWrite, WorkspaceMode::ReadWrite),
+    };
+    let shown = place.shown();
+    let store: Arc<dyn Store> = Arc::new(open_store(place, modes.0)?);
+    let keys = unlock(&*store, &shown, &passphrase)?;
+    drop(passphrase);
+    let lock = match modes.0 {
+        Mode::ReadWrite => Some(lock_device(place, keys.device_id())?),
+        Mode::ReadOnly => None,
+    };
+    let services = services();
+    home.directories()
+        .create(&*services.disk)
+        .map_err(|error| Failure::io("making the folders of local state", &error))?;
+    let state_folder = home.directories().state.join(keys.workspace().to_string());
+    let opened = Options { state_folder, mode: modes.1, owner: owner() };
+    let workspace = Workspace::open(opened, store, Arc::new(keys), services)
+        .map_err(|error| match error.kind() {
+            ErrorKind::Busy => in_use(&shown),
+            _ => Failure::workspace(format!("opening `{shown}`"), &error),
+        })?;
+    workspace
+        .run_background()
+        .map_err(|error| Failure::workspace(format!("opening `{shown}`"), &error))?;
+    Serving::start(workspace, mountpoint, options, signals, lock)
+        .map_err(|error| mountpoint::failure(mountpoint, &error))
 }
 
 /// Verifies everything.
 ///
 /// # Errors
 /// Wrong passphrase, or not readable.
-pub fn check(_place: &Place, _passphrase: &Passphrase) -> Result<Report> {
-    Err(not_yet())
+pub fn check(place: &Place, passphrase: &Passphrase) -> Result<Report> {
+    let shown = place.shown();
+    let store: Arc<dyn Store> = Arc::new(open_store(place, Mode::ReadOnly)?);
+    let _keys = unlock(&*store, &shown, passphrase)?;
+    Err(Failure::new(Exit::Failed, "check is not assembled yet"))
 }
 
 /// Seals the device file under another passphrase.
 ///
 /// # Errors
 /// Wrong passphrase, or the store cannot be written.
-pub fn change_passphrase(_place: &Place, _old: &Passphrase, _new: &Passphrase) -> Result<()> {
-    Err(not_yet())
+pub fn change_passphrase(place: &Place, old: &Passphrase, new: &Passphrase) -> Result<()> {
+    let shown = place.shown();
+    let store = open_store(place, Mode::ReadWrite)?;
+    let refused = |error| Failure::keyring(&shown, &error);
+    let mut wrong = None;
+    for (device, file) in device_files(&store, &shown)? {
+        match device_file::change_passphrase(
+            &file,
+            old,
+            new,
+            PassphraseCost::DEFAULT,
+            &MachineEntropy,
+        ) {
+            Ok(file) => {
+                return strongroom_store::now(
+                    store.put(Key::Device(device), Body::Bytes(file.into())),
+                )
+                .map(drop)
+                .map_err(|error| Failure::store(format!("changing `{shown}`"), &error));
+            }
+            Err(error) if error.kind() == KeyringKind::Locked => wrong = Some(error),
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    Err(wrong.map_or_else(|| no_device(&shown), refused))
 }
 
-impl Serving {
-    /// Serves until unmounted or told to stop; then everything is committed.
-    ///
-    /// # Errors
-    /// Not everything could be committed; it stays in the journal.
-    pub fn until_unmounted(self) -> Result<()> {
-        Err(not_yet())
+fn open_store(place: &Place, mode: Mode) -> Result<FolderStore> {
+    let Place::Folder(root) = place;
+    let shown = place.shown();
+    FolderStore::open(Arc::new(RealDisk), root.clone(), mode).map_err(|error| match error.kind() {
+        StoreKind::NotFound if !root.exists() => {
+            Failure::new(Exit::Failed, format!("there is no store at `{shown}`"))
+                .hint(format!("`strongroom init {shown}` makes one"))
+        }
+        StoreKind::NotFound => {
+            Failure::new(Exit::Failed, format!("`{shown}` is not a strongroom store"))
+                .hint(format!("`strongroom init {shown}` makes one in an empty folder"))
+        }
+        StoreKind::Invalid => Failure::new(Exit::Failed, format!("`{shown}` is not a folder"))
+            .hint("give the folder that `strongroom init` made"),
+        StoreKind::ReadOnly => {
+            Failure::new(Exit::Failed, format!("the store `{shown}` is read-only"))
+                .hint("mount it with `-o ro`, which needs no writing")
+        }
+        _ => Failure::store(format!("opening `{shown}`"), &error),
+    })
+}
+
+/// Unlocks whichever device file of the store the passphrase opens. The embedded default has one.
+fn unlock(store: &dyn Store, shown: &str, passphrase: &Passphrase) -> Result<DeviceKeys> {
+    let mut wrong = None;
+    for (_, file) in device_files(store, shown)? {
+        match device_file::unlock(&file, passphrase) {
+            Ok(keys) => return Ok(keys),
+            Err(error) if error.kind() == KeyringKind::Locked => wrong = Some(error),
+            Err(error) => return Err(Failure::keyring(shown, &error)),
+        }
     }
+    Err(wrong.map_or_else(|| no_device(shown), |error| Failure::keyring(shown, &error)))
+}
+
+fn no_device(shown: &str) -> Failure {
+    Failure::new(Exit::Damaged, format!("`{shown}` holds no device file"))
+        .hint("restore the folder `device` of the store from a copy; nothing opens without it")
+}
+
+fn device_files(store: &dyn Store, shown: &str) -> Result<Vec<(DeviceId, Vec<u8>)>> {
+    let failed = |error| Failure::store(format!("opening `{shown}`"), &error);
+    let mut files = Vec::new();
+    for listed in strongroom_store::now(store.list(Family::Device, None)).map_err(failed)? {
+        if let Key::Device(device) = listed.key {
+            let file = strongroom_store::now(store.get(listed.key, None)).map_err(failed)?;
+            files.push((device, file.to_vec()));
+        }
+    }
+    Ok(files)
+}
+
+/// One device writes from one place at a time, or it would use a counter twice. The state folder has a lock too, but
+/// another `STRONGROOM_HOME` has another state folder.
+fn lock_device(place: &Place, device: DeviceId) -> Result<Box<dyn Send + Sync>> {
+    let Place::Folder(root) = place;
+    let shown = place.shown();
+    RealDisk.lock(&root.join(format!(".lock-{device}"))).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => in_use(&shown),
+        _ => Failure::io(format!("locking `{shown}`"), &error),
+    })
+}
+
+fn in_use(shown: &str) -> Failure {
+    Failure::new(Exit::Failed, format!("`{shown}` is mounted or in use already"))
+        .hint("`strongroom status` shows where; `-o ro` mounts it a second time for reading")
+}
+
+fn services() -> Services {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let clock: Arc<dyn Clock> = Arc::new(MachineClock::new());
+    let entropy: Arc<dyn Entropy> = Arc::new(MachineEntropy);
+    Services { disk, clock, entropy }
+}
+
+/// Who owns the root folder of a new workspace.
+fn owner() -> (u32, u32) {
+    (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw())
 }

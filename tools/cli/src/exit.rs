@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use strongroom_keyring::error as keyring;
 use strongroom_workspace::error::{Error as WorkspaceError, ErrorKind};
 
 /// How the command ends.
@@ -107,6 +108,56 @@ impl Failure {
         Self { exit, message: format!("{doing}: {error}"), hint: hint.map(str::to_owned) }
     }
 
+    /// Says what was being done when the store refused.
+    pub fn store(doing: impl fmt::Display, error: &strongroom_store::Error) -> Self {
+        use strongroom_store::ErrorKind as K;
+        let kind = match error.kind() {
+            K::NotFound => ErrorKind::NotFound,
+            K::Exists => ErrorKind::Exists,
+            K::ReadOnly => ErrorKind::ReadOnly,
+            K::Unavailable => ErrorKind::Unavailable,
+            K::Full => ErrorKind::Full,
+            K::Corrupt => ErrorKind::Corrupt,
+            K::Invalid | K::Denied | K::Internal => ErrorKind::Invalid,
+            K::Unsupported => ErrorKind::Unsupported,
+        };
+        let (exit, hint) = advice(kind);
+        let hint = match error.kind() {
+            K::Denied => Some("check the owner and mode of the store"),
+            _ => hint,
+        };
+        let message = format!("{doing}: {}", plain(&error.to_string()));
+        Self { exit, message, hint: hint.map(str::to_owned) }
+    }
+
+    /// Says what does not parse.
+    pub fn format(what: &str, error: &strongroom_format::error::Error) -> Self {
+        use strongroom_format::error::ErrorKind as K;
+        let kind = match error.kind() {
+            K::Unsupported => ErrorKind::Unsupported,
+            K::Corrupt | K::Invalid => ErrorKind::Corrupt,
+        };
+        let (exit, hint) = advice(kind);
+        Self { exit, message: format!("{what}: {error}"), hint: hint.map(str::to_owned) }
+    }
+
+    /// Says whose passphrase or keys were refused.
+    pub fn keyring(shown: &str, error: &keyring::Error) -> Self {
+        let (kind, message) = match error.kind() {
+            // One sentence for a wrong passphrase and a changed device file: nobody can tell them apart.
+            keyring::ErrorKind::Locked => {
+                (ErrorKind::Locked, format!("wrong passphrase for `{shown}`"))
+            }
+            keyring::ErrorKind::Corrupt => (ErrorKind::Corrupt, format!("`{shown}`: {error}")),
+            keyring::ErrorKind::Unsupported => {
+                (ErrorKind::Unsupported, format!("`{shown}`: {error}"))
+            }
+            keyring::ErrorKind::Invalid => (ErrorKind::Invalid, format!("`{shown}`: {error}")),
+        };
+        let (exit, hint) = advice(kind);
+        Self { exit, message, hint: hint.map(str::to_owned) }
+    }
+
     /// Says what was being done when the operating system refused.
     pub fn io(doing: impl fmt::Display, error: &io::Error) -> Self {
         let hint = match error.kind() {
@@ -147,6 +198,7 @@ pub fn advice(kind: ErrorKind) -> (Exit, Option<&'static str>) {
         | K::BadHandle
         | K::NotPermitted
         | K::Stale
+        | K::Busy
         | K::Conflict => (Exit::Failed, None),
         K::ReadOnly => (Exit::Failed, Some(HINT_READ_ONLY)),
         K::Full => (Exit::Failed, Some(HINT_FULL)),
@@ -162,13 +214,20 @@ pub fn advice(kind: ErrorKind) -> (Exit, Option<&'static str>) {
 
 /// The text of an operating system error without the ` (os error N)` tail.
 pub fn io_text(error: &io::Error) -> String {
-    let text = error.to_string();
+    plain(&error.to_string())
+}
+
+/// Small letters at the start of each part, no number at the end.
+fn plain(text: &str) -> String {
     let cut = text.find(" (os error").unwrap_or(text.len());
-    let mut text = text[..cut].to_owned();
-    if let Some(first) = text.get_mut(0..1) {
-        first.make_ascii_lowercase();
-    }
-    text
+    let small = |part: &str| {
+        let mut part = part.to_owned();
+        if let Some(first) = part.get_mut(0..1) {
+            first.make_ascii_lowercase();
+        }
+        part
+    };
+    text[..cut].split(": ").map(small).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use strongroom_host::clock::{Clock, MachineClock};
 
 use crate::exit::{Exit, Failure, Result};
 
@@ -62,9 +63,29 @@ pub fn tell(text: &str) {
     }
 }
 
-/// Says something that a log should keep too.
-pub fn warn(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "strongroom: {text}");
+/// A line for the log of a mount, with its time.
+pub fn log(text: &str) {
+    let seconds = MachineClock::new().now_ns().div_euclid(1_000_000_000);
+    // A log that cannot be written cannot be told so either.
+    let _ = writeln!(io::stderr().lock(), "{} strongroom: {text}", time_text(seconds));
+}
+
+/// Seconds since 1970 as `2026-11-22T03:26:54Z`.
+fn time_text(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Years start in March here, so that the leap day is the last of one; eras have 400 years.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = match month {
+        0..10 => (era * 400 + year, month + 3),
+        _ => (era * 400 + year + 1, month - 9),
+    };
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// The two lines of a failure.
@@ -154,6 +175,15 @@ mod tests {
         assert_eq!(bytes_text(1536), "1.5 KiB");
         assert_eq!(bytes_text(12_897_485), "12.2 MiB");
         assert_eq!(bytes_text(u64::MAX), "15.9 EiB");
+    }
+
+    #[test]
+    fn times_in_the_log_are_those_of_the_calendar() {
+        assert_eq!(time_text(0), "1970-01-01T00:00:00Z");
+        assert_eq!(time_text(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(time_text(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(time_text(1_795_317_614), "2026-11-22T03:20:14Z");
+        assert_eq!(time_text(-1), "1969-12-31T23:59:59Z");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub fn errno(kind: ErrorKind) -> Errno {
         ErrorKind::Denied => Errno::EACCES,
         ErrorKind::Locked => Errno::from_i32(NO_KEY),
         ErrorKind::Stale => Errno::ESTALE,
-        ErrorKind::Conflict => Errno::EBUSY,
+        ErrorKind::Conflict | ErrorKind::Busy => Errno::EBUSY,
         ErrorKind::Unavailable => Errno::EHOSTUNREACH,
         ErrorKind::Full => Errno::ENOSPC,
         ErrorKind::Unsupported => Errno::EOPNOTSUPP,
