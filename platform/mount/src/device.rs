@@ -206,6 +206,10 @@ fn helper_failed(output: &Output) -> Error {
         return Error::new(ErrorKind::Denied, "this user may not share a mount with other users")
             .hint("put the line `user_allow_other` into /etc/fuse.conf");
     }
+    if said.contains("/dev/fuse") && said.contains("Permission denied") {
+        return Error::new(ErrorKind::Denied, "this user may not open /dev/fuse")
+            .hint("give it its usual mode as root: `chmod 0666 /dev/fuse`");
+    }
     if said.contains("no write access") || said.contains("Permission denied") {
         return Error::new(ErrorKind::Denied, "this user may not mount there")
             .hint("the mountpoint must be a folder that you own and may write");

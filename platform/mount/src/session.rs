@@ -1,7 +1,7 @@
 //! A mount's life: checks, start, serving, end.
 //!
-//! A mount is named by its device number in the table of mounts, so that ending it never takes away a later
-//! mount in the same place. Ending waits for the threads; when files are still open the mount is taken out of
+//! A mount is named by its device number in the table of mounts while its threads live, so that ending it never
+//! takes away a later mount in the same place. Ending waits for the threads; when files are still open the mount is taken out of
 //! the tree at once and its threads get [`LINGER`] to finish.
 
 use std::io;
@@ -60,14 +60,15 @@ impl Mount {
             Lifetimes { entry: options.entry_lifetime, negative: options.negative_lifetime };
         let driver = Driver::new(handle, options.report.clone());
         let door = Door::new(core, driver, lifetimes, counts.clone());
+        let ended = door.ended();
         let device = device::mount(&place, &options)?;
-        let unmounter = Unmounter::new(place)?;
+        let unmounter = Unmounter::new(place, ended)?;
         let session = serve(door, device, &options).inspect_err(|_| {
             // The first error is the one to tell.
             let _ = unmounter.detach(Detach::Now);
         })?;
         if let Some(changes) = changes {
-            notify::spawn(changes, session.notifier(), unmounter.stopped.clone())
+            notify::spawn(changes, session.notifier(), unmounter.ended.clone())
                 .map_err(|error| Error::io("cannot start a thread", &error))?;
         }
         Ok(Mount { session, unmounter, counts, runtime })
@@ -89,7 +90,7 @@ impl Mount {
     /// `Io` if serving failed.
     pub fn wait(self) -> Result<()> {
         let ended = self.session.join();
-        self.unmounter.stopped.store(true, Ordering::Relaxed);
+        self.unmounter.ended.store(true, Ordering::Release);
         self.runtime.into_iter().for_each(Runtime::shutdown_background);
         ended.or_else(gone_is_fine).map_err(|error| Error::io("serving the mount failed", &error))
     }
@@ -119,18 +120,23 @@ pub struct Unmounter {
     mountpoint: PathBuf,
     /// `major:minor`; `None` if the table of mounts did not show it.
     device: Option<String>,
-    stopped: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
 }
 
 impl Unmounter {
-    fn new(mountpoint: PathBuf) -> Result<Self> {
+    fn new(mountpoint: PathBuf, ended: Arc<AtomicBool>) -> Result<Self> {
         let entry = look_up(&mountpoint)?;
-        Ok(Self { mountpoint, device: entry.map(|entry| entry.device), stopped: Arc::default() })
+        Ok(Self { mountpoint, device: entry.map(|entry| entry.device), ended })
     }
 
     /// Where the mount is, resolved.
     pub fn mountpoint(&self) -> &Path {
         &self.mountpoint
+    }
+
+    /// Whether the mount is gone, or at least out of the tree by our doing.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Takes the mount out of the tree: when nothing is open it is gone on return, else at once but with open
@@ -147,7 +153,12 @@ impl Unmounter {
         }
     }
 
+    /// The kernel gives device numbers again once a mount is gone, so the number alone would not do; while our
+    /// threads live it is ours.
     fn detach(&self, how: Detach) -> Result<()> {
+        if self.has_ended() {
+            return Ok(());
+        }
         let there = look_up(&self.mountpoint)?.map(|entry| entry.device);
         if there.is_none() || there != self.device {
             return Ok(());
@@ -156,7 +167,7 @@ impl Unmounter {
             Err(error) if error.kind() == ErrorKind::NotMounted => {}
             result => result?,
         }
-        self.stopped.store(true, Ordering::Relaxed);
+        self.ended.store(true, Ordering::Release);
         Ok(())
     }
 }

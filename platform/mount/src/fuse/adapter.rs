@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -57,6 +58,8 @@ pub struct Door {
     counts: Arc<RequestCounts>,
     lifetimes: Lifetimes,
     agreed: InitFlags,
+    /// Set when the kernel has let go of the mount.
+    ended: Arc<AtomicBool>,
 }
 
 impl Door {
@@ -66,7 +69,12 @@ impl Door {
         lifetimes: Lifetimes,
         counts: Arc<RequestCounts>,
     ) -> Self {
-        Self { core, driver, counts, lifetimes, agreed: InitFlags::empty() }
+        Self { core, driver, counts, lifetimes, agreed: InitFlags::empty(), ended: Arc::default() }
+    }
+
+    /// Becomes true when the mount is gone.
+    pub(crate) fn ended(&self) -> Arc<AtomicBool> {
+        self.ended.clone()
     }
 
     fn settle<T: Send + 'static>(
@@ -100,6 +108,10 @@ impl Filesystem for Door {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
         self.agreed = negotiate(config);
         Ok(())
+    }
+
+    fn destroy(&mut self) {
+        self.ended.store(true, Ordering::Release);
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
