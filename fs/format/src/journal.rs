@@ -6,27 +6,28 @@
 //!              4     4  zero                                    4     4  length of the sealed record
 //!              8     8  file number                             8     8  record number
 //!             16     8  incarnation of the device              16     8  last record known durable
-//!             24     8  number of the first record             24     8  check
-//!             32    16  device                                 32        sealed record
-//!             48    32  organisation
-//!             80    32  commitment of the record before
-//!            112   104  sealed key of the file
-//!            216    40  zero
-//!            256        frames, one behind the other
+//!             24    16  device                                 24     8  check
+//!             40    32  organisation                           32        sealed record
+//!             72   144  sealed start
+//!            216    40  zero                       start        0    32  key of the file
+//!            256        frames, one behind                     32     8  number of the first record
+//!                       the other                              40    32  commitment of the record before
 //! ```
 //!
-//! 1. The commitment in a header is that of the last record of the file before (zeros if there was none): files
-//!    are a chain as records are. It goes into the context of the first record, so it cannot be exchanged.
-//! 2. A frame's check is the first 8 bytes of BLAKE3(frame bytes 0 to 23 ‖ sealed key of the file). It finds
-//!    the end of what was written, also in a file whose blocks were used before; it proves nothing. What
-//!    proves is the seal.
+//! 1. The commitment in a start is that of the last record of the file before (zeros if there was none): files
+//!    are a chain as records are.
+//! 2. A frame's check is the first 8 bytes of BLAKE3(frame bytes 0 to 23 ‖ commitment of the sealed start). It
+//!    finds the end of what was written, also in a file whose blocks were used before; it proves nothing.
+//!    What proves is the seal.
 //! 3. A sealed record with an empty plaintext is the end mark of a file that was closed; it has the number that
 //!    the next record will have.
 //! 4. "Last record known durable" tells a torn tail from damage: a bad frame with a number at or below one that
 //!    a later frame knows durable is damage.
 
 use strongroom_crypto::hash;
-use strongroom_crypto::seal;
+use strongroom_crypto::seal::{self, COMMITMENT_LEN};
+use strongroom_crypto::secret::JournalFileKey;
+use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, OrganisationId};
@@ -35,13 +36,14 @@ use crate::ids::{DeviceId, OrganisationId};
 pub const HEADER_LEN: usize = 256;
 /// Bytes of a frame before the sealed record.
 pub const FRAME_PREFIX_LEN: usize = 32;
-/// Bytes of the sealed key of a file.
-pub const SEALED_KEY_LEN: usize = 104;
+/// Bytes of the sealed start of a file.
+pub const SEALED_START_LEN: usize = seal::sealed_len(START_LEN);
 /// Most plaintext bytes of a record.
 pub const PAYLOAD_LEN_MAX: usize = 2 << 20;
 /// First bytes of every frame.
 pub const FRAME_MAGIC: [u8; 4] = *b"SRR1";
 
+const START_LEN: usize = 72;
 const FILE_MAGIC: [u8; 4] = *b"SRJ1";
 const SEALED_LEN_MIN: usize = seal::sealed_len(0);
 const SEALED_LEN_MAX: usize = seal::sealed_len(PAYLOAD_LEN_MAX);
@@ -53,16 +55,23 @@ pub struct JournalHeader {
     pub file: u64,
     /// Incarnation of the device that wrote it.
     pub incarnation: u64,
-    /// Number of its first record.
-    pub first_number: u64,
     /// Whose journal it is.
     pub device: DeviceId,
     /// Organisation of the device.
     pub organisation: OrganisationId,
+    /// The start, sealed under the device's journal key.
+    pub sealed_start: [u8; SEALED_START_LEN],
+}
+
+/// What a file begins with, under seal.
+#[derive(PartialEq, Eq)]
+pub struct JournalStart {
+    /// Key of the file.
+    pub key: JournalFileKey,
+    /// Number of its first record, at least 1.
+    pub first_number: u64,
     /// Commitment of the record before the first one, zeros if there was none.
-    pub previous: [u8; 32],
-    /// Key of the file, sealed under the device's journal key.
-    pub sealed_key: [u8; SEALED_KEY_LEN],
+    pub previous: [u8; COMMITMENT_LEN],
 }
 
 /// The clear front of a record.
@@ -83,11 +92,9 @@ impl JournalHeader {
         out[0..4].copy_from_slice(&FILE_MAGIC);
         out[8..16].copy_from_slice(&self.file.to_le_bytes());
         out[16..24].copy_from_slice(&self.incarnation.to_le_bytes());
-        out[24..32].copy_from_slice(&self.first_number.to_le_bytes());
-        out[32..48].copy_from_slice(&self.device.0);
-        out[48..80].copy_from_slice(&self.organisation.0);
-        out[80..112].copy_from_slice(&self.previous);
-        out[112..216].copy_from_slice(&self.sealed_key);
+        out[24..40].copy_from_slice(&self.device.0);
+        out[40..72].copy_from_slice(&self.organisation.0);
+        out[72..216].copy_from_slice(&self.sealed_start);
         out
     }
 
@@ -108,11 +115,9 @@ impl JournalHeader {
         let header = JournalHeader {
             file: u64::from_le_bytes(part(bytes, 8)),
             incarnation: u64::from_le_bytes(part(bytes, 16)),
-            first_number: u64::from_le_bytes(part(bytes, 24)),
-            device: DeviceId(part(bytes, 32)),
-            organisation: OrganisationId(part(bytes, 48)),
-            previous: part(bytes, 80),
-            sealed_key: part(bytes, 112),
+            device: DeviceId(part(bytes, 24)),
+            organisation: OrganisationId(part(bytes, 40)),
+            sealed_start: part(bytes, 72),
         };
         // The zeros are zeros: one spelling for each header.
         if header.encode() == *bytes {
@@ -123,12 +128,50 @@ impl JournalHeader {
     }
 }
 
+impl JournalHeader {
+    /// Commitment of the sealed start: different in every file that was ever made.
+    pub fn commitment(&self) -> &[u8; COMMITMENT_LEN] {
+        seal::commitment(&self.sealed_start).expect("a sealed start has a commitment")
+    }
+}
+
+impl JournalStart {
+    /// The bytes that are sealed.
+    pub fn encode(&self) -> Zeroizing<[u8; START_LEN]> {
+        let mut out = Zeroizing::new([0; START_LEN]);
+        out[0..32].copy_from_slice(self.key.expose());
+        out[32..40].copy_from_slice(&self.first_number.to_le_bytes());
+        out[40..72].copy_from_slice(&self.previous);
+        out
+    }
+
+    /// Takes the opened bytes apart.
+    ///
+    /// # Errors
+    /// `Corrupt` for another length or a first number of 0.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let bytes: &[u8; START_LEN] = bytes
+            .try_into()
+            .map_err(|_| Error::new(ErrorKind::Corrupt, "start of a journal file"))?;
+        let key = Zeroizing::new(part::<32>(bytes, 0));
+        let start = JournalStart {
+            key: JournalFileKey::from_bytes(&key),
+            first_number: u64::from_le_bytes(part(bytes, 32)),
+            previous: part(bytes, 40),
+        };
+        match start.first_number {
+            0 => Err(Error::new(ErrorKind::Corrupt, "number of a journal record")),
+            _ => Ok(start),
+        }
+    }
+}
+
 impl FrameHeader {
-    /// The bytes before a sealed record in the file whose key is sealed as `sealed_key`.
+    /// The bytes before a sealed record in the file whose sealed start has this commitment.
     ///
     /// # Panics
     /// If the length is none a record can have.
-    pub fn encode(&self, sealed_key: &[u8; SEALED_KEY_LEN]) -> [u8; FRAME_PREFIX_LEN] {
+    pub fn encode(&self, commitment: &[u8; COMMITMENT_LEN]) -> [u8; FRAME_PREFIX_LEN] {
         assert!((SEALED_LEN_MIN..=SEALED_LEN_MAX).contains(&self.sealed_len), "length of a record");
         let len = u32::try_from(self.sealed_len).expect("2 MiB fit");
         let mut out = [0; FRAME_PREFIX_LEN];
@@ -136,7 +179,7 @@ impl FrameHeader {
         out[4..8].copy_from_slice(&len.to_le_bytes());
         out[8..16].copy_from_slice(&self.number.to_le_bytes());
         out[16..24].copy_from_slice(&self.durable.to_le_bytes());
-        let check = check(&out, sealed_key);
+        let check = check(&out, commitment);
         out[24..32].copy_from_slice(&check);
         out
     }
@@ -144,12 +187,12 @@ impl FrameHeader {
     /// The front of a frame of that file; none if these bytes are not one.
     pub fn parse(
         bytes: &[u8; FRAME_PREFIX_LEN],
-        sealed_key: &[u8; SEALED_KEY_LEN],
+        commitment: &[u8; COMMITMENT_LEN],
     ) -> Option<Self> {
         let sealed_len = usize::try_from(u32::from_le_bytes(part(bytes, 4))).ok()?;
         let is_frame = bytes[0..4] == FRAME_MAGIC
             && (SEALED_LEN_MIN..=SEALED_LEN_MAX).contains(&sealed_len)
-            && bytes[24..32] == check(bytes, sealed_key);
+            && bytes[24..32] == check(bytes, commitment);
         is_frame.then(|| FrameHeader {
             sealed_len,
             number: u64::from_le_bytes(part(bytes, 8)),
@@ -158,10 +201,10 @@ impl FrameHeader {
     }
 }
 
-fn check(bytes: &[u8; FRAME_PREFIX_LEN], sealed_key: &[u8; SEALED_KEY_LEN]) -> [u8; 8] {
-    let mut input = [0; 24 + SEALED_KEY_LEN];
+fn check(bytes: &[u8; FRAME_PREFIX_LEN], commitment: &[u8; COMMITMENT_LEN]) -> [u8; 8] {
+    let mut input = [0; 24 + COMMITMENT_LEN];
     input[..24].copy_from_slice(&bytes[..24]);
-    input[24..].copy_from_slice(sealed_key);
+    input[24..].copy_from_slice(commitment);
     part(&hash::blake3_256(&input), 0)
 }
 
@@ -177,11 +220,9 @@ mod tests {
         JournalHeader {
             file: 3,
             incarnation: 1,
-            first_number: 0x0102,
             device: DeviceId([0xd0; 16]),
             organisation: OrganisationId([0x0a; 32]),
-            previous: [0x9b; 32],
-            sealed_key: [0x5e; SEALED_KEY_LEN],
+            sealed_start: [0x5e; SEALED_START_LEN],
         }
     }
 
@@ -189,9 +230,8 @@ mod tests {
     fn a_header_lies_where_the_table_says() {
         let bytes = header().encode();
         assert_eq!(&bytes[..10], b"SRJ1\0\0\0\0\x03\0");
-        assert_eq!(bytes[24..27], [0x02, 0x01, 0]);
-        assert_eq!((bytes[31], bytes[32], bytes[47], bytes[48]), (0, 0xd0, 0xd0, 0x0a));
-        assert_eq!((bytes[79], bytes[80], bytes[112], bytes[215]), (0x0a, 0x9b, 0x5e, 0x5e));
+        assert_eq!((bytes[16], bytes[24], bytes[39], bytes[40]), (1, 0xd0, 0xd0, 0x0a));
+        assert_eq!((bytes[71], bytes[72], bytes[215]), (0x0a, 0x5e, 0x5e));
         assert_eq!(bytes[216..], [0; 40]);
         assert!(JournalHeader::parse(&bytes).unwrap() == header());
     }
@@ -208,17 +248,32 @@ mod tests {
     }
 
     #[test]
+    fn a_start_lies_where_the_table_says() {
+        let start = JournalStart {
+            key: JournalFileKey::from_bytes(&[0xc0; 32]),
+            first_number: 0x0102,
+            previous: [0x9b; 32],
+        };
+        let bytes = start.encode();
+        assert_eq!((bytes[31], bytes[32], bytes[33], bytes[34]), (0xc0, 2, 1, 0));
+        assert_eq!((bytes[39], bytes[40], bytes[71]), (0, 0x9b, 0x9b));
+        assert!(JournalStart::parse(bytes.as_ref()).unwrap() == start);
+        assert!(JournalStart::parse(&bytes[..71]).is_err());
+        assert!(JournalStart::parse(&[0; 72]).is_err());
+    }
+
+    #[test]
     fn a_frame_is_known_in_its_own_file_only() {
         let frame = FrameHeader { sealed_len: 72, number: 9, durable: 7 };
-        let bytes = frame.encode(&[1; SEALED_KEY_LEN]);
+        let bytes = frame.encode(&[1; COMMITMENT_LEN]);
         assert_eq!(bytes[..9], *b"SRR1\x48\0\0\0\x09");
-        assert_eq!(FrameHeader::parse(&bytes, &[1; SEALED_KEY_LEN]), Some(frame));
-        assert_eq!(FrameHeader::parse(&bytes, &[2; SEALED_KEY_LEN]), None);
+        assert_eq!(FrameHeader::parse(&bytes, &[1; COMMITMENT_LEN]), Some(frame));
+        assert_eq!(FrameHeader::parse(&bytes, &[2; COMMITMENT_LEN]), None);
     }
 
     #[test]
     fn a_frame_with_any_bit_changed_is_none() {
-        let key = [1; SEALED_KEY_LEN];
+        let key = [1; COMMITMENT_LEN];
         let bytes = FrameHeader { sealed_len: 4000, number: 9, durable: 7 }.encode(&key);
         for bit in 0..FRAME_PREFIX_LEN * 8 {
             let mut changed = bytes;
@@ -229,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_length_no_record_has_is_refused() {
-        let key = [1; SEALED_KEY_LEN];
+        let key = [1; COMMITMENT_LEN];
         let mut bytes = FrameHeader { sealed_len: 72, number: 9, durable: 7 }.encode(&key);
         for len in [0_u32, 71, 2_200_000, u32::MAX] {
             bytes[4..8].copy_from_slice(&len.to_le_bytes());

@@ -3,11 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use strongroom_crypto::seal::{self, SALT_LEN};
+use strongroom_crypto::seal::{self, COMMITMENT_LEN, SALT_LEN};
 use strongroom_crypto::secret::{JournalFileKey, JournalKey, Secret};
 use strongroom_crypto::usage::Context;
 use strongroom_format::journal::{
-    FRAME_PREFIX_LEN, FrameHeader, HEADER_LEN, JournalHeader, SEALED_KEY_LEN,
+    FRAME_PREFIX_LEN, FrameHeader, HEADER_LEN, JournalHeader, JournalStart,
 };
 use strongroom_host::disk::{DiskFile, OpenMode};
 
@@ -30,7 +30,8 @@ pub(crate) struct ActiveFile {
     /// Commitment of the last record.
     pub(crate) previous: [u8; 32],
     key: JournalFileKey,
-    sealed_key: [u8; SEALED_KEY_LEN],
+    /// What the checks of frames are bound to.
+    commitment: [u8; COMMITMENT_LEN],
     offset: u64,
     capacity: u64,
     write_back_from: u64,
@@ -81,7 +82,7 @@ impl Begin<'_> {
             next_number: self.first_number,
             previous: self.previous,
             key,
-            sealed_key: header.sealed_key,
+            commitment: *header.commitment(),
             offset: HEADER_LEN as u64,
             capacity,
             write_back_from: 0,
@@ -98,18 +99,16 @@ impl Begin<'_> {
             options.incarnation,
             self.number,
         );
-        let sealed = seal::seal(self.key, &context, salts.next(), key.expose());
-        let sealed_key = sealed.try_into().expect("a sealed key has one length");
+        let start = JournalStart { key, first_number: self.first_number, previous: self.previous };
+        let sealed = seal::seal(self.key, &context, salts.next(), start.encode().as_ref());
         let header = JournalHeader {
             file: self.number,
             incarnation: options.incarnation,
-            first_number: self.first_number,
             device: options.device,
             organisation: options.organisation,
-            previous: self.previous,
-            sealed_key,
+            sealed_start: sealed.try_into().expect("the sealed start has one length"),
         };
-        (key, header)
+        (start.key, header)
     }
 
     /// ORDER: the header is durable before the name, the name before any record.
@@ -174,13 +173,13 @@ impl ActiveFile {
         self.frame.resize(FRAME_PREFIX_LEN, 0);
         seal::seal_into(&self.key, &context, salt, payload, &mut self.frame);
         let sealed = &self.frame[FRAME_PREFIX_LEN..];
-        let commitment = *seal::commitment(sealed).expect("it was sealed just now");
+        let previous = *seal::commitment(sealed).expect("it was sealed just now");
         let front = FrameHeader { sealed_len: sealed.len(), number, durable };
-        self.frame[..FRAME_PREFIX_LEN].copy_from_slice(&front.encode(&self.sealed_key));
+        self.frame[..FRAME_PREFIX_LEN].copy_from_slice(&front.encode(&self.commitment));
         self.file.write_at(&self.frame, self.offset)?;
         self.offset += self.frame.len() as u64;
         self.next_number = number + 1;
-        self.previous = commitment;
+        self.previous = previous;
         self.begin_write_back();
         Ok(())
     }

@@ -5,12 +5,12 @@ use std::io;
 use std::sync::Arc;
 
 use strongroom_crypto::seal;
-use strongroom_crypto::secret::{JournalFileKey, JournalKey, SecretBytes};
+use strongroom_crypto::secret::{JournalKey, SecretBytes};
 use strongroom_crypto::usage::Context;
 use strongroom_format::journal::{
-    FRAME_MAGIC, FRAME_PREFIX_LEN, FrameHeader, HEADER_LEN, JournalHeader,
+    FRAME_MAGIC, FRAME_PREFIX_LEN, FrameHeader, HEADER_LEN, JournalHeader, JournalStart,
 };
-use strongroom_host::disk::{Disk, DiskFile, OpenMode};
+use strongroom_host::disk::{Disk, DiskFile, OpenMode, create_folder_durably};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{self, SPARE};
@@ -45,7 +45,7 @@ enum Ending {
 struct Reader {
     file: Arc<dyn DiskFile>,
     header: JournalHeader,
-    key: JournalFileKey,
+    start: JournalStart,
     len: u64,
     offset: u64,
     window: Vec<u8>,
@@ -64,7 +64,7 @@ impl Replay {
         sink: &mut ReplaySink<'_>,
     ) -> Result<Replay> {
         let failed = |cause| Error::io("the journal's folder cannot be read", &cause);
-        disk.create_folder(&options.folder).map_err(failed)?;
+        create_folder_durably(disk, &options.folder).map_err(failed)?;
         let entries = disk.list(&options.folder).map_err(failed)?;
         let mut found = Replay {
             files: VecDeque::new(),
@@ -82,7 +82,7 @@ impl Replay {
         for (index, number) in numbers.iter().enumerate() {
             let file = found.open(options, disk, *number, index + 1 == numbers.len())?;
             let mut reader = Reader::begin(file, *number, options, key)?;
-            found.link(&reader.header, index)?;
+            found.link(&reader, index)?;
             let ending = found.read(&mut reader, sink)?;
             if index + 1 == numbers.len() && ending == Ending::Torn {
                 reader.refuse_damage(found.next_number)?;
@@ -115,20 +115,17 @@ impl Replay {
     }
 
     /// Checks that a file goes on where the one before ended.
-    fn link(&mut self, header: &JournalHeader, index: usize) -> Result<()> {
-        let goes_on = header.previous == self.previous && header.first_number >= self.next_number;
+    fn link(&mut self, reader: &Reader, index: usize) -> Result<()> {
+        let (file, start) = (reader.header.file, &reader.start);
+        let goes_on = start.previous == self.previous && start.first_number >= self.next_number;
         if index > 0 && !goes_on {
-            let text = format!(
-                "journal file {} does not follow record {}",
-                header.file,
-                self.next_number - 1
-            );
+            let last = self.next_number - 1;
+            let text = format!("journal file {file} does not follow record {last}");
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        self.previous = header.previous;
-        self.next_number = header.first_number;
-        self.next_file = header
-            .file
+        self.previous = start.previous;
+        self.next_number = start.first_number;
+        self.next_file = file
             .checked_add(1)
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "number of a journal file"))?;
         Ok(())
@@ -172,7 +169,7 @@ impl Reader {
             return Err(corrupt("is cut short"));
         }
         let header = JournalHeader::parse(&bytes)?;
-        if header.file != number || header.first_number == 0 {
+        if header.file != number {
             return Err(corrupt("is not what its name says"));
         }
         if header.device != options.device || header.organisation != options.organisation {
@@ -184,13 +181,12 @@ impl Reader {
             header.incarnation,
             header.file,
         );
-        let key = seal::open(key, &context, &header.sealed_key)
-            .ok()
-            .and_then(|key| Some(JournalFileKey::from_bytes(key.expose().try_into().ok()?)))
-            .ok_or_else(|| corrupt("cannot be opened"))?;
+        let start = seal::open(key, &context, &header.sealed_start)
+            .map_err(|_| corrupt("cannot be opened"))?;
+        let start = JournalStart::parse(start.expose())?;
         let len = file.len().map_err(|cause| unreadable(&cause))?;
         let offset = HEADER_LEN as u64;
-        Ok(Reader { file, header, key, len, offset, window: Vec::new(), window_offset: 0 })
+        Ok(Reader { file, header, start, len, offset, window: Vec::new(), window_offset: 0 })
     }
 
     /// The next record and its commitment; `None` where the frames end.
@@ -199,9 +195,9 @@ impl Reader {
         number: u64,
         previous: &[u8; 32],
     ) -> Result<Option<(SecretBytes, [u8; 32])>> {
-        let sealed_key = self.header.sealed_key;
+        let commitment = *self.header.commitment();
         let Some(front) = self.bytes(self.offset, FRAME_PREFIX_LEN)? else { return Ok(None) };
-        let front = front.first_chunk().and_then(|bytes| FrameHeader::parse(bytes, &sealed_key));
+        let front = front.first_chunk().and_then(|bytes| FrameHeader::parse(bytes, &commitment));
         let Some(front) = front.filter(|front| front.number == number) else { return Ok(None) };
         let context = Context::journal_record(
             &self.header.organisation.0,
@@ -215,7 +211,8 @@ impl Reader {
         let commitment = *seal::commitment(sealed).expect("a frame is longer than a commitment");
         let sealed = std::mem::take(&mut self.window);
         let start = usize::try_from(offset - self.window_offset).expect("inside the window");
-        let opened = seal::open(&self.key, &context, &sealed[start..start + front.sealed_len]);
+        let opened =
+            seal::open(&self.start.key, &context, &sealed[start..start + front.sealed_len]);
         self.window = sealed;
         let Ok(payload) = opened else { return Ok(None) };
         self.offset = offset + front.sealed_len as u64;
@@ -241,12 +238,12 @@ impl Reader {
     /// Tells damage from a torn end: the record `number` cannot be read here, so no later frame may know that it
     /// was durable.
     fn refuse_damage(&mut self, number: u64) -> Result<()> {
-        let sealed_key = self.header.sealed_key;
+        let commitment = *self.header.commitment();
         let mut offset = self.offset;
         while offset + FRAME_PREFIX_LEN as u64 <= self.len {
             let len = usize::try_from(self.len - offset).map_or(WINDOW_LEN, |l| l.min(WINDOW_LEN));
             let Some(bytes) = self.bytes(offset, len)? else { break };
-            let known = frames(bytes, &sealed_key).any(|front| front.durable >= number);
+            let known = frames(bytes, &commitment).any(|front| front.durable >= number);
             if known {
                 let file = self.header.file;
                 let text = format!("record {number} of journal file {file} is damaged");
@@ -268,14 +265,14 @@ impl Reader {
 /// The fronts of frames that begin anywhere in these bytes.
 fn frames<'b>(
     bytes: &'b [u8],
-    sealed_key: &'b [u8; strongroom_format::journal::SEALED_KEY_LEN],
+    commitment: &'b [u8; seal::COMMITMENT_LEN],
 ) -> impl Iterator<Item = FrameHeader> + 'b {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         while let Some(start) = rest.iter().position(|byte| *byte == FRAME_MAGIC[0]) {
             let candidate = &rest[start..];
             rest = &rest[start + 1..];
-            let front = candidate.first_chunk().and_then(|b| FrameHeader::parse(b, sealed_key));
+            let front = candidate.first_chunk().and_then(|b| FrameHeader::parse(b, commitment));
             if front.is_some() {
                 return front;
             }

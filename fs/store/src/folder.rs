@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use strongroom_host::disk::{Disk, DiskFile, DiskSpace, OpenMode};
+use strongroom_host::disk::{Disk, DiskFile, DiskSpace, OpenMode, create_folder_durably};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Family, Key};
@@ -82,7 +82,7 @@ impl FolderStore {
     /// `Exists` if anything else is there; `Invalid` if it is not a folder; `Denied`, `ReadOnly`, `Full`.
     pub fn create(disk: Arc<dyn Disk>, root: PathBuf) -> Result<Self> {
         let failed = |cause| Error::io("the store's folder cannot be made", cause);
-        disk.create_folder(&root).map_err(|cause| match cause.kind() {
+        create_folder_durably(disk.as_ref(), &root).map_err(|cause| match cause.kind() {
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
                 Error::new(ErrorKind::Invalid, "the store's place is not a folder")
             }
@@ -550,12 +550,7 @@ fn create_folders(disk: &dyn Disk, root: &Path) -> io::Result<()> {
         disk.create_folder(&objects.join(format!("{prefix:02x}")))?;
     }
     disk.sync_folder(&objects)?;
-    disk.sync_folder(root)?;
-    match root.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => disk.sync_folder(Path::new(".")),
-        Some(parent) => disk.sync_folder(parent),
-        None => Ok(()),
-    }
+    disk.sync_folder(root)
 }
 
 fn sync(body: &Staged) -> Result<()> {

@@ -103,6 +103,24 @@ pub trait DiskFile: Send + Sync {
     fn will_read(&self, _offset: u64, _len: u64) {}
 }
 
+/// Creates a folder and its parents, durable on return; fine if there already.
+pub fn create_folder_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let is_missing = |folder: &&Path| {
+        let listed = disk.list_page(folder, None, 0);
+        listed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    disk.create_folder(path)?;
+    for made in missing.iter().rev() {
+        match made.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => disk.sync_folder(Path::new("."))?,
+            Some(parent) => disk.sync_folder(parent)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// Reads a whole small file.
 pub fn read_all(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     let file = disk.open(path, OpenMode::Read)?;
