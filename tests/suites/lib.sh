@@ -1,0 +1,124 @@
+# Shared by the suites: a store in a temporary folder, its mount, and counting.
+#
+# A suite takes the program as its first argument or from $STRONGROOM, and $SUITE_FORM is `short` or `long`.
+# It ends with 0 (all passed), 77 (cannot run here, said why) or 1, and prints `N passed, N failed, N skipped`.
+# Nothing outside the temporary folder is touched.
+set -euo pipefail
+export LC_ALL=C TZ=UTC
+
+PROGRAM=$(realpath "${1:-${STRONGROOM:?the program: first argument or \$STRONGROOM}}")
+FORM=${SUITE_FORM:-short}
+PASSED=0 FAILED=0 SKIPPED=0
+DAEMON=
+
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/strongroom-suite.XXXXXX")
+chmod 755 "$WORK"
+STORE=$WORK/store DRIVE=$WORK/drive PLAIN=$WORK/plain
+mkdir "$DRIVE" "$PLAIN"
+export STRONGROOM_HOME=$WORK/home
+PASSPHRASE=$WORK/passphrase
+echo 'the passphrase of a suite' >"$PASSPHRASE"
+
+skip_all() { echo "skipped: $*"; exit 77; }
+needs() { command -v "$1" >/dev/null || skip_all "\`$1\` is not installed${2:+ ($2)}"; }
+needs_root() { [ "$(id -u)" = 0 ] || skip_all "needs root"; }
+is_long() { [ "$FORM" = long ]; }
+
+make_store() { "$PROGRAM" init "$STORE" --passphrase-file "$PASSPHRASE" >"$WORK/init.log"; }
+
+is_mounted() { grep -q " $DRIVE " /proc/self/mountinfo; }
+
+# Mounts in the foreground of a process of its own, so that $DAEMON is the one to kill.
+start() {
+    "$PROGRAM" mount "$STORE" "$DRIVE" --passphrase-file "$PASSPHRASE" "$@" >>"$WORK/mount.log" 2>&1 &
+    DAEMON=$!
+    local tries=0
+    until is_mounted && [ -d "$DRIVE/." ]; do
+        if ! kill -0 "$DAEMON" 2>/dev/null || [ $((tries += 1)) -gt 600 ]; then
+            echo "the mount did not come up:"; tail -n 5 "$WORK/mount.log"; return 1
+        fi
+        sleep 0.1
+    done
+}
+
+stop() {
+    "$PROGRAM" unmount "$DRIVE"
+    wait "$DAEMON" || { echo "the daemon ended with $?"; tail -n 5 "$WORK/mount.log"; return 1; }
+    DAEMON=
+}
+
+remount() { stop && start "$@"; }
+
+check_store() { "$PROGRAM" check "$STORE" --passphrase-file "$PASSPHRASE"; }
+
+# pass/fail by the command's end; its output only shows when it failed.
+try() {
+    local what=$1; shift
+    local began=$SECONDS
+    if ("$@") >"$WORK/try.log" 2>&1; then
+        PASSED=$((PASSED + 1)); echo "ok      $what ($((SECONDS - began)) s)"
+    else
+        FAILED=$((FAILED + 1)); echo "FAILED  $what"; tail -n 25 "$WORK/try.log" | sed 's/^/        /'
+    fi
+}
+
+# As `try`, but in this shell: for what changes the mount.
+step() {
+    local what=$1; shift
+    local ended=0
+    "$@" >"$WORK/step.log" 2>&1 || ended=$?
+    if [ $ended = 0 ]; then
+        PASSED=$((PASSED + 1)); echo "ok      $what"
+    else
+        FAILED=$((FAILED + 1)); echo "FAILED  $what"; tail -n 25 "$WORK/step.log" | sed 's/^/        /'
+    fi
+    return $ended
+}
+
+finish() {
+    if [ -n "$DAEMON" ]; then step "unmount" stop || true; fi
+    try "check finds nothing wrong" check_store
+    echo "$PASSED passed, $FAILED failed, $SKIPPED skipped"
+    [ "$FAILED" = 0 ]
+}
+
+clean_up() {
+    local ended=$?
+    trap - EXIT
+    cd /
+    if is_mounted; then
+        umount -l "$DRIVE" 2>/dev/null || fusermount3 -uz "$DRIVE" 2>/dev/null || true
+    fi
+    if [ -n "$DAEMON" ]; then kill "$DAEMON" 2>/dev/null || true; fi
+    if [ "$ended" != 0 ] && [ -n "${SUITE_KEEP:-}" ]; then
+        echo "kept $WORK"
+    else
+        rm -rf --one-file-system "$WORK"
+    fi
+    exit $ended
+}
+trap clean_up EXIT
+
+# make_tree FOLDER FILES: source-like files of mixed sizes in nested folders, the same at every call.
+make_tree() {
+    python3 - "$1" "$2" <<'PYTHON'
+import os, random, sys
+root, count = sys.argv[1], int(sys.argv[2])
+chance = random.Random(7)
+words = [bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz", k=chance.randint(2, 9))) for _ in range(500)]
+for number in range(count):
+    folder = os.path.join(root, f"part{number % 23:02}", f"module{number % 101:03}")
+    os.makedirs(folder, exist_ok=True)
+    size = chance.choice([0, 40, 300, 1000, 1024, 1025, 4000, 9000, 30000]) if number % 200 else 400000
+    text = bytearray()
+    while len(text) < size:
+        text += b" ".join(chance.choices(words, k=12)) + b"\n"
+    path = os.path.join(folder, f"file{number:05}.txt")
+    with open(path, "wb") as file:
+        file.write(text[:size])
+    if number % 50 == 0:
+        os.chmod(path, 0o755)
+    if number % 97 == 0:
+        os.symlink(f"file{number:05}.txt", os.path.join(folder, f"link{number:05}"))
+PYTHON
+}
