@@ -226,7 +226,8 @@ impl Reader {
             return Ok(None);
         }
         if offset < self.window_offset || end > self.window_offset + self.window.len() as u64 {
-            self.window.resize(len.max(WINDOW_LEN), 0);
+            let rest = usize::try_from(self.len - offset).unwrap_or(usize::MAX);
+            self.window = vec![0; rest.min(WINDOW_LEN).max(len)];
             let read = self.file.read_at(&mut self.window, offset);
             self.window.truncate(read.map_err(|cause| unreadable(&cause))?);
             self.window_offset = offset;
