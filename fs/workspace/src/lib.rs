@@ -27,4 +27,5 @@ pub mod tree;
 pub mod workspace;
 
 pub use inbound::create::Foundation;
+pub use limits::Tuning;
 pub use workspace::{Mode, Options, Services, Status, Workspace};

@@ -44,3 +44,72 @@ pub const LISTING_COUNT_MAX: u32 = 4096;
 pub const READ_TRIES_MAX: u32 = 4;
 /// Bytes of one journal file.
 pub const JOURNAL_FILE_LEN: u64 = 64 << 20;
+
+/// The limits that a test makes small, so that everything that happens rarely happens often.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// See [`BATCH_OPS_BYTES_MAX`].
+    pub batch_ops_bytes: usize,
+    /// See [`BATCH_OPS_BYTES_LIMIT`].
+    pub batch_ops_bytes_limit: usize,
+    /// See [`BATCH_DATA_BYTES_MAX`].
+    pub batch_data_bytes: u64,
+    /// See [`DIRTY_BYTES_MAX`].
+    pub dirty_bytes: u64,
+    /// See [`DIRTY_BYTES_AT_CUT`].
+    pub dirty_bytes_at_cut: u64,
+    /// See [`STAGED_BYTES_MAX`].
+    pub staged_bytes: u64,
+    /// See [`OBJECT_PLAIN_BYTES_MAX`].
+    pub object_plain_bytes: u64,
+    /// See [`EXTENTS_PER_OP_MAX`].
+    pub extents_per_op: usize,
+    /// See [`CHECKPOINT_LOG_BYTES`].
+    pub checkpoint_log_bytes: u64,
+    /// See [`CHECKPOINT_LOG_BYTES_AT_CLOSE`].
+    pub checkpoint_log_bytes_at_close: u64,
+    /// See [`PAGE_CACHE_BYTES`].
+    pub page_cache_bytes: u64,
+    /// See [`SEGMENT_CACHE_BYTES`].
+    pub segment_cache_bytes: u64,
+    /// See [`JOURNAL_FILE_LEN`].
+    pub journal_file_len: u64,
+    /// A step left out or in the wrong place, to show that tests notice. Never set outside of them.
+    #[doc(hidden)]
+    pub broken: Option<Broken>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            batch_ops_bytes: BATCH_OPS_BYTES_MAX,
+            batch_ops_bytes_limit: BATCH_OPS_BYTES_LIMIT,
+            batch_data_bytes: BATCH_DATA_BYTES_MAX,
+            dirty_bytes: DIRTY_BYTES_MAX,
+            dirty_bytes_at_cut: DIRTY_BYTES_AT_CUT,
+            staged_bytes: STAGED_BYTES_MAX,
+            object_plain_bytes: OBJECT_PLAIN_BYTES_MAX,
+            extents_per_op: EXTENTS_PER_OP_MAX,
+            checkpoint_log_bytes: CHECKPOINT_LOG_BYTES,
+            checkpoint_log_bytes_at_close: CHECKPOINT_LOG_BYTES_AT_CLOSE,
+            page_cache_bytes: PAGE_CACHE_BYTES,
+            segment_cache_bytes: SEGMENT_CACHE_BYTES,
+            journal_file_len: JOURNAL_FILE_LEN,
+            broken: None,
+        }
+    }
+}
+
+/// Deliberate mistakes.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The commit is published before the objects it names are in the store.
+    CommitBeforeObjects,
+    /// The journal lets go of its records before the commit that covers them is published.
+    ReleaseBeforeCommit,
+    /// The log is cut before the checkpoint that covers it is written.
+    CutLogBeforeCheckpoint,
+    /// A sync of everything leaves out staged blocks.
+    SyncWithoutStaging,
+}

@@ -14,7 +14,6 @@ use strongroom_journal::Journal;
 use crate::block::dirty::Dirty;
 use crate::door::{Access, HandleId};
 use crate::error::{Error, ErrorKind};
-use crate::limits::BATCH_OPS_BYTES_LIMIT;
 use crate::outbound::seal::keep_inline;
 use crate::tree::map::{Map, subject};
 use crate::tree::need::{Look, Need};
@@ -107,6 +106,8 @@ pub struct State {
     pub log_bytes: u64,
     /// Set when durability is unknown: every later change fails.
     pub poisoned: bool,
+    /// Bytes of operations at which a batch takes no more.
+    pub batch_bytes_limit: usize,
 }
 
 impl State {
@@ -120,7 +121,7 @@ impl State {
         }
         let plan = self.plan(op)?;
         let bytes = encode(op);
-        if self.batch.ops.len() + bytes.len() > BATCH_OPS_BYTES_LIMIT {
+        if self.batch.ops.len() + bytes.len() > self.batch_bytes_limit {
             let message = "changes cannot be committed; the batch is full until they can";
             return Err(fail(ErrorKind::Full, message));
         }

@@ -19,6 +19,7 @@ use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
 use crate::door::{Answer, Change};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Tuning;
 use crate::outbound::commit::Outbound;
 use crate::outbound::seal::Sealer;
 use crate::state::State;
@@ -43,6 +44,8 @@ pub struct Options {
     pub mode: Mode,
     /// Owner of the root folder of a new workspace.
     pub owner: (u32, u32),
+    /// Limits; the default is right outside of tests.
+    pub tuning: Tuning,
 }
 
 /// What the workspace runs on.
@@ -340,6 +343,7 @@ pub(crate) fn fresh_state(
     map: crate::tree::map::Map,
     names: crate::tree::rules::NameHash,
     head: crate::state::Head,
+    batch_bytes_limit: usize,
 ) -> State {
     State {
         map,
@@ -356,5 +360,6 @@ pub(crate) fn fresh_state(
         head,
         log_bytes: 0,
         poisoned: false,
+        batch_bytes_limit,
     }
 }

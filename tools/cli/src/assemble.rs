@@ -20,7 +20,9 @@ use strongroom_keyring::{device_file, founding};
 use strongroom_mount::MountOptions;
 use strongroom_store::{Body, ErrorKind as StoreKind, Family, FolderStore, Key, Mode, Store};
 use strongroom_workspace::error::ErrorKind;
-use strongroom_workspace::{Foundation, Mode as WorkspaceMode, Options, Services, Workspace};
+use strongroom_workspace::{
+    Foundation, Mode as WorkspaceMode, Options, Services, Tuning, Workspace,
+};
 
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
@@ -142,12 +144,13 @@ pub fn mount(
         .create(&*services.disk)
         .map_err(|error| Failure::io("making the folders of local state", &error))?;
     let state_folder = home.directories().state.join(keys.workspace().to_string());
-    let opened = Options { state_folder, mode: modes.1, owner: owner() };
-    let workspace = Workspace::open(opened, store, Arc::new(keys), services)
-        .map_err(|error| match error.kind() {
+    let opened = Options { state_folder, mode: modes.1, owner: owner(), tuning: Tuning::default() };
+    let workspace = Workspace::open(opened, store, Arc::new(keys), services).map_err(|error| {
+        match error.kind() {
             ErrorKind::Busy => in_use(&shown),
             _ => Failure::workspace(format!("opening `{shown}`"), &error),
-        })?;
+        }
+    })?;
     workspace
         .run_background()
         .map_err(|error| Failure::workspace(format!("opening `{shown}`"), &error))?;

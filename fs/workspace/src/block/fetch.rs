@@ -16,7 +16,7 @@ use strongroom_store::{Key as StoreKey, Store};
 
 use super::staging::Staging;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{HEADER_CACHE_COUNT, SEGMENT_CACHE_BYTES};
+use crate::limits::HEADER_CACHE_COUNT;
 
 /// An opened segment: hash of its block's header part, index.
 type SegmentId = (Digest, u32);
@@ -58,15 +58,20 @@ pub struct Blocks {
 
 impl Blocks {
     /// Opens blocks of the compartment that `context` names.
-    pub fn new(store: Arc<dyn Store>, staging: Arc<Staging>, context: Context) -> Self {
-        let segments_expected = usize::try_from(SEGMENT_CACHE_BYTES / SEGMENT_LEN).unwrap_or(1024);
+    pub fn new(
+        store: Arc<dyn Store>,
+        staging: Arc<Staging>,
+        context: Context,
+        cache_bytes: u64,
+    ) -> Self {
+        let segments_expected = usize::try_from(cache_bytes / SEGMENT_LEN).unwrap_or(1024);
         let headers_expected = usize::try_from(HEADER_CACHE_COUNT).unwrap_or(1024);
         Self {
             store,
             staging,
             context,
             headers: Cache::new(headers_expected),
-            segments: Cache::with_weighter(segments_expected, SEGMENT_CACHE_BYTES, ByLength),
+            segments: Cache::with_weighter(segments_expected, cache_bytes, ByLength),
         }
     }
 

@@ -16,7 +16,6 @@ use strongroom_host::disk::{Disk, DiskFile, OpenMode};
 use strongroom_host::entropy::Entropy;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::OBJECT_PLAIN_BYTES_MAX;
 
 /// One staged object.
 pub struct Staged {
@@ -73,12 +72,18 @@ pub struct Staging {
     disk: Arc<dyn Disk>,
     entropy: Arc<dyn Entropy>,
     folder: PathBuf,
+    object_bytes_max: u64,
     shelf: Mutex<Shelf>,
 }
 
 impl Staging {
     /// Opens the folder, made if missing, with whatever a crash left in it.
-    pub fn open(disk: Arc<dyn Disk>, entropy: Arc<dyn Entropy>, folder: PathBuf) -> Result<Self> {
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        entropy: Arc<dyn Entropy>,
+        folder: PathBuf,
+        object_bytes_max: u64,
+    ) -> Result<Self> {
         disk.create_folder(&folder)?;
         let mut shelf = Shelf::default();
         for entry in disk.list(&folder)? {
@@ -94,18 +99,18 @@ impl Staging {
             shelf.objects.insert(id, Arc::new(Staged { id, path, file, len, unsynced }));
             shelf.new_names = true;
         }
-        Ok(Self { disk, entropy, folder, shelf: Mutex::new(shelf) })
+        Ok(Self { disk, entropy, folder, object_bytes_max, shelf: Mutex::new(shelf) })
     }
 
     /// A staging area for a workspace that does not change: nothing is looked at or made.
     pub fn empty(disk: Arc<dyn Disk>, entropy: Arc<dyn Entropy>, folder: PathBuf) -> Self {
-        Self { disk, entropy, folder, shelf: Mutex::new(Shelf::default()) }
+        Self { disk, entropy, folder, object_bytes_max: 0, shelf: Mutex::new(Shelf::default()) }
     }
 
     /// Gives out a place for a block of `plain_len` bytes.
     pub fn allocate(&self, plain_len: u64) -> Result<(Arc<Staged>, u32)> {
         let mut shelf = self.shelf.lock();
-        let full = |current: &Current| current.plain_bytes + plain_len > OBJECT_PLAIN_BYTES_MAX;
+        let full = |current: &Current| current.plain_bytes + plain_len > self.object_bytes_max;
         if shelf.current.as_ref().is_none_or(full) {
             let object = self.create()?;
             shelf.objects.insert(object.id, object.clone());

@@ -16,6 +16,7 @@ use strongroom_store::{Body, Key as StoreKey, Put, Store};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
+use crate::limits::PAGE_CACHE_BYTES;
 use crate::outbound::checkpoint::{HeadFacts, seal_checkpoint};
 use crate::outbound::publish::EPOCH;
 use crate::state::Head;
@@ -79,7 +80,8 @@ fn put_first_checkpoint(
     owner: (u32, u32),
     services: &Services,
 ) -> Result<()> {
-    let pages = Pages::new(store.clone(), keys.clone(), ordinary_place(keys), EPOCH);
+    let pages =
+        Pages::new(store.clone(), keys.clone(), (ordinary_place(keys), EPOCH), PAGE_CACHE_BYTES);
     let now = services.clock.now_ns();
     let root = encode(&root_folder(owner, now));
     let key = Key::inode(Ino::ROOT);

@@ -53,13 +53,23 @@ impl Workspace {
         let checkpoint = reader.checkpoint()?;
         let place = ordinary_place(&keys);
         let context = Context::block(&place);
-        let pages = Arc::new(Pages::new(store.clone(), keys.clone(), place, EPOCH));
+        let pages = Arc::new(Pages::new(
+            store.clone(),
+            keys.clone(),
+            (place, EPOCH),
+            options.tuning.page_cache_bytes,
+        ));
         let (sender, receiver) = mpsc::channel();
         let entropy = services.entropy.clone();
         let inner = Inner {
             sealer: Sealer::new(staging.clone(), entropy, keys.clone(), Context::block(&place)),
-            blocks: Blocks::new(store.clone(), staging.clone(), context),
-            state: Mutex::new(initial_state(&checkpoint, &pages)),
+            blocks: Blocks::new(
+                store.clone(),
+                staging.clone(),
+                context,
+                options.tuning.segment_cache_bytes,
+            ),
+            state: Mutex::new(initial_state(&checkpoint, &pages, &options)),
             outbound: Mutex::new(initial_outbound(&checkpoint, &keys)?),
             journal: OnceLock::new(),
             gate: RwLock::new(()),
@@ -106,18 +116,18 @@ fn open_staging(options: &Options, services: &Services) -> Result<Arc<Staging>> 
     let (disk, entropy) = (services.disk.clone(), services.entropy.clone());
     let folder = options.state_folder.join("staged");
     Ok(Arc::new(match options.mode {
-        Mode::ReadWrite => Staging::open(disk, entropy, folder)?,
+        Mode::ReadWrite => Staging::open(disk, entropy, folder, options.tuning.object_plain_bytes)?,
         Mode::ReadOnly => Staging::empty(disk, entropy, folder),
     }))
 }
 
-fn initial_state(checkpoint: &Checkpoint, pages: &Arc<Pages>) -> State {
+fn initial_state(checkpoint: &Checkpoint, pages: &Arc<Pages>, options: &Options) -> State {
     let state = &checkpoint.state;
     let tree = Tree { root: state.root, height: state.height, count: state.count };
     let map = Map { overlay: Layer::new(), frozen: None, tree, pages: pages.clone() };
     let names = NameHash::new(NameKey::from_bytes(&state.name_key));
     let head = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
-    let mut fresh = fresh_state(map, names, head);
+    let mut fresh = fresh_state(map, names, head, options.tuning.batch_ops_bytes_limit);
     if let Some(slot) = state.slots.iter().find(|slot| slot.slot == fresh.slot) {
         fresh.next_counter = slot.next;
     }

@@ -51,7 +51,7 @@ impl Inner {
         let covered = self.outbound.lock().journal_upto;
         let options = journal::Options {
             folder: self.options.state_folder.join("journal"),
-            file_len_max: crate::limits::JOURNAL_FILE_LEN,
+            file_len_max: self.options.tuning.journal_file_len,
             device: self.keys.device_id(),
             organisation: self.keys.organisation(),
             incarnation: INCARNATION,

@@ -10,7 +10,7 @@ use strongroom_format::op::Op;
 use super::attributes::without_set_id;
 use crate::door::{Access, Answer, FILE_SIZE_MAX, HandleId, WriteMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{DIRECT_LEN_MIN, DIRTY_BYTES_MAX, STAGED_BYTES_MAX};
+use crate::limits::DIRECT_LEN_MIN;
 use crate::outbound::commit::Reason;
 use crate::state::{Handle, State, fail, poisoned};
 use crate::tree::need::Look;
@@ -75,7 +75,7 @@ impl Inner {
             time,
         };
         self.waiting(&mut state, |state| state.execute(journal, now, &op))?;
-        if state.dirty_bytes > DIRTY_BYTES_MAX {
+        if state.dirty_bytes > self.options.tuning.dirty_bytes {
             self.seal_file_waiting(&mut state, open.ino)?;
         }
         self.wake_if_full(&state);
@@ -124,7 +124,7 @@ impl Inner {
     /// What the commit met, when there is no more room without it.
     pub(crate) fn make_room(&self) -> Result<()> {
         let overfull = self.overfull.swap(false, Ordering::AcqRel);
-        if overfull || self.staging.bytes() > STAGED_BYTES_MAX {
+        if overfull || self.staging.bytes() > self.options.tuning.staged_bytes {
             let done = self.commit(Reason::Due);
             self.overfull.store(done.is_err() && overfull, Ordering::Release);
             return done;

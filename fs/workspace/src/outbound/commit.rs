@@ -21,10 +21,7 @@ use strongroom_format::key::Key;
 use super::checkpoint::{CheckpointDue, Ledger};
 use crate::block::staging::Staged;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{
-    BATCH_AGE_MAX, BATCH_DATA_BYTES_MAX, BATCH_OPS_BYTES_LIMIT, BATCH_OPS_BYTES_MAX,
-    CHECKPOINT_LOG_BYTES, CHECKPOINT_LOG_BYTES_AT_CLOSE, DIRTY_BYTES_AT_CUT, OVERLAY_COUNT_MAX,
-};
+use crate::limits::{BATCH_AGE_MAX, OVERLAY_COUNT_MAX, Tuning};
 use crate::state::{Batch, State};
 use crate::tree::map::{Layer, Value};
 use crate::tree::need::{Look, Need};
@@ -103,16 +100,16 @@ impl Inner {
         let old = state.batch.began.is_some_and(|began| {
             self.services.clock.elapsed().saturating_sub(began) >= BATCH_AGE_MAX
         });
-        old || is_full(&state)
+        old || is_full(&state, &self.options.tuning)
     }
 
     /// Wakes the background thread when the batch is full.
     pub(crate) fn wake_if_full(&self, state: &State) {
-        if is_full(state) {
+        if is_full(state, &self.options.tuning) {
             self.ask_commit();
         }
         let stuck = state.map.frozen.is_some() && state.map.overlay.len() > OVERLAY_COUNT_MAX;
-        if stuck || state.batch.ops.len() > BATCH_OPS_BYTES_LIMIT / 2 {
+        if stuck || state.batch.ops.len() > state.batch_bytes_limit / 2 {
             self.overfull.store(true, Ordering::Release);
         }
     }
@@ -165,7 +162,7 @@ impl Inner {
     fn seal_ahead(&self) -> Result<()> {
         loop {
             let mut state = self.state.lock();
-            if state.dirty_bytes <= DIRTY_BYTES_AT_CUT {
+            if state.dirty_bytes <= self.options.tuning.dirty_bytes_at_cut {
                 return Ok(());
             }
             let Some(ino) = state.unsealed.first().copied() else { return Ok(()) };
@@ -268,8 +265,8 @@ impl Inner {
         ops_len: usize,
     ) -> bool {
         let limit = match reason {
-            Reason::Due | Reason::Asked => CHECKPOINT_LOG_BYTES,
-            Reason::Closing => CHECKPOINT_LOG_BYTES_AT_CLOSE,
+            Reason::Due | Reason::Asked => self.options.tuning.checkpoint_log_bytes,
+            Reason::Closing => self.options.tuning.checkpoint_log_bytes_at_close,
         };
         let due = state.log_bytes + ops_len as u64 >= limit;
         let free = state.map.frozen.is_none() && outbound.checkpoint_due.is_none();
@@ -289,8 +286,9 @@ pub(crate) fn note_stored_len(state: &mut State, object: ObjectId, usage: Object
     state.map.install(layer);
 }
 
-fn is_full(state: &State) -> bool {
-    state.batch.ops.len() >= BATCH_OPS_BYTES_MAX || state.batch.data_bytes >= BATCH_DATA_BYTES_MAX
+fn is_full(state: &State, tuning: &Tuning) -> bool {
+    state.batch.ops.len() >= tuning.batch_ops_bytes
+        || state.batch.data_bytes >= tuning.batch_data_bytes
 }
 
 fn in_store_only(batch: &Batch, discarded: &[Arc<Staged>]) -> Vec<ObjectId> {

@@ -16,7 +16,6 @@ use strongroom_keyring::DeviceKeys;
 
 use crate::block::staging::Staging;
 use crate::error::Result;
-use crate::limits::EXTENTS_PER_OP_MAX;
 use crate::state::State;
 use crate::tree::need::{Look, Need};
 use crate::workspace::Inner;
@@ -139,7 +138,7 @@ impl Inner {
         }
         loop {
             let extents = self.seal_runs(state, ino)?;
-            let last = extents.len() < EXTENTS_PER_OP_MAX;
+            let last = extents.len() < self.options.tuning.extents_per_op;
             let inode = state.inode(ino)?;
             let (mode, mtime, ctime) = (inode.mode, inode.mtime, inode.ctime);
             let op = if extents.is_empty() {
@@ -165,7 +164,7 @@ impl Inner {
 
     fn seal_runs(&self, state: &mut State, ino: Ino) -> Look<Vec<Extent>> {
         let mut extents = Vec::new();
-        while extents.len() < EXTENTS_PER_OP_MAX {
+        while extents.len() < self.options.tuning.extents_per_op {
             let mut run = None;
             state.change_dirty(ino, |dirty| run = dirty.take_run(BLOCK_LEN_MAX as usize));
             let Some(run) = run else { break };

@@ -19,7 +19,6 @@ use zeroize::Zeroizing;
 use super::btree::{PageSink, PageSource};
 use super::need::{Look, Need};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::PAGE_CACHE_BYTES;
 
 /// Longest page object: 8 MiB.
 const PAGE_OBJECT_LEN_MAX: usize = 8 << 20;
@@ -44,9 +43,14 @@ pub struct Pages {
 
 impl Pages {
     /// An empty cache over the store.
-    pub fn new(store: Arc<dyn Store>, keys: Arc<DeviceKeys>, place: Place, epoch: u64) -> Self {
-        let expected = usize::try_from(PAGE_CACHE_BYTES / 16_384).unwrap_or(1024);
-        let cache = Cache::with_weighter(expected, PAGE_CACHE_BYTES, ByLength);
+    pub fn new(
+        store: Arc<dyn Store>,
+        keys: Arc<DeviceKeys>,
+        (place, epoch): (Place, u64),
+        cache_bytes: u64,
+    ) -> Self {
+        let expected = usize::try_from(cache_bytes / 16_384).unwrap_or(1024);
+        let cache = Cache::with_weighter(expected, cache_bytes, ByLength);
         Self { store, keys, place, epoch, cache }
     }
 
