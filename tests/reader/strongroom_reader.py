@@ -256,12 +256,27 @@ def rising(keys):
     return all(a < b for a, b in zip(keys, keys[1:]))
 
 
+def parse_workspace(data):
+    need(len(data) <= 1024, "workspace file too long")
+    fields = decode(data, record(text, U32, U16, HASH, ID))
+    need(fields[:3] == ["strongroom", 1, 1], "store of a newer format")
+    return fields[3:]
+
+
+def parse_device(data):
+    clear, sealed = split_frame(data, b"SRd1", 4096)
+    need(len(sealed) <= 1 << 20, "device file too long")
+    fields = decode(clear, DEVICE_CLEAR)
+    need(fields[3] == 1, "unknown provider")
+    return fields, sealed
+
+
 class Device:
     """An unlocked device file (4.3)."""
 
     def __init__(self, data, passphrase):
-        clear, sealed = split_frame(data, b"SRd1", 4096)
-        suite, self.organisation, self.id, provider, key_id, kdf = decode(clear, DEVICE_CLEAR)
+        clear, sealed = parse_device(data)
+        suite, self.organisation, self.id, provider, key_id, kdf = clear
         number, memory, passes, lanes, salt = kdf
         need((suite, provider, number) == (1, 1, 1), "device file of a newer format")
         within = 65_536 <= memory <= 1 << 21 and 3 <= passes <= 16 and lanes == 1
@@ -286,12 +301,20 @@ class Device:
         return self.keys[compartment, epoch]
 
 
-def read_genesis(data, organisation):
+def parse_genesis(data):
     signed, signature, rest = split_signed(data, b"SRg1", 64 << 10)
-    need(not rest and hashlib.sha256(signed).digest() == organisation, "not the organisation's genesis")
-    suite, floor, _nonce, root_key, devices, quorum, _escrow, _time = decode(signed, GENESIS)
+    fields = decode(signed, GENESIS)
+    devices, quorum = fields[4:6]
+    bounded = 1 <= quorum <= len(devices) <= 64 and rising(d[0] for d in devices)
+    need(not rest and bounded, "genesis out of bounds")
+    return fields, signed, signature
+
+
+def read_genesis(data, organisation):
+    fields, signed, signature = parse_genesis(data)
+    need(hashlib.sha256(signed).digest() == organisation, "not the organisation's genesis")
+    suite, floor, _nonce, root_key, devices, *_ = fields
     need(suite == 1 and floor <= 1, "organisation of a newer format")
-    need(1 <= quorum <= len(devices) <= 64 and rising(d[0] for d in devices), "genesis out of bounds")
     verify(root_key, 128, signed, signature)
     return {device: key for device, key in devices}
 
@@ -313,6 +336,57 @@ PART = record(
     ID, U64, optional(REFERENCE), U8, U64, ID, BYTES, many(record(U32, ID, U64)),
     many(record(ID, U64, U64, U64)),
 )
+
+
+
+def parse_commit(data):
+    signed, signature, rest = split_signed(data, b"SRc1", 4 << 20)
+    fields = decode(signed, COMMIT)
+    bodies = fields[10]
+    bounded = fields[3] > 0 and len(bodies) <= 4096 and all(b[2] <= 32 << 20 for b in bodies)
+    need(bounded and rising(body[0] for body in bodies), "commit header out of bounds")
+    return fields, signed, signature, split_parts(rest, [body[2] for body in bodies])
+
+
+def parse_body(plain):
+    head, rest = decode_prefix(plain, BODY_HEAD)
+    operations = []
+    for _ in range(head[6]):
+        before = len(rest)
+        operation, rest = decode_prefix(rest, OPERATION)
+        need(before - len(rest) <= 2 << 20, "operation too long")
+        operations.append(operation)
+    need(not rest, "bytes behind the last operation")
+    return head, operations
+
+
+def parse_checkpoint(data):
+    signed, signature, rest = split_signed(data, b"SRk1", 16 << 20)
+    fields = decode(signed, CHECKPOINT)
+    parts, objects = fields[8:10]
+    bounded = all(p[2] <= fields[3] and p[3] <= 8 << 20 for p in parts)
+    ordered = rising(p[0] for p in parts) and rising(o[0] for o in objects)
+    need(bounded and ordered and all(o[2] > 0 for o in objects), "checkpoint out of bounds")
+    return fields, signed, signature, split_parts(rest, [p[3] for p in parts])
+
+
+def parse_part(plain):
+    fields = decode(plain, PART)
+    _, _, top, height, count, _, digest, slots, journals = fields
+    if top:
+        check_reference(top)
+        need(height == top[3] + 1 and count > 0, "height of another tree")
+    else:
+        need(height == count == 0, "height without a tree")
+    need(rising(s[0] for s in slots) and rising(j[0] for j in journals), "part out of order")
+    bounded = len(digest) <= 4096 and all(s[0] < 1 << 23 and s[2] < 1 << 40 for s in slots)
+    need(bounded, "part out of bounds")
+    return fields
+
+
+def check_reference(reference):
+    need(73 <= reference[2] <= 16_384 and reference[3] <= 31, "malformed reference")
+
 
 # Sections 7 and 8: extents and values of the map.
 
@@ -437,28 +511,26 @@ class Tree:
     # Section 8: from the pages of a checkpoint.
 
     def load(self, key, value):
-        need(len(key) in (9, 17), "malformed key")
-        tag, first, second = key[0], int.from_bytes(key[1:9], "big"), key[9:]
-        if tag == 0x10 and second:
-            cookie = int.from_bytes(second, "big")
-            need(128 <= cookie < 1 << 63 and 0 < first < 1 << 63, "malformed key")
+        tag, first, second = parse_key(key)
+        if tag == 0x10:
             name, ino, kind = decode(value, ENTRY)
             check_name(name)
-            need(self.names.setdefault(first, {}).setdefault(name, (ino, kind)) == (ino, kind), "name twice")
-        elif tag == 0x20 and not second:
+            entries = self.names.setdefault(first, {})
+            need(name not in entries, "name twice")
+            entries[name] = (ino, kind)
+        elif tag == 0x20:
             self.inodes[first] = Inode(decode(value, INODE))
-        elif tag == 0x30 and second:
+        elif tag == 0x30:
             extent = decode(value, EXTENT)
-            need(extent[0] == int.from_bytes(second, "big"), "extent under another offset")
+            need(extent[0] == second, "extent under another offset")
             inode = self.inode(first)  # inodes come before extents
             need(inode.tag == MAPPED, "extent of a file that is not mapped")
             inode.extents.append(extent)
-        elif tag == 0x40 and second:
-            self.uses[key[1:]] = decode(value, OBJECT_USE)
-        elif tag == 0x50 and not second and not value:
-            self.orphans.add(first)
+        elif tag == 0x40:
+            self.uses[first] = decode(value, OBJECT_USE)
         else:
-            raise Damage("malformed key")
+            need(not value, "orphan with a value")
+            self.orphans.add(first)
 
     def check(self):
         """Everything in the map must agree with everything else."""
@@ -667,11 +739,11 @@ OPERATION_NAMES = {
 }
 
 
-def parse_page(plain, level):
-    """Entries of a page (6.3)."""
+def parse_page(plain):
+    """Level and entries of a page (6.3); the values of inner pages are references."""
     need(4 <= len(plain) <= 16_312, "malformed page")
-    kind, page_level, count = struct.unpack_from("<BBH", plain)
-    need((kind, page_level) == (1 if level == 0 else 2, level) and count, "malformed page")
+    kind, level, count = struct.unpack_from("<BBH", plain)
+    need(kind == (1 if level == 0 else 2) and level <= 31 and count, "malformed page")
     begin = 4 + 2 * count
     need(begin <= len(plain), "malformed page")
     entries = []
@@ -682,7 +754,26 @@ def parse_page(plain, level):
         entries.append((plain[begin + 1:key_end], plain[key_end:end]))
         begin = end
     need(begin == len(plain) and rising(key for key, _ in entries), "malformed page")
-    return entries
+    if level == 0:
+        return level, entries
+    need(all(len(value) == 65 for _, value in entries), "malformed reference")
+    children = [(key, struct.unpack("<16sIIBQ32s", value)) for key, value in entries]
+    for _, child in children:
+        check_reference(child)
+        need(child[3] + 1 == level, "child of another level")
+    return level, children
+
+
+def parse_key(key):
+    """Tag, inode or object, and offset or cookie (8)."""
+    need(len(key) in (9, 17), "malformed key")
+    tag, first, second = key[0], int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
+    if tag == 0x40 and len(key) == 17:
+        return tag, key[1:], 0
+    need(0 < first < 1 << 63, "malformed key")
+    need((tag, len(key)) in ((0x10, 17), (0x20, 9), (0x30, 17), (0x50, 9)), "malformed key")
+    need(tag != 0x10 or 128 <= second < 1 << 63, "malformed key")
+    return tag, first, second
 
 
 def check_name(name):
@@ -695,10 +786,7 @@ class Store:
 
     def __init__(self, folder, passphrase):
         self.folder = Path(folder)
-        mark, version, suite, organisation, workspace = decode(
-            self.read("workspace"), record(text, U32, U16, HASH, ID)
-        )
-        need((mark, version, suite) == ("strongroom", 1, 1), "store of a newer format")
+        organisation, workspace = parse_workspace(self.read("workspace"))
         self.organisation, self.workspace = organisation, workspace
         devices = self.numbered("device", 32)
         need(len(devices) == 1, "exactly one device file expected")
@@ -745,25 +833,20 @@ class Store:
         names = self.numbered("checkpoint", 16)
         need(names, "no checkpoint")
         data = self.read(f"checkpoint/{names[-1]}")
-        signed, signature, rest = split_signed(data, b"SRk1", 16 << 20)
-        (suite, organisation, workspace, seq, head, author, _pos, _org, parts, objects, _time) = decode(
-            signed, CHECKPOINT
-        )
+        fields, signed, signature, sealed_parts = parse_checkpoint(data)
+        suite, organisation, workspace, seq, head, author, _, _, parts, objects, _ = fields
         need(author in self.authors, "checkpoint of an unknown device")
         verify(self.authors[author], 133, signed, signature)
         here = (suite, organisation, workspace, f"{seq:016x}")
         need(here == (1, self.organisation, self.workspace, names[-1]), "checkpoint of another place")
-        need(rising(p[0] for p in parts) and rising(o[0] for o in objects), "checkpoint out of order")
         live = {}
-        for (compartment, epoch, part_seq, _len, sha256), sealed in zip(
-            parts, split_parts(rest, [p[3] for p in parts])
-        ):
+        for (compartment, epoch, part_seq, _, sha256), sealed in zip(parts, sealed_parts):
             need(hashlib.sha256(sealed).digest() == sha256, "checkpoint part does not verify")
             if compartment != ORDINARY:
                 continue
             key = self.device.key(compartment, epoch)
             plain = open_message(key, self.context(5, compartment, epoch), sealed)
-            self.load_part(decode(plain, PART), part_seq, live)
+            self.load_part(parse_part(plain), part_seq, live)
         for object_id, length, pages, digest in objects:
             path = self.folder / "object" / object_id.hex()[:2] / object_id.hex()
             need(path.is_file() and path.stat().st_size == length, "page object is missing or cut")
@@ -773,10 +856,8 @@ class Store:
         return seq, head
 
     def load_part(self, part, seq, live):
-        compartment, part_seq, top, height, count, _name_key, digest, slots, journals = part
+        compartment, part_seq, top, _, count, _, digest, _, _ = part
         need((compartment, part_seq) == (ORDINARY, seq), "part of another place")
-        need(rising(s[0] for s in slots) and rising(j[0] for j in journals), "part out of order")
-        need(height == (top[3] + 1 if top else 0), "wrong height")
         state, entries = Digest(), 0
         last = b""
         for key, value in self.leaves(top, None, live) if top else ():
@@ -791,23 +872,20 @@ class Store:
 
     def leaves(self, reference, first_key, live):
         object_id, place, length, level, epoch, digest = reference
-        need(73 <= length <= 16_384 and level <= 31, "malformed reference")
         sealed = self.range(object_id, place, length)
         need(blake3(sealed).digest() == digest, "page does not verify")
         live[object_id] = live.get(object_id, 0) + 1
         usage = 3 if level == 0 else 4
         key = self.device.key(ORDINARY, epoch)
         plain = open_message(key, self.context(usage, ORDINARY, epoch), sealed)
-        entries = parse_page(plain, level)
+        page_level, entries = parse_page(plain)
+        need(page_level == level, "page of another level")
         need(first_key is None or entries[0][0] == first_key, "child begins with another key")
-        for key, value in entries:
-            if level == 0:
-                yield key, value
-            else:
-                need(len(value) == 65, "malformed reference")
-                child = struct.unpack("<16sIIBQ32s", value)
-                need(child[3] + 1 == level, "child of another level")
-                yield from self.leaves(child, key, live)
+        if level == 0:
+            yield from entries
+            return
+        for key, child in entries:
+            yield from self.leaves(child, key, live)
 
     def replay(self, seq, head):
         for name in self.numbered("log", 16):
@@ -818,30 +896,23 @@ class Store:
             seq, head = number, self.apply_commit(number, head, self.read(f"log/{name}"))
 
     def apply_commit(self, seq, parent, data):
-        signed, signature, rest = split_signed(data, b"SRc1", 4 << 20)
-        (suite, organisation, workspace, number, its_parent, author, incarnation, counter, _pos, _org,
-         bodies, added, _released, _time) = decode(signed, COMMIT)
+        header, signed, signature, sealed_bodies = parse_commit(data)
+        suite, organisation, workspace, number, its_parent, author, incarnation, counter = header[:8]
         need(author in self.authors, "commit of an unknown device")
         verify(self.authors[author], 132, signed, signature)
         here = (suite, organisation, workspace, number, its_parent)
         need(here == (1, self.organisation, self.workspace, seq, parent), f"commit {seq} is not in the chain")
-        need(rising(body[0] for body in bodies) and len(bodies) <= 4096, "bodies out of order")
-        for (compartment, epoch, length, sha256), sealed in zip(
-            bodies, split_parts(rest, [body[2] for body in bodies])
-        ):
-            need(length <= 32 << 20, "body too long")
+        for (compartment, epoch, _, sha256), sealed in zip(header[10], sealed_bodies):
             need(hashlib.sha256(sealed).digest() == sha256, "body does not verify")
             if compartment != ORDINARY:
                 continue
             fields = (compartment, epoch, author, incarnation, counter)
             key = self.device.key(compartment, epoch)
             plain = open_message(key, self.context(2, *fields), sealed)
-            head, operations = decode_prefix(plain, BODY_HEAD)
+            head, operations = parse_body(plain)
             need(head[:4] == [compartment, author, incarnation, counter], "body of another commit")
-            for _ in range(head[6]):
-                operation, operations = decode_prefix(operations, OPERATION)
+            for operation in operations:
                 self.tree.apply(operation)
-            need(not operations, "bytes behind the last operation")
         return hashlib.sha256(signed).digest()
 
     # Section 7: content of files.

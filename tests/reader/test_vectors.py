@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""The reader against tests/fixtures/format: good vectors are accepted, bad ones refused, as in the Rust code."""
+
+import json
+import sys
+from pathlib import Path
+
+import strongroom_reader as reader
+
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures" / "format"
+
+# The one operation that only journals hold.
+WRITE = reader.record(reader.U64, reader.U64, reader.BYTES, reader.U16, reader.i64)
+
+
+def parse_operation(data):
+    if data[:2] == b"\x82\x0e":
+        return reader.decode(data, reader.variant({14: WRITE}))
+    return reader.decode(data, reader.OPERATION)
+
+
+PARSERS = {
+    "op": parse_operation,
+    "inode": lambda data: reader.Inode(reader.decode(data, reader.INODE)),
+    "entry": lambda data: reader.decode(data, reader.ENTRY),
+    "object_use": lambda data: reader.decode(data, reader.OBJECT_USE),
+    "page": reader.parse_page,
+    "commit": reader.parse_commit,
+    "body": reader.parse_body,
+    "checkpoint": reader.parse_checkpoint,
+    "part": reader.parse_part,
+    "workspace": reader.parse_workspace,
+    "genesis": reader.parse_genesis,
+    "device": reader.parse_device,
+    "key": reader.parse_key,
+    "name": reader.check_name,
+}
+
+
+def accepts(parse, data):
+    try:
+        parse(data)
+    except reader.Damage:
+        return False
+    return True
+
+
+def main():
+    wrong = count = 0
+    for name, parse in PARSERS.items():
+        vectors = json.loads((FIXTURES / f"{name}.json").read_text())
+        for kind, expected in (("good", True), ("bad", False)):
+            for title, data in vectors[kind].items():
+                count += 1
+                if accepts(parse, bytes.fromhex(data)) != expected:
+                    wrong += 1
+                    print(f"{name}: {kind} vector `{title}` was {'refused' if expected else 'accepted'}")
+    print(f"{count} vectors, {wrong} wrong")
+    return 1 if wrong or count < 300 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
