@@ -29,7 +29,7 @@ use handles::Handles;
 
 const TEMPORARY: &str = ".tmp-";
 const COPY_LEN: usize = 1 << 20;
-/// LIMIT: how often a put starts anew when another process swept its temporary file or its folder.
+/// LIMIT: how often a put-if-absent starts anew when another process swept its temporary file or its folder.
 const ATTEMPT_COUNT_MAX: u32 = 4;
 
 /// Whether a store may be changed.
@@ -315,30 +315,22 @@ impl FolderStore {
             Taken::Keep => self.disk.rename_new(from, &to),
         };
         let mut result = rename(&body.path);
-        for _ in 1..ATTEMPT_COUNT_MAX {
-            result = match result {
-                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                    self.restore_folder(body.key)?;
-                    rename(&body.path)
-                }
-                Err(cause) if cause.kind() == io::ErrorKind::CrossesDevices => {
-                    let copy = self.copy(body)?;
-                    let result = rename(&copy).inspect(|()| self.drop_staged(&body.path));
-                    if result.is_err() {
-                        self.drop_staged(&copy);
-                    }
-                    result
-                }
-                result => result,
-            };
+        if is_not_found(&result) {
+            self.restore_folder(body.key)?;
+            result = rename(&body.path);
+        }
+        let needs_copy =
+            result.as_ref().is_err_and(|cause| cause.kind() == io::ErrorKind::CrossesDevices);
+        // Still not found: another process swept the temporary file; its bytes are in the open one.
+        if needs_copy || is_not_found(&result) {
+            let copy = self.copy(body)?;
+            result = rename(&copy);
+            self.drop_staged(if result.is_ok() { &body.path } else { &copy });
+        } else if let (Ok(()), Key::Object(id)) = (&result, body.key) {
+            self.handles.keep(id, Arc::clone(&body.file));
         }
         match result {
-            Ok(()) => {
-                if let Key::Object(id) = body.key {
-                    self.handles.keep(id, Arc::clone(&body.file));
-                }
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => self.keep_first(body),
             Err(cause) => Err(Error::io(format!("`{}` cannot be placed", body.key), cause)),
         }
@@ -551,6 +543,10 @@ fn create_folders(disk: &dyn Disk, root: &Path) -> io::Result<()> {
     }
     disk.sync_folder(&objects)?;
     disk.sync_folder(root)
+}
+
+fn is_not_found(result: &io::Result<()>) -> bool {
+    result.as_ref().is_err_and(|cause| cause.kind() == io::ErrorKind::NotFound)
 }
 
 fn sync(body: &Staged) -> Result<()> {
