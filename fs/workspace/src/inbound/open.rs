@@ -32,7 +32,7 @@ use crate::workspace::{
 };
 
 /// Name of the file with the newest head this device has seen.
-const HEAD_FILE: &str = "head";
+pub const HEAD_FILE: &str = "head";
 const HEAD_LEN: usize = 72;
 
 impl Workspace {
@@ -205,14 +205,7 @@ impl Inner {
 
     fn remembered_head(&self) -> Option<Head> {
         let path = self.options.state_folder.join(HEAD_FILE);
-        let bytes = read_all(&*self.services.disk, &path).ok()?;
-        let (facts, sum) = bytes.get(..HEAD_LEN)?.split_at(40);
-        if blake3_256(facts) != *sum {
-            return None;
-        }
-        let (seq, hash) = facts.split_at(8);
-        let seq = u64::from_le_bytes(seq.try_into().ok()?);
-        Some(Head { seq, hash: Digest(hash.try_into().ok()?) })
+        parse_head(&read_all(&*self.services.disk, &path).ok()?)
     }
 
     /// Notes the newest head. Not synced: after a power loss an older one is remembered, which is safe.
@@ -226,4 +219,15 @@ impl Inner {
         let file = self.services.disk.open(path, OpenMode::Create)?;
         Ok(file.write_at(&bytes, 0)?)
     }
+}
+
+/// Parses the file with the remembered head; none if its sum does not hold.
+pub fn parse_head(bytes: &[u8]) -> Option<Head> {
+    let (facts, sum) = bytes.get(..HEAD_LEN)?.split_at(40);
+    if blake3_256(facts) != *sum {
+        return None;
+    }
+    let (seq, hash) = facts.split_at(8);
+    let seq = u64::from_le_bytes(seq.try_into().ok()?);
+    Some(Head { seq, hash: Digest(hash.try_into().ok()?) })
 }
