@@ -42,12 +42,24 @@ pub fn status(mountpoint: &Path) -> Result<Value> {
 /// # Errors
 /// Not a workspace, its daemon is gone, or the store refuses.
 pub fn sync(mountpoint: &Path, patience: Patience) -> Result<()> {
+    // Any folder takes an attribute; only a workspace answers.
+    status(mountpoint)?;
     let value: &[u8] = match patience {
         Patience::Start => b"start",
         Patience::Wait => b"wait",
     };
-    setxattr(mountpoint, SYNC, value, XattrFlags::empty())
-        .map_err(|errno| control_failure(mountpoint, "syncing", errno))
+    setxattr(mountpoint, SYNC, value, XattrFlags::empty()).map_err(|errno| {
+        let mut failure = control_failure(mountpoint, "syncing", errno);
+        if let Some(trouble) = trouble(mountpoint) {
+            failure.message = format!("{}: {trouble}", failure.message);
+        }
+        failure
+    })
+}
+
+/// Why the last commit did not go through, in the mount's own words.
+fn trouble(mountpoint: &Path) -> Option<String> {
+    Some(status(mountpoint).ok()?.get("trouble")?.as_str()?.to_owned())
 }
 
 fn control_failure(mountpoint: &Path, doing: &str, errno: Errno) -> Failure {

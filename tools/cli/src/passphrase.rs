@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use strongroom_host::locked;
 use zeroize::Zeroizing;
 
 use crate::args::{NewPassphraseSource, PassphraseSource};
@@ -68,7 +69,7 @@ fn ask_twice(option: &str, what: &str) -> Result<Passphrase> {
 
 fn from_file(path: &Path) -> Result<Passphrase> {
     if path.as_os_str() == "-" {
-        return from_reader(io::stdin().lock(), "standard input");
+        return from_reader(StandardInput, "standard input");
     }
     let what = format!("passphrase file `{}`", path.display());
     let file = File::open(path).map_err(|error| Failure::io(format!("opening {what}"), &error))?;
@@ -78,7 +79,7 @@ fn from_file(path: &Path) -> Result<Passphrase> {
 fn from_descriptor(fd: u32) -> Result<Passphrase> {
     let what = format!("descriptor {fd}");
     if fd == 0 {
-        return from_reader(io::stdin().lock(), &what);
+        return from_reader(StandardInput, &what);
     }
     // Opening by number keeps descriptors that are not ours in the hands of who made them.
     let file = File::open(format!("/dev/fd/{fd}"))
@@ -86,7 +87,17 @@ fn from_descriptor(fd: u32) -> Result<Passphrase> {
     from_reader(file, &what)
 }
 
+/// Standard input without the buffer that the standard library would keep, unwiped.
+struct StandardInput;
+
+impl Read for StandardInput {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(rustix::stdio::stdin(), out)?)
+    }
+}
+
 fn from_reader(mut reader: impl Read, what: &str) -> Result<Passphrase> {
+    harden()?;
     // All room is taken at once, so that growing leaves no unwiped copy behind.
     let mut line = Zeroizing::new(Vec::with_capacity(LEN_MAX + 2));
     let mut byte = [0];
@@ -103,6 +114,11 @@ fn from_reader(mut reader: impl Read, what: &str) -> Result<Passphrase> {
         line.pop();
     }
     checked(line, what)
+}
+
+/// From here on this process holds secrets: no core image, no tracing.
+fn harden() -> Result<()> {
+    locked::harden().map_err(|error| Failure::io("forbidding core images", &error))
 }
 
 fn checked(line: Passphrase, what: &str) -> Result<Passphrase> {
@@ -134,6 +150,7 @@ impl Terminal {
 
     /// Asks with echo off. The terminal is put back whatever happens.
     fn ask(&mut self, prompt: &str) -> Result<Passphrase> {
+        harden()?;
         let failed = |error: io::Error| Failure::io("asking for the passphrase", &error);
         let before = tcgetattr(&self.file).map_err(|error| failed(error.into()))?;
         let mut silent = before.clone();

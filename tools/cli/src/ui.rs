@@ -108,11 +108,8 @@ pub fn usage_failure(error: &clap::Error) -> Failure {
     let message = first.strip_prefix("error: ").unwrap_or(first).replace('\'', "`");
     let missing: Vec<&str> =
         text.lines().skip(1).take_while(|line| line.starts_with("  ")).map(str::trim).collect();
-    let message = if missing.is_empty() {
-        message
-    } else {
-        format!("{} {}", message.trim_end_matches(':'), missing.join(" "))
-    };
+    let message =
+        if missing.is_empty() { message } else { format!("{message} {}", missing.join(" ")) };
     Failure::new(Exit::Usage, message)
         .hint("`strongroom --help` and `strongroom COMMAND --help` say more")
 }
@@ -173,7 +170,7 @@ mod tests {
         assert_eq!(bytes_text(1023), "1023 B");
         assert_eq!(bytes_text(1024), "1.0 KiB");
         assert_eq!(bytes_text(1536), "1.5 KiB");
-        assert_eq!(bytes_text(12_897_485), "12.2 MiB");
+        assert_eq!(bytes_text(12_897_485), "12.3 MiB");
         assert_eq!(bytes_text(u64::MAX), "15.9 EiB");
     }
 

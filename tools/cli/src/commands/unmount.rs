@@ -110,5 +110,5 @@ fn finish(mountpoint: &Path, note: Option<&Note>, committed: Result<()>) -> Exit
 }
 
 fn is_full(failure: &Failure) -> bool {
-    failure.message.ends_with("no space left")
+    failure.message.contains("no space left")
 }

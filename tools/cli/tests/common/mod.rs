@@ -139,6 +139,12 @@ impl Said {
         self.out
     }
 
+    /// Fails unless it ended with 0; a check may report what it likes.
+    #[track_caller]
+    pub fn expect_sound(self) {
+        assert_eq!(self.code, 0, "{}{}", self.out, self.err);
+    }
+
     /// Fails unless it ended with `code` and exactly this on standard error.
     #[track_caller]
     pub fn expect_refused(self, code: i32, err: &str) {
