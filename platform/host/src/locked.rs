@@ -98,9 +98,10 @@ pub fn arena() -> ArenaStatus {
 
 /// Forbids core images and tracing by processes of the same user, for this process and for good.
 ///
-/// Everything below `/proc/self` then belongs to root: a process of a normal user can no longer open
-/// `/proc/self/fd/N` or `/proc/self/mem` by name, and debuggers cannot attach. Programs it starts are not
-/// concerned, `fusermount3` mounts as before.
+/// What is below `/proc/<pid>` then belongs to root: neither debuggers nor other processes of the same user can look
+/// into this one, and it cannot open its own `/proc/self/mem`. Its own open files, its list of mounts, and
+/// `fusermount3` started by it (with `auto_unmount` too) work as before: tried on Linux 6 as a normal user, so this
+/// may be called before mounting.
 ///
 /// # Errors
 /// Those of `setrlimit` and `prctl`; neither happens on a common Linux.
@@ -210,6 +211,29 @@ mod tests {
             assert_eq!(locked.bytes(), &[n.to_le_bytes()[0]; 100]);
         }
         assert!(arena().mapped_bytes >= 2000 * 128);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_arena_is_left_out_of_core_images_and_wiped_in_children() {
+        let locked = Locked::take(&mut [7; 32]);
+        let address = locked.bytes().as_ptr() as usize;
+        let map = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        let flags = map.lines().find(|line| {
+            if let Some((start, rest)) = line.split_once('-')
+                && let Ok(start) = usize::from_str_radix(start, 16)
+                && let Some((end, _)) = rest.split_once(' ')
+            {
+                let end = usize::from_str_radix(end, 16).unwrap();
+                inside = (start..end).contains(&address);
+            }
+            inside && line.starts_with("VmFlags:")
+        });
+        let flags: Vec<&str> = flags.unwrap().split_whitespace().collect();
+        assert!(flags.contains(&"dd") && flags.contains(&"wf"), "{flags:?}");
+        let status = arena();
+        assert!(flags.contains(&"lo") || status.locked_bytes < status.mapped_bytes);
     }
 
     #[test]
