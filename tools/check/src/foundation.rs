@@ -1,0 +1,111 @@
+//! What everything rests on: workspace file, organisation, device files.
+
+use strongroom_format::workspace::WorkspaceFile;
+use strongroom_keyring::device_file;
+use strongroom_keyring::organisation::Organisation;
+use strongroom_store::{Family, Key};
+
+use crate::report::{Area, Kind, Report};
+use crate::{ErrorKind, Result, Subject};
+
+/// Verifies them. `None` without an organisation that verifies: no signature could be checked then.
+pub(crate) fn examine(subject: &Subject, report: &mut Report) -> Result<Option<Organisation>> {
+    workspace_file(subject, report)?;
+    device_files(subject, report)?;
+    organisation(subject, report)
+}
+
+/// Reads a key whole; `None` if it is missing or cannot be read, which is reported.
+pub(crate) fn read(
+    subject: &Subject,
+    key: Key,
+    area: Area,
+    report: &mut Report,
+) -> Result<Option<bytes::Bytes>> {
+    let read = strongroom_workspace::later::wait(async { Ok(subject.store.get(key, None).await?) });
+    match read {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound => {
+                report.find(area, Kind::Missing, format!("`{key}`"));
+                Ok(None)
+            }
+            ErrorKind::Corrupt => {
+                report.find(area, Kind::Changed, format!("`{key}` cannot be read"));
+                Ok(None)
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+fn workspace_file(subject: &Subject, report: &mut Report) -> Result<()> {
+    let area = Area::Workspace;
+    let Some(bytes) = read(subject, Key::Workspace, area, report)? else { return Ok(()) };
+    match WorkspaceFile::parse(&bytes) {
+        Ok(file) => {
+            let here = (subject.keys.organisation(), subject.keys.workspace());
+            if (file.organisation, file.workspace) != here {
+                report.find(area, Kind::Foreign, "`workspace` names another workspace");
+            }
+        }
+        Err(error) => report.find(area, Kind::Changed, format!("`workspace`: {}", error.message())),
+    }
+    Ok(())
+}
+
+fn device_files(subject: &Subject, report: &mut Report) -> Result<()> {
+    let area = Area::Device;
+    let mut ours = false;
+    for key in list(subject, Family::Device)? {
+        let Key::Device(device) = key else { continue };
+        let Some(bytes) = read(subject, key, area, report)? else { continue };
+        ours |= device == subject.keys.device_id();
+        match device_file::owner(&bytes) {
+            Ok(owner) if owner.device != device => {
+                report.find(area, Kind::Foreign, format!("`{key}` is of another device"));
+            }
+            Ok(owner) if owner.organisation != subject.keys.organisation() => {
+                report.find(area, Kind::Foreign, format!("`{key}` is of another organisation"));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                report.find(area, Kind::Changed, format!("`{key}`: {}", error.message()));
+            }
+        }
+    }
+    if !ours {
+        let key = Key::Device(subject.keys.device_id());
+        report.find(area, Kind::Missing, format!("`{key}`"));
+    }
+    Ok(())
+}
+
+fn organisation(subject: &Subject, report: &mut Report) -> Result<Option<Organisation>> {
+    let (area, key) = (Area::Organisation, Key::Organisation(0));
+    let Some(bytes) = read(subject, key, area, report)? else { return Ok(None) };
+    let verified = Organisation::verify(&bytes, &subject.keys.organisation())
+        .and_then(|found| subject.keys.check_certified(&found).map(|()| found));
+    match verified {
+        Ok(organisation) => Ok(Some(organisation)),
+        Err(error) => {
+            report.find(area, Kind::Changed, format!("`{key}`: {}", error.message()));
+            Ok(None)
+        }
+    }
+}
+
+/// All keys of a family, in order.
+pub(crate) fn list(subject: &Subject, family: Family) -> Result<Vec<Key>> {
+    let mut all = Vec::new();
+    loop {
+        let after = all.last().copied();
+        let page = strongroom_workspace::later::wait(async {
+            Ok(subject.store.list(family, after).await?)
+        })?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page.iter().map(|listed| listed.key));
+    }
+}
