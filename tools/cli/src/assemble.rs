@@ -5,7 +5,7 @@ mod serving;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Value;
+use strongroom_check::{InUse, Local, Report, Subject};
 use strongroom_crypto::kdf::PassphraseCost;
 use strongroom_format::ids::DeviceId;
 use strongroom_format::workspace::WorkspaceFile;
@@ -29,6 +29,7 @@ use crate::home::Home;
 use crate::mountpoint;
 use crate::passphrase::Passphrase;
 use crate::place::Place;
+use crate::ui;
 
 pub use serving::Serving;
 
@@ -38,16 +39,6 @@ pub struct Made {
     pub workspace: String,
     /// Id of this device.
     pub device: String,
-}
-
-/// What `check` found.
-pub struct Report {
-    /// For people.
-    pub text: String,
-    /// For programs.
-    pub json: Value,
-    /// Whether nothing is damaged.
-    pub is_clean: bool,
 }
 
 /// Makes sure that nothing is in the way of a new workspace, before anybody is asked for a passphrase.
@@ -158,15 +149,41 @@ pub fn mount(
         .map_err(|error| mountpoint::failure(mountpoint, &error))
 }
 
-/// Verifies everything.
+/// Verifies everything, changing nothing.
 ///
 /// # Errors
 /// Wrong passphrase, or not readable.
-pub fn check(place: &Place, passphrase: &Passphrase) -> Result<Report> {
+pub fn check(home: &Home, place: &Place, passphrase: &Passphrase) -> Result<Report> {
     let shown = place.shown();
     let store: Arc<dyn Store> = Arc::new(open_store(place, Mode::ReadOnly)?);
-    let _keys = unlock(&*store, &shown, passphrase)?;
-    Err(Failure::new(Exit::Failed, "check is not assembled yet"))
+    let keys = Arc::new(unlock(&*store, &shown, passphrase)?);
+    let folder = home.directories().state.join(keys.workspace().to_string());
+    let services = services();
+    let local = folder.is_dir().then(|| Local {
+        in_use: in_use_by(&folder.join("lock")),
+        folder,
+        disk: services.disk.clone(),
+        entropy: services.entropy.clone(),
+    });
+    let began = services.clock.elapsed();
+    let mut line = ui::Progress::start();
+    let found = strongroom_check::examine(&Subject { store, keys, local }, &mut |progress| {
+        let bytes = ui::bytes_text(progress.bytes);
+        line.show(
+            services.clock.elapsed() - began,
+            &format!("{} {}, {bytes} of files", progress.stage, progress.count),
+        );
+    });
+    line.finish();
+    found.map_err(|error| Failure::workspace(format!("checking `{shown}`"), &error))
+}
+
+/// Whether a mount on this device holds the lock. Nothing is made where nothing is.
+fn in_use_by(lock: &Path) -> InUse {
+    match lock.exists().then(|| RealDisk.lock(lock)) {
+        Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => InUse::Yes,
+        _ => InUse::No,
+    }
 }
 
 /// Seals the device file under another passphrase.

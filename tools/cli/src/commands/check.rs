@@ -17,7 +17,7 @@ pub fn run(options: &Check, format: Format) -> Result<Exit> {
     let place = Place::parse(&options.store, &home)?;
     assemble::require_workspace(&place)?;
     let passphrase = passphrase::read(&options.passphrase)?;
-    let report = assemble::check(&place, &passphrase)?;
-    ui::answer(format, &report.text, &report.json)?;
-    Ok(if report.is_clean { Exit::Done } else { Exit::Damaged })
+    let report = assemble::check(&home, &place, &passphrase)?;
+    ui::answer(format, &report.to_text(), &report.to_json())?;
+    Ok(if report.is_clean() { Exit::Done } else { Exit::Damaged })
 }
