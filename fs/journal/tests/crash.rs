@@ -256,7 +256,7 @@ fn crash_many(seeds: std::ops::Range<u64>, sabotage: impl Fn(&SimDisk)) -> u64 {
 
 #[test]
 fn after_any_crash_all_that_was_synced_is_replayed_and_nothing_out_of_order() {
-    assert_eq!(crash_many(0..700, |_| {}), 0);
+    assert_eq!(crash_many(0..900, |_| {}), 0);
 }
 
 /// The long form: `cargo test -p strongroom-journal --release -- --ignored`.
