@@ -41,8 +41,10 @@ impl Staged {
 
     /// Writes a sealed block at the place given out for it.
     pub fn write(&self, place: u32, sealed: &[u8]) -> Result<()> {
+        self.file.write_at(sealed, u64::from(place))?;
+        // ORDER: after the write, or a sync in between would take the mark and miss the bytes.
         self.unsynced.store(true, Ordering::Release);
-        Ok(self.file.write_at(sealed, u64::from(place))?)
+        Ok(())
     }
 
     /// Reads exactly `out.len()` bytes.
@@ -74,6 +76,8 @@ pub struct Staging {
     folder: PathBuf,
     object_bytes_max: u64,
     shelf: Mutex<Shelf>,
+    /// Held through a sync. True after one failed: what was unsynced then may be lost, so no later one may say yes.
+    sync_failed: Mutex<bool>,
 }
 
 impl Staging {
@@ -99,12 +103,26 @@ impl Staging {
             shelf.objects.insert(id, Arc::new(Staged { id, path, file, len, unsynced }));
             shelf.new_names = true;
         }
-        Ok(Self { disk, entropy, folder, object_bytes_max, shelf: Mutex::new(shelf) })
+        Ok(Self {
+            disk,
+            entropy,
+            folder,
+            object_bytes_max,
+            shelf: Mutex::new(shelf),
+            sync_failed: Mutex::new(false),
+        })
     }
 
     /// A staging area for a workspace that does not change: nothing is looked at or made.
     pub fn empty(disk: Arc<dyn Disk>, entropy: Arc<dyn Entropy>, folder: PathBuf) -> Self {
-        Self { disk, entropy, folder, object_bytes_max: 0, shelf: Mutex::new(Shelf::default()) }
+        Self {
+            disk,
+            entropy,
+            folder,
+            object_bytes_max: 0,
+            shelf: Mutex::new(Shelf::default()),
+            sync_failed: Mutex::new(false),
+        }
     }
 
     /// Gives out a place for a block of `plain_len` bytes.
@@ -112,6 +130,9 @@ impl Staging {
         let mut shelf = self.shelf.lock();
         let full = |current: &Current| current.plain_bytes + plain_len > self.object_bytes_max;
         if shelf.current.as_ref().is_none_or(full) {
+            if let Some(ended) = &shelf.current {
+                ended.object.file.will_sync();
+            }
             let object = self.create()?;
             shelf.objects.insert(object.id, object.clone());
             shelf.new_names = true;
@@ -149,18 +170,36 @@ impl Staging {
         self.shelf.lock().objects.values().map(|object| object.len()).sum()
     }
 
-    /// Makes everything staged durable on this device.
+    /// Makes everything staged durable on this device. One at a time: who comes during a sync waits for it, for it
+    /// may be syncing what he wrote.
+    ///
+    /// # Errors
+    /// `Poisoned` when it failed, now or before.
     pub fn sync(&self) -> Result<()> {
+        let mut failed = self.sync_failed.lock();
+        if !*failed {
+            *failed = self.sync_all().is_err();
+        }
+        if *failed {
+            return Err(Error::new(ErrorKind::Poisoned, "staged blocks could not be synced"));
+        }
+        Ok(())
+    }
+
+    fn sync_all(&self) -> Result<()> {
         let (objects, new_names) = {
             let mut shelf = self.shelf.lock();
-            let objects: Vec<_> = shelf.objects.values().cloned().collect();
+            let unsynced = |object: &&Arc<Staged>| object.unsynced.load(Ordering::Acquire);
+            let objects: Vec<_> = shelf.objects.values().filter(unsynced).cloned().collect();
             (objects, std::mem::take(&mut shelf.new_names))
         };
+        for object in &objects {
+            object.file.will_sync();
+        }
         for object in objects {
             // ORDER: cleared before the sync, so that a write during it counts as unsynced again.
-            if object.unsynced.swap(false, Ordering::AcqRel) {
-                object.file.sync_data()?;
-            }
+            object.unsynced.store(false, Ordering::Release);
+            object.file.sync_data()?;
         }
         if new_names {
             self.disk.sync_folder(&self.folder)?;
