@@ -5,6 +5,7 @@
 
 mod content;
 mod disk;
+mod file;
 mod tree;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

@@ -8,11 +8,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::Chance;
-use super::content::Content;
+use super::file::Change;
 use super::tree::{FileNode, NameChange, Node, Operation, Tree};
 use crate::disk::{Disk, DiskEntry, DiskFile, DiskSpace, OpenMode};
-
-const SECTOR_LEN: usize = 512;
 
 /// Kinds of calls that can be counted and made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,22 +113,6 @@ struct State {
     change_count: u64,
     changes_until_power_off: Option<u64>,
     locks: HashSet<PathBuf>,
-}
-
-/// A file: durable bytes, visible bytes, and the changes in between.
-#[derive(Clone, Default)]
-pub(super) struct FileState {
-    durable: Content,
-    visible: Content,
-    pending: Vec<Change>,
-    reserved_bytes: u64,
-}
-
-#[derive(Clone)]
-enum Change {
-    Write { offset: u64, data: Arc<[u8]> },
-    SetLen(u64),
-    ExtendTo(u64),
 }
 
 impl Fault {
@@ -247,14 +229,7 @@ impl SimDisk {
         let Some(Node::File(file)) = state.tree.find(folder, &name) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let mut file = file.lock();
-        let len = usize::try_from(file.visible.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let mut bytes = vec![0; len];
-        file.visible.read_at(&mut bytes, 0);
-        change(&mut bytes);
-        let mut content = Content::default();
-        content.write_at(&bytes, 0);
-        *file = FileState { durable: content.clone(), visible: content, ..FileState::default() };
+        file.lock().tamper(change);
         Ok(())
     }
 }
@@ -478,7 +453,7 @@ impl Disk for SimDisk {
 fn describe(name: &str, node: &Node) -> DiskEntry {
     let (is_folder, len) = match node {
         Node::Folder(_) => (true, 0),
-        Node::File(file) => (false, file.lock().visible.len()),
+        Node::File(file) => (false, file.lock().len()),
     };
     DiskEntry { name: name.to_owned(), is_folder, len }
 }
@@ -502,7 +477,7 @@ impl DiskFile for SimFile {
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.shared.lock();
         state.begin(Act::Read, &self.path)?;
-        let read = self.node.lock().visible.read_at(out, offset);
+        let read = self.node.lock().read_at(out, offset);
         state.counts.reads += 1;
         state.counts.read_bytes += read as u64;
         Ok(read)
@@ -536,15 +511,13 @@ impl DiskFile for SimFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.node.lock().visible.len())
+        Ok(self.node.lock().len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.need_write()?;
         self.shared.lock().begin(Act::SetLen, &self.path)?;
-        let mut file = self.node.lock();
-        file.change(Change::SetLen(len));
-        file.reserved_bytes = file.reserved_bytes.min(len);
+        self.node.lock().change(Change::SetLen(len));
         Ok(())
     }
 
@@ -557,8 +530,7 @@ impl DiskFile for SimFile {
         if len.saturating_sub(file.used_bytes()) > free {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
-        file.reserved_bytes = file.reserved_bytes.max(len);
-        file.change(Change::ExtendTo(len));
+        file.change(Change::Reserve(len));
         Ok(())
     }
 
@@ -578,122 +550,7 @@ impl DiskFile for SimFile {
     }
 
     fn drop_cache(&self) {
-        let mut file = self.node.lock();
-        if file.pending.is_empty() {
-            file.visible = file.durable.clone();
-        }
-    }
-}
-
-impl FileState {
-    fn used_bytes(&self) -> u64 {
-        self.visible.stored_bytes().max(self.reserved_bytes)
-    }
-
-    /// Bytes that a write takes from the disk's free space.
-    fn unreserved_bytes(&self, offset: u64, len: usize) -> u64 {
-        if offset + len as u64 <= self.reserved_bytes {
-            return 0;
-        }
-        let stored = self.visible.stored_bytes() + self.visible.new_bytes(offset, len);
-        stored.saturating_sub(self.used_bytes())
-    }
-
-    fn change(&mut self, change: Change) {
-        change.apply(&mut self.visible);
-        self.pending.push(change);
-    }
-
-    fn sync(&mut self) {
-        for change in self.pending.drain(..) {
-            change.apply(&mut self.durable);
-        }
-    }
-
-    /// Some of it reached the disk; what did not is forgotten and no later sync brings it there.
-    fn fail_sync(&mut self, chance: &mut Chance) {
-        for change in self.pending.drain(..) {
-            if chance.one_in(2) {
-                change.apply(&mut self.durable);
-            }
-        }
-    }
-
-    fn crash(&self, chance: &mut Chance) -> FileState {
-        let mut durable = self.durable.clone();
-        match chance.below(4) {
-            0 => {}
-            1 => self.pending.iter().for_each(|change| change.apply(&mut durable)),
-            2 => {
-                let count = chance.index(self.pending.len() + 1);
-                self.pending[..count].iter().for_each(|change| change.apply(&mut durable));
-                if let Some(torn) = self.pending.get(count) {
-                    torn.apply_beginning(&mut durable, chance);
-                }
-            }
-            _ => self.pending.iter().for_each(|change| change.apply_some(&mut durable, chance)),
-        }
-        FileState {
-            visible: durable.clone(),
-            durable,
-            pending: Vec::new(),
-            reserved_bytes: self.reserved_bytes,
-        }
-    }
-}
-
-impl Change {
-    fn write(data: &[u8], offset: u64) -> Self {
-        Change::Write { offset, data: Arc::from(data) }
-    }
-
-    fn apply(&self, content: &mut Content) {
-        match self {
-            Change::Write { offset, data } => content.write_at(data, *offset),
-            Change::SetLen(len) => content.set_len(*len),
-            Change::ExtendTo(len) => content.extend_to(*len),
-        }
-    }
-
-    /// A write up to any byte; the others happen or not.
-    fn apply_beginning(&self, content: &mut Content, chance: &mut Chance) {
-        match self {
-            Change::Write { offset, data } => {
-                content.write_at(&data[..chance.index(data.len() + 1)], *offset);
-            }
-            Change::SetLen(_) | Change::ExtendTo(_) => {
-                if chance.one_in(2) {
-                    self.apply(content);
-                }
-            }
-        }
-    }
-
-    /// Whole, not at all, a beginning, or any of its sectors.
-    fn apply_some(&self, content: &mut Content, chance: &mut Chance) {
-        match chance.below(4) {
-            0 => {}
-            1 => self.apply(content),
-            2 => self.apply_beginning(content, chance),
-            _ => self.apply_sectors(content, chance),
-        }
-    }
-
-    fn apply_sectors(&self, content: &mut Content, chance: &mut Chance) {
-        let Change::Write { offset, data } = self else { return self.apply(content) };
-        let mut at = 0;
-        while at < data.len() {
-            let start = usize::try_from((offset + at as u64) % SECTOR_LEN as u64);
-            let len = (SECTOR_LEN - start.expect("below a sector")).min(data.len() - at);
-            if chance.one_in(2) {
-                content.write_at(&data[at..at + len], offset + at as u64);
-            }
-            at += len;
-        }
-        // The length may be there before the bytes are.
-        if chance.one_in(2) {
-            content.extend_to(offset + data.len() as u64);
-        }
+        self.node.lock().drop_cache();
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::Chance;
-use super::disk::FileState;
+use super::file::FileState;
 
 pub(super) type FileNode = Arc<Mutex<FileState>>;
 pub(super) type FolderId = u64;
