@@ -797,10 +797,11 @@ class Store:
         self.authors = read_genesis(self.read("organisation/" + "0" * 16), organisation)
         need(self.authors.get(self.device.id) == self.device.public_key, "device is not certified")
         self.tree = Tree()
-        self.headers = {}
+        self.headers, self.lengths, self.digests = {}, {}, {}
         seq, head = self.read_checkpoint()
         self.replay(seq, head)
-        self.tree.check()
+        for object_id in self.tree.check():
+            self.check_object(object_id)
 
     def read(self, path):
         try:
@@ -828,6 +829,13 @@ class Store:
             raise Damage(f"object {name} is missing") from error
         need(len(data) == length, f"object {name} is cut short")
         return data
+
+    def check_object(self, object_id):
+        """Length of a data object as the map or the commit that brought it says."""
+        name = object_id.hex()
+        path = self.folder / "object" / name[:2] / name
+        need(path.is_file(), f"object {name} is missing")
+        need(path.stat().st_size == self.lengths.get(object_id), f"object {name} has another length")
 
     def read_checkpoint(self):
         names = self.numbered("checkpoint", 16)
@@ -868,6 +876,7 @@ class Store:
         need(entries == count, "wrong number of entries")
         need(state.state() == digest, "the digest of the map differs")
         uses = {object_id: use[:2] for object_id, use in self.tree.uses.items()}
+        self.lengths = {object_id: use[2] for object_id, use in self.tree.uses.items()}
         need(self.tree.check() == uses, "uses of objects differ")
 
     def leaves(self, reference, first_key, live):
@@ -913,6 +922,8 @@ class Store:
             need(head[:4] == [compartment, author, incarnation, counter], "body of another commit")
             for operation in operations:
                 self.tree.apply(operation)
+        for object_id, length, digest in header[11]:
+            self.lengths[object_id], self.digests[object_id] = length, digest
         return hashlib.sha256(signed).digest()
 
     # Section 7: content of files.
@@ -1044,6 +1055,10 @@ def verify_all(store):
         if ino not in done:
             done.add(ino)
             size += sum(len(data) for _, data in store.pieces(inode))
+    for object_id in store.tree.check():
+        if object_id in store.digests:
+            whole = store.range(object_id, 0, store.lengths[object_id])
+            need(blake3(whole).digest() == store.digests[object_id], "object does not verify")
     print(f"{count} names, {size} bytes of content, all verified")
 
 
