@@ -33,7 +33,8 @@ start() {
     "$PROGRAM" mount "$STORE" "$DRIVE" --passphrase-file "$PASSPHRASE" "$@" >>"$WORK/mount.log" 2>&1 &
     DAEMON=$!
     local tries=0
-    until is_mounted && [ -d "$DRIVE/." ]; do
+    # statfs always asks the daemon; a dead mount may still answer stat from the kernel's memory.
+    until stat -f "$DRIVE" >/dev/null 2>&1 && is_mounted; do
         if ! kill -0 "$DAEMON" 2>/dev/null || [ $((tries += 1)) -gt 600 ]; then
             echo "the mount did not come up:"; tail -n 5 "$WORK/mount.log"; return 1
         fi
@@ -42,7 +43,7 @@ start() {
 }
 
 stop() {
-    "$PROGRAM" unmount "$DRIVE"
+    "$PROGRAM" unmount "$DRIVE" || return 1
     wait "$DAEMON" || { echo "the daemon ended with $?"; tail -n 5 "$WORK/mount.log"; return 1; }
     DAEMON=
 }

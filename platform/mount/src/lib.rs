@@ -22,4 +22,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use fuse::counts::{RequestCounts, RequestKind};
 pub use options::{Audience, MountOptions};
 #[cfg(target_os = "linux")]
-pub use session::{Force, Mount, Unmounted, Unmounter, prepare, unmount_at};
+pub use session::{Force, Mount, Unmounted, Unmounter, is_dead, prepare, unmount_at};

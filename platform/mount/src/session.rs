@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fuser::{BackgroundSession, Config, Session, SessionACL};
+use rustix::io::Errno;
 use strongroom_workspace::door::Core;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -225,18 +226,22 @@ pub fn prepare(mountpoint: &Path, options: &MountOptions) -> Result<PathBuf> {
     Ok(place)
 }
 
-/// A mount whose process has ended answers ENOTCONN to everything until it is taken away.
+/// A mount whose process has ended stays until somebody takes it away.
 fn clear_dead(place: &Path, entry: &MountEntry) -> Result<()> {
-    match std::fs::symlink_metadata(place) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
-            device::unmount(place, Detach::Now)
-        }
-        _ if entry.fs_type.starts_with("fuse.") || entry.fs_type == "fuse" => {
-            Err(Error::new(ErrorKind::AlreadyMounted, "something is mounted there already")
-                .hint("unmount it first with `strongroom unmount MOUNTPOINT`"))
-        }
-        _ => Ok(()),
+    if is_dead(place) {
+        return device::unmount(place, Detach::Now);
     }
+    if entry.is_fuse() {
+        return Err(Error::new(ErrorKind::AlreadyMounted, "something is mounted there already")
+            .hint("unmount it first with `strongroom unmount MOUNTPOINT`"));
+    }
+    Ok(())
+}
+
+/// Whether the process behind the mount at a path has ended. Asks by statfs, which always goes to the process; the
+/// kernel may answer stat from what it remembers.
+pub fn is_dead(mountpoint: &Path) -> bool {
+    matches!(rustix::fs::statfs(mountpoint), Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
 fn locate(mountpoint: &Path) -> Result<PathBuf> {

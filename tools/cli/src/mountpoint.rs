@@ -45,8 +45,7 @@ pub fn mounted_at(path: &Path) -> Result<Option<MountEntry>> {
 
 /// Whether the process behind a mount is gone.
 pub fn is_dead(path: &Path) -> bool {
-    const NOT_CONNECTED: i32 = 107;
-    std::fs::metadata(path).is_err_and(|error| error.raw_os_error() == Some(NOT_CONNECTED))
+    strongroom_mount::is_dead(path)
 }
 
 /// What mounting or unmounting said, with the mountpoint and its advice filled in.
