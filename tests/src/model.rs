@@ -125,6 +125,12 @@ fn check(condition: bool, kind: ErrorKind) -> Result<()> {
     if condition { Ok(()) } else { fail(kind) }
 }
 
+/// Whether two names differ by case alone, in the plain sense of the standard library.
+fn same_letters(a: &[u8], b: &[u8]) -> bool {
+    let lower = |name| String::from_utf8_lossy(name).to_lowercase();
+    lower(a) == lower(b)
+}
+
 fn check_name(name: &[u8]) -> Result<()> {
     check(name.len() <= NAME_LEN_MAX, ErrorKind::NameTooLong)?;
     let possible =
@@ -351,6 +357,7 @@ impl State {
     }
 
     fn unlink(&mut self, folder: Ino, name: &[u8]) -> Result<()> {
+        check_name(name)?;
         let ino = self.find_existing(folder, name)?;
         check(!self.node(ino)?.is_folder(), ErrorKind::IsDirectory)?;
         let time = self.time();
@@ -360,6 +367,7 @@ impl State {
     }
 
     fn remove_folder(&mut self, folder: Ino, name: &[u8]) -> Result<()> {
+        check_name(name)?;
         let ino = self.find_existing(folder, name)?;
         check(self.folder(ino)?.names.is_empty(), ErrorKind::NotEmpty)?;
         let time = self.time();
@@ -384,11 +392,11 @@ impl State {
         let ino = self.find_existing(from.0, from.1)?;
         check(!self.is_above(ino, to.0)?, ErrorKind::Invalid)?;
         match (mode, self.find(to.0, to.1)?) {
+            (RenameMode::Replace | RenameMode::Exchange, Some(other)) if other == ino => Ok(()),
             (RenameMode::Exchange, Some(other)) => self.exchange((from, ino), (to, other)),
             (RenameMode::Exchange, None) => fail(ErrorKind::NotFound),
             (RenameMode::NoReplace, Some(_)) => fail(ErrorKind::Exists),
             (_, None) => self.move_name(from, to, ino),
-            (RenameMode::Replace, Some(other)) if other == ino => Ok(()),
             (RenameMode::Replace, Some(other)) => {
                 self.check_replaceable(from.0, ino, other)?;
                 match self.node(other)?.is_folder() {
@@ -589,11 +597,11 @@ impl Core for Model {
             check(name.len() <= NAME_LEN_MAX, ErrorKind::NameTooLong)?;
             let exact = state.find(folder, name)?;
             let found = match (exact, folding) {
-                (None, Folding::Folded) => {
-                    state.folder(folder)?.names.iter().find_map(|(other, entry)| {
-                        other.eq_ignore_ascii_case(name).then_some(entry.ino)
-                    })
-                }
+                (None, Folding::Folded) => state
+                    .folder(folder)?
+                    .names
+                    .iter()
+                    .find_map(|(other, entry)| same_letters(other, name).then_some(entry.ino)),
                 (found, _) => found,
             };
             found.map_or_else(|| fail(ErrorKind::NotFound), |ino| state.known(ino))

@@ -38,6 +38,15 @@ impl State {
             Access::Write | Access::ReadWrite => Ok(open.ino),
         }
     }
+
+    /// The file of a handle that may read.
+    fn reading(&self, handle: HandleId) -> Look<Ino> {
+        let open = self.handle(handle)?;
+        match open.access {
+            Access::Write => Err(fail(ErrorKind::BadHandle, "the handle is for writing only")),
+            Access::Read | Access::ReadWrite => Ok(open.ino),
+        }
+    }
 }
 
 impl Inner {
@@ -160,7 +169,7 @@ impl Inner {
         let (time, now) = self.times();
         let journal = self.journal()?;
         let mut state = self.state.lock();
-        let source = self.waiting(&mut state, |state| Ok(state.handle(from.0)?.ino))?;
+        let source = self.waiting(&mut state, |state| state.reading(from.0))?;
         let target = self.waiting(&mut state, |state| state.writing(to.0))?;
         let source_size = self.waiting(&mut state, |state| state.inode(source))?.size;
         let len = len.min(source_size.saturating_sub(from.1));

@@ -40,12 +40,17 @@ impl Inner {
                     Err(fail(ErrorKind::Exists, "the name is taken"))
                 }
                 (RenameMode::Exchange, None) => Err(fail(ErrorKind::NotFound, "no such name")),
+                // Two names of one inode, or one name twice: POSIX leaves both.
+                (RenameMode::Replace | RenameMode::Exchange, Some(target))
+                    if target.ino == source.ino =>
+                {
+                    Ok(())
+                }
                 (RenameMode::Exchange, Some(target)) => {
                     state.check_no_cycle(target, from)?;
                     let op = Op::Exchange { from, from_name: names.0, to, to_name: names.1, time };
                     state.execute(journal, now, &op)
                 }
-                (RenameMode::Replace, Some(target)) if target.ino == source.ino => Ok(()),
                 (RenameMode::Replace | RenameMode::NoReplace, target) => {
                     let (replaced, fate) = state.replaced(&source, target.as_deref())?;
                     let before = match replaced {
