@@ -68,7 +68,7 @@ class Gocryptfs(Peer):
         run("gocryptfs", "-q", "-init", "-passfile", self.passphrase, self.backing)
 
     def mount(self):
-        run("gocryptfs", "-q", "-passfile", self.passphrase, self.backing, self.mountpoint)
+        run("gocryptfs", "-q", "-nosyslog", "-passfile", self.passphrase, self.backing, self.mountpoint)
 
 
 class Passthrough(Peer):
@@ -354,7 +354,7 @@ def measure(peers, sizes, rounds, only):
     return {key: statistics.median(values) for key, values in times.items()}
 
 
-def table(peers, sizes, median, rounds, command):
+def table(peers, sizes, median, rounds, command, disk):
     others = [peer.name for peer in peers[1:]]
     lines = [
         "# Benchmarks",
@@ -362,7 +362,7 @@ def table(peers, sizes, median, rounds, command):
         "Made by `" + command + "`; do not edit by hand.",
         "",
         f"{datetime.date.today()} · {os.cpu_count()} cores · Linux {platform.release()} · "
-        f"median of {rounds} rounds, peers interleaved, one disk ({file_system(peers[0])}).",
+        f"median of {rounds} rounds, peers interleaved, one disk ({disk}).",
         "",
         "Columns of peers are speed as a multiple of the plain file system's: 0.50 takes twice its time, 2.00 half of it. The last",
         "column is Strongroom's speed as a multiple of gocryptfs's; below 1 is a loss and in bold. The passthrough is an unencrypted",
@@ -383,8 +383,8 @@ def table(peers, sizes, median, rounds, command):
     return "\n".join(lines) + "\n"
 
 
-def file_system(peer):
-    found = subprocess.run(["stat", "-f", "-c", "%T", os.path.dirname(peer.mountpoint)], capture_output=True, text=True)
+def file_system(base):
+    found = subprocess.run(["stat", "-f", "-c", "%T", base], capture_output=True, text=True)
     return found.stdout.strip()
 
 
@@ -399,6 +399,7 @@ def main():
     base = os.path.abspath(arguments.base)
     shutil.rmtree(base, ignore_errors=True)
     os.makedirs(base)
+    disk = file_system(base)
     sizes = dict(SIZES["quick" if arguments.quick else "std"])
     sizes["random"] = sizes["sequential"]
     sizes["tar"], sizes["tree"] = make_tar(base, sizes["tree"])
@@ -411,7 +412,7 @@ def main():
         for peer in peers:
             peer.stop()
         shutil.rmtree(base, ignore_errors=True)
-    text = table(peers, sizes, median, arguments.rounds, command)
+    text = table(peers, sizes, median, arguments.rounds, command, disk)
     write_text(arguments.out, text)
     print(text)
 

@@ -34,6 +34,7 @@ pub fn lint() -> Outcome {
 /// Everything that must pass. The last line printed is `N passed, N failed, N skipped`.
 pub fn test() -> Outcome {
     machine::require(machine::FUSE)?;
+    machine::require(NEEDS)?;
     let mut counts = Counts::default();
     counts += cargo_tests()?;
     counts += suites::short()?;
@@ -41,6 +42,15 @@ pub fn test() -> Outcome {
     println!("{counts}");
     if counts.failed > 0 { Err("some tests failed".to_owned()) } else { Ok(()) }
 }
+
+/// What tests and suites run beside the mount.
+const NEEDS: &[Need] = &[
+    Need { program: "git", package: "git" },
+    Need { program: "python3", package: "python3" },
+    Need { program: "python3 -m ensurepip", package: "python3-venv" },
+    Need { program: "rsync", package: "rsync" },
+    Need { program: "sqlite3", package: "sqlite3" },
+];
 
 /// Lint and test.
 pub fn all() -> Outcome {
@@ -91,7 +101,5 @@ fn reader() -> Result<Counts, String> {
         return Ok(Counts::default());
     }
     machine::heading("independent reader");
-    const PYTHON: &[Need] = &[Need { program: "python3", package: "python3" }];
-    machine::require(PYTHON)?;
     suites::count_script(&mut Command::new(script))
 }

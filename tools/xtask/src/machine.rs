@@ -78,7 +78,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 
 /// A program and the Debian package that has it.
 pub struct Need {
-    /// Program, or a file when it starts with `/`.
+    /// Program, a file when it starts with `/`, or a module as `python3 -m MODULE`.
     pub program: &'static str,
     /// Debian package.
     pub package: &'static str,
@@ -86,6 +86,12 @@ pub struct Need {
 
 impl Need {
     fn is_met(&self) -> bool {
+        if let Some(module) = self.program.strip_prefix("python3 -m ") {
+            let import = format!("import {module}");
+            let mut command = Command::new("python3");
+            command.arg("-c").arg(import).stderr(Stdio::null());
+            return command.status().is_ok_and(|ended| ended.success());
+        }
         if self.program.starts_with('/') {
             return Path::new(self.program).exists();
         }

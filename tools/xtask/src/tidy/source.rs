@@ -8,6 +8,12 @@ const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 const TEST_LINES_MAX: usize = 150;
 
+/// Files that are one thing which cannot be cut, with how many lines they may have.
+const LONG_FILES: &[(&str, usize)] = &[
+    // One trait of fuser's, some forty methods of a few lines.
+    ("platform/mount/src/fuse/adapter.rs", 800),
+];
+
 /// Files and functions that are one table or one exhaustive match, longer than the limit on purpose.
 const LONG_FUNCTIONS: &[(&str, &str)] = &[];
 
@@ -28,9 +34,11 @@ pub fn check(file: &Path, text: &str) -> Vec<Finding> {
     if is_test_file(file) {
         return findings;
     }
-    if tests_at > FILE_LINES_MAX {
+    let listed = LONG_FILES.iter().find(|(path, _)| file == Path::new(path));
+    let lines_max = listed.map_or(FILE_LINES_MAX, |(_, lines_max)| *lines_max);
+    if tests_at > lines_max {
         let message = format!(
-            "{tests_at} lines without tests; {FILE_LINES_MAX} at most: make it a folder of modules"
+            "{tests_at} lines without tests; {lines_max} at most: make it a folder of modules"
         );
         findings.push(Finding::new(file, 0, message));
     }
