@@ -10,9 +10,10 @@
 //! reference  object 16 · place u32 · sealed length u32 · level u8 · epoch u64 · BLAKE3-256 of the sealed page 32
 //! ```
 //!
-//! 1. Keys rise strictly. 2. Entries fill the page to its last byte; nothing else is in it. 3. An inner entry's key
-//! is the first key of the child it refers to. 4. A page is at most [`PLAIN_LEN_MAX`] bytes, which seal to 16 KiB
-//! as one chunk. Integers are little-endian.
+//! 1. Keys rise strictly.
+//! 2. Entries fill the page to its last byte; nothing else is in it.
+//! 3. An inner entry's key is the first key of the child it refers to.
+//! 4. A page is at most [`PLAIN_LEN_MAX`] bytes, which seal to 16 KiB as one chunk. Integers are little-endian.
 
 use std::ops::Range;
 

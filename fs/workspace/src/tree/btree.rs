@@ -4,9 +4,11 @@
 //! names those that the new tree no longer uses; all other pages are shared by both trees. The layout of a page is
 //! in `strongroom_format::page`, opening and fetching pages is the [`PageSource`]'s.
 //!
-//! 1. The key of an inner entry is exactly the first key of its child. 2. All leaves are on level 0. 3. A page under a
-//! third full is merged with a neighbour when its surroundings are rewritten. 4. The same tree and changes give the
-//! same pages in the same order. 5. A rewrite holds two pages of entries per level, and the path it reads.
+//! 1. The key of an inner entry is exactly the first key of its child.
+//! 2. All leaves are on level 0.
+//! 3. A page under a third full is merged with a neighbour when its surroundings are rewritten.
+//! 4. The same tree and changes give the same pages in the same order.
+//! 5. A rewrite holds two pages of entries per level, and the path it reads.
 
 use std::collections::HashSet;
 use std::iter::Peekable;
@@ -43,6 +45,9 @@ pub trait PageSink {
 
 /// One change: a key and its new value, or none when the key goes.
 pub type Change<'c> = (&'c [u8], Option<&'c [u8]>);
+
+/// Sees keys and values of a scan, and says whether to go on.
+pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
 
 /// A tree of pages. Empty without a root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,7 +96,7 @@ impl Tree {
         pages: &dyn PageSource,
         from: &[u8],
         to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visit<'_>,
     ) -> Look<()> {
         match self.root {
             Some(root) if from < to => scan(pages, &root, (from, to), visit).map(drop),
@@ -182,7 +187,7 @@ fn scan(
     pages: &dyn PageSource,
     at: &PageRef,
     (from, to): (&[u8], &[u8]),
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    visit: &mut Visit<'_>,
 ) -> Look<ControlFlow<()>> {
     let page = open(pages, at)?;
     let found = page.search(from);
