@@ -5,6 +5,7 @@
 
 pub mod generate;
 pub mod life;
+pub mod mortal;
 
 pub mod runner;
 pub mod seeds;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use strongroom_crypto::block::block_len;
 use strongroom_format::ids::ObjectId;
-use strongroom_host::disk::{Disk, DiskFile, OpenMode};
+use strongroom_host::disk::{Disk, DiskFile, OpenMode, create_folder_durably};
 use strongroom_host::entropy::Entropy;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -88,7 +88,7 @@ impl Staging {
         folder: PathBuf,
         object_bytes_max: u64,
     ) -> Result<Self> {
-        disk.create_folder(&folder)?;
+        create_folder_durably(&*disk, &folder)?;
         let mut shelf = Shelf::default();
         for entry in disk.list(&folder)? {
             let path = folder.join(&entry.name);

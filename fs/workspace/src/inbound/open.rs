@@ -10,7 +10,7 @@ use strongroom_crypto::lthash::{LtHash, STATE_LEN};
 use strongroom_crypto::secret::NameKey;
 use strongroom_crypto::usage::Context;
 use strongroom_format::ids::Digest;
-use strongroom_host::disk::{OpenMode, read_all};
+use strongroom_host::disk::{OpenMode, create_folder_durably, read_all};
 use strongroom_keyring::DeviceKeys;
 use strongroom_store::Store;
 
@@ -99,7 +99,7 @@ fn take_lock(options: &Options, services: &Services) -> Result<Option<Box<dyn Se
     if options.mode == Mode::ReadOnly {
         return Ok(None);
     }
-    services.disk.create_folder(&options.state_folder)?;
+    create_folder_durably(&*services.disk, &options.state_folder)?;
     let path = options.state_folder.join("lock");
     match services.disk.lock(&path) {
         Ok(lock) => Ok(Some(lock)),

@@ -38,13 +38,15 @@ impl Inner {
             return Ok(());
         }
         let replayed = self.replay_journal()?;
-        self.drop_unnamed_objects()?;
-        self.purge_orphans()?;
+        if replayed.records == 0 && !replayed.cut {
+            self.drop_unnamed_objects()?;
+        }
+        self.adopt_put_objects()?;
         if replayed.cut {
             // ORDER: before anything new is journaled, or the next recovery would stop at the same record again.
-            self.commit(Reason::Asked)?;
+            self.commit(Reason::Covering)?;
         }
-        Ok(())
+        self.purge_orphans()
     }
 
     fn replay_journal(&self) -> Result<Replayed> {
@@ -122,8 +124,10 @@ impl Inner {
         Ok(true)
     }
 
-    /// Removes staged objects that no extent refers to; those in use stay staged for the next commit. An object that
-    /// a commit put before the crash is in the store already.
+    /// Removes staged objects that no extent refers to, when no record is left that a commit does not cover.
+    ///
+    /// ORDER: else the next commit does it. A block that an earlier record names and a later one replaced is needed
+    /// until a commit covers both: the next recovery would stop at the earlier one, and lose the later.
     fn drop_unnamed_objects(&self) -> Result<()> {
         let mut named: BTreeSet<ObjectId> = BTreeSet::new();
         let staged = self.staging.close_all();
@@ -139,7 +143,7 @@ impl Inner {
         for object in staged.iter().filter(|object| !named.contains(&object.id)) {
             self.staging.discard(object.id)?;
         }
-        self.adopt_put_objects()
+        Ok(())
     }
 
     /// Objects that were put for a commit that did not come about: the next commit names them all the same.

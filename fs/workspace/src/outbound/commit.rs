@@ -37,6 +37,8 @@ pub enum Reason {
     Asked,
     /// The workspace closes: a checkpoint follows sooner.
     Closing,
+    /// Journal records were given up at recovery: the commit says so, even if it carries nothing.
+    Covering,
 }
 
 /// A batch cut off, ready to be published.
@@ -201,7 +203,8 @@ impl Inner {
         let journal_upto = self.journal()?.position();
         let staged = self.staging.close_all();
         let batch = std::mem::take(&mut state.batch);
-        if batch.count == 0 && staged.is_empty() && batch.released.is_empty() {
+        let nothing = batch.count == 0 && staged.is_empty() && batch.released.is_empty();
+        if nothing && reason != Reason::Covering {
             return Ok(None);
         }
         let (objects, discarded) = self.sort_staged(&mut state, staged)?;
@@ -265,7 +268,7 @@ impl Inner {
         ops_len: usize,
     ) -> bool {
         let limit = match reason {
-            Reason::Due | Reason::Asked => self.options.tuning.checkpoint_log_bytes,
+            Reason::Due | Reason::Asked | Reason::Covering => self.options.tuning.checkpoint_log_bytes,
             Reason::Closing => self.options.tuning.checkpoint_log_bytes_at_close,
         };
         let due = state.log_bytes + ops_len as u64 >= limit;

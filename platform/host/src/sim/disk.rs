@@ -209,6 +209,11 @@ impl SimDisk {
         self.shared.lock().changes_until_power_off = Some(change_count);
     }
 
+    /// Whether power went, so that every call fails.
+    pub fn is_off(&self) -> bool {
+        self.shared.lock().changes_until_power_off == Some(0)
+    }
+
     /// Changes so far: the number of moments at which power can go.
     pub fn change_count(&self) -> u64 {
         self.shared.lock().change_count
