@@ -36,6 +36,9 @@ pub const PAGE_CACHE_BYTES: u64 = 48 << 20;
 pub const SEGMENT_CACHE_BYTES: u64 = 64 << 20;
 /// Verified header parts kept, by number.
 pub const HEADER_CACHE_COUNT: u64 = 16_384;
+/// Free bytes below which data is refused: what is left is for names, deletions and the commit itself, so that a
+/// full disk can be emptied again.
+pub const RESERVE_BYTES: u64 = 32 << 20;
 /// Most names a file may have.
 pub const LINK_COUNT_MAX: u32 = 65_000;
 /// Most sub-folders of a folder count as links too; this is the kernel's own width.
@@ -74,6 +77,8 @@ pub struct Tuning {
     pub segment_cache_bytes: u64,
     /// See [`JOURNAL_FILE_LEN`].
     pub journal_file_len: u64,
+    /// See [`RESERVE_BYTES`].
+    pub reserve_bytes: u64,
     /// A step left out or in the wrong place, to show that tests notice. Never set outside of them.
     #[doc(hidden)]
     pub broken: Option<Broken>,
@@ -82,6 +87,7 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
+            reserve_bytes: RESERVE_BYTES,
             batch_ops_bytes: BATCH_OPS_BYTES_MAX,
             batch_ops_bytes_limit: BATCH_OPS_BYTES_LIMIT,
             batch_data_bytes: BATCH_DATA_BYTES_MAX,

@@ -98,7 +98,8 @@ impl Default for MountOptions {
             sync: false,
             entry_lifetime: Duration::from_secs(3600),
             negative_lifetime: Duration::from_secs(60),
-            threads: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)),
+            // Four on any machine: one that waits for the disk in an fsync must not hold up the others.
+            threads: 4,
             report: None,
         }
     }

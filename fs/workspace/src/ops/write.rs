@@ -46,6 +46,7 @@ impl Inner {
     ) -> Result<u32> {
         self.writable()?;
         self.make_room()?;
+        self.keep_reserve(data.len() as u64)?;
         let how = How { offset, mode, drop_set_id };
         let (open, written) = if data.len() >= DIRECT_LEN_MIN {
             self.write_direct(handle, &how, data)?
@@ -116,6 +117,15 @@ impl Inner {
             done += target.len;
         }
         Ok((open, done))
+    }
+
+    /// Refuses data that would take the last free bytes of the disk.
+    fn keep_reserve(&self, len: u64) -> Result<()> {
+        let free = self.store.space().map_or(u64::MAX, |space| space.free_bytes);
+        if free < self.options.tuning.reserve_bytes.saturating_add(len) {
+            return Err(Error::new(ErrorKind::Full, "the disk of the store is full"));
+        }
+        Ok(())
     }
 
     /// Makes the writer wait, by doing the work itself, when too much is unsealed, staged or unwritten.
