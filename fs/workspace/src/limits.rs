@@ -37,8 +37,8 @@ pub const SEGMENT_CACHE_BYTES: u64 = 64 << 20;
 /// Verified header parts kept, by number.
 pub const HEADER_CACHE_COUNT: u64 = 16_384;
 /// Free bytes below which data is refused: what is left is for names, deletions and the commit itself, so that a
-/// full disk can be emptied again.
-pub const RESERVE_BYTES: u64 = 32 << 20;
+/// full disk can be emptied again. More than one journal file.
+pub const RESERVE_BYTES: u64 = 64 << 20;
 /// Most names a file may have.
 pub const LINK_COUNT_MAX: u32 = 65_000;
 /// Most sub-folders of a folder count as links too; this is the kernel's own width.
@@ -46,7 +46,7 @@ pub const LISTING_COUNT_MAX: u32 = 4096;
 /// Tries of a read whose object went away under it (it was overwritten and collected meanwhile).
 pub const READ_TRIES_MAX: u32 = 4;
 /// Bytes of one journal file.
-pub const JOURNAL_FILE_LEN: u64 = 64 << 20;
+pub const JOURNAL_FILE_LEN: u64 = 32 << 20;
 
 /// The limits that a test makes small, so that everything that happens rarely happens often.
 #[derive(Clone, Debug)]
