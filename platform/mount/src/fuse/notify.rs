@@ -136,8 +136,7 @@ mod tests {
         changes.iter().for_each(|change| sender.send(change.clone()).unwrap());
         drop(sender);
         drain(&receiver, &kernel, &AtomicBool::new(false));
-        let lines = kernel.0.lock().unwrap().clone();
-        lines
+        kernel.0.lock().unwrap().clone()
     }
 
     fn name(folder: u64, name: &str) -> Change {
