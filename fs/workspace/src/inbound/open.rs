@@ -18,7 +18,7 @@ use super::log::{Checkpoint, Commit, Reader};
 use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
 use crate::error::{Error, ErrorKind, Result};
-use crate::outbound::commit::{Outbound, note_stored_len};
+use crate::outbound::commit::{Leftovers, Outbound, note_stored_len};
 use crate::outbound::publish::EPOCH;
 use crate::outbound::seal::Sealer;
 use crate::state::{Batch, Head, State};
@@ -148,6 +148,9 @@ fn initial_outbound(checkpoint: &Checkpoint, keys: &DeviceKeys) -> Result<Outbou
         ledger: checkpoint.root.page_objects.iter().map(|entry| (entry.object, *entry)).collect(),
         checkpoint_seq: checkpoint.root.seq,
         checkpoint_due: None,
+        written: None,
+        leftovers: Leftovers::default(),
+        remembered_seq: 0,
         digest: LtHash::from_bytes(digest),
         last_error: None,
     })

@@ -47,6 +47,13 @@ pub struct CheckpointDue {
     pub journal_upto: u64,
 }
 
+/// A checkpoint whose pages are in the store.
+pub struct Written {
+    tree: Tree,
+    digest: LtHash,
+    ledger: Ledger,
+}
+
 impl Inner {
     /// Writes the checkpoint that a published cut asked for.
     pub(super) fn checkpoint_if_due(&self, outbound: &mut Outbound) -> Result<()> {
@@ -56,23 +63,48 @@ impl Inner {
             let Some(layer) = state.map.frozen.clone() else { return Ok(()) };
             (layer, state.map.tree.clone())
         };
-        let digest = self.digest_after(outbound, &tree, &layer)?;
-        let mut writer = PageWriter::new(&self.pages, &*self.services.entropy);
-        let rewrite = self.rewrite(&tree, &layer, &outbound.ledger, &mut writer)?;
-        writer.finish()?;
-        let ledger = next_ledger(&outbound.ledger, &rewrite, &writer);
-        self.put_root(&due, &rewrite.tree, &digest, &ledger)?;
+        // A root that may be in the store is put again, never another in its place.
+        let written = match outbound.written.take() {
+            Some(written) => written,
+            None => self.write_pages(outbound, &tree, &layer)?,
+        };
+        if let Err(error) = self.put_root(&due, &written) {
+            outbound.written = Some(written);
+            return Err(error);
+        }
         {
             let mut state = self.state.lock();
-            state.map.tree = rewrite.tree;
+            state.map.tree = written.tree;
             state.map.frozen = None;
             state.log_bytes = 0;
         }
-        outbound.digest = digest;
-        let before = std::mem::replace(&mut outbound.ledger, ledger);
+        outbound.digest = written.digest;
+        let before = std::mem::replace(&mut outbound.ledger, written.ledger);
+        let gone = before.keys().filter(|object| !outbound.ledger.contains_key(*object));
+        outbound.leftovers.stored.extend(gone);
         outbound.checkpoint_due = None;
+        outbound.checkpoint_seq = due.head.seq;
         self.counts.checkpoints.fetch_add(1, Ordering::Relaxed);
-        self.let_go(outbound, due.head.seq, &before)
+        outbound.leftovers.log_upto = Some(due.head.seq);
+        Ok(())
+    }
+
+    /// Writes the pages of the next checkpoint. Those of a failed try go again: no root names them.
+    fn write_pages(&self, outbound: &mut Outbound, tree: &Tree, layer: &Layer) -> Result<Written> {
+        let digest = self.digest_after(outbound, tree, layer)?;
+        let mut writer = PageWriter::new(&self.pages, &*self.services.entropy);
+        let rewrite = self.rewrite(tree, layer, &outbound.ledger, &mut writer);
+        let rewrite = rewrite.and_then(|rewrite| writer.finish().map(|()| rewrite));
+        match rewrite {
+            Ok(rewrite) => {
+                let ledger = next_ledger(&outbound.ledger, &rewrite, &writer);
+                Ok(Written { tree: rewrite.tree, digest, ledger })
+            }
+            Err(error) => {
+                outbound.leftovers.stored.extend(writer.made.keys());
+                Err(error)
+            }
+        }
     }
 
     fn rewrite(
@@ -107,13 +139,8 @@ impl Inner {
         Ok(digest)
     }
 
-    fn put_root(
-        &self,
-        due: &CheckpointDue,
-        tree: &Tree,
-        digest: &LtHash,
-        ledger: &Ledger,
-    ) -> Result<()> {
+    fn put_root(&self, due: &CheckpointDue, written: &Written) -> Result<()> {
+        let Written { tree, digest, ledger } = written;
         let (name_key, next) = {
             let state = self.state.lock();
             (*state.names.key().expose(), state.next_counter)
@@ -141,13 +168,9 @@ impl Inner {
         wait(async { Ok(self.store.put(key, Body::Bytes(bytes)).await.map(drop)?) })
     }
 
-    /// Deletes older checkpoints, the log the new one covers, and page objects without a live page.
+    /// Deletes older checkpoints and the log the new one covers.
     /// ORDER: only after the new root is durable.
-    fn let_go(&self, outbound: &mut Outbound, seq: u64, before: &Ledger) -> Result<()> {
-        outbound.checkpoint_seq = seq;
-        for object in before.keys().filter(|object| !outbound.ledger.contains_key(*object)) {
-            wait(async { Ok(self.store.delete(StoreKey::Object(*object)).await?) })?;
-        }
+    pub(super) fn cut_log(&self, seq: u64) -> Result<()> {
         let older = |key| match key {
             StoreKey::Log(of) => of <= seq,
             StoreKey::Checkpoint(of) => of < seq,

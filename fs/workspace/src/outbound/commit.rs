@@ -18,11 +18,11 @@ use strongroom_format::ids::{Ino, ObjectId};
 use strongroom_format::inode::ObjectUse;
 use strongroom_format::key::Key;
 
-use super::checkpoint::{CheckpointDue, Ledger};
+use super::checkpoint::{CheckpointDue, Ledger, Written};
 use crate::block::staging::Staged;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{BATCH_AGE_MAX, OVERLAY_COUNT_MAX, Tuning};
-use crate::state::{Batch, State};
+use crate::state::{Batch, State, poisoned};
 use crate::tree::map::{Layer, Value};
 use crate::tree::need::{Look, Need};
 use crate::tree::txn::Txn;
@@ -61,6 +61,19 @@ pub struct Cut {
     pub released: Vec<ObjectId>,
     /// Whether the overlay was frozen here for a checkpoint.
     pub frozen: bool,
+    /// What the first try to publish found of the objects.
+    pub tried: Option<Vec<ObjectAdded>>,
+}
+
+/// What a published commit or checkpoint has made superfluous and what could not go yet. Nothing depends on it.
+#[derive(Default)]
+pub struct Leftovers {
+    /// Staged objects.
+    pub staged: Vec<Arc<Staged>>,
+    /// Objects in the store.
+    pub stored: Vec<ObjectId>,
+    /// Commits up to this one, and checkpoints before it.
+    pub log_upto: Option<u64>,
 }
 
 /// What the committer keeps between commits. One at a time works on it.
@@ -75,10 +88,16 @@ pub struct Outbound {
     pub checkpoint_seq: u64,
     /// A published commit whose frozen layer still has to be written out.
     pub checkpoint_due: Option<CheckpointDue>,
+    /// A checkpoint whose pages are in the store and whose root may be.
+    pub written: Option<Written>,
+    /// What could not be let go of yet.
+    pub leftovers: Leftovers,
     /// Objects in the store that no commit names yet: the crash came between putting them and the commit.
     pub adopted: Vec<ObjectAdded>,
     /// Last journal record of this device that a commit covers.
     pub journal_upto: u64,
+    /// Newest commit after which head and journal were brought in line.
+    pub remembered_seq: u64,
     /// Digest of the last checkpoint's map.
     pub digest: LtHash,
     /// What the last try met.
@@ -137,11 +156,17 @@ impl Inner {
             Ok(()) => self.counts.failures.store(0, Ordering::Relaxed),
             Err(_) => drop(self.counts.failures.fetch_add(1, Ordering::Relaxed)),
         }
-        outbound.last_error = result.as_ref().err().cloned();
+        let tidied = self.tidy_up(&mut outbound);
+        // What is committed is committed, even if something superfluous could not go.
+        outbound.last_error = result.as_ref().err().cloned().or(tidied.err());
         result
     }
 
     fn commit_all(&self, outbound: &mut Outbound, reason: Reason) -> Result<()> {
+        if self.state.lock().poisoned {
+            // A sync that failed once says yes the next time, to bytes that are not there.
+            return Err(poisoned());
+        }
         if let Some(cut) = outbound.pending.take() {
             self.publish_or_keep(outbound, cut)?;
         }
@@ -152,12 +177,16 @@ impl Inner {
         self.checkpoint_if_due(outbound)
     }
 
-    fn publish_or_keep(&self, outbound: &mut Outbound, cut: Cut) -> Result<()> {
-        let done = self.publish(outbound, &cut);
-        if done.is_err() {
-            outbound.pending = Some(cut);
+    fn publish_or_keep(&self, outbound: &mut Outbound, mut cut: Cut) -> Result<()> {
+        match self.publish(outbound, &mut cut) {
+            // ORDER: never again, whatever the tidying meets: published twice, its operations would be done twice.
+            Ok(()) => self.settle(outbound, cut),
+            Err(error) => {
+                outbound.pending = Some(cut);
+                return Err(error);
+            }
         }
-        done
+        Ok(())
     }
 
     /// Seals files one by one, letting others in between, until little is left for the cut.
@@ -202,13 +231,17 @@ impl Inner {
         }
         let journal_upto = self.journal()?.position();
         let staged = self.staging.close_all();
-        let batch = std::mem::take(&mut state.batch);
+        let batch = &state.batch;
         let nothing = batch.count == 0 && staged.is_empty() && batch.released.is_empty();
         if nothing && reason != Reason::Covering {
+            state.batch = Batch::default();
             return Ok(None);
         }
         let (objects, discarded) = self.sort_staged(&mut state, staged)?;
-        let adopted = self.name_adopted(&mut state, std::mem::take(&mut outbound.adopted))?;
+        let adopted = self.name_adopted(&mut state, &outbound.adopted)?;
+        // ORDER: taken when nothing can fail any more, or the operations would be in no commit.
+        outbound.adopted.clear();
+        let batch = std::mem::take(&mut state.batch);
         let released = in_store_only(&batch, &discarded);
         let frozen = self.freeze_if_due(&mut state, outbound, reason, batch.ops.len());
         Ok(Some(Cut {
@@ -221,6 +254,7 @@ impl Inner {
             discarded,
             released,
             frozen,
+            tried: None,
         }))
     }
 
@@ -244,17 +278,13 @@ impl Inner {
         Ok((used, unused))
     }
 
-    fn name_adopted(
-        &self,
-        state: &mut State,
-        adopted: Vec<ObjectAdded>,
-    ) -> Result<Vec<ObjectAdded>> {
+    fn name_adopted(&self, state: &mut State, adopted: &[ObjectAdded]) -> Result<Vec<ObjectAdded>> {
         let mut named = Vec::new();
         for added in adopted {
             let id = added.object;
             if let Some(usage) = self.waiting(state, |state| Txn::new(&state.map).object_use(id))? {
                 note_stored_len(state, id, usage, added.len);
-                named.push(added);
+                named.push(*added);
             }
         }
         Ok(named)
@@ -268,7 +298,9 @@ impl Inner {
         ops_len: usize,
     ) -> bool {
         let limit = match reason {
-            Reason::Due | Reason::Asked | Reason::Covering => self.options.tuning.checkpoint_log_bytes,
+            Reason::Due | Reason::Asked | Reason::Covering => {
+                self.options.tuning.checkpoint_log_bytes
+            }
             Reason::Closing => self.options.tuning.checkpoint_log_bytes_at_close,
         };
         let due = state.log_bytes + ops_len as u64 >= limit;

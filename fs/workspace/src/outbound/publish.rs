@@ -18,7 +18,7 @@ use super::commit::{Cut, Outbound, lost_race};
 use crate::block::staging::Staged;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
-use crate::state::Head;
+use crate::state::{Head, poisoned};
 use crate::workspace::{Inner, ordinary_place};
 
 /// The epoch that seals. One until rotation exists.
@@ -28,30 +28,58 @@ pub(crate) const INCARNATION: u64 = 1;
 
 impl Inner {
     /// Publishes a cut. Repeating it after a failure is harmless.
-    pub(super) fn publish(&self, outbound: &mut Outbound, cut: &Cut) -> Result<()> {
-        let mut added = cut.objects.iter().map(describe).collect::<Result<Vec<_>>>()?;
+    pub(super) fn publish(&self, outbound: &mut Outbound, cut: &mut Cut) -> Result<()> {
+        // ORDER: objects are durable before the commit that names them.
+        let mut added = self.put_objects(cut)?;
         added.extend_from_slice(&cut.adopted);
-        self.put_objects(&cut.objects)?;
         let counter = outbound.counter + 1;
         let (record, head) = self.build_commit(cut, counter, added)?;
         let head = self.put_commit(head, &record)?;
         outbound.counter = counter;
         outbound.journal_upto = cut.journal_upto;
-        self.settle(outbound, cut, head, record.len() as u64)
+        let mut state = self.state.lock();
+        state.head = head;
+        state.log_bytes += record.len() as u64;
+        self.counts.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// ORDER: objects are durable before the commit that names them.
-    fn put_objects(&self, objects: &[Arc<Staged>]) -> Result<()> {
-        // A repeated try finds some of them in the store already.
-        let bodies = objects
+    fn put_objects(&self, cut: &mut Cut) -> Result<Vec<ObjectAdded>> {
+        let staged = |object: &&Arc<Staged>| self.staging.find(object.id).is_some();
+        if let Some(added) = &cut.tried {
+            for object in cut.objects.iter().filter(staged) {
+                self.put_again(object, added)?;
+            }
+            return Ok(added.clone());
+        }
+        let added = cut.objects.iter().map(describe).collect::<Result<Vec<_>>>()?;
+        cut.tried = Some(added.clone());
+        let bodies = cut
+            .objects
             .iter()
-            .filter(|object| self.staging.find(object.id).is_some())
             .map(|object| (StoreKey::Object(object.id), StoreBody::File(object.path.clone())))
             .collect();
         wait(async { Ok(self.store.put_many(bodies).await.map(drop)?) })?;
-        for object in objects {
+        for object in &cut.objects {
             self.staging.retire(object.id);
         }
+        Ok(added)
+    }
+
+    /// Puts an object after a first try that failed. Its file may be in the store already, or may have lost bytes in a
+    /// sync that failed and would now say yes: what goes is read back, compared, and written anew.
+    fn put_again(&self, object: &Arc<Staged>, added: &[ObjectAdded]) -> Result<()> {
+        let bytes = read_whole(object)?;
+        let known = added.iter().find(|added| added.object == object.id);
+        if known.is_none_or(|known| known.hash.0 != blake3_256(&bytes)) {
+            self.state.lock().poisoned = true;
+            return Err(poisoned());
+        }
+        let key = StoreKey::Object(object.id);
+        wait(async { Ok(self.store.put(key, StoreBody::Bytes(bytes.into())).await.map(drop)?) })?;
+        self.staging.retire(object.id);
+        // Where the first try moved it, there is none any more; elsewhere the next open takes it.
+        let _ = self.services.disk.remove(&object.path);
         Ok(())
     }
 
@@ -126,25 +154,39 @@ impl Inner {
         }
     }
 
-    /// What is allowed once the commit is durable.
-    fn settle(&self, outbound: &mut Outbound, cut: &Cut, head: Head, log_bytes: u64) -> Result<()> {
-        {
-            let mut state = self.state.lock();
-            state.head = head;
-            state.log_bytes += log_bytes;
-        }
-        self.counts.commits.fetch_add(1, Ordering::Relaxed);
+    /// What follows from a commit that is durable.
+    pub(super) fn settle(&self, outbound: &mut Outbound, cut: Cut) {
         if cut.frozen {
             let (counter, journal_upto) = (outbound.counter, cut.journal_upto);
+            let head = self.state.lock().head;
             outbound.checkpoint_due = Some(CheckpointDue { head, counter, journal_upto });
         }
-        self.remember_head(head)?;
-        self.journal()?.release(cut.journal_upto)?;
-        for object in &cut.discarded {
-            self.staging.discard(object.id)?;
+        outbound.leftovers.staged.extend(cut.discarded);
+        outbound.leftovers.stored.extend(cut.released);
+    }
+
+    /// Lets go of what commits and checkpoints made superfluous. What cannot go now goes another time.
+    ///
+    /// # Errors
+    /// What the store or the local disk said.
+    pub(super) fn tidy_up(&self, outbound: &mut Outbound) -> Result<()> {
+        let head = self.state.lock().head;
+        if outbound.remembered_seq != head.seq {
+            self.remember_head(head)?;
+            self.journal()?.release(outbound.journal_upto)?;
+            outbound.remembered_seq = head.seq;
         }
-        for object in &cut.released {
-            wait(async { Ok(self.store.delete(StoreKey::Object(*object)).await?) })?;
+        while let Some(object) = outbound.leftovers.staged.last() {
+            self.staging.discard(object.id)?;
+            outbound.leftovers.staged.pop();
+        }
+        while let Some(object) = outbound.leftovers.stored.last().copied() {
+            wait(async { Ok(self.store.delete(StoreKey::Object(object)).await?) })?;
+            outbound.leftovers.stored.pop();
+        }
+        if let Some(seq) = outbound.leftovers.log_upto {
+            self.cut_log(seq)?;
+            outbound.leftovers.log_upto = None;
         }
         Ok(())
     }
@@ -152,7 +194,12 @@ impl Inner {
 
 /// Length and hash of a staged object as it stands.
 fn describe(object: &Arc<Staged>) -> Result<ObjectAdded> {
+    let bytes = read_whole(object)?;
+    Ok(ObjectAdded { object: object.id, len: object.len(), hash: Digest(blake3_256(&bytes)) })
+}
+
+fn read_whole(object: &Arc<Staged>) -> Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(object.len()).unwrap_or(usize::MAX)];
     object.read(0, &mut bytes)?;
-    Ok(ObjectAdded { object: object.id, len: object.len(), hash: Digest(blake3_256(&bytes)) })
+    Ok(bytes)
 }
