@@ -6,15 +6,20 @@ use std::sync::atomic::Ordering;
 use strongroom_format::inode::XATTR_BYTES_MAX;
 use strongroom_format::op::Op;
 
-use crate::door::{Answer, Ino, NAME_LEN_MAX, XattrMode};
+use crate::door::{Answer, Ino, NAME_LEN_MAX, SyncLevel, SyncScope, XattrMode};
 use crate::error::{Error, ErrorKind};
 use crate::state::fail;
 use crate::workspace::{Inner, Workspace};
 
 /// Reading it on the root gives the status as JSON.
 pub const STATUS_XATTR: &[u8] = b"user.strongroom.status";
-/// Setting it on the root asks for a commit of everything; status tells when it is done.
+/// Setting it on the root asks for a commit of everything. With the value [`SYNC_WAIT`] the answer comes when it is
+/// committed, else at once; status tells the rest.
 pub const SYNC_XATTR: &[u8] = b"user.strongroom.sync";
+/// What an attribute takes beside name and value, so that any inode fits a page.
+const XATTR_OVERHEAD: usize = 8;
+/// See [`SYNC_XATTR`].
+pub const SYNC_WAIT: &[u8] = b"wait";
 
 impl Inner {
     pub(super) fn xattr(self: &Arc<Self>, ino: Ino, name: &[u8]) -> Answer<Vec<u8>> {
@@ -44,6 +49,13 @@ impl Inner {
     ) -> Answer<()> {
         if ino == Ino::ROOT && name == SYNC_XATTR {
             self.counts.asked.fetch_add(1, Ordering::Relaxed);
+            if value == SYNC_WAIT {
+                let inner = self.clone();
+                // Not on the kernel's request thread: a commit may take a while.
+                return Answer::Later(Box::pin(async move {
+                    inner.sync(SyncScope::All, SyncLevel::Remote)
+                }));
+            }
             self.ask_commit();
             return Answer::Ready(Ok(()));
         }
@@ -63,8 +75,9 @@ impl Inner {
                 (XattrMode::Either | XattrMode::CreateOnly | XattrMode::ReplaceOnly, _) => {}
             }
             let others = inode.xattrs.iter().filter(|xattr| xattr.name != name);
-            let bytes: usize = others.map(|xattr| xattr.name.len() + xattr.value.len()).sum();
-            if bytes + name.len() + value.len() > XATTR_BYTES_MAX {
+            let bytes: usize =
+                others.map(|xattr| XATTR_OVERHEAD + xattr.name.len() + xattr.value.len()).sum();
+            if bytes + XATTR_OVERHEAD + name.len() + value.len() > XATTR_BYTES_MAX {
                 return Err(fail(ErrorKind::Full, "extended attributes take at most 8 KiB a file"));
             }
             let value = Some(value.clone());

@@ -233,7 +233,10 @@ impl Inner {
         let staged = self.staging.close_all();
         let batch = &state.batch;
         let nothing = batch.count == 0 && staged.is_empty() && batch.released.is_empty();
-        if nothing && reason != Reason::Covering {
+        // Closing with a long log but nothing new: an empty commit carries the checkpoint, so that opening is quick.
+        let long = state.log_bytes >= self.options.tuning.checkpoint_log_bytes_at_close;
+        let wanted = reason == Reason::Covering || (reason == Reason::Closing && long);
+        if nothing && !wanted {
             state.batch = Batch::default();
             return Ok(None);
         }
