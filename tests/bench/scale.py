@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Cost per file as a folder grows, memory of the daemon, time to mount; sparse files and appends at size.
+
+    scale.py STRONGROOM FOLDER [--counts 10000,100000,1000000] [--out results.json]
+
+Uses FOLDER for a store, a home and a mount of its own. Prints Markdown tables. Standard library only, Linux.
+"""
+import argparse
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import time
+
+now = time.perf_counter
+
+
+class Drive:
+    """A store of its own, mounted through the command."""
+
+    def __init__(self, binary, base):
+        self.binary, self.base = binary, base
+        self.store, self.mnt = f"{base}/store", f"{base}/mnt"
+        self.passphrase = f"{base}/passphrase"
+        self.env = dict(os.environ, STRONGROOM_HOME=f"{base}/home")
+        os.makedirs(self.mnt, exist_ok=True)
+        with open(self.passphrase, "w") as file:
+            file.write("scale\n")
+        self.run("init", self.store, "--passphrase-file", self.passphrase)
+
+    def run(self, *args):
+        subprocess.run([self.binary, *args], env=self.env, check=True, stdout=subprocess.DEVNULL)
+
+    def mount(self):
+        begin = now()
+        self.run("mount", self.store, self.mnt, "--background", "--passphrase-file", self.passphrase)
+        os.stat(self.mnt)
+        return now() - begin
+
+    def unmount(self):
+        begin = now()
+        self.run("unmount", self.mnt)
+        return now() - begin
+
+    def pid(self):
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    with open(f"/proc/{entry}/cmdline") as file:
+                        words = file.read().split("\0")
+                except OSError:
+                    continue
+                if self.store in words and "mount" in words:
+                    return int(entry)
+        raise SystemExit("the daemon is gone")
+
+    def memory_mib(self, key):
+        with open(f"/proc/{self.pid()}/status") as file:
+            for line in file:
+                if line.startswith(key):
+                    return int(line.split()[1]) / 1024
+        return 0.0
+
+
+def each(count, act):
+    begin = now()
+    for index in range(count):
+        act(index)
+    return (now() - begin) / count * 1e6
+
+
+def folder(drive, count):
+    """One folder of `count` empty files; µs per file of each act."""
+    path = f"{drive.mnt}/n{count}"
+    os.mkdir(path)
+    names = [f"{path}/file-{index:08d}" for index in range(count)]
+    row = {"files": count}
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    row["create"] = each(count, lambda index: os.close(os.open(names[index], flags)))
+    row["peak_create_mib"] = drive.memory_mib("VmHWM")
+    drive.run("sync", "--wait", drive.mnt)
+    drive.unmount()
+    row["mount_s"] = drive.mount()
+    begin = now()
+    listed = int(subprocess.run(f"ls -U {path} | wc -l", shell=True, capture_output=True, text=True).stdout)
+    row["list_cold"] = (now() - begin) / count * 1e6
+    assert listed == count, (listed, count)
+    sample = names[:: max(1, count // 10000)]
+    begin = now()
+    for name in sample:
+        os.stat(name)
+    row["lookup"] = (now() - begin) / len(sample) * 1e6
+    begin = now()
+    walked = sum(1 for _ in os.scandir(path) if os.lstat(_.path))
+    row["walk"] = (now() - begin) / count * 1e6
+    assert walked == count
+    row["rss_walked_mib"] = drive.memory_mib("VmRSS")
+    row["rename"] = each(count, lambda index: os.rename(names[index], names[index] + "r"))
+    row["delete"] = each(count, lambda index: os.unlink(names[index] + "r"))
+    os.rmdir(path)
+    row["peak_mib"] = drive.memory_mib("VmHWM")
+    return row
+
+
+def appends(drive, size):
+    """4 KiB appends to a sparse file of `size`, each fsynced batch of 100; µs per append."""
+    path = f"{drive.mnt}/append-{size}"
+    file = os.open(path, os.O_CREAT | os.O_WRONLY)
+    os.ftruncate(file, size)
+    os.lseek(file, 0, os.SEEK_END)
+    data = os.urandom(4096)
+    cost = each(2000, lambda _: os.write(file, data))
+    os.close(file)
+    os.unlink(path)
+    return {"size": size, "append": cost}
+
+
+def sparse(drive):
+    """A 1 TiB file with 4,000 writes of 4 KiB spread over it, read back."""
+    path = f"{drive.mnt}/sparse"
+    file = os.open(path, os.O_CREAT | os.O_RDWR)
+    os.ftruncate(file, 1 << 40)
+    step = (1 << 40) // 4000
+    marks = [os.urandom(4096) for _ in range(16)]
+    write = each(4000, lambda index: os.pwrite(file, marks[index % 16], index * step))
+    os.fsync(file)
+    drive.run("sync", "--wait", drive.mnt)
+
+    def read(index):
+        assert os.pread(file, 4096, index * step) == marks[index % 16]
+
+    cost = each(4000, read)
+    blocks = os.fstat(file).st_blocks * 512
+    os.close(file)
+    os.unlink(path)
+    return {"write": write, "read": cost, "allocated": blocks}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("binary")
+    parser.add_argument("folder")
+    parser.add_argument("--counts", default="10000,100000,1000000")
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    base = os.path.abspath(f"{args.folder}/strongroom-scale")
+    shutil.rmtree(base, ignore_errors=True)
+    os.makedirs(base)
+    drive = Drive(os.path.abspath(args.binary), base)
+    drive.mount()
+    results = {"folders": [], "appends": []}
+    try:
+        for count in map(int, args.counts.split(",")):
+            row = folder(drive, count)
+            results["folders"].append(row)
+            print({key: round(value, 2) for key, value in row.items()}, flush=True)
+        for size in (1 << 20, 1 << 30, 100 << 30):
+            results["appends"].append(appends(drive, size))
+            print(results["appends"][-1], flush=True)
+        results["sparse"] = sparse(drive)
+        print(results["sparse"], flush=True)
+        results["peak_mib"] = drive.memory_mib("VmHWM")
+    finally:
+        drive.unmount()
+    if args.out:
+        with open(args.out, "w") as file:
+            json.dump(results, file, indent=1)
+    keys = list(results["folders"][0])
+    print("\n| " + " | ".join(keys) + " |\n|" + "---|" * len(keys))
+    for row in results["folders"]:
+        print("| " + " | ".join(f"{row[key]:.4g}" for key in keys) + " |")
+    ctypes.CDLL(None).sync()
+    shutil.rmtree(base)
+
+
+if __name__ == "__main__":
+    main()
