@@ -4,10 +4,12 @@
 //! run here, said why) or anything else. A line `N passed, N failed, N skipped` on its output is counted as it stands;
 //! otherwise a suite counts as one test.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::counts::Counts;
+use crate::machine::Need;
 use crate::{Outcome, machine};
 
 /// What the automake world ends a test with that cannot run here.
@@ -88,6 +90,7 @@ fn all() -> Result<Vec<Suite>, String> {
 }
 
 fn run_each(suites: &[Suite], form: &str) -> Result<Counts, String> {
+    install_foreign();
     machine::heading("building the program the suites use");
     machine::run(&mut machine::cargo(&["build", "--release", "--package", "strongroom"]))?;
     let program = machine::target().join("release/strongroom");
@@ -96,11 +99,53 @@ fn run_each(suites: &[Suite], form: &str) -> Result<Counts, String> {
         machine::heading(&format!("suite {} ({form})", suite.name));
         let mut command = Command::new("bash");
         command.arg(&suite.script).env("STRONGROOM", &program).env("SUITE_FORM", form);
+        command.env("PATH", tools_path());
         let counted = count_script(&mut command)?;
         println!("{}: {counted}", suite.name);
         counts += counted;
     }
     Ok(counts)
+}
+
+/// Suites written by others, built into `target/tools`. Where they cannot be built their suites skip and say so.
+fn install_foreign() {
+    const FOREIGN: [(&str, &str); 2] = [("pjdfstest", "0.2.2"), ("fsx", "0.3.2")];
+    let missing: Vec<_> = FOREIGN.iter().filter(|(name, _)| find_tool(name).is_none()).collect();
+    if missing.is_empty() {
+        return;
+    }
+    if machine::is_root() {
+        // pjdfstest links it; if it cannot be had, the build below says so.
+        let _ =
+            machine::require(&[Need { program: "/usr/include/sys/acl.h", package: "libacl1-dev" }]);
+    }
+    for (name, version) in missing {
+        machine::heading(&format!("building {name} {version}"));
+        let mut install = machine::cargo(&[
+            "install",
+            "--quiet",
+            "--locked",
+            name,
+            "--version",
+            version,
+            "--root",
+        ]);
+        if let Err(error) = machine::run(install.arg(machine::target().join("tools"))) {
+            eprintln!("its suite will be skipped: {error}");
+        }
+    }
+}
+
+fn find_tool(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&tools_path()).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Where suites look for programs.
+fn tools_path() -> OsString {
+    let mut folders = vec![machine::target().join("tools/bin")];
+    folders.extend(std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo/bin")));
+    folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    std::env::join_paths(folders).unwrap_or_default()
 }
 
 fn own_line(line: &str) -> Counts {

@@ -68,17 +68,32 @@ fn all(home: &Home, format: Format) -> Result<Exit> {
     Ok(exit)
 }
 
-/// `key: value` lines in the order of the keys; sizes in units for people.
+/// What people look for first, first; then the rest by name.
+const ORDER: [&str; 8] = [
+    "mountpoint",
+    "store",
+    "workspace",
+    "mode",
+    "pid",
+    "pending_ops",
+    "dirty_bytes",
+    "staged_bytes",
+];
+
+/// One line for each field; sizes in units for people.
 fn text(status: &Value) -> String {
     let Some(fields) = status.as_object() else { return format!("{status}\n") };
     let width = fields.keys().map(String::len).max().unwrap_or_default();
+    let first = ORDER.iter().filter_map(|name| fields.get_key_value(*name));
+    let rest = fields.iter().filter(|(name, _)| !ORDER.contains(&name.as_str()));
     let mut lines = String::new();
-    for (name, value) in fields {
+    for (name, value) in first.chain(rest) {
         let shown = match value {
             Value::String(text) => text.clone(),
             Value::Number(count) if name.ends_with("bytes") => {
                 count.as_u64().map_or_else(|| count.to_string(), ui::bytes_text)
             }
+            Value::Null => "none".to_owned(),
             other => other.to_string(),
         };
         lines += &format!("{:<width$}  {shown}\n", name.replace('_', " "));
@@ -92,7 +107,11 @@ mod tests {
 
     #[test]
     fn status_for_people_names_units() {
-        let status = json!({"mountpoint": "/mnt/a b", "uncommitted_bytes": 1536});
-        assert_eq!(text(&status), "mountpoint         /mnt/a b\nuncommitted bytes  1.5 KiB\n");
+        let status =
+            json!({"commits": 3, "dirty_bytes": 1536, "mountpoint": "/mnt/a b", "trouble": null});
+        assert_eq!(
+            text(&status),
+            "mountpoint   /mnt/a b\ndirty bytes  1.5 KiB\ncommits      3\ntrouble      none\n"
+        );
     }
 }
