@@ -1,6 +1,6 @@
 //! Blocks of files: header part and every segment that a file uses, fetched, verified and opened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,12 +13,15 @@ use strongroom_workspace::later::wait;
 
 use crate::{ErrorKind, Result, Subject, history};
 
+/// LIMIT: blocks remembered, so that their segments are opened once.
+const RECENT_COUNT: usize = 32;
+
 /// Verifies extents one after the other.
 pub(crate) struct Blocks {
     store: Arc<dyn Store>,
     context: Context,
-    /// The last block: pieces of one block mostly come together.
-    last: Option<Block>,
+    /// The last blocks, newest last: pieces of one block come close to one another.
+    recent: VecDeque<Block>,
     scratch: Vec<u8>,
     /// Plaintext bytes opened.
     pub(crate) bytes: u64,
@@ -36,7 +39,7 @@ impl Blocks {
     pub(crate) fn new(subject: &Subject) -> Self {
         let context = Context::block(&history::place(subject));
         let scratch = vec![0; SEGMENT_LEN as usize];
-        Self { store: subject.store.clone(), context, last: None, scratch, bytes: 0 }
+        Self { store: subject.store.clone(), context, recent: VecDeque::new(), scratch, bytes: 0 }
     }
 
     /// The bytes of the file that an extent cannot give.
@@ -44,9 +47,10 @@ impl Blocks {
         let first = u64::from(extent.block_offset) / SEGMENT_LEN;
         let end = u64::from(extent.block_offset) + u64::from(extent.len);
         let last = (end - 1) / SEGMENT_LEN;
-        let mut block = match self.last.take() {
-            Some(block) if is_same_block(&block.extent, extent) => block,
-            _ => self.begin(extent, last)?,
+        let known = self.recent.iter().position(|block| is_same_block(&block.extent, extent));
+        let mut block = match known.and_then(|index| self.recent.remove(index)) {
+            Some(block) => block,
+            None => self.begin(extent, last)?,
         };
         let mut bad = Vec::new();
         self.run(&mut block, first..last + 1)?;
@@ -55,7 +59,10 @@ impl Blocks {
                 push_range(&mut bad, file_range(extent, index));
             }
         }
-        self.last = Some(block);
+        if self.recent.len() == RECENT_COUNT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(block);
         Ok(bad)
     }
 

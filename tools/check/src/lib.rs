@@ -39,7 +39,7 @@ use strongroom_keyring::DeviceKeys;
 use strongroom_store::Store;
 pub use strongroom_workspace::error::{Error, ErrorKind, Result};
 
-pub use report::{Area, Counts, FileDamage, Finding, Kind, Report};
+pub use report::{Area, Counts, FileDamage, Finding, Kind, Lost, Report};
 
 /// What is examined.
 pub struct Subject {
