@@ -29,7 +29,7 @@ pub const CHECKPOINT_LOG_BYTES: u64 = 16 << 20;
 /// Log bytes after which closing writes a checkpoint, so that the next mount is quick.
 pub const CHECKPOINT_LOG_BYTES_AT_CLOSE: u64 = 1 << 20;
 /// Entries of the overlay above which changes wait for the checkpoint under way.
-pub const OVERLAY_COUNT_MAX: usize = 600_000;
+pub const OVERLAY_COUNT_MAX: usize = 300_000;
 /// Memory for opened manifest pages.
 pub const PAGE_CACHE_BYTES: u64 = 48 << 20;
 /// Memory for opened segments of files.
@@ -45,6 +45,28 @@ pub const LINK_COUNT_MAX: u32 = 65_000;
 pub const LISTING_COUNT_MAX: u32 = 4096;
 /// Tries of a read whose object went away under it (it was overwritten and collected meanwhile).
 pub const READ_TRIES_MAX: u32 = 4;
+/// Bytes of files that one round of compaction moves.
+pub const COMPACT_BYTES_MAX: u64 = 64 << 20;
+/// Extents that one round of compaction moves.
+pub const COMPACT_EXTENTS_MAX: usize = 50_000;
+/// Objects below this length are tiny,
+pub const COMPACT_TINY_LEN: u64 = 512 * 1024;
+/// … and joined when there are more of them than this.
+pub const COMPACT_TINY_COUNT_MAX: usize = 256;
+/// Part of a file that is looked at for fragments at a time.
+pub const COMPACT_WINDOW_LEN: u64 = 64 << 20;
+/// Such parts remembered for later rounds; more are forgotten until they change again.
+pub const COMPACT_WINDOWS_MAX: usize = 16_384;
+/// Such parts looked at in one round.
+pub const COMPACT_WINDOWS_PER_ROUND: usize = 1024;
+/// Sparse objects remembered for later rounds.
+pub const COMPACT_CANDIDATES_MAX: usize = 100_000;
+/// A part with no more extents than this is not fragmented,
+pub const COMPACT_FRAGMENTS_MIN: usize = 16;
+/// … nor one with no more than this many for each MiB it has.
+pub const COMPACT_FRAGMENTS_PER_BLOCK: usize = 4;
+/// An extent this long is no fragment.
+pub const COMPACT_GOOD_LEN: u32 = 512 * 1024;
 /// Bytes of one journal file.
 pub const JOURNAL_FILE_LEN: u64 = 32 << 20;
 
@@ -77,6 +99,14 @@ pub struct Tuning {
     pub segment_cache_bytes: u64,
     /// See [`JOURNAL_FILE_LEN`].
     pub journal_file_len: u64,
+    /// See [`COMPACT_BYTES_MAX`]. 0: no compaction.
+    pub compact_bytes: u64,
+    /// See [`COMPACT_EXTENTS_MAX`].
+    pub compact_extents: usize,
+    /// See [`COMPACT_TINY_LEN`].
+    pub compact_tiny_len: u64,
+    /// See [`COMPACT_TINY_COUNT_MAX`].
+    pub compact_tiny_count: usize,
     /// See [`RESERVE_BYTES`].
     pub reserve_bytes: u64,
     /// A step left out or in the wrong place, to show that tests notice. Never set outside of them.
@@ -101,6 +131,10 @@ impl Default for Tuning {
             page_cache_bytes: PAGE_CACHE_BYTES,
             segment_cache_bytes: SEGMENT_CACHE_BYTES,
             journal_file_len: JOURNAL_FILE_LEN,
+            compact_bytes: COMPACT_BYTES_MAX,
+            compact_extents: COMPACT_EXTENTS_MAX,
+            compact_tiny_len: COMPACT_TINY_LEN,
+            compact_tiny_count: COMPACT_TINY_COUNT_MAX,
             broken: None,
         }
     }

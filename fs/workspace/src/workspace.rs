@@ -21,6 +21,7 @@ use crate::door::{Answer, Change};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Tuning;
 use crate::outbound::commit::Outbound;
+use crate::outbound::compact::Compaction;
 use crate::outbound::seal::Sealer;
 use crate::state::State;
 use crate::tree::need::{Look, Need};
@@ -78,6 +79,7 @@ pub struct Inner {
     /// The background thread waits here; `due` says why it should run.
     pub(crate) wake: Condvar,
     pub(crate) due: Mutex<Due>,
+    pub(crate) compaction: Compaction,
     pub(crate) counts: Counts,
     pub(crate) changes: Mutex<Option<std::sync::mpsc::Receiver<Change>>>,
     /// Kept so that the receiver stays connected.
@@ -197,17 +199,14 @@ impl Workspace {
         self.0.status()
     }
 
-    /// Does what is due: a commit when the batch is old or large enough, and the checkpoint it brings along.
+    /// Does what is due: a commit when the batch is old or large enough, the checkpoint it brings along, and a round
+    /// of compaction after that.
     /// The background thread calls this; a simulation calls it itself.
     ///
     /// # Errors
     /// What the commit met; it is tried again at the next call.
     pub fn tick(&self) -> Result<()> {
-        if self.0.commit_is_due() {
-            self.0.commit(crate::outbound::commit::Reason::Due)
-        } else {
-            Ok(())
-        }
+        self.0.upkeep()
     }
 
     /// Commits everything there is.

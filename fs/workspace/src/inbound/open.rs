@@ -19,6 +19,7 @@ use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbound::commit::{Leftovers, Outbound, note_stored_len};
+use crate::outbound::compact::Compaction;
 use crate::outbound::publish::EPOCH;
 use crate::outbound::seal::Sealer;
 use crate::state::{Batch, Head, State};
@@ -75,6 +76,7 @@ impl Workspace {
             gate: RwLock::new(()),
             wake: Condvar::new(),
             due: Mutex::new(Due::default()),
+            compaction: Compaction::default(),
             counts: Counts::default(),
             changes: Mutex::new(Some(receiver)),
             _changes_sender: sender,

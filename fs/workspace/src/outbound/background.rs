@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::Result;
 use crate::limits::BATCH_AGE_MAX;
 use crate::outbound::commit::Reason;
 use crate::workspace::Inner;
@@ -14,14 +15,23 @@ impl Inner {
     pub(crate) fn background(&self) {
         let mut pause = BATCH_AGE_MAX;
         while self.wait_until_due(pause) {
-            pause = match self.commit_is_due() {
-                false => BATCH_AGE_MAX / 4,
-                true => match self.commit(Reason::Due) {
-                    Ok(()) => BATCH_AGE_MAX / 4,
-                    Err(_) => (pause.max(BATCH_AGE_MAX) * 2).min(RETRY_PAUSE_MAX),
-                },
+            pause = match self.upkeep() {
+                Ok(()) => BATCH_AGE_MAX / 4,
+                Err(_) => (pause.max(BATCH_AGE_MAX) * 2).min(RETRY_PAUSE_MAX),
             };
         }
+    }
+
+    /// Commits if that is due, then compacts if that is.
+    ///
+    /// # Errors
+    /// Those of the commit.
+    pub(crate) fn upkeep(&self) -> Result<()> {
+        if self.commit_is_due() {
+            self.commit(Reason::Due)?;
+        }
+        self.compact_if_due();
+        Ok(())
     }
 
     /// Waits for a request or for `pause`. False when the thread should end.

@@ -21,6 +21,7 @@ use super::commit::Outbound;
 use super::publish::{EPOCH, INCARNATION};
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
+use crate::limits::Broken;
 use crate::state::Head;
 use crate::tree::btree::{Rewrite, Tree};
 use crate::tree::map::Layer;
@@ -63,6 +64,9 @@ impl Inner {
             let Some(layer) = state.map.frozen.clone() else { return Ok(()) };
             (layer, state.map.tree.clone())
         };
+        if self.options.tuning.broken == Some(Broken::CutLogBeforeCheckpoint) {
+            self.cut_log(due.head.seq)?;
+        }
         // A root that may be in the store is put again, never another in its place.
         let written = match outbound.written.take() {
             Some(written) => written,
@@ -85,6 +89,7 @@ impl Inner {
         outbound.checkpoint_due = None;
         outbound.checkpoint_seq = due.head.seq;
         self.counts.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.compaction.note(&layer);
         outbound.leftovers.log_upto = Some(due.head.seq);
         Ok(())
     }

@@ -1,7 +1,8 @@
-//! From this device to the store: sealing unsealed bytes, commits, checkpoints, collection.
+//! From this device to the store: sealing unsealed bytes, commits, checkpoints, compaction.
 
 pub mod background;
 pub mod checkpoint;
 pub mod commit;
+pub mod compact;
 pub mod publish;
 pub mod seal;
