@@ -82,6 +82,17 @@ impl Life {
         }
     }
 
+    /// Opens the workspace again in place; all handles are gone.
+    ///
+    /// # Errors
+    /// Those of opening.
+    pub fn open_again(&mut self) -> Result<(), strongroom_workspace::error::Error> {
+        self.slots = Slots::default();
+        self.world.open_again()?;
+        self.twin.take(&Step::Reopen);
+        Ok(())
+    }
+
     /// Both take a step.
     ///
     /// # Errors

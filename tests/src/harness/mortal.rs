@@ -1,7 +1,7 @@
 //! A life that ends and goes on: the process is killed or power is lost, and what is found is a moment of the past.
 
 use strongroom_host::sim::{Chance, SimDisk};
-use strongroom_workspace::error::Error;
+use strongroom_workspace::error::{Error, ErrorKind};
 
 use super::life::{Life, Twin};
 use super::runner::Seen;
@@ -79,12 +79,52 @@ impl Mortal {
         Ok(())
     }
 
+    /// Takes steps on a disk that fails now and then. What is refused for that has no effect. Ends early when the
+    /// workspace is poisoned or cannot be opened; returns how many steps were refused.
+    ///
+    /// # Errors
+    /// A step showed something else than the model, or was refused without a reason.
+    pub fn live_on_failing_disk(&mut self, steps: &[Step]) -> Result<usize, String> {
+        let mut refused = 0;
+        for step in steps {
+            let seen = self.life.take(step);
+            if let Seen::Refused(kind) = seen
+                && is_failure(kind, step)
+            {
+                refused += 1;
+                if kind == ErrorKind::Poisoned || !self.life.world.is_open() {
+                    return Ok(refused);
+                }
+                continue;
+            }
+            let same = self.life.compare(step, &seen);
+            same.map_err(|what| format!("{step:?} {what}"))?;
+            self.history.push(step.clone());
+            if seen == Seen::Done && matches!(step, Step::Sync | Step::Commit | Step::Reopen) {
+                self.durable_count = self.history.len();
+            }
+        }
+        Ok(refused)
+    }
+
+    /// The disk works again, the process begins anew: all that was not refused is there.
+    ///
+    /// # Errors
+    /// It cannot be opened, or differs from the model.
+    pub fn heal_and_open(&mut self) -> Result<(), String> {
+        self.life.world.disk.heal();
+        self.life.open_again().map_err(|error| format!("cannot be opened: {error}"))?;
+        self.history.push(Step::Reopen);
+        self.life.compare_trees()
+    }
+
     /// Ends, with this many more ends in the middle of coming back, and comes back.
     ///
     /// # Errors
     /// It cannot be opened, or what is found is no moment that may be found.
     pub fn die(&mut self, end: End, ends_in_recovery: usize) -> Result<(), String> {
-        let whole = self.in_flight.is_none() && !self.life.world.disk.is_off();
+        let off = !self.life.world.is_open() || self.life.world.disk.is_off();
+        let whole = self.in_flight.is_none() && !off;
         let before = match whole && end == End::Kill {
             true => Some(self.read().map_err(|error| format!("unreadable: {error}"))?),
             false => None,
@@ -180,5 +220,18 @@ impl Mortal {
             self.durable_count = self.history.len();
         }
         Ok(())
+    }
+}
+
+/// Kinds that say that the machine failed, and not that the step makes no sense.
+fn is_failure(kind: ErrorKind, step: &Step) -> bool {
+    match kind {
+        ErrorKind::Full => !matches!(step, Step::SetXattr { .. }),
+        ErrorKind::Poisoned
+        | ErrorKind::Internal
+        | ErrorKind::Unavailable
+        | ErrorKind::Corrupt
+        | ErrorKind::Denied => true,
+        _ => false,
     }
 }

@@ -40,6 +40,15 @@ pub struct Setting {
     pub tuning: Tuning,
     /// Between workspace and store.
     pub wrap: Option<Wrap>,
+    /// Syncs of files and folders below these do nothing: a deliberately broken program.
+    pub unsynced: Vec<&'static str>,
+}
+
+impl Setting {
+    /// Nothing but limits.
+    pub fn new(tuning: Tuning) -> Self {
+        Self { tuning, wrap: None, unsynced: Vec::new() }
+    }
 }
 
 struct Founded {
@@ -50,6 +59,7 @@ struct Founded {
 /// Limits so small that commits, checkpoints, full objects and new journal files come after a few steps.
 pub fn small_tuning() -> Tuning {
     Tuning {
+        reserve_bytes: 0,
         batch_ops_bytes: 4 << 10,
         batch_data_bytes: 512 << 10,
         dirty_bytes: 96 << 10,
@@ -103,7 +113,7 @@ impl World {
     /// # Panics
     /// If it cannot be opened.
     pub fn new(seed: u64, tuning: Tuning) -> Self {
-        let setting = Setting { tuning, wrap: None };
+        let setting = Setting::new(tuning);
         Self::open(new_disk(), seed, setting, None).expect("a new workspace opens")
     }
 
@@ -119,6 +129,9 @@ impl World {
     ) -> Result<Self> {
         let clock = clock.unwrap_or_else(|| Arc::new(SimClock::new(START_NS)));
         let entropy = Arc::new(SimEntropy::new(seed));
+        for prefix in setting.unsynced.clone() {
+            disk.skip_syncs(move |path| path.starts_with(prefix));
+        }
         let workspace = open(&disk, &clock, &entropy, &setting)?;
         Ok(Self { disk, clock, workspace: Some(workspace), setting, entropy })
     }
@@ -147,6 +160,22 @@ impl World {
         }
         self.workspace = Some(open(&self.disk, &self.clock, &self.entropy, &self.setting)?);
         Ok(())
+    }
+
+    /// Opens after a [`World::reopen`] that failed.
+    ///
+    /// # Errors
+    /// Those of opening.
+    pub fn open_again(&mut self) -> Result<()> {
+        // ORDER: as above.
+        self.workspace = None;
+        self.workspace = Some(open(&self.disk, &self.clock, &self.entropy, &self.setting)?);
+        Ok(())
+    }
+
+    /// Whether there is a workspace.
+    pub fn is_open(&self) -> bool {
+        self.workspace.is_some()
     }
 
     /// Lets time pass and does what is due.

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::door::{Space, SyncLevel, SyncScope};
 use crate::error::{Error, Result};
+use crate::limits::Broken;
 use crate::outbound::commit::Reason;
 use crate::workspace::{Inner, Mode};
 
@@ -29,7 +30,11 @@ impl Inner {
         // ORDER: the position first, then the staged blocks its records name, then the journal.
         let position = journal.position();
         self.counts.syncs.fetch_add(1, Ordering::Relaxed);
-        let done = self.staging.sync().and_then(|()| journal.sync(position).map_err(Error::from));
+        let staged = match self.options.tuning.broken {
+            Some(Broken::SyncWithoutStaging) => Ok(()),
+            _ => self.staging.sync(),
+        };
+        let done = staged.and_then(|()| journal.sync(position).map_err(Error::from));
         if done.is_err() {
             self.state.lock().poisoned = true;
         }

@@ -18,6 +18,7 @@ use super::commit::{Cut, Outbound, lost_race};
 use crate::block::staging::Staged;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
+use crate::limits::Broken;
 use crate::state::{Head, poisoned};
 use crate::workspace::{Inner, ordinary_place};
 
@@ -29,12 +30,22 @@ pub(crate) const INCARNATION: u64 = 1;
 impl Inner {
     /// Publishes a cut. Repeating it after a failure is harmless.
     pub(super) fn publish(&self, outbound: &mut Outbound, cut: &mut Cut) -> Result<()> {
+        if self.options.tuning.broken == Some(Broken::ReleaseBeforeCommit) {
+            self.journal()?.release(cut.journal_upto)?;
+        }
+        let late = self.options.tuning.broken == Some(Broken::CommitBeforeObjects);
         // ORDER: objects are durable before the commit that names them.
-        let mut added = self.put_objects(cut)?;
+        let mut added = match late {
+            true => cut.objects.iter().map(describe).collect::<Result<Vec<_>>>()?,
+            false => self.put_objects(cut)?,
+        };
         added.extend_from_slice(&cut.adopted);
         let counter = outbound.counter + 1;
         let (record, head) = self.build_commit(cut, counter, added)?;
         let head = self.put_commit(head, &record)?;
+        if late {
+            self.put_objects(cut)?;
+        }
         outbound.counter = counter;
         outbound.journal_upto = cut.journal_upto;
         let mut state = self.state.lock();

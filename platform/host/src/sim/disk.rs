@@ -204,6 +204,13 @@ impl SimDisk {
         self.shared.lock().capacity_bytes = capacity_bytes;
     }
 
+    /// Files may take this much more than they do now.
+    pub fn leave_room(&self, bytes: u64) {
+        let mut state = self.shared.lock();
+        let used = state.used_bytes();
+        state.capacity_bytes = Some(used + bytes);
+    }
+
     /// After this many more changes (everything but reads and lists) every call fails: the moment for [`SimDisk::crash`].
     pub fn power_off_after(&self, change_count: u64) {
         self.shared.lock().changes_until_power_off = Some(change_count);
@@ -270,8 +277,11 @@ impl State {
 
     fn free_bytes(&self) -> u64 {
         let Some(capacity) = self.capacity_bytes else { return u64::MAX };
-        let used: u64 = self.tree.files().iter().map(|file| file.lock().used_bytes()).sum();
-        capacity.saturating_sub(used)
+        capacity.saturating_sub(self.used_bytes())
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.tree.files().iter().map(|file| file.lock().used_bytes()).sum()
     }
 
     fn change_name(&mut self, path: &Path, node: Option<Node>) -> io::Result<()> {
