@@ -26,6 +26,8 @@ pub const OBJECT_PLAIN_BYTES_MAX: u64 = 8 << 20;
 pub const EXTENTS_PER_OP_MAX: usize = 256;
 /// Log bytes after which a checkpoint is written.
 pub const CHECKPOINT_LOG_BYTES: u64 = 16 << 20;
+/// … or after this many entries of the overlay, which bounds its memory.
+pub const CHECKPOINT_OVERLAY_COUNT: usize = 128 * 1024;
 /// Log bytes after which closing writes a checkpoint, so that the next mount is quick.
 pub const CHECKPOINT_LOG_BYTES_AT_CLOSE: u64 = 1 << 20;
 /// Entries of the overlay above which changes wait for the checkpoint under way.

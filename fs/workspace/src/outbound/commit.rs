@@ -21,7 +21,7 @@ use strongroom_format::key::Key;
 use super::checkpoint::{CheckpointDue, Ledger, Written};
 use crate::block::staging::Staged;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{BATCH_AGE_MAX, OVERLAY_COUNT_MAX, Tuning};
+use crate::limits::{BATCH_AGE_MAX, CHECKPOINT_OVERLAY_COUNT, OVERLAY_COUNT_MAX, Tuning};
 use crate::state::{Batch, State, poisoned};
 use crate::tree::map::{Layer, Value};
 use crate::tree::need::{Look, Need};
@@ -306,7 +306,8 @@ impl Inner {
             }
             Reason::Closing => self.options.tuning.checkpoint_log_bytes_at_close,
         };
-        let due = state.log_bytes + ops_len as u64 >= limit;
+        let due = state.log_bytes + ops_len as u64 >= limit
+            || state.map.overlay.len() >= CHECKPOINT_OVERLAY_COUNT;
         let free = state.map.frozen.is_none() && outbound.checkpoint_due.is_none();
         if due && free {
             let layer: Layer = std::mem::take(&mut state.map.overlay);
