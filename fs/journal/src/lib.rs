@@ -166,7 +166,8 @@ impl Journal {
             spare: found.spare,
         };
         let active = begin.run(&mut salts, 0)?;
-        let syncer = Syncer::new(Arc::clone(&active.file), first - 1);
+        let acknowledged = found.acknowledged;
+        let syncer = Syncer::new(Arc::clone(&active.file), first - 1, acknowledged);
         let folder = options.folder.clone();
         let disk = Arc::clone(&services.disk);
         let writer = Writer {
@@ -208,7 +209,7 @@ impl Journal {
         if !writer.active.has_room(payload.len()) {
             self.next_file(&mut writer, payload.len())?;
         }
-        let durable = self.syncer.durable();
+        let durable = self.syncer.acknowledged();
         let Writer { active, options, salts, .. } = &mut *writer;
         let number = active.next_number;
         active
@@ -223,7 +224,16 @@ impl Journal {
     /// # Errors
     /// `Invalid` for a number not yet given; `Poisoned`.
     pub fn sync(&self, up_to: u64) -> Result<()> {
-        self.syncer.sync(up_to)
+        self.syncer.sync(up_to)?;
+        self.syncer.acknowledge(up_to);
+        Ok(())
+    }
+
+    /// Number of the last record that some caller was told to be durable, as far as the records know: by this process
+    /// or by those before it. What such a record names outside of the journal was durable, too, if callers see to that
+    /// first.
+    pub fn acknowledged(&self) -> u64 {
+        self.syncer.acknowledged()
     }
 
     /// Number of the last record. The next one has the number after it.
@@ -259,7 +269,7 @@ impl Journal {
         writer.state = State::Closed;
         let Writer { active, options, salts, .. } = &mut *writer;
         active
-            .write(options, salts.next(), &[], last)
+            .write(options, salts.next(), &[], self.syncer.acknowledged())
             .map_err(|cause| self.syncer.poison("a journal file cannot be ended", &cause))?;
         self.syncer.sync_end()
     }

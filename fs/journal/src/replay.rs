@@ -27,6 +27,8 @@ pub(crate) struct Replay {
     pub(crate) empty: Vec<u64>,
     pub(crate) next_file: u64,
     pub(crate) next_number: u64,
+    /// Newest record that a later one knows as durable.
+    pub(crate) acknowledged: u64,
     /// Commitment of the last record, zeros if there is none.
     pub(crate) previous: [u8; 32],
     pub(crate) spare: Spare,
@@ -48,6 +50,7 @@ struct Reader {
     start: JournalStart,
     len: u64,
     offset: u64,
+    acknowledged: u64,
     window: Vec<u8>,
     window_offset: u64,
 }
@@ -71,6 +74,7 @@ impl Replay {
             empty: Vec::new(),
             next_file: 1,
             next_number: 1,
+            acknowledged: 0,
             previous: [0; 32],
             spare: Spare::None,
         };
@@ -144,6 +148,7 @@ impl Replay {
             self.previous = commitment;
             self.next_number += 1;
         };
+        self.acknowledged = self.acknowledged.max(reader.acknowledged);
         let number = reader.header.file;
         if self.next_number == first {
             self.empty.push(number);
@@ -186,7 +191,8 @@ impl Reader {
         let start = JournalStart::parse(start.expose())?;
         let len = file.len().map_err(|cause| unreadable(&cause))?;
         let offset = HEADER_LEN as u64;
-        Ok(Reader { file, header, start, len, offset, window: Vec::new(), window_offset: 0 })
+        let (window, window_offset, acknowledged) = (Vec::new(), 0, 0);
+        Ok(Reader { file, header, start, len, offset, acknowledged, window, window_offset })
     }
 
     /// The next record and its commitment; `None` where the frames end.
@@ -216,6 +222,7 @@ impl Reader {
         self.window = sealed;
         let Ok(payload) = opened else { return Ok(None) };
         self.offset = offset + front.sealed_len as u64;
+        self.acknowledged = self.acknowledged.max(front.durable);
         Ok(Some((payload, commitment)))
     }
 
@@ -244,7 +251,12 @@ impl Reader {
         while offset + FRAME_PREFIX_LEN as u64 <= self.len {
             let len = usize::try_from(self.len - offset).map_or(WINDOW_LEN, |l| l.min(WINDOW_LEN));
             let Some(bytes) = self.bytes(offset, len)? else { break };
-            let known = frames(bytes, &commitment).any(|front| front.durable >= number);
+            // Before an end mark was written everything was durable.
+            let ends_behind = |front: &FrameHeader| {
+                front.sealed_len == seal::sealed_len(0) && front.number > number
+            };
+            let known = frames(bytes, &commitment)
+                .any(|front| front.durable >= number || ends_behind(&front));
             if known {
                 let file = self.header.file;
                 let text = format!("record {number} of journal file {file} is damaged");

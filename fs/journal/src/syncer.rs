@@ -21,6 +21,8 @@ struct State {
     file: Arc<dyn DiskFile>,
     appended: u64,
     durable: u64,
+    /// Last record that a caller was told to be durable: what it stands for besides the record is, too.
+    acknowledged: u64,
     flight: Flight,
     poison: Option<Error>,
 }
@@ -32,9 +34,10 @@ enum Flight {
 }
 
 impl Syncer {
-    /// Everything up to `durable` is durable already.
-    pub(crate) fn new(file: Arc<dyn DiskFile>, durable: u64) -> Self {
-        let state = State { file, appended: durable, durable, flight: Flight::None, poison: None };
+    /// Everything up to `durable` is durable already, and up to `acknowledged` a caller was told so.
+    pub(crate) fn new(file: Arc<dyn DiskFile>, durable: u64, acknowledged: u64) -> Self {
+        let (flight, poison) = (Flight::None, None);
+        let state = State { file, appended: durable, durable, acknowledged, flight, poison };
         Syncer { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -48,6 +51,15 @@ impl Syncer {
 
     pub(crate) fn durable(&self) -> u64 {
         self.state.lock().durable
+    }
+
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.state.lock().acknowledged
+    }
+
+    pub(crate) fn acknowledge(&self, number: u64) {
+        let mut state = self.state.lock();
+        state.acknowledged = state.acknowledged.max(number);
     }
 
     pub(crate) fn appended(&self, number: u64) {

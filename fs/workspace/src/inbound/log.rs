@@ -8,6 +8,7 @@ use strongroom_crypto::usage::{Author, Context, Usage};
 use strongroom_format::checkpoint::{CheckpointFile, CheckpointRoot, CompartmentState};
 use strongroom_format::commit::{Body, CommitFile, CommitHeader};
 use strongroom_format::ids::{CompartmentId, Digest};
+use strongroom_format::workspace::WorkspaceFile;
 use strongroom_keyring::DeviceKeys;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_store::{Family, Key as StoreKey, Store};
@@ -48,11 +49,17 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads and verifies the organisation.
+    /// Reads the workspace file and the organisation and verifies them.
     ///
     /// # Errors
-    /// `Corrupt` when it does not verify against the device's pin.
+    /// `Corrupt` when the store is another workspace's, or the organisation is not the one that the device pins.
     pub fn open(store: &'a Arc<dyn Store>, keys: &'a DeviceKeys) -> Result<Self> {
+        let key = StoreKey::Workspace;
+        let file = WorkspaceFile::parse(&get(store, key)?.ok_or_else(|| missing(key))?)?;
+        if (file.organisation, file.workspace) != (keys.organisation(), keys.workspace()) {
+            let message = "`workspace` names another workspace than the device's keys";
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
         let key = StoreKey::Organisation(0);
         let file = get(store, key)?.ok_or_else(|| missing(key))?;
         let organisation = Organisation::verify(&file, &keys.organisation())?;

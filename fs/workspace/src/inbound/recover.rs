@@ -26,8 +26,9 @@ use crate::workspace::{Inner, Mode};
 #[derive(Default)]
 struct Replayed {
     records: u64,
-    /// A record named bytes that never reached the disk: it and all after it were never acknowledged as durable.
-    cut: bool,
+    /// Number of a record that names bytes that are not on the disk. It and all after it are given up, unless a sync
+    /// had told somebody that they are durable.
+    cut: Option<u64>,
     failed: Option<Error>,
 }
 
@@ -38,11 +39,11 @@ impl Inner {
             return Ok(());
         }
         let replayed = self.replay_journal()?;
-        if replayed.records == 0 && !replayed.cut {
+        if replayed.records == 0 && replayed.cut.is_none() {
             self.drop_unnamed_objects()?;
         }
         self.adopt_put_objects()?;
-        if replayed.cut {
+        if replayed.cut.is_some() {
             // ORDER: before anything new is journaled, or the next recovery would stop at the same record again.
             self.commit(Reason::Covering)?;
         }
@@ -65,10 +66,10 @@ impl Inner {
         };
         let mut replayed = Replayed::default();
         let mut sink = |number: u64, payload: &[u8]| {
-            if number > covered && !replayed.cut && replayed.failed.is_none() {
+            if number > covered && replayed.cut.is_none() && replayed.failed.is_none() {
                 match self.replay_record(payload) {
                     Ok(Step::Done) => replayed.records += 1,
-                    Ok(Step::BytesMissing) => replayed.cut = true,
+                    Ok(Step::BytesMissing) => replayed.cut = Some(number),
                     Err(error) => replayed.failed = Some(error),
                 }
             }
@@ -77,6 +78,10 @@ impl Inner {
         let journal = Journal::open(options, self.keys.journal_key(), services, &mut sink)?;
         if let Some(error) = replayed.failed.take() {
             return Err(error);
+        }
+        if let Some(number) = replayed.cut.filter(|number| *number <= journal.acknowledged()) {
+            let message = format!("bytes of journal record {number}, once durable, are gone");
+            return Err(Error::new(ErrorKind::Corrupt, message));
         }
         if self.journal.set(journal).is_err() {
             return Err(Error::new(ErrorKind::Internal, "the journal was opened twice"));
