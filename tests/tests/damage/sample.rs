@@ -512,6 +512,10 @@ impl Copy {
             let is_pending = sample.pending.contains_key(path);
             match read(workspace, path) {
                 Ok(bytes) if bytes == *content => drop(seen.readable.insert(path.clone())),
+                // Created, and its content came after what is left of the journal.
+                Ok(bytes) if is_pending && bytes.is_empty() => {
+                    seen.unreadable.insert(path.clone());
+                }
                 Ok(_) => seen.wrong.push(format!("{mode:?}: wrong bytes in {path}")),
                 Err(error) => match error.kind() {
                     ErrorKind::Corrupt => drop(seen.unreadable.insert(path.clone())),
