@@ -387,6 +387,8 @@ impl State {
     }
 
     fn rename(&mut self, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Result<()> {
+        check_name(from.1)?;
+        check_name(to.1)?;
         self.check_takes(from.0, from.1)?;
         self.check_takes(to.0, to.1)?;
         let ino = self.find_existing(from.0, from.1)?;

@@ -8,7 +8,6 @@ use strongroom_tests::harness::mortal::{End, Mortal};
 use strongroom_tests::harness::seeds::{amount, repeat, seeds};
 use strongroom_tests::harness::step::Step;
 use strongroom_tests::harness::world::{Setting, small_tuning};
-use strongroom_workspace::Tuning;
 use strongroom_workspace::limits::Broken;
 
 const ROUNDS_PER_LIFE: u64 = 8;
@@ -42,7 +41,7 @@ fn end_often(seed: u64, end: End, setting: &Setting) -> Result<(), String> {
 }
 
 fn setting() -> Setting {
-    Setting::new(Tuning { reserve_bytes: 0, ..small_tuning() })
+    Setting::new(small_tuning())
 }
 
 fn end_all(test: &str, first: u64, end: End) {
@@ -151,13 +150,14 @@ fn fill_often(seed: u64) -> Result<usize, String> {
 fn full_disk_refuses_at_the_right_call_and_loses_nothing() {
     let test = "full_disk_refuses_at_the_right_call_and_loses_nothing";
     let mut refused = 0;
-    for seed in seeds(300_000, amount(30, 800)) {
+    let seeds = seeds(300_000, amount(30, 800));
+    for seed in seeds.clone() {
         match fill_often(seed) {
             Ok(count) => refused += count,
             Err(what) => panic!("seed {seed}: {what}\n{}", repeat("crash", test, seed)),
         }
     }
-    assert!(refused > 0, "the disk was never full");
+    assert!(refused > 0 || seeds.len() == 1, "the disk was never full");
 }
 
 /// Whether the crash suite notices that something is broken, within this many lives.

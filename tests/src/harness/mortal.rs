@@ -27,6 +27,8 @@ pub struct Mortal {
     durable_count: usize,
     /// A step that was under way when power went: it may have happened.
     in_flight: Option<Step>,
+    /// Whether a sync failed: what was not durable before may be lost even if only the process ends.
+    sync_failed: bool,
     setting: Setting,
     chance: Chance,
 }
@@ -44,6 +46,7 @@ impl Mortal {
             history: Vec::new(),
             durable_count: 0,
             in_flight: None,
+            sync_failed: false,
             setting,
             chance: Chance::new(seed ^ 0x00d1_ed00),
         }
@@ -92,7 +95,13 @@ impl Mortal {
                 && is_failure(kind, step)
             {
                 refused += 1;
-                if kind == ErrorKind::Poisoned || !self.life.world.is_open() {
+                if kind == ErrorKind::Poisoned {
+                    // Durability unknown: the record may be whole all the same.
+                    self.in_flight = Some(step.clone());
+                    self.sync_failed = true;
+                    return Ok(refused);
+                }
+                if !self.life.world.is_open() {
                     return Ok(refused);
                 }
                 continue;
@@ -114,8 +123,11 @@ impl Mortal {
     pub fn heal_and_open(&mut self) -> Result<(), String> {
         self.life.world.disk.heal();
         self.life.open_again().map_err(|error| format!("cannot be opened: {error}"))?;
-        self.history.push(Step::Reopen);
-        self.life.compare_trees()
+        let tree = self.read().map_err(|error| format!("unreadable: {error}"))?;
+        let found = self.find(&tree, End::Kill)?;
+        self.remember(found);
+        self.life.twin = self.past();
+        Ok(())
     }
 
     /// Ends, with this many more ends in the middle of coming back, and comes back.
@@ -124,7 +136,7 @@ impl Mortal {
     /// It cannot be opened, or what is found is no moment that may be found.
     pub fn die(&mut self, end: End, ends_in_recovery: usize) -> Result<(), String> {
         let off = !self.life.world.is_open() || self.life.world.disk.is_off();
-        let whole = self.in_flight.is_none() && !off;
+        let whole = self.in_flight.is_none() && !off && !self.sync_failed;
         let before = match whole && end == End::Kill {
             true => Some(self.read().map_err(|error| format!("unreadable: {error}"))?),
             false => None,
@@ -165,8 +177,8 @@ impl Mortal {
         let mut all = self.history.clone();
         all.extend(self.in_flight.clone());
         let first = match end {
-            End::Kill => self.history.len(),
-            End::PowerLoss => self.durable_count,
+            End::Kill if !self.sync_failed => self.history.len(),
+            End::Kill | End::PowerLoss => self.durable_count,
         };
         let mut twin = Twin::new(&self.life.world.clock);
         let (mut found, mut why) = (None, String::new());
@@ -205,16 +217,27 @@ impl Mortal {
         found
     }
 
-    /// Goes on from the moment that was found.
-    fn go_on(&mut self, world: World, found: usize, end: End) -> Result<(), String> {
+    /// The moment that was found is what happened; handles are gone.
+    fn remember(&mut self, found: usize) {
         self.history.extend(self.in_flight.take());
         self.history.truncate(found);
         self.history.push(Step::Reopen);
-        let mut twin = Twin::new(&world.clock);
+        self.sync_failed = false;
+    }
+
+    /// A model to which everything happened that is remembered.
+    fn past(&self) -> Twin {
+        let mut twin = Twin::new(&self.life.world.clock);
         for step in &self.history {
             twin.take(step);
         }
-        self.life = Life::resume(world, twin);
+        twin
+    }
+
+    /// Goes on from the moment that was found.
+    fn go_on(&mut self, world: World, found: usize, end: End) -> Result<(), String> {
+        self.remember(found);
+        self.life = Life::resume(world, self.past());
         if end == End::PowerLoss {
             // What was found was on the disk: it must be found again.
             self.durable_count = self.history.len();

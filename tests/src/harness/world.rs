@@ -59,7 +59,6 @@ struct Founded {
 /// Limits so small that commits, checkpoints, full objects and new journal files come after a few steps.
 pub fn small_tuning() -> Tuning {
     Tuning {
-        reserve_bytes: 0,
         batch_ops_bytes: 4 << 10,
         batch_data_bytes: 512 << 10,
         dirty_bytes: 96 << 10,
@@ -72,6 +71,11 @@ pub fn small_tuning() -> Tuning {
         page_cache_bytes: 128 << 10,
         segment_cache_bytes: 256 << 10,
         journal_file_len: 256 << 10,
+        reserve_bytes: 0,
+        compact_bytes: 512 << 10,
+        compact_extents: 64,
+        compact_tiny_len: 64 << 10,
+        compact_tiny_count: 3,
         ..Tuning::default()
     }
 }
