@@ -135,6 +135,7 @@ impl Mortal {
     /// # Errors
     /// It cannot be opened, or what is found is no moment that may be found.
     pub fn die(&mut self, end: End, ends_in_recovery: usize) -> Result<(), String> {
+        self.life.world.disk.heal();
         let off = !self.life.world.is_open() || self.life.world.disk.is_off();
         let whole = self.in_flight.is_none() && !off && !self.sync_failed;
         let before = match whole && end == End::Kill {

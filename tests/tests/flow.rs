@@ -1,0 +1,313 @@
+//! Exact counts of store calls, syncs, seals and journal records: speed that cannot rot unseen. A change that alters a
+//! number here says why in its message.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use strongroom_host::sim::Counts as DiskCounts;
+use strongroom_store::{Body, DiskSpace, Family, Key, Later, Listed, Put, Store, Uploaded};
+use strongroom_tests::harness::runner::{CALLER, done};
+use strongroom_tests::harness::world::{Setting, World, new_disk};
+use strongroom_workspace::Tuning;
+use strongroom_workspace::door::{
+    Access, Core, HandleId, Ino, OpenOptions, RenameMode, SyncLevel, SyncScope, WriteMode,
+};
+
+#[derive(Default)]
+struct Calls {
+    gets: AtomicU64,
+    got_bytes: AtomicU64,
+    puts: AtomicU64,
+    commits: AtomicU64,
+    deletes: AtomicU64,
+    lists: AtomicU64,
+}
+
+struct Counting {
+    inner: Arc<dyn Store>,
+    calls: Arc<Calls>,
+}
+
+fn add(count: &AtomicU64, by: u64) {
+    count.fetch_add(by, Ordering::Relaxed);
+}
+
+impl Store for Counting {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        add(&self.calls.gets, 1);
+        Box::pin(async move {
+            let bytes = self.inner.get(key, range).await?;
+            add(&self.calls.got_bytes, bytes.len() as u64);
+            Ok(bytes)
+        })
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        add(&self.calls.puts, 1);
+        self.inner.put(key, body)
+    }
+
+    fn put_many<'a>(&'a self, bodies: Vec<(Key, Body)>) -> Later<'a, Vec<Uploaded>> {
+        add(&self.calls.puts, bodies.len() as u64);
+        self.inner.put_many(bodies)
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        add(&self.calls.commits, 1);
+        self.inner.put_if_absent(key, bytes)
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        add(&self.calls.lists, 1);
+        self.inner.list(family, after)
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        add(&self.calls.deletes, 1);
+        self.inner.delete(key)
+    }
+
+    fn space(&self) -> Option<DiskSpace> {
+        self.inner.space()
+    }
+
+    fn will_read(&self, key: Key, range: Range<u64>) {
+        self.inner.will_read(key, range);
+    }
+}
+
+struct Bench {
+    world: World,
+    calls: Arc<Calls>,
+}
+
+/// What an act cost.
+#[derive(Debug, PartialEq, Eq)]
+struct Cost {
+    gets: u64,
+    puts: u64,
+    commits: u64,
+    deletes: u64,
+    file_syncs: u64,
+    folder_syncs: u64,
+    /// Writes to local files: journal records, staged blocks, …
+    writes: u64,
+}
+
+const NOTHING: Cost =
+    Cost { gets: 0, puts: 0, commits: 0, deletes: 0, file_syncs: 0, folder_syncs: 0, writes: 0 };
+
+impl Bench {
+    fn new() -> Self {
+        let calls = Arc::new(Calls::default());
+        let counted = calls.clone();
+        let wrap =
+            move |inner| -> Arc<dyn Store> { Arc::new(Counting { inner, calls: counted.clone() }) };
+        let setting = Setting { wrap: Some(Arc::new(wrap)), ..Setting::new(Tuning::default()) };
+        let world = World::open(new_disk(), 1, setting, None).unwrap();
+        Bench { world, calls }
+    }
+
+    fn core(&self) -> &dyn Core {
+        self.world.workspace()
+    }
+
+    fn cost(&self, act: impl FnOnce()) -> Cost {
+        let store = || {
+            let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+            let calls = &self.calls;
+            (of(&calls.gets), of(&calls.puts), of(&calls.commits), of(&calls.deletes))
+        };
+        let (before, disk_before) = (store(), self.world.disk.counts());
+        act();
+        let (after, disk) = (store(), self.world.disk.counts());
+        let of = |count: fn(&DiskCounts) -> u64| count(&disk) - count(&disk_before);
+        Cost {
+            gets: after.0 - before.0,
+            puts: after.1 - before.1,
+            commits: after.2 - before.2,
+            deletes: after.3 - before.3,
+            file_syncs: of(|counts| counts.syncs),
+            folder_syncs: of(|counts| counts.folder_syncs),
+            writes: of(|counts| counts.writes),
+        }
+    }
+
+    fn create(&self, name: &str) -> (Ino, HandleId) {
+        let made = self.core().create_open(CALLER, Ino::ROOT, name.as_bytes(), 0o644, options());
+        let (attributes, opened) = done(made).unwrap();
+        (attributes.ino, opened.handle)
+    }
+
+    fn write(&self, handle: HandleId, offset: u64, len: usize) {
+        let data = vec![7; len];
+        let written = done(self.core().write(handle, offset, &data, WriteMode::At, true));
+        assert_eq!(written.unwrap() as usize, len);
+    }
+
+    fn read(&self, handle: HandleId, offset: u64, len: u32) -> usize {
+        done(self.core().read(handle, offset, len)).unwrap().len()
+    }
+
+    fn fsync(&self, ino: Ino) {
+        done(self.core().sync(SyncScope::Inode(ino), SyncLevel::Local)).unwrap();
+    }
+
+    fn commit(&self) {
+        self.world.workspace().commit().unwrap();
+    }
+
+    /// A file of this size, committed, in a workspace opened anew: nothing of it is in memory.
+    fn with_cold_file(len: usize) -> (Bench, HandleId) {
+        let mut bench = Bench::new();
+        let (ino, handle) = bench.create("cold");
+        for at in (0..len).step_by(1 << 20) {
+            bench.write(handle, at as u64, (len - at).min(1 << 20));
+        }
+        bench.core().release(handle);
+        bench.world.reopen().unwrap();
+        let opened = done(bench.core().open(ino, options())).unwrap();
+        (bench, opened.handle)
+    }
+}
+
+fn options() -> OpenOptions {
+    OpenOptions {
+        access: Access::ReadWrite,
+        truncate: false,
+        synchronous: false,
+        drop_set_id: false,
+    }
+}
+
+#[test]
+fn create_write_close_is_two_journal_records() {
+    let bench = Bench::new();
+    let cost = bench.cost(|| {
+        let (_, handle) = bench.create("a");
+        bench.write(handle, 0, 4096);
+        bench.core().release(handle);
+    });
+    assert_eq!(cost, Cost { writes: 2, ..NOTHING });
+}
+
+#[test]
+fn each_further_write_is_one_journal_record() {
+    let bench = Bench::new();
+    let (_, handle) = bench.create("a");
+    let cost = bench.cost(|| (0..10).for_each(|at| bench.write(handle, at * 100, 100)));
+    assert_eq!(cost, Cost { writes: 10, ..NOTHING });
+}
+
+#[test]
+fn stat_and_reading_back_what_was_written_cost_nothing() {
+    let bench = Bench::new();
+    let (ino, handle) = bench.create("a");
+    bench.write(handle, 0, 4096);
+    let cost = bench.cost(|| {
+        done(bench.core().attributes(ino)).unwrap();
+        assert_eq!(bench.read(handle, 0, 4096), 4096);
+    });
+    assert_eq!(cost, NOTHING);
+}
+
+#[test]
+fn fsync_is_one_sync_of_the_journal() {
+    let bench = Bench::new();
+    let (ino, handle) = bench.create("a");
+    bench.write(handle, 0, 4096);
+    assert_eq!(bench.cost(|| bench.fsync(ino)), Cost { file_syncs: 1, ..NOTHING });
+    assert_eq!(bench.cost(|| bench.fsync(ino)), NOTHING, "nothing is left to sync");
+}
+
+#[test]
+fn save_pattern_is_at_most_two_syncs() {
+    let bench = Bench::new();
+    let (_, handle) = bench.create("document");
+    bench.write(handle, 0, 10_000);
+    bench.core().release(handle);
+    bench.fsync(Ino::ROOT);
+    let cost = bench.cost(|| {
+        let (ino, handle) = bench.create("document.new");
+        bench.write(handle, 0, 10_000);
+        bench.fsync(ino);
+        bench.core().release(handle);
+        let (from, to) = ((Ino::ROOT, &b"document.new"[..]), (Ino::ROOT, &b"document"[..]));
+        done(bench.core().rename(from, to, RenameMode::Replace)).unwrap();
+        bench.fsync(Ino::ROOT);
+    });
+    assert_eq!(cost, Cost { file_syncs: 2, writes: 3, ..NOTHING });
+}
+
+#[test]
+fn sixty_four_mebibytes_are_eight_puts_and_one_commit() {
+    let bench = Bench::new();
+    let (_, handle) = bench.create("large");
+    let cost = bench.cost(|| (0..64).for_each(|mib| bench.write(handle, mib << 20, 1 << 20)));
+    // One block and one record that names it for each; nothing goes to the store before the batch is cut.
+    assert_eq!(cost, Cost { writes: 128, ..NOTHING });
+    let cost = bench.cost(|| bench.world.tick(0).unwrap());
+    assert_eq!((cost.puts, cost.commits, cost.gets), (8, 1, 0));
+    assert_eq!(bench.world.workspace().status().commits, 1);
+}
+
+#[test]
+fn thousand_files_of_ten_kibibytes_are_two_puts_and_one_commit() {
+    let bench = Bench::new();
+    let cost = bench.cost(|| {
+        for at in 0..1000 {
+            let (_, handle) = bench.create(&format!("file {at}"));
+            bench.write(handle, 0, 10 << 10);
+            bench.core().release(handle);
+        }
+    });
+    assert_eq!(cost, Cost { writes: 2000, ..NOTHING });
+    let cost = bench.cost(|| bench.commit());
+    assert_eq!((cost.puts, cost.commits, cost.gets, cost.deletes), (2, 1, 0, 0));
+}
+
+#[test]
+fn commit_of_one_small_file_is_one_commit_and_no_put() {
+    let bench = Bench::new();
+    let (_, handle) = bench.create("small");
+    bench.write(handle, 0, 1000);
+    let cost = bench.cost(|| bench.commit());
+    assert_eq!((cost.puts, cost.commits, cost.gets, cost.deletes), (0, 1, 0, 0));
+    assert_eq!(bench.cost(|| bench.commit()), NOTHING, "nothing is left to commit");
+}
+
+#[test]
+fn cold_small_read_is_one_get_at_the_start_of_a_block_and_two_inside() {
+    let (bench, handle) = Bench::with_cold_file(4 << 20);
+    let cost = bench.cost(|| assert_eq!(bench.read(handle, 0, 4096), 4096));
+    assert_eq!(cost, Cost { gets: 1, ..NOTHING }, "header part and segment lie side by side");
+    let cost = bench.cost(|| assert_eq!(bench.read(handle, (2 << 20) + 300_000, 4096), 4096));
+    assert_eq!(cost, Cost { gets: 2, ..NOTHING });
+    let cost = bench.cost(|| assert_eq!(bench.read(handle, (2 << 20) + 600_000, 4096), 4096));
+    assert_eq!(cost, Cost { gets: 1, ..NOTHING }, "the header part is known");
+    let cost = bench.cost(|| assert_eq!(bench.read(handle, (2 << 20) + 604_096, 4096), 4096));
+    assert_eq!(cost, NOTHING, "the segment is known");
+}
+
+#[test]
+fn cold_small_read_fetches_one_segment() {
+    let (bench, handle) = Bench::with_cold_file(4 << 20);
+    let before = bench.calls.got_bytes.load(Ordering::Relaxed);
+    assert_eq!(bench.read(handle, (1 << 20) + 300_000, 4096), 4096);
+    let got = bench.calls.got_bytes.load(Ordering::Relaxed) - before;
+    assert_eq!(got, 65_600 + 568, "a segment of 64 KiB and the header part of its block");
+}
+
+#[test]
+fn cold_sequential_read_of_sixty_four_mebibytes_is_one_get_a_read() {
+    let (bench, handle) = Bench::with_cold_file(64 << 20);
+    let cost = bench.cost(|| {
+        for mib in 0..64 {
+            assert_eq!(bench.read(handle, mib << 20, 1 << 20), 1 << 20);
+        }
+    });
+    assert_eq!(cost, Cost { gets: 64, ..NOTHING });
+}
