@@ -9,8 +9,9 @@
 //!                └ journal                     outbound (seal, commit, checkpoint)   inbound (open, replay)
 //! ```
 //!
-//! 1. Every change is one operation: planned without side effects, journaled, installed. 2. The order of the journal
-//! is the order of the map. 3. Plaintext is in memory only: bytes not sealed yet, opened segments and pages.
+//! 1. Every change is one operation: planned without side effects, journaled, installed.
+//! 2. The order of the journal is the order of the map.
+//! 3. Plaintext is in memory only: bytes not sealed yet, opened segments and pages.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

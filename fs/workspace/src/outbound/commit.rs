@@ -5,8 +5,9 @@
 //! sequence number -> staged objects retired, journal released, unreferenced objects deleted -> checkpoint if due
 //! ```
 //!
-//! 1. A cut holds every change up to one journal record and none after it. 2. A cut that could not be published is
-//! published before the next is made. 3. The journal keeps its records until the commit is durable.
+//! 1. A cut holds every change up to one journal record and none after it.
+//! 2. A cut that could not be published is published before the next is made.
+//! 3. The journal keeps its records until the commit is durable.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub enum Reason {
     /// Journal records were given up at recovery: the commit says so, even if it carries nothing.
     Covering,
 }
+
+type StagedObjects = Vec<Arc<Staged>>;
 
 /// A batch cut off, ready to be published.
 pub struct Cut {
@@ -266,7 +269,7 @@ impl Inner {
         &self,
         state: &mut State,
         staged: Vec<Arc<Staged>>,
-    ) -> Result<(Vec<Arc<Staged>>, Vec<Arc<Staged>>)> {
+    ) -> Result<(StagedObjects, StagedObjects)> {
         let (mut used, mut unused) = (Vec::new(), Vec::new());
         for object in staged {
             let usage = self.waiting(state, |state| Txn::new(&state.map).object_use(object.id))?;
