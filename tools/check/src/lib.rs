@@ -12,9 +12,9 @@
 //! ```
 //!
 //! 1. No lock is taken and no byte written. 2. One damaged page hides what is in it and nothing else. 3. What cannot be
-//! read is never guessed: where something is missing, contradictions that it could explain are counted, not reported.
+//!    read is never guessed: where something is missing, contradictions that it could explain are counted, not reported.
 //! 4. LIMIT: memory grows by some 60 bytes for each name and by the changes since the checkpoint, not with file sizes.
-//! What is wrong is only told; repair and rescue live nowhere yet.
+//!    What is wrong is only told; repair and rescue live nowhere yet.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
