@@ -3,9 +3,12 @@
 
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::life::Life;
+use strongroom_tests::harness::real::{Real, is_root};
+use strongroom_tests::harness::runner::Seen;
 use strongroom_tests::harness::seeds::{amount, repeat, seeds};
 use strongroom_tests::harness::shrink::shrink;
 use strongroom_tests::harness::step::Step;
+use strongroom_tests::harness::tree::{Times, difference, read_tree};
 use strongroom_tests::harness::world::small_tuning;
 
 const STEPS_PER_LIFE: u64 = 500;
@@ -22,6 +25,72 @@ fn live(seed: u64, steps: &[Step]) -> Result<(), String> {
     life.compare_trees()?;
     life.both(&Step::Reopen).map_err(|what| format!("at the end: {what}"))?;
     life.compare_trees().map_err(|what| format!("opened again: {what}"))
+}
+
+/// What two kernels may answer differently to a request that is wrong in two ways.
+fn is_refused_by_both(step: &Step, a: &Seen, b: &Seen) -> bool {
+    let names = matches!(step, Step::Rename { .. } | Step::Link { .. });
+    names && matches!((a, b), (Seen::Refused(_), Seen::Refused(_)))
+}
+
+/// A folder lists itself and the one above only where nobody does it for it.
+fn without_dots(seen: Seen) -> Seen {
+    match seen {
+        Seen::Names(mut names) => {
+            names.retain(|(name, _)| name != b"." && name != b"..");
+            Seen::Names(names)
+        }
+        other => other,
+    }
+}
+
+/// Returns how many steps were compared.
+fn live_beside_a_folder(seed: u64, steps: &[Step]) -> Result<usize, String> {
+    let mut compared = 0;
+    let mut real = Real::new().map_err(|error| error.to_string())?;
+    let mut life = Life::new(seed, small_tuning());
+    for (at, step) in steps.iter().enumerate() {
+        let Some(expected) = real.take(step) else { continue };
+        compared += usize::from(!matches!(expected, Seen::Refused(_) | Seen::NoHandle));
+        let seen = without_dots(life.take(step));
+        if seen != expected && !is_refused_by_both(step, &seen, &expected) {
+            return Err(format!("step {at} {step:?} showed {seen:?} but the folder {expected:?}"));
+        }
+        if at % STEPS_PER_TREE == STEPS_PER_TREE - 1 {
+            let tree = read_tree(life.world.workspace()).map_err(|error| error.to_string())?;
+            let folder = real.tree().map_err(|error| format!("the folder: {error}"))?;
+            if let Some(what) = difference(&tree, &folder, Times::Ignored) {
+                return Err(format!("after step {at} {step:?}: {what}"));
+            }
+        }
+    }
+    Ok(compared)
+}
+
+#[test]
+fn any_sequence_equals_a_folder_of_the_local_file_system() {
+    if !is_root() {
+        eprintln!("\n*** SKIPPED: chown and modes without search permission need root ***\n");
+        return;
+    }
+    for seed in seeds(500_000, amount(15, 200)) {
+        let steps = Generator::new(seed, Mix::Local).steps(STEPS_PER_LIFE as usize);
+        let what = match live_beside_a_folder(seed, &steps) {
+            Ok(compared) => {
+                assert!(compared > steps.len() / 4, "only {compared} steps did something");
+                continue;
+            }
+            Err(what) => what,
+        };
+        let fewer = shrink(&steps, &mut |steps| live_beside_a_folder(seed, steps).is_err());
+        let why = live_beside_a_folder(seed, &fewer).unwrap_err();
+        let test = "any_sequence_equals_a_folder_of_the_local_file_system";
+        panic!(
+            "seed {seed}: {what}\n{} steps are enough:\n{fewer:#?}\n{why}\n{}",
+            fewer.len(),
+            repeat("model", test, seed)
+        );
+    }
 }
 
 #[test]

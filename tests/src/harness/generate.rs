@@ -119,7 +119,13 @@ impl Generator {
             0..6 => {
                 let kind = self.pick(&KINDS);
                 let path = if kind == Kind::Folder { self.folder() } else { self.path() };
-                Step::Make { path, kind, mode: self.pick(&MODES) }
+                // The kernel gives links one mode, and folders no suid and sgid at birth.
+                let mode = match (self.mix, kind) {
+                    (Mix::Local, Kind::Symlink) => 0o777,
+                    (Mix::Local, Kind::Folder) => 0o755,
+                    _ => self.pick(&MODES),
+                };
+                Step::Make { path, kind, mode }
             }
             6..13 => Step::CreateOpen {
                 path: self.path(),

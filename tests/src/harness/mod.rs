@@ -6,6 +6,7 @@
 pub mod generate;
 pub mod life;
 pub mod mortal;
+pub mod real;
 
 pub mod runner;
 pub mod seeds;
