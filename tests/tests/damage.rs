@@ -5,6 +5,8 @@
 //! changes that no commit contains, small ones in the journal itself and a large one in a staged object. It is built
 //! once; a row works on a copy.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "damage/sample.rs"]
 mod sample;
 #[path = "damage/table.rs"]

@@ -3,6 +3,8 @@
 //!
 //! What is public by design is not looked for: ids, salts, lengths, times of signing (docs/leakage.md).
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
