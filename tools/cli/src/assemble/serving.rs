@@ -50,7 +50,7 @@ impl Serving {
         signals: Signals,
         lock: Option<Box<dyn Send + Sync>>,
     ) -> strongroom_mount::Result<Self> {
-        options.report = Some(Arc::new(|text| ui::log(text)));
+        options.report = Some(Arc::new(ui::log));
         let mount =
             Mount::start(Arc::new(workspace.clone()), mountpoint, options).inspect_err(|_| {
                 // Nothing was written; the error of mounting is the one to tell.
