@@ -464,3 +464,92 @@ fn manifest_pages_of_many_checkpoints_are_bounded() {
     println!("pages take {least} to {most} bytes, {} objects", objects(&world).len());
     assert!(most < 3 * least, "pages take {least} to {most} bytes");
 }
+
+/// A file with this many extents: one, and copies of it side by side. Its content is not tracked.
+fn make_extents(workspace: &Workspace, name: &str, count: u64) -> File {
+    let mut file = File::create(workspace, name);
+    file.write(workspace, 0, &[7; 4096]);
+    workspace.commit().unwrap();
+    let mut have = 1;
+    while have < count {
+        let more = have.min(count - have);
+        let (from, to) = ((file.handle, 0), (file.handle, have * 4096));
+        assert_eq!(done(workspace.copy_range(from, to, more * 4096)).unwrap(), more * 4096);
+        have += more;
+        workspace.commit().unwrap();
+    }
+    file
+}
+
+#[test]
+fn a_file_with_many_extents_goes_in_pieces() {
+    for end in ["tick", "kill", "reopen"] {
+        let tuning = Tuning { extents_per_removal: 16, ..eager_tuning() };
+        let mut world = World::new(12, Tuning { compact_bytes: 0, ..tuning });
+        let workspace = world.workspace().clone();
+        let file = make_extents(&workspace, "large", 1000);
+        let (pages, before) = (stored_bytes(&world), workspace.status().pending_ops);
+        assert_eq!((workspace.extent_count(file.ino).unwrap(), before), (1000, 0));
+        workspace.release(file.handle);
+        done(workspace.unlink(Ino::ROOT, b"large")).unwrap();
+        // It has no name, and cannot be opened by those who know it still, but it is there.
+        assert_eq!(workspace.status().pending_ops, 1);
+        assert_eq!(workspace.extent_count(file.ino).unwrap(), 1000);
+        let opened = done(workspace.open(file.ino, OPEN));
+        assert_eq!(opened.unwrap_err().kind(), ErrorKind::Stale);
+        let found = done(workspace.lookup(Ino::ROOT, b"large", Folding::Exact));
+        assert_eq!(found.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(done(workspace.attributes(file.ino)).unwrap().link_count, 0);
+        drop(workspace);
+        match end {
+            "kill" => {
+                let (disk, setting) = (world.disk.kill(), world.setting().clone());
+                world = World::open(disk, 13, setting, None).unwrap();
+            }
+            "reopen" => world.reopen().unwrap(),
+            _ => {}
+        }
+        let workspace = world.workspace().clone();
+        world.tick(10).unwrap();
+        let gone = workspace.extent_count(file.ino).unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::Stale, "{end}");
+        world.tick(1100).unwrap();
+        workspace.commit().unwrap();
+        checkpoint(&world);
+        assert!(stored_bytes(&world) < pages / 4, "{end}: pages and object are gone");
+    }
+}
+
+/// `cargo test --release -p strongroom-tests --test compact -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn how_long_others_wait_for_a_file_with_a_million_extents_to_go() {
+    for slice in [usize::MAX, 2048] {
+        let tuning = Tuning { extents_per_removal: slice, ..Tuning::default() };
+        let world = World::new(13, Tuning { compact_bytes: 0, ..tuning });
+        let workspace = world.workspace();
+        let file = make_extents(workspace, "million", 1_000_000);
+        workspace.release(file.handle);
+        let begin = std::time::Instant::now();
+        done(workspace.unlink(Ino::ROOT, b"million")).unwrap();
+        println!("{slice} extents at once: unlink {:?}", begin.elapsed());
+        let begin = std::time::Instant::now();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let longest = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                let mut longest = std::time::Duration::ZERO;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let begin = std::time::Instant::now();
+                    done(workspace.attributes(Ino::ROOT)).unwrap();
+                    longest = longest.max(begin.elapsed());
+                    std::thread::yield_now();
+                }
+                longest
+            });
+            world.tick(10).unwrap();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            waits.join().unwrap()
+        });
+        println!("  the rest {:?}, others waited at most {longest:?}", begin.elapsed());
+    }
+}

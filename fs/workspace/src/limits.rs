@@ -45,6 +45,8 @@ pub const RESERVE_BYTES: u64 = 64 << 20;
 pub const LINK_COUNT_MAX: u32 = 65_000;
 /// Most sub-folders of a folder count as links too; this is the kernel's own width.
 pub const LISTING_COUNT_MAX: u32 = 4096;
+/// Extents that go with one operation when a file is removed; a file with more goes in the background.
+pub const EXTENTS_PER_REMOVAL_MAX: usize = 2048;
 /// Tries of a read whose object went away under it (it was overwritten and collected meanwhile).
 pub const READ_TRIES_MAX: u32 = 4;
 /// Bytes of files that one round of compaction moves.
@@ -91,6 +93,8 @@ pub struct Tuning {
     pub object_plain_bytes: u64,
     /// See [`EXTENTS_PER_OP_MAX`].
     pub extents_per_op: usize,
+    /// See [`EXTENTS_PER_REMOVAL_MAX`].
+    pub extents_per_removal: usize,
     /// See [`CHECKPOINT_LOG_BYTES`].
     pub checkpoint_log_bytes: u64,
     /// See [`CHECKPOINT_LOG_BYTES_AT_CLOSE`].
@@ -128,6 +132,7 @@ impl Default for Tuning {
             staged_bytes: STAGED_BYTES_MAX,
             object_plain_bytes: OBJECT_PLAIN_BYTES_MAX,
             extents_per_op: EXTENTS_PER_OP_MAX,
+            extents_per_removal: EXTENTS_PER_REMOVAL_MAX,
             checkpoint_log_bytes: CHECKPOINT_LOG_BYTES,
             checkpoint_log_bytes_at_close: CHECKPOINT_LOG_BYTES_AT_CLOSE,
             page_cache_bytes: PAGE_CACHE_BYTES,

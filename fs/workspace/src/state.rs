@@ -88,6 +88,8 @@ pub struct State {
     pub files: BTreeMap<Ino, OpenFile>,
     /// Inodes with unsealed changes, in order.
     pub unsealed: BTreeSet<Ino>,
+    /// Orphans that go piece by piece, and up to where they are gone.
+    pub doomed: BTreeMap<Ino, u64>,
     /// Open handles.
     pub handles: BTreeMap<HandleId, Handle>,
     /// Next handle number.
@@ -227,7 +229,10 @@ impl State {
             Op::Rename { replaced, fate: Fate::Remove, .. } if *replaced != Ino(0) => {
                 self.forget_removed(*replaced);
             }
-            Op::Purge { ino } => self.forget_removed(*ino),
+            Op::Purge { ino } => {
+                self.doomed.remove(ino);
+                self.forget_removed(*ino);
+            }
             Op::Create { ino, .. } => {
                 let (slot, counter) = ((ino.0 >> 40) as u32, ino.0 & ((1 << 40) - 1));
                 if slot == self.slot {
@@ -248,11 +253,35 @@ impl State {
     fn forget_removed(&mut self, ino: Ino) {
         let gone = matches!(self.map.overlay.get(&Key::inode(ino)), Some(None));
         if gone {
-            self.change_dirty(ino, |dirty| dirty.clear(0, u64::MAX));
-            self.file(ino).touched = false;
-            self.unsealed.remove(&ino);
-            self.tidy(ino);
+            self.forget_unsealed(ino);
         }
+    }
+
+    fn forget_unsealed(&mut self, ino: Ino) {
+        self.change_dirty(ino, |dirty| dirty.clear(0, u64::MAX));
+        self.file(ino).touched = false;
+        self.unsealed.remove(&ino);
+        self.tidy(ino);
+    }
+
+    /// An inode that lost its last name and that nobody has open stays only to go piece by piece. Not for replay: who
+    /// had it open may have gone on with it.
+    pub fn doom_if_closed(&mut self, ino: Ino) {
+        let orphan = matches!(self.map.overlay.get(&Key::orphan(ino)), Some(Some(_)));
+        if orphan && !self.is_open(ino) {
+            self.doom(ino);
+        }
+    }
+
+    /// Lets an orphan go piece by piece.
+    pub fn doom(&mut self, ino: Ino) {
+        self.doomed.entry(ino).or_default();
+        self.forget_unsealed(ino);
+    }
+
+    /// Whether there is a handle on a file.
+    pub fn is_open(&self, ino: Ino) -> bool {
+        self.files.get(&ino).is_some_and(|file| file.handles > 0)
     }
 
     /// Changes the unsealed bytes of a file and keeps the sum.

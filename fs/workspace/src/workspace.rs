@@ -350,6 +350,7 @@ pub(crate) fn fresh_state(
         lookups: HashMap::new(),
         files: BTreeMap::new(),
         unsealed: BTreeSet::new(),
+        doomed: BTreeMap::new(),
         handles: BTreeMap::new(),
         next_handle: 1,
         next_counter: 2,

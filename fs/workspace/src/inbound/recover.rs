@@ -16,6 +16,7 @@ use strongroom_store::Key as StoreKey;
 use crate::block::fetch::Wanted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
+use crate::ops::remove::purge_if_orphan;
 use crate::outbound::commit::Reason;
 use crate::outbound::publish::INCARNATION;
 use crate::tree::map::{Value, subject};
@@ -182,10 +183,12 @@ impl Inner {
         let mut state = self.state.lock();
         let orphans = self.waiting(&mut state, |state| state.orphans())?;
         let now = self.services.clock.elapsed();
+        let count_max = self.options.tuning.extents_per_removal;
         for ino in orphans {
-            let op = Op::Purge { ino };
             let journal = self.journal()?;
-            self.waiting(&mut state, |state| state.execute(journal, now, &op))?;
+            self.waiting(&mut state, |state| {
+                purge_if_orphan(state, journal, now, (ino, count_max))
+            })?;
         }
         Ok(())
     }

@@ -66,6 +66,9 @@ impl Inner {
                     return Err(fail(ErrorKind::Invalid, "not a regular file"));
                 }
             }
+            if inode.link_count == 0 && !state.is_open(ino) {
+                return Err(fail(ErrorKind::Stale, "the inode is gone"));
+            }
             if options.truncate {
                 let mode =
                     if options.drop_set_id { without_set_id(inode.mode) } else { inode.mode };

@@ -6,7 +6,7 @@ mod create;
 mod file;
 mod list;
 mod read;
-mod remove;
+pub(crate) mod remove;
 mod rename;
 mod sync;
 mod write;

@@ -1,17 +1,21 @@
 //! Names that go, and inodes that go with them.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_format::inode::{Inode, Kind};
+use strongroom_format::key::Key;
 use strongroom_format::op::{Fate, Op};
 use strongroom_journal::Journal;
 
 use super::attributes::check_name;
 use crate::door::{Answer, HandleId, Ino};
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Result};
 use crate::state::{State, fail};
+use crate::tree::map::Value;
 use crate::tree::need::{Look, Need};
+use crate::tree::rules::extents::end_of;
 use crate::tree::txn::Txn;
 use crate::workspace::Inner;
 
@@ -40,7 +44,7 @@ impl Inner {
             return Answer::Ready(Err(error));
         }
         let (name, (time, now)) = (name.to_vec(), self.times());
-        self.change(move |_, state, journal| {
+        self.change(move |inner, state, journal| {
             state.live_folder(folder)?;
             let entry = state.entry(folder, &name)?;
             let entry = entry.ok_or_else(|| fail(ErrorKind::NotFound, "no such name"))?;
@@ -49,10 +53,11 @@ impl Inner {
                 state.check_empty(entry.ino)?;
             }
             let inode = state.inode(entry.ino)?;
-            let fate = state.fate_of(entry.ino);
+            let fate = state.fate_of(entry.ino, inner.removal_max())?;
             let op = Op::Unlink { folder, name: name.clone(), ino: entry.ino, fate, time };
             state.execute(journal, now, &op)?;
             state.keep_ghost(entry.ino, &inode, time);
+            state.doom_if_closed(entry.ino);
             Ok(())
         })
     }
@@ -68,8 +73,10 @@ impl Inner {
         state.tidy(closed.ino);
         if last && let Some(journal) = self.journal.get() {
             // A failure leaves an orphan; the next open purges it.
-            let _ =
-                self.waiting(&mut state, |state| purge_if_orphan(state, journal, now, closed.ino));
+            let count_max = self.removal_max();
+            let _ = self.waiting(&mut state, |state| {
+                purge_if_orphan(state, journal, now, (closed.ino, count_max))
+            });
         }
     }
 
@@ -90,9 +97,19 @@ impl Inner {
     }
 }
 
-fn purge_if_orphan(state: &mut State, journal: &Journal, now: Duration, ino: Ino) -> Look<()> {
+/// Purges an inode without a name, or lets it go piece by piece if it has more extents than `count_max`.
+pub(crate) fn purge_if_orphan(
+    state: &mut State,
+    journal: &Journal,
+    now: Duration,
+    (ino, count_max): (Ino, usize),
+) -> Look<()> {
     let Some(inode) = state.find_inode(ino)? else { return Ok(()) };
     if inode.link_count != 0 {
+        return Ok(());
+    }
+    if state.end_of_extents(ino, 0, count_max)?.is_some() {
+        state.doom(ino);
         return Ok(());
     }
     state.execute(journal, now, &Op::Purge { ino })?;
@@ -100,11 +117,95 @@ fn purge_if_orphan(state: &mut State, journal: &Journal, now: Duration, ino: Ino
     Ok(())
 }
 
+impl Inner {
+    pub(super) fn removal_max(&self) -> usize {
+        self.options.tuning.extents_per_removal
+    }
+
+    /// Takes orphans away that have too many extents for one operation. Others work between the operations.
+    ///
+    /// # Errors
+    /// Those of journal and commit; what is left goes at the next call, or after the next open.
+    pub(crate) fn purge_doomed(&self) -> Result<()> {
+        let journal = match self.journal.get() {
+            Some(journal) if !self.state.lock().doomed.is_empty() => journal,
+            _ => return Ok(()),
+        };
+        loop {
+            self.make_room()?;
+            // ORDER: a closing commit must be the last.
+            let _gate = self.gate.read();
+            if self.is_ending() {
+                return Ok(());
+            }
+            let mut state = self.state.lock();
+            let Some((ino, from)) = state.doomed.first_key_value().map(|(ino, at)| (*ino, *at))
+            else {
+                return Ok(());
+            };
+            let now = self.services.clock.elapsed();
+            self.waiting(&mut state, |state| {
+                state.purge_piece(journal, now, (ino, from), self.removal_max())
+            })?;
+            self.wake_if_full(&state);
+        }
+    }
+}
+
 impl State {
-    /// Whether an inode that loses its last name stays because it is open.
-    pub(super) fn fate_of(&self, ino: Ino) -> Fate {
-        let open = self.files.get(&ino).is_some_and(|file| file.handles > 0);
-        if open { Fate::Keep } else { Fate::Remove }
+    /// Whether an inode that loses its last name stays: because it is open, or because it has more extents than go at
+    /// once.
+    pub(super) fn fate_of(&self, ino: Ino, count_max: usize) -> Look<Fate> {
+        let keep = self.is_open(ino) || self.end_of_extents(ino, 0, count_max)?.is_some();
+        Ok(if keep { Fate::Keep } else { Fate::Remove })
+    }
+
+    /// Where the first `count_max` extents from an offset on end; none if there are no more than that.
+    fn end_of_extents(&self, ino: Ino, from: u64, count_max: usize) -> Look<Option<u64>> {
+        let (mut count, mut end, mut more) = (0, 0, false);
+        self.map.scan(
+            &Key::extent(ino, from),
+            &Key::extents_of(ino).1,
+            None,
+            &mut |_, value| {
+                if count == count_max {
+                    more = true;
+                    return ControlFlow::Break(());
+                }
+                count += 1;
+                if let Value::Extent(extent) = value {
+                    end = end_of(extent);
+                }
+                ControlFlow::Continue(())
+            },
+        )?;
+        Ok(more.then_some(end))
+    }
+
+    /// Takes the first extents of an orphan away, or what is left of it.
+    fn purge_piece(
+        &mut self,
+        journal: &Journal,
+        now: Duration,
+        (ino, from): (Ino, u64),
+        count_max: usize,
+    ) -> Look<()> {
+        let Some(inode) = self.find_inode(ino)? else {
+            self.doomed.remove(&ino);
+            return Ok(());
+        };
+        match self.end_of_extents(ino, from, count_max)? {
+            Some(end) => {
+                let op = Op::Punch { ino, offset: from, len: end - from, time: inode.ctime };
+                self.execute(journal, now, &op)?;
+                self.doomed.insert(ino, end);
+            }
+            None => {
+                self.execute(journal, now, &Op::Purge { ino })?;
+                self.keep_ghost(ino, &inode, inode.ctime);
+            }
+        }
+        Ok(())
     }
 
     /// Fails unless a folder has no entries.

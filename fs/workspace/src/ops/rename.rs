@@ -27,7 +27,7 @@ impl Inner {
         }
         let (from_name, to_name) = (from.1.to_vec(), to.1.to_vec());
         let ((from, to), (time, now)) = ((from.0, to.0), self.times());
-        self.change(move |_, state, journal| {
+        self.change(move |inner, state, journal| {
             state.live_folder(from)?;
             state.live_folder(to)?;
             let source = state.entry(from, &from_name)?;
@@ -52,7 +52,8 @@ impl Inner {
                     state.execute(journal, now, &op)
                 }
                 (RenameMode::Replace | RenameMode::NoReplace, target) => {
-                    let (replaced, fate) = state.replaced(&source, target.as_deref())?;
+                    let (replaced, fate) =
+                        state.replaced(&source, target.as_deref(), inner.removal_max())?;
                     let before = match replaced {
                         Ino(0) => None,
                         ino => Some(state.inode(ino)?),
@@ -70,6 +71,7 @@ impl Inner {
                     state.execute(journal, now, &op)?;
                     if let Some(before) = before {
                         state.keep_ghost(replaced, &before, time);
+                        state.doom_if_closed(replaced);
                     }
                     Ok(())
                 }
@@ -80,7 +82,12 @@ impl Inner {
 
 impl State {
     /// What a rename replaces, after checking that it may.
-    fn replaced(&self, source: &Entry, target: Option<&Entry>) -> Look<(Ino, Fate)> {
+    fn replaced(
+        &self,
+        source: &Entry,
+        target: Option<&Entry>,
+        count_max: usize,
+    ) -> Look<(Ino, Fate)> {
         let Some(target) = target else { return Ok((Ino(0), Fate::Remove)) };
         match (source.kind == Kind::Folder, target.kind == Kind::Folder) {
             (true, false) => return Err(fail(ErrorKind::NotDirectory, "a file is in the way")),
@@ -88,7 +95,7 @@ impl State {
             (true, true) => self.check_empty(target.ino)?,
             (false, false) => {}
         }
-        Ok((target.ino, self.fate_of(target.ino)))
+        Ok((target.ino, self.fate_of(target.ino, count_max)?))
     }
 
     /// Fails if a folder would move below itself.

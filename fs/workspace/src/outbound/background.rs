@@ -22,16 +22,16 @@ impl Inner {
         }
     }
 
-    /// Commits if that is due, then compacts if that is.
+    /// Commits if that is due, compacts if that is, and takes large files away that lost their last name.
     ///
     /// # Errors
-    /// Those of the commit.
+    /// Those of the commit and of the removal.
     pub(crate) fn upkeep(&self) -> Result<()> {
         if self.commit_is_due() {
             self.commit(Reason::Due)?;
         }
         self.compact_if_due();
-        Ok(())
+        self.purge_doomed()
     }
 
     /// Waits for a request or for `pause`. False when the thread should end.

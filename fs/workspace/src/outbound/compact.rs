@@ -179,7 +179,7 @@ impl Inner {
         (fresh || idle) && !state.poisoned
     }
 
-    fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.closed.load(Ordering::Acquire) || self.due.lock().stop
     }
 
