@@ -83,7 +83,7 @@ fn stream(workspace: &Workspace) {
         now(workspace.read(opened.handle, index << 17, 1 << 17));
     });
     time("read 4 KiB at random", 4096, |index| {
-        let at = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (512 << 20) & !4095;
+        let at = (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (512 << 20)) & !4095;
         now(workspace.read(opened.handle, at, 4096));
     });
 }
