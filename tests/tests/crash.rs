@@ -5,9 +5,12 @@
 use strongroom_host::sim::{Act, Chance, Fault};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::mortal::{End, Mortal};
+use strongroom_tests::harness::runner::Seen;
 use strongroom_tests::harness::seeds::{amount, repeat, seeds};
 use strongroom_tests::harness::step::Step;
 use strongroom_tests::harness::world::{Setting, small_tuning};
+use strongroom_workspace::door::{Access, WriteMode};
+use strongroom_workspace::error::ErrorKind;
 use strongroom_workspace::limits::Broken;
 
 const ROUNDS_PER_LIFE: u64 = 8;
@@ -186,4 +189,123 @@ fn steps_in_the_wrong_order_are_noticed() {
         setting.tuning.journal_file_len = 32 << 10;
         assert!(is_noticed(&setting, 60), "nobody noticed {broken:?}");
     }
+}
+
+/// A workspace with one open file of these bytes, nothing committed.
+fn one_file(len: usize) -> (Mortal, Vec<Step>) {
+    let mut mortal = Mortal::new(1, setting());
+    let create =
+        Step::CreateOpen { path: "a".to_owned(), mode: 0o644, slot: 0, access: Access::ReadWrite };
+    let steps = vec![create, write_at(0, len)];
+    mortal.live(&steps).unwrap();
+    (mortal, steps)
+}
+
+fn write_at(offset: u64, len: usize) -> Step {
+    let (slot, fill, mode, drop_set_id) = (0, offset + 1, WriteMode::At, false);
+    Step::Write { slot, offset, len, fill, mode, drop_set_id }
+}
+
+fn fails(mortal: &Mortal, act: Act, place: &'static str) {
+    mortal.life.world.disk.fail(Fault::new(act, move |path| path.starts_with(place)));
+}
+
+#[test]
+fn failed_fsync_is_told_and_stops_changes_but_not_reading() {
+    let (mut mortal, _) = one_file(1000);
+    mortal.live(&[Step::Sync, write_at(1000, 500)]).unwrap();
+    fails(&mortal, Act::Sync, "/state/journal");
+    let poisoned = Seen::Refused(ErrorKind::Poisoned);
+    assert_eq!(mortal.life.take(&Step::Sync), poisoned);
+    assert_eq!(mortal.life.take(&Step::Sync), poisoned, "never a yes after a no");
+    assert_eq!(mortal.life.take(&write_at(0, 10)), poisoned);
+    assert_eq!(mortal.life.take(&Step::Commit), poisoned);
+    let read = mortal.life.take(&Step::Read { slot: 0, offset: 0, len: 2000 });
+    assert!(matches!(read, Seen::Bytes(bytes) if bytes.len() == 1500));
+    mortal.sync_failed();
+    mortal.die(End::PowerLoss, 0).unwrap();
+}
+
+#[test]
+fn failed_fsync_of_staged_blocks_is_told_too_and_they_are_never_committed() {
+    let (mut mortal, _) = one_file(100_000);
+    fails(&mortal, Act::Sync, "/state/staged");
+    let poisoned = Seen::Refused(ErrorKind::Poisoned);
+    assert_eq!(mortal.life.take(&Step::Sync), poisoned);
+    assert_eq!(mortal.life.take(&Step::Commit), poisoned);
+    mortal.sync_failed();
+    mortal.die(End::PowerLoss, 0).unwrap();
+}
+
+#[test]
+fn commit_whose_objects_could_not_be_synced_is_made_of_fresh_copies() {
+    let (mut mortal, _) = one_file(200_000);
+    mortal.live(&[write_at(300_000, 200_000)]).unwrap();
+    fails(&mortal, Act::Sync, "/state/staged");
+    assert!(matches!(mortal.life.take(&Step::Commit), Seen::Refused(_)));
+    mortal.live(&[Step::Commit]).unwrap();
+    mortal.die(End::PowerLoss, 0).unwrap();
+}
+
+#[test]
+fn commit_that_stopped_between_two_objects_goes_on() {
+    let (mut mortal, _) = one_file(200_000);
+    mortal.live(&[write_at(300_000, 200_000)]).unwrap();
+    let second = Fault::new(Act::Rename, |path| path.starts_with("/store/object")).after(1);
+    mortal.life.world.disk.fail(second);
+    assert!(matches!(mortal.life.take(&Step::Commit), Seen::Refused(_)));
+    mortal.live(&[Step::Commit]).unwrap();
+    mortal.die(End::PowerLoss, 0).unwrap();
+}
+
+#[test]
+fn commit_is_published_once_even_if_nothing_can_be_tidied_after_it() {
+    for (act, place) in [
+        (Act::Remove, "/store/object"),
+        (Act::Remove, "/state/staged"),
+        (Act::Write, "/state/head"),
+        (Act::Create, "/state/head"),
+        (Act::Rename, "/state/journal"),
+    ] {
+        let (mut mortal, _) = one_file(100_000);
+        mortal.live(&[Step::Commit, write_at(0, 100_000), write_at(0, 90_000)]).unwrap();
+        mortal.die(End::Kill, 0).unwrap();
+        fails(&mortal, act, place);
+        let other = Step::CreateOpen {
+            path: "b".to_owned(),
+            mode: 0o644,
+            slot: 1,
+            access: Access::ReadWrite,
+        };
+        mortal.live(&[other, Step::Commit, Step::Commit, Step::Commit]).unwrap();
+        let unlink = Step::Unlink { path: "b".to_owned() };
+        mortal.live(&[unlink, Step::Commit]).unwrap();
+        mortal.die(End::PowerLoss, 0).unwrap();
+    }
+}
+
+#[test]
+fn operations_of_a_cut_that_met_a_bad_page_are_in_the_next_one() {
+    let (mut mortal, _) = one_file(100_000);
+    mortal.live(&[Step::Commit, write_at(200_000, 100_000)]).unwrap();
+    mortal.die(End::Kill, 0).unwrap();
+    let disk = mortal.life.world.disk.clone();
+    for skip in 0..12 {
+        let fault = Fault::new(Act::Read, |path| path.starts_with("/store/object"));
+        disk.fail(fault.after(skip));
+        mortal.life.take(&Step::Commit);
+        disk.heal();
+    }
+    mortal.live(&[Step::Commit]).unwrap();
+    mortal.die(End::PowerLoss, 0).unwrap();
+}
+
+#[test]
+fn block_that_a_later_record_replaced_survives_until_a_commit_covers_both() {
+    let (mut mortal, _) = one_file(100_000);
+    mortal.live(&[write_at(0, 100_000), write_at(0, 100_000), Step::Sync]).unwrap();
+    for _ in 0..3 {
+        mortal.die(End::Kill, 0).unwrap();
+    }
+    mortal.die(End::PowerLoss, 2).unwrap();
 }

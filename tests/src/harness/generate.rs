@@ -19,7 +19,7 @@ pub enum Mix {
 }
 
 const FOLDERS: [&str; 6] = ["", "", "d", "e", "d/d", "d/e"];
-const NAMES: [&str; 9] = ["a", "A", "b", "c", "\u{e4}", "\u{c4}", "d", "e", "f"];
+const NAMES: [&str; 7] = ["a", "A", "b", "c", "\u{e4}", "\u{c4}", "f"];
 const MODES: [u16; 6] = [0o644, 0o600, 0o755, 0o4755, 0o2755, 0o2745];
 const XATTRS: [&str; 3] = ["user.one", "user.two", "user.three"];
 const ACCESSES: [Access; 5] =
@@ -67,6 +67,9 @@ impl Generator {
         if self.chance.one_in(300) {
             let len = 254 + self.chance.index(3);
             return "n".repeat(len);
+        }
+        if self.chance.one_in(40) {
+            return self.folder();
         }
         let (folder, name) = (self.pick(&FOLDERS), self.pick(&NAMES));
         if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }

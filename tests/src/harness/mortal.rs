@@ -82,6 +82,11 @@ impl Mortal {
         Ok(())
     }
 
+    /// A sync failed and said so: only what was durable before is promised.
+    pub fn sync_failed(&mut self) {
+        self.sync_failed = true;
+    }
+
     /// Takes steps on a disk that fails now and then. What is refused for that has no effect. Ends early when the
     /// workspace is poisoned or cannot be opened; returns how many steps were refused.
     ///

@@ -355,6 +355,8 @@ fn paths(step: &Step) -> Vec<&String> {
 }
 
 fn copy(from: &File, from_offset: u64, to: &File, to_offset: u64, len: u64) -> io::Result<Seen> {
+    // A copy within one file must not go on with what it made itself.
+    let len = len.min(from.metadata()?.len().saturating_sub(from_offset));
     let (mut source, mut target, mut done) = (from_offset, to_offset, 0);
     loop {
         let left = usize::try_from(len - done).unwrap_or(usize::MAX);

@@ -39,6 +39,7 @@ impl Inner {
         if self.options.mode == Mode::ReadOnly {
             return Ok(());
         }
+        self.drop_committed_objects()?;
         let replayed = self.replay_journal()?;
         if replayed.records == 0 && replayed.cut.is_none() {
             self.drop_unnamed_objects()?;
@@ -49,6 +50,21 @@ impl Inner {
             self.commit(Reason::Covering)?;
         }
         self.purge_orphans()
+    }
+
+    /// Removes staged copies of objects that a commit names: the store has them. A loss of power may bring back the
+    /// name of a copy that was removed, and with it bytes that never were on the disk.
+    fn drop_committed_objects(&self) -> Result<()> {
+        for object in self.staging.close_all() {
+            let mut state = self.state.lock();
+            let usage =
+                self.waiting(&mut state, |state| Txn::new(&state.map).object_use(object.id))?;
+            drop(state);
+            if usage.is_some_and(|usage| usage.stored_len > 0) {
+                self.staging.discard(object.id)?;
+            }
+        }
+        Ok(())
     }
 
     fn replay_journal(&self) -> Result<Replayed> {
