@@ -119,13 +119,22 @@ impl Inner {
         Ok((open, done))
     }
 
-    /// Refuses data that would take the last free bytes of the disk.
+    /// Refuses data that would take the last free bytes of the store's disk. What is staged will go there too; where
+    /// staged files lie on the same disk a commit tells, for then they count no more.
     fn keep_reserve(&self, len: u64) -> Result<()> {
-        let free = self.store.space().map_or(u64::MAX, |space| space.free_bytes);
-        if free < self.options.tuning.reserve_bytes.saturating_add(len) {
-            return Err(Error::new(ErrorKind::Full, "the disk of the store is full"));
+        let fits = || {
+            let free = self.store.space().map_or(u64::MAX, |space| space.free_bytes);
+            let wanted = self.options.tuning.reserve_bytes.saturating_add(len);
+            free >= wanted.saturating_add(self.staging.bytes())
+        };
+        if fits() {
+            return Ok(());
         }
-        Ok(())
+        self.commit(Reason::Due)?;
+        if fits() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Full, "the disk of the store is full"))
     }
 
     /// Makes the writer wait, by doing the work itself, when too much is unsealed, staged or unwritten.
