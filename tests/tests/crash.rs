@@ -319,3 +319,14 @@ fn block_that_a_later_record_replaced_survives_until_a_commit_covers_both() {
     }
     mortal.die(End::PowerLoss, 2).unwrap();
 }
+
+#[test]
+fn block_lost_in_a_failed_sync_is_not_called_durable_by_the_next_process() {
+    let (mut mortal, _) = one_file(100_000);
+    fails(&mortal, Act::Sync, "/state/staged");
+    assert_eq!(mortal.life.take(&Step::Sync), Seen::Refused(ErrorKind::Poisoned));
+    mortal.sync_failed();
+    mortal.die(End::Kill, 0).unwrap();
+    mortal.live(&[Step::Sync]).unwrap();
+    mortal.die(End::PowerLoss, 0).unwrap();
+}

@@ -97,9 +97,11 @@ impl Staging {
                 continue;
             };
             let file = disk.open(&path, OpenMode::Write)?;
-            let len = AtomicU64::new(entry.len);
-            // What the process before wrote may not have reached the disk yet.
-            let unsynced = AtomicBool::new(true);
+            // What the process before wrote may not have reached the disk yet, or never will if a sync of it failed: it
+            // is read back from the disk, or a later sync would say yes to bytes that are in memory alone.
+            file.sync_data()?;
+            file.drop_cache();
+            let (len, unsynced) = (AtomicU64::new(entry.len), AtomicBool::new(false));
             shelf.objects.insert(id, Arc::new(Staged { id, path, file, len, unsynced }));
             shelf.new_names = true;
         }
