@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
 use strongroom_format::inode::{Inode, Kind};
 use strongroom_format::key::Key;
 use strongroom_format::op::{Fate, Op};
@@ -148,6 +149,8 @@ impl Inner {
                 state.purge_piece(journal, now, (ino, from), self.removal_max())
             })?;
             self.wake_if_full(&state);
+            // Whoever waits comes first.
+            MutexGuard::unlock_fair(state);
         }
     }
 }

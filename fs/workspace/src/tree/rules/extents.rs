@@ -6,6 +6,7 @@
 
 use std::ops::ControlFlow;
 
+use strongroom_crypto::block::BLOCK_LEN_MAX;
 use strongroom_format::ids::Ino;
 use strongroom_format::inode::{Content, EXTENTS_EMBEDDED_MAX, Extent, Inode};
 use strongroom_format::key::Key;
@@ -46,7 +47,8 @@ pub fn overlapping(
             found.extend(extents.iter().filter(inside).cloned());
         }
         Content::Mapped => {
-            let floor = Key::extent(ino, 0);
+            // An extent is at most a block long. Looking further back could pass very many that were removed.
+            let floor = Key::extent(ino, start.saturating_sub(BLOCK_LEN_MAX));
             if let Some((_, Value::Extent(extent))) =
                 txn.last_before(&floor, &Key::extent(ino, start))?
                 && end_of(&extent) > start
