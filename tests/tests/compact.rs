@@ -18,8 +18,8 @@ use strongroom_tests::harness::seeds::{amount, repeat, seeds};
 use strongroom_tests::harness::step::{Step, fill_bytes};
 use strongroom_tests::harness::world::{STORE, Setting, World, new_disk, small_tuning};
 use strongroom_workspace::door::{
-    Access, AllocateMode, Core, Folding, HandleId, Ino, OpenOptions, SetAttributes, SetTime,
-    WriteMode,
+    Access, AllocateMode, Core, Folding, HandleId, Ino, OpenOptions, SeekTarget, SetAttributes,
+    SetTime, WriteMode,
 };
 use strongroom_workspace::error::ErrorKind;
 use strongroom_workspace::{Tuning, Workspace};
@@ -555,4 +555,24 @@ fn how_long_others_wait_for_a_file_with_many_extents_to_go() {
         });
         println!("  the rest {:?}, others waited at most {longest:?}", begin.elapsed());
     }
+}
+
+#[test]
+fn an_operation_may_need_more_pages_than_the_cache_holds() {
+    let tuning = Tuning { page_cache_bytes: 64 << 10, compact_bytes: 0, ..eager_tuning() };
+    let world = World::new(14, Tuning { batch_ops_bytes_limit: 24 << 20, ..tuning });
+    let workspace = world.workspace();
+    let file = make_extents(workspace, "large", 3000);
+    checkpoint(&world);
+    let copy = File::create(workspace, "copy");
+    let (from, to) = ((file.handle, 0), (copy.handle, 0));
+    assert_eq!(done(workspace.copy_range(from, to, 3000 * 4096)).unwrap(), 3000 * 4096);
+    checkpoint(&world);
+    let hole = done(workspace.seek(copy.handle, SeekTarget::Hole, 0)).unwrap();
+    assert_eq!(hole, 3000 * 4096);
+    let changes = SetAttributes { size: Some(100), ..SetAttributes::default() };
+    done(workspace.set_attributes(file.ino, changes)).unwrap();
+    done(workspace.allocate(copy.handle, AllocateMode::PunchHole, 0, 3000 * 4096)).unwrap();
+    assert_eq!(workspace.extent_count(file.ino).unwrap(), 1);
+    assert_eq!(workspace.extent_count(copy.ino).unwrap(), 0);
 }

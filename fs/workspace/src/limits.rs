@@ -47,6 +47,8 @@ pub const LINK_COUNT_MAX: u32 = 65_000;
 pub const LISTING_COUNT_MAX: u32 = 4096;
 /// Extents that go with one operation when a file is removed; a file with more goes in the background.
 pub const EXTENTS_PER_REMOVAL_MAX: usize = 2048;
+/// Pages that an operation is begun anew for. One that needs more fetches them on the spot.
+pub const LOOK_TRIES_MAX: u32 = 32;
 /// Tries of a read whose object went away under it (it was overwritten and collected meanwhile).
 pub const READ_TRIES_MAX: u32 = 4;
 /// Bytes of files that one round of compaction moves.

@@ -25,7 +25,7 @@ use crate::outbound::compact::Compaction;
 use crate::outbound::seal::Sealer;
 use crate::state::State;
 use crate::tree::need::{Look, Need};
-use crate::tree::pages::Pages;
+use crate::tree::pages::{Pages, look_again};
 
 /// Whether a workspace may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,14 +262,15 @@ impl Inner {
             Err(Need::Page(page)) => {
                 let inner = self.clone();
                 Answer::Later(Box::pin(async move {
-                    let mut page = page;
+                    let (mut page, mut tries) = (page, 1);
                     loop {
                         inner.pages.fetch(page).await?;
-                        match look(&inner, &mut inner.state.lock()) {
+                        match look_again(tries, || look(&inner, &mut inner.state.lock())) {
                             Ok(value) => return Ok(value),
                             Err(Need::Failed(error)) => return Err(error),
                             Err(Need::Page(next)) => page = next,
                         }
+                        tries += 1;
                     }
                 }))
             }

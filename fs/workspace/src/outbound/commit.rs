@@ -26,6 +26,7 @@ use crate::limits::{BATCH_AGE_MAX, CHECKPOINT_OVERLAY_COUNT, OVERLAY_COUNT_MAX, 
 use crate::state::{Batch, State, poisoned};
 use crate::tree::map::{Layer, Value};
 use crate::tree::need::{Look, Need};
+use crate::tree::pages::look_again;
 use crate::tree::txn::Txn;
 use crate::workspace::{Inner, Mode};
 
@@ -215,12 +216,14 @@ impl Inner {
         state: &mut State,
         mut look: impl FnMut(&mut State) -> Look<T>,
     ) -> Result<T> {
+        let mut tries = 0;
         loop {
-            match look(state) {
+            match look_again(tries, || look(state)) {
                 Ok(value) => return Ok(value),
                 Err(Need::Failed(error)) => return Err(error),
                 Err(Need::Page(page)) => drop(crate::later::wait(self.pages.fetch(page))?),
             }
+            tries += 1;
         }
     }
 

@@ -29,6 +29,7 @@ use crate::limits::{COMPACT_WINDOW_LEN, COMPACT_WINDOWS_MAX};
 use crate::state::State;
 use crate::tree::map::{Layer, Value, subject};
 use crate::tree::need::{Look, Need};
+use crate::tree::pages::look_again;
 use crate::tree::rules::extents::{end_of, overlapping};
 use crate::tree::txn::Txn;
 use crate::workspace::{Inner, Workspace};
@@ -276,13 +277,15 @@ impl Inner {
 
     /// Repeats a look until no page is missing, without the lock while one is fetched.
     fn look_unlocked<T>(&self, look: impl Fn(&mut State) -> Look<T>) -> Result<T> {
+        let mut tries = 0;
         loop {
-            let looked = look(&mut self.state.lock());
+            let looked = look_again(tries, || look(&mut self.state.lock()));
             match looked {
                 Ok(value) => return Ok(value),
                 Err(Need::Failed(error)) => return Err(error),
                 Err(Need::Page(page)) => drop(wait(self.pages.fetch(page))?),
             }
+            tries += 1;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Sealed pages: opened ones in memory, fetching, and gathering new ones into page objects.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 use super::btree::{PageSink, PageSource};
 use super::need::{Look, Need};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::LOOK_TRIES_MAX;
 
 /// Longest page object: 8 MiB.
 const PAGE_OBJECT_LEN_MAX: usize = 8 << 20;
@@ -106,8 +108,26 @@ fn damaged(at: &PageRef) -> Error {
 
 impl PageSource for Pages {
     fn page(&self, at: &PageRef) -> Look<Arc<Page>> {
-        self.cache.get(&at.hash).ok_or(Need::Page(*at))
+        match self.cache.get(&at.hash) {
+            Some(page) => Ok(page),
+            None if PATIENT.get() => Ok(crate::later::wait(self.fetch(*at))?),
+            None => Err(Need::Page(*at)),
+        }
     }
+}
+
+thread_local! {
+    /// Whether looks of this thread fetch missing pages on the spot.
+    static PATIENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes a look that was made `tries` times before. Begun anew for each missing page it would take the square of its
+/// time, and with more pages than the cache holds it would never end: so after some tries it fetches on the spot.
+pub fn look_again<T>(tries: u32, look: impl FnOnce() -> Look<T>) -> Look<T> {
+    PATIENT.set(tries >= LOOK_TRIES_MAX);
+    let looked = look();
+    PATIENT.set(false);
+    looked
 }
 
 /// A page source for threads that may wait: fetches what is missing on the spot.
