@@ -95,8 +95,10 @@ fn fail_often(seed: u64) -> Result<(), String> {
     let mut generator = Generator::new(seed, Mix::Atomic);
     let mut mortal = Mortal::new(seed, setting());
     for round in 0..ROUNDS_PER_LIFE {
+        let mut syncs_fail = false;
         for _ in 0..1 + chance.index(3) {
             let (act, place) = (ACTS[chance.index(ACTS.len())], PLACES[chance.index(PLACES.len())]);
+            syncs_fail |= act == Act::Sync;
             let mut fault =
                 Fault::new(act, move |path| path.starts_with(place)).after(chance.below(20));
             if chance.one_in(3) {
@@ -108,9 +110,15 @@ fn fail_often(seed: u64) -> Result<(), String> {
         let end = if chance.one_in(2) { End::Kill } else { End::PowerLoss };
         mortal
             .live_on_failing_disk(&steps)
-            .and_then(|_| match chance.below(3) {
-                0 => mortal.heal_and_open(),
-                _ => mortal.die(end, 0),
+            .and_then(|refused| {
+                if syncs_fail && refused > 0 {
+                    // Bytes may have been lost by it. It was told.
+                    mortal.sync_failed();
+                }
+                match chance.below(3) {
+                    0 => mortal.heal_and_open(),
+                    _ => mortal.die(end, 0),
+                }
             })
             .map_err(|what| format!("round {round} ({end:?}): {what}"))?;
     }
@@ -328,5 +336,16 @@ fn block_lost_in_a_failed_sync_is_not_called_durable_by_the_next_process() {
     mortal.sync_failed();
     mortal.die(End::Kill, 0).unwrap();
     mortal.live(&[Step::Sync]).unwrap();
+    mortal.die(End::PowerLoss, 0).unwrap();
+}
+
+#[test]
+fn block_that_found_no_room_does_not_stop_later_commits() {
+    let (mut mortal, _) = one_file(100_000);
+    let full = Fault::new(Act::Write, |path| path.starts_with("/state/staged")).full();
+    mortal.life.world.disk.fail(full);
+    let refused = mortal.life.take(&write_at(200_000, 100_000));
+    assert_eq!(refused, Seen::Refused(ErrorKind::Full));
+    mortal.live(&[Step::Commit, write_at(300_000, 100_000), Step::Commit]).unwrap();
     mortal.die(End::PowerLoss, 0).unwrap();
 }

@@ -97,7 +97,7 @@ impl Mortal {
         for step in steps {
             let seen = self.life.take(step);
             if let Seen::Refused(kind) = seen
-                && is_failure(kind, step)
+                && is_failure(kind)
             {
                 refused += 1;
                 if kind == ErrorKind::Poisoned {
@@ -253,10 +253,11 @@ impl Mortal {
 }
 
 /// Kinds that say that the machine failed, and not that the step makes no sense.
-fn is_failure(kind: ErrorKind, step: &Step) -> bool {
+fn is_failure(kind: ErrorKind) -> bool {
     match kind {
-        ErrorKind::Full => !matches!(step, Step::SetXattr { .. }),
-        ErrorKind::Poisoned
+        // Also where the model refuses: attributes that are too large.
+        ErrorKind::Full
+        | ErrorKind::Poisoned
         | ErrorKind::Internal
         | ErrorKind::Unavailable
         | ErrorKind::Corrupt

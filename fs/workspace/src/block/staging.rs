@@ -34,6 +34,13 @@ impl Staged {
         self.len.load(Ordering::Acquire)
     }
 
+    /// Gives back what was given out at the end and not written, because the disk was full. Nobody may be writing.
+    fn end(&self) {
+        if let Ok(written) = self.file.len() {
+            self.len.fetch_min(written, Ordering::AcqRel);
+        }
+    }
+
     /// Whether nothing was given out.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -164,7 +171,9 @@ impl Staging {
     pub fn close_all(&self) -> Vec<Arc<Staged>> {
         let mut shelf = self.shelf.lock();
         shelf.current = None;
-        shelf.objects.values().cloned().collect()
+        let objects: Vec<_> = shelf.objects.values().cloned().collect();
+        objects.iter().for_each(|object| object.end());
+        objects
     }
 
     /// Bytes staged.
