@@ -6,7 +6,7 @@ use strongroom_host::sim::{Act, Chance, Fault};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::mortal::{End, Mortal};
 use strongroom_tests::harness::runner::Seen;
-use strongroom_tests::harness::seeds::{amount, repeat, seeds};
+use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
 use strongroom_tests::harness::step::Step;
 use strongroom_tests::harness::world::{Setting, small_tuning};
 use strongroom_workspace::door::{Access, WriteMode};
@@ -98,6 +98,7 @@ fn fail_often(seed: u64) -> Result<(), String> {
         let mut syncs_fail = false;
         for _ in 0..1 + chance.index(3) {
             let (act, place) = (ACTS[chance.index(ACTS.len())], PLACES[chance.index(PLACES.len())]);
+            trace(|| format!("round {round}: {act:?} will fail below {place}"));
             syncs_fail |= act == Act::Sync;
             let mut fault =
                 Fault::new(act, move |path| path.starts_with(place)).after(chance.below(20));
@@ -259,7 +260,9 @@ fn failed_fsync_of_staged_blocks_is_told_too_and_they_are_never_committed() {
 fn commit_whose_objects_could_not_be_synced_is_made_of_fresh_copies() {
     let (mut mortal, _) = one_file(200_000);
     mortal.live(&[write_at(300_000, 200_000)]).unwrap();
-    fails(&mortal, Act::Sync, "/state/staged");
+    // The first two syncs are the workspace's own, the next ones the store's.
+    let third = Fault::new(Act::Sync, |path| path.starts_with("/state/staged")).after(2);
+    mortal.life.world.disk.fail(third);
     assert!(matches!(mortal.life.take(&Step::Commit), Seen::Refused(_)));
     mortal.live(&[Step::Commit]).unwrap();
     mortal.die(End::PowerLoss, 0).unwrap();
@@ -326,6 +329,17 @@ fn block_that_a_later_record_replaced_survives_until_a_commit_covers_both() {
         mortal.die(End::Kill, 0).unwrap();
     }
     mortal.die(End::PowerLoss, 2).unwrap();
+}
+
+#[test]
+fn sync_that_failed_in_a_commit_is_not_forgotten_by_the_next_fsync() {
+    let (mut mortal, _) = one_file(100_000);
+    fails(&mortal, Act::Sync, "/state/staged");
+    let poisoned = Seen::Refused(ErrorKind::Poisoned);
+    assert_eq!(mortal.life.take(&Step::Commit), poisoned);
+    assert_eq!(mortal.life.take(&Step::Sync), poisoned);
+    mortal.sync_failed();
+    mortal.die(End::PowerLoss, 0).unwrap();
 }
 
 #[test]

@@ -8,6 +8,7 @@ use strongroom_workspace::door::{Core, SeekTarget};
 use strongroom_workspace::error::ErrorKind;
 
 use super::runner::{CALLER, Runner, Seen, Slots, Taker, done};
+use super::seeds::trace;
 use super::step::Step;
 use super::tree::{Times, Tree, difference, read_tree};
 use super::world::World;
@@ -71,7 +72,11 @@ impl Life {
 
     /// The workspace takes a step.
     pub fn take(&mut self, step: &Step) -> Seen {
-        let refused = |error: strongroom_workspace::error::Error| Seen::Refused(error.kind());
+        let refused = |error: strongroom_workspace::error::Error| {
+            trace(|| format!("  refused: {error}"));
+            Seen::Refused(error.kind())
+        };
+        trace(|| format!("{step:?}"));
         match step {
             Step::Reopen => {
                 Runner::new(self.world.workspace(), &mut self.slots).release_all();

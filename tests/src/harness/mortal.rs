@@ -5,6 +5,7 @@ use strongroom_workspace::error::{Error, ErrorKind};
 
 use super::life::{Life, Twin};
 use super::runner::Seen;
+use super::seeds::trace;
 use super::step::Step;
 use super::tree::{Times, Tree, difference, read_tree};
 use super::world::{Setting, World};
@@ -100,6 +101,7 @@ impl Mortal {
                 && is_failure(kind)
             {
                 refused += 1;
+                trace(|| format!("  refused: {kind:?}"));
                 if kind == ErrorKind::Poisoned {
                     // Durability unknown: the record may be whole all the same.
                     self.in_flight = Some(step.clone());

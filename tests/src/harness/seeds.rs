@@ -10,15 +10,25 @@ pub fn amount(short: u64, long: u64) -> u64 {
     if is_long() { long } else { short }
 }
 
-/// Seeds to run: the one in `STRONGROOM_SEED`, or `count` of them from `first` on.
+/// Seeds to run: the one in `STRONGROOM_SEED`, or `count` of them from `first` on. `STRONGROOM_SHIFT` is added, to
+/// run others than every day.
 pub fn seeds(first: u64, count: u64) -> Vec<u64> {
-    match std::env::var("STRONGROOM_SEED").ok().and_then(|text| text.parse().ok()) {
-        Some(seed) => vec![seed],
-        None => (first..first + count).collect(),
-    }
+    let first = first + number("STRONGROOM_SHIFT").unwrap_or(0);
+    number("STRONGROOM_SEED").map_or_else(|| (first..first + count).collect(), |seed| vec![seed])
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
 }
 
 /// How to repeat a failure.
 pub fn repeat(suite: &str, test: &str, seed: u64) -> String {
     format!("repeat: STRONGROOM_SEED={seed} cargo test -p strongroom-tests --test {suite} {test}")
+}
+
+/// Tells on stderr what goes on, with `STRONGROOM_TRACE=1`.
+pub fn trace(what: impl FnOnce() -> String) {
+    if std::env::var_os("STRONGROOM_TRACE").is_some() {
+        eprintln!("{}", what());
+    }
 }

@@ -63,6 +63,12 @@ impl Inner {
             }
             return Ok(added.clone());
         }
+        if let Err(error) = self.staging.sync() {
+            // ORDER: before the store syncs the same files. A failure there would be forgotten by the next fsync, which
+            // would say yes to bytes that are lost.
+            self.state.lock().poisoned = true;
+            return Err(error);
+        }
         let added = cut.objects.iter().map(describe).collect::<Result<Vec<_>>>()?;
         cut.tried = Some(added.clone());
         let bodies = cut
