@@ -29,6 +29,8 @@ const GROUP_EXECUTE: u16 = 0o0010;
 const FIRST_COOKIE: u64 = 3;
 /// Names and values of one inode's extended attributes together.
 const XATTR_BYTES_MAX: usize = 8192;
+/// What each counts beside its bytes.
+const XATTR_OVERHEAD: usize = 8;
 const SPACE_BYTES: u64 = 1 << 50;
 const SPACE_INODES: u64 = 1 << 40;
 
@@ -584,9 +586,10 @@ impl State {
             .xattrs
             .iter()
             .filter(|(other, _)| other.as_slice() != name)
-            .map(|(other, value)| other.len() + value.len())
+            .map(|(other, value)| XATTR_OVERHEAD + other.len() + value.len())
             .sum();
-        check(others + name.len() + value.len() <= XATTR_BYTES_MAX, ErrorKind::Full)?;
+        let own = XATTR_OVERHEAD + name.len() + value.len();
+        check(others + own <= XATTR_BYTES_MAX, ErrorKind::Full)?;
         node.xattrs.insert(name.to_vec(), value.to_vec());
         node.attributes.ctime = time;
         Ok(())

@@ -363,3 +363,27 @@ fn block_that_found_no_room_does_not_stop_later_commits() {
     mortal.live(&[Step::Commit, write_at(300_000, 100_000), Step::Commit]).unwrap();
     mortal.die(End::PowerLoss, 0).unwrap();
 }
+
+#[test]
+fn write_that_is_journaled_is_not_refused_for_want_of_room_for_its_block() {
+    let (mut mortal, _) = one_file(50_000);
+    let full = Fault::new(Act::Write, |path| path.starts_with("/state/staged")).full().for_ever();
+    mortal.life.world.disk.fail(full);
+    mortal.live(&[write_at(50_000, 50_000)]).unwrap();
+    assert_eq!(mortal.life.take(&write_at(0, 50_000)), Seen::Refused(ErrorKind::Full));
+    mortal.die(End::Kill, 0).unwrap();
+}
+
+#[test]
+fn commit_whose_name_did_not_last_keeps_the_journal() {
+    let (mut mortal, _) = one_file(1000);
+    mortal.live(&[Step::Sync]).unwrap();
+    fails(&mortal, Act::SyncFolder, "/store/log");
+    assert!(matches!(mortal.life.take(&Step::Commit), Seen::Refused(_)));
+    mortal.die(End::Kill, 0).unwrap();
+    // Nothing to commit: the one before is there already.
+    assert_eq!(mortal.life.take(&Step::Commit), Seen::Done);
+    for _ in 0..20 {
+        mortal.die(End::PowerLoss, 0).unwrap();
+    }
+}

@@ -169,7 +169,12 @@ fn node_difference(a: &Node, b: &Node, times: Times) -> Option<String> {
         let pages = a.content.keys().chain(b.content.keys());
         let page = pages.filter(|page| a.content.get(page) != b.content.get(page)).min();
         let at = page.map(|page| page * PAGE_LEN);
-        return Some(format!("content in the page at {at:?}"));
+        let bytes = |node: &Node| page.and_then(|page| node.content.get(page).cloned());
+        let (a, b) = (bytes(a).unwrap_or_default(), bytes(b).unwrap_or_default());
+        let from = a.iter().zip(&b).position(|(a, b)| a != b).unwrap_or(a.len().min(b.len()));
+        let show = |page: &[u8]| page.iter().skip(from).take(8).copied().collect::<Vec<_>>();
+        let (a, b) = (show(&a), show(&b));
+        return Some(format!("content in the page at {at:?} from {from}: {a:?} and {b:?}"));
     }
     None
 }

@@ -11,7 +11,7 @@ use strongroom_format::op::Op;
 use strongroom_format::ops;
 use strongroom_journal as journal;
 use strongroom_journal::Journal;
-use strongroom_store::Key as StoreKey;
+use strongroom_store::{Body, Key as StoreKey};
 
 use crate::block::fetch::Wanted;
 use crate::error::{Error, ErrorKind, Result};
@@ -39,6 +39,7 @@ impl Inner {
         if self.options.mode == Mode::ReadOnly {
             return Ok(());
         }
+        self.confirm_head()?;
         self.drop_committed_objects()?;
         let replayed = self.replay_journal()?;
         if replayed.records == 0 && replayed.cut.is_none() {
@@ -50,6 +51,23 @@ impl Inner {
             self.commit(Reason::Covering)?;
         }
         self.purge_orphans()
+    }
+
+    /// Makes the newest commit durable: the process before may have ended between giving it its name and making the
+    /// name last.
+    ///
+    /// ORDER: before the journal lets go of what the commit covers, and before another builds on it.
+    fn confirm_head(&self) -> Result<()> {
+        let head = self.state.lock().head;
+        if head.seq == self.outbound.lock().checkpoint_seq {
+            return Ok(());
+        }
+        let key = StoreKey::Log(head.seq);
+        wait(async {
+            let bytes = self.store.get(key, None).await?;
+            self.store.put_if_absent(key, bytes).await?;
+            Ok(())
+        })
     }
 
     /// Removes staged copies of objects that a commit names: the store has them. A loss of power may bring back the
@@ -189,6 +207,11 @@ impl Inner {
                 let bytes =
                     wait(async { Ok(self.store.get(StoreKey::Object(object), None).await?) })?;
                 let (len, hash) = (bytes.len() as u64, Digest(blake3_256(&bytes)));
+                // ORDER: durable, its name too, before a commit names it.
+                let body = Body::Bytes(bytes);
+                wait(async {
+                    Ok(self.store.put(StoreKey::Object(object), body).await.map(drop)?)
+                })?;
                 outbound.adopted.push(ObjectAdded { object, len, hash });
             }
         }

@@ -68,6 +68,12 @@ impl Inner {
         if target.len == 0 {
             return Ok((open, 0));
         }
+        let dirty_bytes_max = self.options.tuning.dirty_bytes;
+        if state.dirty_bytes > dirty_bytes_max
+            && let Some(ino) = state.unsealed.first().copied()
+        {
+            self.seal_file_waiting(&mut state, ino)?;
+        }
         let op = Op::Write {
             ino: open.ino,
             offset: target.offset,
@@ -76,8 +82,9 @@ impl Inner {
             time,
         };
         self.waiting(&mut state, |state| state.execute(journal, now, &op))?;
-        if state.dirty_bytes > self.options.tuning.dirty_bytes {
-            self.seal_file_waiting(&mut state, open.ino)?;
+        if state.dirty_bytes > dirty_bytes_max {
+            // The write is done. If there is no room for its block, the next one is told.
+            let _ = self.seal_file_waiting(&mut state, open.ino);
         }
         self.wake_if_full(&state);
         Ok((open, target.len))
