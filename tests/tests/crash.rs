@@ -387,3 +387,19 @@ fn commit_whose_name_did_not_last_keeps_the_journal() {
         mortal.die(End::PowerLoss, 0).unwrap();
     }
 }
+
+#[test]
+fn journal_file_is_written_again_only_when_its_old_name_is_gone_for_good() {
+    for seed in 0..20 {
+        let mut mortal = Mortal::new(seed, setting());
+        let (whole, _) = one_file(1000);
+        mortal.live(whole.history()).unwrap();
+        mortal.die(End::Kill, 0).unwrap();
+        // The old file becomes the spare, and its new name does not last.
+        fails(&mortal, Act::SyncFolder, "/state/journal");
+        mortal.live(&[Step::Commit]).unwrap();
+        mortal.die(End::Kill, 0).unwrap();
+        mortal.live(&[Step::Sync]).unwrap();
+        mortal.die(End::PowerLoss, 0).unwrap();
+    }
+}

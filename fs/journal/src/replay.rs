@@ -79,6 +79,9 @@ impl Replay {
             spare: Spare::None,
         };
         if entries.iter().any(|entry| entry.name == SPARE) {
+            // ORDER: before it is written again, its old name is gone for good: the process before may have ended
+            // between the two, and after a loss of power the old name would show the new content.
+            disk.sync_folder(&options.folder).map_err(failed)?;
             found.spare = Spare::Kept;
         }
         let numbers: Vec<u64> =
