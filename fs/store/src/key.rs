@@ -19,6 +19,72 @@ pub enum Key {
     Object(ObjectId),
     /// A checkpoint root, by the sequence number it stands for.
     Checkpoint(u64),
+    /// Something the policy module keeps beside the workspace. Never listed: its log says what there is.
+    Policy(PolicyKey),
+}
+
+/// Where something of the policy module lies. What each shelf means is described with its formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PolicyKey {
+    /// Whose it is: an application, or all zero for the list of applications.
+    pub application: [u8; 16],
+    /// Which kind of thing.
+    pub shelf: Shelf,
+    /// Sequence number, or a name of 16 bytes.
+    pub name: u128,
+}
+
+/// Kinds of things of the policy module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Shelf {
+    /// Records, by sequence number.
+    Log,
+    /// State that is replaced, by keyed name.
+    Cell,
+    /// Immutable nodes of a keystore, by random name.
+    Node,
+    /// Immutable sealed files, by random name.
+    Object,
+    /// Hashes of the audit tree, by level and index.
+    Tile,
+}
+
+impl Shelf {
+    /// All of them.
+    pub const ALL: [Shelf; 5] = [Shelf::Log, Shelf::Cell, Shelf::Node, Shelf::Object, Shelf::Tile];
+
+    fn folder(self) -> &'static str {
+        match self {
+            Shelf::Log => "log",
+            Shelf::Cell => "cell",
+            Shelf::Node => "node",
+            Shelf::Object => "object",
+            Shelf::Tile => "tile",
+        }
+    }
+}
+
+impl PolicyKey {
+    fn path(self) -> String {
+        let application = u128::from_be_bytes(self.application);
+        let (folder, name) = (self.shelf.folder(), self.name);
+        match self.shelf {
+            Shelf::Log | Shelf::Tile => format!("policy/{application:032x}/{folder}/{name:032x}"),
+            Shelf::Cell | Shelf::Node | Shelf::Object => {
+                let first = name.to_be_bytes()[0];
+                format!("policy/{application:032x}/{folder}/{first:02x}/{name:032x}")
+            }
+        }
+    }
+
+    fn parse(rest: &str) -> Option<Self> {
+        let mut parts = rest.split('/');
+        let application = parse_id(parts.next()?)?;
+        let folder = parts.next()?;
+        let shelf = Shelf::ALL.into_iter().find(|shelf| shelf.folder() == folder)?;
+        let name = u128::from_be_bytes(parse_id(parts.next_back()?)?);
+        Some(Self { application, shelf, name })
+    }
 }
 
 /// Keys that are listed together.
@@ -63,6 +129,7 @@ impl Key {
             Key::Log(seq) => format!("log/{seq:016x}"),
             Key::Object(id) => format!("object/{:02x}/{id}", id.0[0]),
             Key::Checkpoint(seq) => format!("checkpoint/{seq:016x}"),
+            Key::Policy(key) => key.path(),
         }
     }
 
@@ -78,16 +145,17 @@ impl Key {
             "log" => Key::Log(parse_number(name)?),
             "object" => Key::Object(ObjectId(parse_id(name.split_once('/')?.1)?)),
             "checkpoint" => Key::Checkpoint(parse_number(name)?),
+            "policy" => Key::Policy(PolicyKey::parse(name)?),
             _ => return None,
         };
         // One spelling each: upper case, signs and wrong sub-folders do not come back the same.
         (key.path() == path).then_some(key)
     }
 
-    /// The family, `None` for the one key that is not listed.
+    /// The family, `None` for keys that are not listed.
     pub fn family(self) -> Option<Family> {
         match self {
-            Key::Workspace => None,
+            Key::Workspace | Key::Policy(_) => None,
             Key::Organisation(_) => Some(Family::Organisation),
             Key::Device(_) => Some(Family::Device),
             Key::Log(_) => Some(Family::Log),
@@ -125,10 +193,19 @@ mod tests {
             (Key::Log(0x1f), "log/000000000000001f".to_owned()),
             (Key::Object(ObjectId(id)), format!("object/ab/{}", "ab".repeat(16))),
             (Key::Checkpoint(u64::MAX), "checkpoint/ffffffffffffffff".to_owned()),
+            (policy(Shelf::Log, 0x1f), format!("policy/{}/log/{:032x}", "ab".repeat(16), 0x1f)),
+            (
+                policy(Shelf::Cell, 0xcd << 120),
+                format!("policy/{}/cell/cd/cd{}", "ab".repeat(16), "0".repeat(30)),
+            ),
         ] {
             assert_eq!(key.path(), path);
             assert_eq!(Key::parse(&path), Some(key));
         }
+    }
+
+    fn policy(shelf: Shelf, name: u128) -> Key {
+        Key::Policy(PolicyKey { application: [0xab; 16], shelf, name })
     }
 
     #[test]
@@ -147,6 +224,9 @@ mod tests {
             "object/ac/abababababababababababababababab",
             "object/abababababababababababababababab",
             "device/../workspace",
+            "policy/abababababababababababababababab",
+            "policy/abababababababababababababababab/other/abababababababababababababababab",
+            "policy/abababababababababababababababab/cell/abababababababababababababababab",
         ] {
             assert_eq!(Key::parse(text), None, "{text}");
         }

@@ -22,7 +22,7 @@ pub use strongroom_host::disk::DiskSpace;
 
 pub use error::{Error, ErrorKind, Result};
 pub use folder::{FolderStore, Mode};
-pub use key::{Family, Key};
+pub use key::{Family, Key, PolicyKey, Shelf};
 
 /// An answer that may take a while. Those of a [`FolderStore`] are ready at the first poll.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -48,6 +48,11 @@ pub struct Uploaded {
 }
 
 impl Uploaded {
+    /// For implementors of [`Store`], at the end of a put that went well, and for nobody else.
+    pub fn attest(key: Key, len: u64) -> Self {
+        Uploaded { key, len }
+    }
+
     /// What was put.
     pub fn key(&self) -> Key {
         self.key
@@ -136,6 +141,17 @@ pub trait Store: Send + Sync {
 
     /// Tells that `range` of an object will be read soon. A hint.
     fn will_read(&self, _key: Key, _range: Range<u64>) {}
+
+    /// Forgets a copy kept nearer than the store because it did not verify. True if there was one: a get may then
+    /// answer otherwise.
+    fn distrust(&self, _key: Key) -> bool {
+        false
+    }
+
+    /// What was asked of the store so far, by name, for `status`; names that end in `bytes` count bytes.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// Runs a future that is ready at the first poll: those of a [`FolderStore`] outside of async code.

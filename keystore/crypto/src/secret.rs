@@ -221,6 +221,34 @@ key_type!(
     HedgeKey, 32
 );
 key_type!(
+    /// An application's key of one generation: wraps the root of its keystore. Custody alone has it.
+    CustodyKey, 32
+);
+key_type!(
+    /// Key of a keystore node: wraps the keys of the nodes or leaves below.
+    NodeKey, 32
+);
+key_type!(
+    /// A subject's key, random, in a keystore leaf and nowhere else: wraps their class keys.
+    SubjectKey, 32
+);
+key_type!(
+    /// A subject's audit key: what was agreed and what was done, and outlives the data.
+    AuditKey, 32
+);
+key_type!(
+    /// Key of one subject's data of one class.
+    ClassKey, 32
+);
+key_type!(
+    /// Key of an application's register.
+    RegisterKey, 32
+);
+key_type!(
+    /// Key of one bucket of look-up rows.
+    BucketKey, 32
+);
+key_type!(
     /// Key of the hash that places names in a folder (SipHash).
     NameKey, 16
 );

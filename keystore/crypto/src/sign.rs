@@ -49,6 +49,34 @@ impl SigningKey {
     }
 }
 
+/// Signs heads of an audit log as C2SP notes, and nothing else.
+///
+/// A note is signed as it stands, without a tag of ours: so this is a key of its own, certified by
+/// the record that introduces it, and no other signature is ever made with it.
+pub struct HeadKey {
+    seed: Secret<32>,
+    public: VerifyingKey,
+}
+
+impl HeadKey {
+    /// The key of a seed of 32 random bytes.
+    pub fn from_seed(seed: Secret<32>) -> Self {
+        let public = ed25519_dalek::SigningKey::from_bytes(seed.expose()).verifying_key();
+        Self { seed, public: VerifyingKey(public) }
+    }
+
+    /// Signs the text of a note.
+    pub fn sign_note(&self, text: &str) -> [u8; SIGNATURE_LEN] {
+        let pair = ed25519_dalek::SigningKey::from_bytes(self.seed.expose());
+        pair.sign(text.as_bytes()).to_bytes()
+    }
+
+    /// The public half, computed from the private one.
+    pub fn verifying_key(&self) -> &VerifyingKey {
+        &self.public
+    }
+}
+
 /// A public key that is known to be a sound one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifyingKey(ed25519_dalek::VerifyingKey);
@@ -80,6 +108,18 @@ impl VerifyingKey {
         signature: &[u8; SIGNATURE_LEN],
     ) -> Result<(), SignatureError> {
         self.verify_message(&message(usage, header), signature)
+    }
+
+    /// Checks the signature of a note by a [`HeadKey`], strictly.
+    ///
+    /// # Errors
+    /// [`SignatureError`].
+    pub fn verify_note(
+        &self,
+        text: &str,
+        signature: &[u8; SIGNATURE_LEN],
+    ) -> Result<(), SignatureError> {
+        self.verify_message(text.as_bytes(), signature)
     }
 
     pub(crate) fn verify_message(
@@ -127,6 +167,19 @@ mod tests {
         assert_eq!(public.verify(Usage::SignCommit, b"header", &signature), Ok(()));
         assert!(public.verify(Usage::SignCheckpoint, b"header", &signature).is_err());
         assert!(public.verify(Usage::SignCommit, b"headers", &signature).is_err());
+    }
+
+    #[test]
+    fn a_note_is_signed_as_it_stands_and_holds_for_nothing_else() {
+        let key = HeadKey::from_seed(Secret::from_bytes(&[2; 32]));
+        let text = "strongroom/audit\n3\nAAAA\n";
+        let signature = key.sign_note(text);
+        assert_eq!(key.verifying_key().verify_note(text, &signature), Ok(()));
+        assert!(
+            key.verifying_key().verify_note("strongroom/audit\n4\nAAAA\n", &signature).is_err()
+        );
+        let tagged = key.verifying_key().verify(Usage::SignCommit, text.as_bytes(), &signature);
+        assert!(tagged.is_err());
     }
 
     #[test]

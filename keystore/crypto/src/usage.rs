@@ -7,7 +7,10 @@
 //! A context is the deterministic CBOR array `["strongroom/1", usage, organisation, field, …]`;
 //! the fields of each usage stand in [`Usage::fields`]. A new usage brings a number and a vector.
 
-use crate::secret::{BlockKey, DeviceFileKey, EpochKey, HistoryKey, JournalFileKey, JournalKey};
+use crate::secret::{
+    AuditKey, BlockKey, BucketKey, ClassKey, CustodyKey, DeviceFileKey, EpochKey, HistoryKey,
+    JournalFileKey, JournalKey, NodeKey, RegisterKey, SubjectKey,
+};
 
 /// What stands first in every context.
 pub const SUITE_LABEL: &str = "strongroom/1";
@@ -125,6 +128,29 @@ usages! {
     SubjectKeyWrap = 15, Seal, "subject key", &[ID, UINT, UINT];
     /// A class key, under the subject's: pseudonym, class, generation.
     ClassKeyWrap = 16, Seal, "class key", &[ID, UINT, UINT];
+    /// Root of an application's keystore, under the application key: application, generation of
+    /// that key, provider, key id.
+    ApplicationKeyWrap = 17, Seal, "application key", &[ID, UINT, UINT, ID];
+    /// Body of a register record, under the register key: application, sequence.
+    RegisterRecord = 18, Seal, "register record", &[ID, UINT];
+    /// A cell of the register, under the register key: application, cell name, version.
+    RegisterCell = 19, Seal, "register cell", &[ID, ID, UINT];
+    /// What is kept about a subject beyond their data, under their audit key: application, subject,
+    /// version.
+    SubjectRecord = 20, Seal, "subject record", &[ID, ID, UINT];
+    /// Detail of an audit entry, under the subject's audit key: application, the subject's audit
+    /// pseudonym, the subject's own entry number.
+    AuditDetail = 21, Seal, "audit detail", &[ID, ID, UINT];
+    /// A subject's file, under the class key: application, subject, class, file.
+    SubjectFile = 22, Seal, "subject file", &[ID, ID, UINT, ID];
+    /// The list of a subject's files of one class, under the class key: application, subject, class,
+    /// version.
+    SubjectFolder = 23, Seal, "subject folder", &[ID, ID, UINT, UINT];
+    /// A bucket of look-up rows, under the bucket's key: application, bucket, version.
+    LookupBucket = 24, Seal, "look-up bucket", &[ID, UINT, UINT];
+    /// A record of the workspace's list of applications, under the epoch key: workspace, epoch,
+    /// sequence.
+    DirectoryRecord = 25, Seal, "application directory", &[ID, UINT, UINT];
 
     /// Key of the user manifest from the generation secret: member, generation.
     UserManifestKey = 64, Derive, "user manifest key", &[ID, UINT];
@@ -138,6 +164,19 @@ usages! {
     HistoryKeyCommitment = 68, Derive, "history key commitment", &[ID, ID, UINT];
     /// Commitment of a subject's key: application, slot, generation.
     SubjectKeyCommitment = 69, Derive, "subject key commitment", &[ID, UINT, UINT];
+    /// Key of the look-up hash, from the register key: application.
+    LookupKey = 70, Derive, "look-up key", &[ID];
+    /// Name of a cell, from the register key: application, kind, id. Cut to 16 bytes.
+    CellName = 71, Derive, "cell name", &[ID, UINT, ID];
+    /// What an activity sees instead of the subject id, from the subject key: subject, activity. Cut
+    /// to 16 bytes.
+    SubjectPseudonym = 72, Derive, "subject pseudonym", &[ID, ID];
+    /// What the audit log calls a subject, from the audit key: subject. Cut to 16 bytes.
+    AuditPseudonym = 73, Derive, "audit pseudonym", &[ID];
+    /// Look-up hash of an attribute, from the look-up key: application, SHA-256 of the attribute.
+    LookupHash = 74, Derive, "look-up hash", &[ID, HASH];
+    /// Application key of a generation, from a secret that custody hands over: application, key id.
+    HandedKey = 75, Derive, "handed application key", &[ID, ID];
 
     /// The genesis record, by the root key.
     SignGenesis = 128, Sign, "genesis", &[];
@@ -161,6 +200,10 @@ usages! {
     SignServerHead = 137, Sign, "server head", &[];
     /// Cosignature of a witness.
     SignWitness = 138, Sign, "witness", &[];
+    /// Header of a register record, by a custodian's device.
+    SignRegisterRecord = 139, Sign, "register record", &[];
+    /// A policy set, by a device of somebody who approves it.
+    SignPolicySet = 140, Sign, "policy set", &[];
 }
 
 impl Usage {
@@ -316,11 +359,18 @@ macro_rules! sealing_key {
 }
 
 sealing_key!(BlockKey, Block);
-sealing_key!(EpochKey, CommitBody, PageLeaf, PageInner, PageRoot);
+sealing_key!(EpochKey, CommitBody, PageLeaf, PageInner, PageRoot, DirectoryRecord);
 sealing_key!(HistoryKey, EpochBackLink);
 sealing_key!(JournalKey, JournalFileKeyWrap);
 sealing_key!(JournalFileKey, JournalRecord);
 sealing_key!(DeviceFileKey, DeviceFile);
+sealing_key!(CustodyKey, ApplicationKeyWrap);
+sealing_key!(NodeKey, KeystoreNode, SubjectKeyWrap);
+sealing_key!(SubjectKey, ClassKeyWrap);
+sealing_key!(AuditKey, SubjectRecord, AuditDetail);
+sealing_key!(ClassKey, SubjectFile, SubjectFolder);
+sealing_key!(RegisterKey, RegisterRecord, RegisterCell);
+sealing_key!(BucketKey, LookupBucket);
 
 /// Writes the head of a CBOR item in its shortest form.
 fn head(out: &mut Vec<u8>, major: u8, value: u64) {
