@@ -112,6 +112,13 @@ pub struct State {
     pub batch_bytes_limit: usize,
 }
 
+/// All that is needed to install an operation without another look at the map.
+struct Prepared {
+    plan: Plan,
+    /// Inline content that blocks replace.
+    replaced_inline: Option<Vec<u8>>,
+}
+
 impl State {
     /// Plans, journals and installs an operation: from here on it survives `kill -9`.
     ///
@@ -121,7 +128,8 @@ impl State {
         if self.poisoned {
             return Err(poisoned().into());
         }
-        let plan = self.plan(op)?;
+        // ORDER: everything is read before the append. A look that stops behind it would be repeated, and append again.
+        let prepared = self.prepare(op)?;
         let bytes = encode(op);
         if self.batch.ops.len() + bytes.len() > self.batch_bytes_limit {
             let message = "changes cannot be committed; the batch is full until they can";
@@ -132,30 +140,40 @@ impl State {
             self.poisoned |= error.kind() == ErrorKind::Poisoned;
             return Err(error.into());
         }
-        self.take_in(plan, op, &bytes, now)
+        self.take_in(prepared, op, &bytes, now);
+        Ok(())
     }
 
     /// Installs an operation that the journal holds already, when it is replayed.
     pub fn redo(&mut self, now: Duration, op: &Op, bytes: &[u8]) -> Look<()> {
-        let plan = self.plan(op)?;
-        self.take_in(plan, op, bytes, now)
+        let prepared = self.prepare(op)?;
+        self.take_in(prepared, op, bytes, now);
+        Ok(())
     }
 
-    fn take_in(&mut self, plan: Plan, op: &Op, bytes: &[u8], now: Duration) -> Look<()> {
-        if let Op::SetExtents { ino, .. } = op
-            && let Content::Inline(inline) = &self.inode(*ino)?.content
-        {
+    fn prepare(&self, op: &Op) -> Look<Prepared> {
+        let replaced_inline = match op {
+            Op::SetExtents { ino, .. } => match &self.inode(*ino)?.content {
+                Content::Inline(inline) => Some(inline.clone()),
+                _ => None,
+            },
+            _ => None,
+        };
+        Ok(Prepared { plan: self.plan(op)?, replaced_inline })
+    }
+
+    fn take_in(&mut self, prepared: Prepared, op: &Op, bytes: &[u8], now: Duration) {
+        if let (Op::SetExtents { ino, .. }, Some(inline)) = (op, &prepared.replaced_inline) {
             // Blocks sealed straight from a write replace inline content: what they do not cover is kept unsealed.
             keep_inline(self, *ino, inline);
             self.file(*ino).touched = true;
             self.unsealed.insert(*ino);
         }
-        self.install(plan, op);
+        self.install(prepared.plan, op);
         if !matches!(op, Op::Write { .. }) {
             self.gather(bytes, now);
         }
         self.batch.began.get_or_insert(now);
-        Ok(())
     }
 
     /// Installs an operation whose effect the journal already tells another way: bytes of `Write` records that are
@@ -370,3 +388,6 @@ pub fn fail(kind: ErrorKind, message: &str) -> Need {
 pub fn poisoned() -> Error {
     Error::new(ErrorKind::Poisoned, "an fsync failed; unmount and mount again to go on")
 }
+
+#[cfg(test)]
+mod tests;

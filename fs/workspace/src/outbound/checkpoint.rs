@@ -182,6 +182,7 @@ impl Inner {
             StoreKey::Workspace
             | StoreKey::Organisation(_)
             | StoreKey::Device(_)
+            | StoreKey::Policy(_)
             | StoreKey::Object(_) => false,
         };
         for family in [Family::Checkpoint, Family::Log] {
