@@ -334,7 +334,7 @@ CHECKPOINT = record(
 REFERENCE = record(ID, U32, U32, U8, U64, HASH)
 PART = record(
     ID, U64, optional(REFERENCE), U8, U64, ID, BYTES, many(record(U32, ID, U64)),
-    many(record(ID, U64, U64, U64)),
+    many(record(ID, U64, U64, U64, U64)),
 )
 
 
@@ -378,9 +378,9 @@ def parse_part(plain):
         need(height == top[3] + 1 and count > 0, "height of another tree")
     else:
         need(height == count == 0, "height without a tree")
-    need(rising(s[0] for s in slots) and rising(j[0] for j in journals), "part out of order")
+    need(rising(s[0] for s in slots) and rising(j[:2] for j in journals), "part out of order")
     bounded = len(digest) <= 4096 and all(s[0] < 1 << 23 and s[2] < 1 << 40 for s in slots)
-    need(bounded, "part out of bounds")
+    need(bounded and len(journals) <= 1024 and all(j[4] <= fields[1] for j in journals), "part out of bounds")
     return fields
 
 

@@ -26,6 +26,8 @@ pub const ROOT_LEN_MAX: usize = 16 << 20;
 pub const PART_LEN_MAX: u64 = 8 << 20;
 /// Longest digest state.
 pub const DIGEST_LEN_MAX: usize = 4096;
+/// Most places, by device and incarnation, whose journals a checkpoint knows. The one unused for longest goes first.
+pub const JOURNALS_MAX: usize = 1024;
 
 /// What the author of a checkpoint signs.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -185,7 +187,7 @@ pub struct CompartmentState {
     /// Writer slots given so far, by slot.
     #[n(7)]
     pub slots: Vec<WriterSlot>,
-    /// How far the journal of each author is contained, by device.
+    /// How far the journal of each author is contained, by device and incarnation.
     #[n(8)]
     pub journals: Vec<JournalMark>,
 }
@@ -210,7 +212,7 @@ pub struct JournalMark {
     /// Author.
     #[n(0)]
     pub device: DeviceId,
-    /// Its incarnation.
+    /// Its incarnation: one for each place that keeps local state of the workspace.
     #[n(1)]
     pub incarnation: u64,
     /// Its last commit counter.
@@ -219,6 +221,9 @@ pub struct JournalMark {
     /// Number of its last journal record contained.
     #[n(3)]
     pub journal_upto: u64,
+    /// Sequence of its last commit.
+    #[n(4)]
+    pub seq: u64,
 }
 
 impl CompartmentState {
@@ -238,8 +243,12 @@ impl CompartmentState {
             Some(root) => root.is_plausible() && state.height == root.level + 1 && state.count > 0,
         };
         let ordered = state.slots.is_sorted_by(|a, b| a.slot < b.slot)
-            && state.journals.is_sorted_by(|a, b| a.device < b.device);
+            && state
+                .journals
+                .is_sorted_by(|a, b| (a.device, a.incarnation) < (b.device, b.incarnation));
         let bounded = state.digest.len() <= DIGEST_LEN_MAX
+            && state.journals.len() <= JOURNALS_MAX
+            && state.journals.iter().all(|mark| mark.seq <= state.seq)
             && state.slots.iter().all(|slot| slot.slot < 1 << 23 && slot.next < 1 << 40);
         if whole && ordered && bounded {
             Ok(state)

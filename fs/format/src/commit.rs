@@ -51,7 +51,7 @@ pub struct CommitHeader {
     /// Device that signs.
     #[n(5)]
     pub author: DeviceId,
-    /// Incarnation of that device: a new one begins when it finds itself behind its own past.
+    /// Incarnation of that device: a random number for each place where it keeps local state of the workspace.
     #[n(6)]
     pub incarnation: u64,
     /// Number of this commit among those of the incarnation; the first is 1. Survives a lost race for a sequence.

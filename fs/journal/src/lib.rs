@@ -140,6 +140,14 @@ enum State {
     Closed,
 }
 
+/// Incarnation of the newest journal file in a folder; none if there is no file, nor maybe a folder.
+///
+/// # Errors
+/// `Corrupt` if the newest file has no header; `Internal` if the disk refuses.
+pub fn incarnation(disk: &dyn Disk, folder: &Path) -> Result<Option<u64>> {
+    replay::incarnation(disk, folder)
+}
+
 impl Journal {
     /// Replays what is there, in order, and begins a new file. A torn end is cut off; what is replayed is durable.
     ///

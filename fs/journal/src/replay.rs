@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use strongroom_crypto::seal;
@@ -171,15 +172,7 @@ impl Reader {
     ) -> Result<Self> {
         let corrupt =
             |what| Error::new(ErrorKind::Corrupt, format!("journal file {number} {what}"));
-        let mut bytes = [0; HEADER_LEN];
-        let read = file.read_at(&mut bytes, 0).map_err(|cause| unreadable(&cause))?;
-        if read < HEADER_LEN {
-            return Err(corrupt("is cut short"));
-        }
-        let header = JournalHeader::parse(&bytes)?;
-        if header.file != number {
-            return Err(corrupt("is not what its name says"));
-        }
+        let header = header(&*file, number)?;
         if header.device != options.device || header.organisation != options.organisation {
             return Err(corrupt("belongs to another device"));
         }
@@ -276,6 +269,36 @@ impl Reader {
         let cut = self.file.set_len(self.offset).and_then(|()| self.file.sync_data());
         cut.map_err(|cause| Error::io("a torn journal file cannot be cut", &cause))
     }
+}
+
+/// Incarnation of the newest file. What it says is verified when the journal is opened.
+pub(crate) fn incarnation(disk: &dyn Disk, folder: &Path) -> Result<Option<u64>> {
+    let failed = |cause| Error::io("the journal's folder cannot be read", &cause);
+    let entries = match disk.list(folder) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        listed => listed.map_err(failed)?,
+    };
+    let Some(newest) = entries.iter().filter_map(|entry| file::parse_name(&entry.name)).max()
+    else {
+        return Ok(None);
+    };
+    let file = disk.open(&folder.join(file::name(newest)), OpenMode::Read).map_err(failed)?;
+    Ok(Some(header(&*file, newest)?.incarnation))
+}
+
+/// Reads the header of the file with this number.
+fn header(file: &dyn DiskFile, number: u64) -> Result<JournalHeader> {
+    let corrupt = |what| Error::new(ErrorKind::Corrupt, format!("journal file {number} {what}"));
+    let mut bytes = [0; HEADER_LEN];
+    let read = file.read_at(&mut bytes, 0).map_err(|cause| unreadable(&cause))?;
+    if read < HEADER_LEN {
+        return Err(corrupt("is cut short"));
+    }
+    let header = JournalHeader::parse(&bytes)?;
+    if header.file != number {
+        return Err(corrupt("is not what its name says"));
+    }
+    Ok(header)
 }
 
 /// The fronts of frames that begin anywhere in these bytes.

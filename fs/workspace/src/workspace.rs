@@ -66,6 +66,8 @@ pub struct Inner {
     pub(crate) services: Services,
     pub(crate) keys: Arc<DeviceKeys>,
     pub(crate) store: Arc<dyn Store>,
+    /// Of this home; 0 when read-only.
+    pub(crate) incarnation: u64,
     /// Empty when read-only, and while it is replayed.
     pub(crate) journal: OnceLock<Journal>,
     pub(crate) staging: Arc<Staging>,

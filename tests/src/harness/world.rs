@@ -38,6 +38,8 @@ pub struct World {
 pub struct Setting {
     /// Limits.
     pub tuning: Tuning,
+    /// Where local state is.
+    pub state: &'static str,
     /// Between workspace and store.
     pub wrap: Option<Wrap>,
     /// Syncs of files and folders below these do nothing: a deliberately broken program.
@@ -47,7 +49,7 @@ pub struct Setting {
 impl Setting {
     /// Nothing but limits.
     pub fn new(tuning: Tuning) -> Self {
-        Self { tuning, wrap: None, unsynced: Vec::new() }
+        Self { tuning, state: STATE, wrap: None, unsynced: Vec::new() }
     }
 }
 
@@ -194,7 +196,7 @@ impl World {
 
 fn options(setting: &Setting) -> Options {
     Options {
-        state_folder: PathBuf::from(STATE),
+        state_folder: PathBuf::from(setting.state),
         mode: Mode::ReadWrite,
         owner: (CALLER.uid, CALLER.gid),
         tuning: setting.tuning.clone(),

@@ -40,8 +40,8 @@ pub(crate) struct History {
     pub(crate) head: Head,
     /// Heads after the checkpoint, to tell whether a remembered one is among them.
     pub(crate) heads: BTreeMap<u64, Head>,
-    /// Last journal record of this device that the commits contain.
-    pub(crate) journal_upto: u64,
+    /// Last journal record that the commits contain, by incarnation of this device.
+    pub(crate) journals_upto: BTreeMap<u64, u64>,
     /// Objects that the commits since the checkpoint brought to life: length and hash.
     pub(crate) added: BTreeMap<ObjectId, (u64, [u8; 32])>,
     /// Whether the log was read to its end and every operation applied.
@@ -130,10 +130,10 @@ fn begin(subject: &Subject, checkpoint: Checkpoint) -> History {
     let source = Arc::new(Patient(pages.clone()));
     let map = Map { overlay: Layer::new(), frozen: None, tree, pages: source };
     let head = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
-    let mark = state.journals.iter().find(|mark| mark.device == subject.keys.device_id());
+    let own = state.journals.iter().filter(|mark| mark.device == subject.keys.device_id());
     History {
         names: NameHash::new(NameKey::from_bytes(&state.name_key)),
-        journal_upto: mark.map_or(0, |mark| mark.journal_upto),
+        journals_upto: own.map(|mark| (mark.incarnation, mark.journal_upto)).collect(),
         heads: BTreeMap::from([(head.seq, head)]),
         added: BTreeMap::new(),
         is_whole: true,
@@ -166,7 +166,7 @@ impl History {
             self.added.remove(released);
         }
         if commit.header.author == subject.keys.device_id() {
-            self.journal_upto = commit.body.head.journal_upto;
+            self.journals_upto.insert(commit.header.incarnation, commit.body.head.journal_upto);
         }
         self.head = commit.head;
         self.heads.insert(commit.head.seq, commit.head);

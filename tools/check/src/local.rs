@@ -11,6 +11,7 @@ use strongroom_format::ops;
 use strongroom_host::disk::{OpenMode, read_all};
 use strongroom_journal::{Journal, Options, Services};
 use strongroom_store::Key;
+use strongroom_workspace::inbound::home::JOURNAL_FOLDER;
 use strongroom_workspace::inbound::open::{HEAD_FILE, parse_head};
 use strongroom_workspace::later::wait;
 use strongroom_workspace::limits::JOURNAL_FILE_LEN;
@@ -19,9 +20,6 @@ use crate::dry::DryDisk;
 use crate::history::{self, History};
 use crate::report::{Area, Kind, Report};
 use crate::{InUse, Local, Result, Subject};
-
-/// The incarnation is part of what a new journal file says, and none is written here.
-const INCARNATION: u64 = 1;
 
 /// Examines local state, if there is any.
 pub(crate) fn examine(
@@ -37,8 +35,16 @@ pub(crate) fn examine(
     if let Some(history) = history {
         remembered_head(local, history, report);
     }
-    let covered = history.map_or(0, |history| history.journal_upto);
-    journal(subject, local, covered, report);
+    let folder = local.folder.join(JOURNAL_FOLDER);
+    let incarnation = match strongroom_journal::incarnation(&*local.disk, &folder) {
+        Ok(incarnation) => incarnation.unwrap_or(0),
+        Err(error) => {
+            report.find(Area::Journal, Kind::Changed, error.to_string());
+            return Ok(());
+        }
+    };
+    let covered = history.and_then(|history| history.journals_upto.get(&incarnation));
+    journal(subject, local, (incarnation, covered.copied().unwrap_or(0)), report);
     Ok(())
 }
 
@@ -68,14 +74,19 @@ fn remembered_head(local: &Local, history: &History, report: &mut Report) {
     }
 }
 
-fn journal(subject: &Subject, local: &Local, covered: u64, report: &mut Report) {
+fn journal(
+    subject: &Subject,
+    local: &Local,
+    (incarnation, covered): (u64, u64),
+    report: &mut Report,
+) {
     let disk = Arc::new(DryDisk(local.disk.clone()));
     let options = Options {
-        folder: local.folder.join("journal"),
+        folder: local.folder.join(JOURNAL_FOLDER),
         file_len_max: JOURNAL_FILE_LEN,
         device: subject.keys.device_id(),
         organisation: subject.keys.organisation(),
-        incarnation: INCARNATION,
+        incarnation,
         first_number_min: covered + 1,
     };
     let services = Services { disk, entropy: local.entropy.clone() };

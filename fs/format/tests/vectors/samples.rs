@@ -398,6 +398,7 @@ fn state() -> CompartmentState {
             incarnation: 1,
             counter: 7,
             journal_upto: 300,
+            seq: 7,
         }],
     }
 }

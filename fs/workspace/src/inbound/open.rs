@@ -9,11 +9,13 @@ use strongroom_crypto::hash::blake3_256;
 use strongroom_crypto::lthash::{LtHash, STATE_LEN};
 use strongroom_crypto::secret::NameKey;
 use strongroom_crypto::usage::Context;
+use strongroom_format::checkpoint::JournalMark;
 use strongroom_format::ids::Digest;
-use strongroom_host::disk::{OpenMode, create_folder_durably, read_all};
+use strongroom_host::disk::{DiskFile, OpenMode, create_folder_durably, read_all};
 use strongroom_keyring::DeviceKeys;
 use strongroom_store::Store;
 
+use super::home;
 use super::log::{Checkpoint, Commit, Reader};
 use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
@@ -49,6 +51,7 @@ impl Workspace {
         services: Services,
     ) -> Result<Workspace> {
         let lock = take_lock(&options, &services)?;
+        let incarnation = home::incarnation(&options, &services)?;
         let staging = open_staging(&options, &services)?;
         let reader = Reader::open(&store, &keys)?;
         let checkpoint = reader.checkpoint()?;
@@ -71,7 +74,8 @@ impl Workspace {
                 options.tuning.segment_cache_bytes,
             ),
             state: Mutex::new(initial_state(&checkpoint, &pages, &options)),
-            outbound: Mutex::new(initial_outbound(&checkpoint, &keys)?),
+            outbound: Mutex::new(initial_outbound(&checkpoint)?),
+            incarnation,
             journal: OnceLock::new(),
             gate: RwLock::new(()),
             wake: Condvar::new(),
@@ -136,17 +140,18 @@ fn initial_state(checkpoint: &Checkpoint, pages: &Arc<Pages>, options: &Options)
     fresh
 }
 
-fn initial_outbound(checkpoint: &Checkpoint, keys: &DeviceKeys) -> Result<Outbound> {
+fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
     let state = &checkpoint.state;
     let digest: &[u8; STATE_LEN] = state.digest.as_slice().try_into().map_err(|_| {
         Error::new(ErrorKind::Corrupt, "the checkpoint's digest has the wrong length")
     })?;
-    let mark = state.journals.iter().find(|mark| mark.device == keys.device_id());
+    let marks = state.journals.iter().map(|mark| ((mark.device, mark.incarnation), *mark));
     Ok(Outbound {
         pending: None,
         adopted: Vec::new(),
-        counter: mark.map_or(0, |mark| mark.counter),
-        journal_upto: mark.map_or(0, |mark| mark.journal_upto),
+        counter: 0,
+        journal_upto: 0,
+        marks: marks.collect(),
         ledger: checkpoint.root.page_objects.iter().map(|entry| (entry.object, *entry)).collect(),
         checkpoint_seq: checkpoint.root.seq,
         checkpoint_due: None,
@@ -166,12 +171,16 @@ impl Inner {
         let mut state = self.state.lock();
         reader.commits(start, &mut |commit| {
             self.replay_commit(&mut state, commit)?;
-            if commit.header.author == self.keys.device_id() {
-                outbound.counter = commit.header.counter;
-                outbound.journal_upto = commit.body.head.journal_upto;
-            }
+            outbound.note_mark(JournalMark {
+                device: commit.header.author,
+                incarnation: commit.header.incarnation,
+                counter: commit.header.counter,
+                journal_upto: commit.body.head.journal_upto,
+                seq: commit.head.seq,
+            });
             Ok(())
         })?;
+        self.find_own_mark(&mut outbound);
         state.batch = Batch::default();
         Ok(())
     }
@@ -208,13 +217,23 @@ impl Inner {
         Err(Error::new(ErrorKind::Corrupt, message))
     }
 
-    fn remembered_head(&self) -> Option<Head> {
+    pub(super) fn remembered_head(&self) -> Option<Head> {
         let path = self.options.state_folder.join(HEAD_FILE);
         parse_head(&read_all(&*self.services.disk, &path).ok()?)
     }
 
     /// Notes the newest head. Not synced: after a power loss an older one is remembered, which is safe.
     pub(crate) fn remember_head(&self, head: Head) -> Result<()> {
+        self.write_head(head).map(drop)
+    }
+
+    /// Notes the newest head, durably.
+    pub(super) fn remember_head_durably(&self, head: Head) -> Result<()> {
+        self.write_head(head)?.sync_data()?;
+        Ok(self.services.disk.sync_folder(&self.options.state_folder)?)
+    }
+
+    fn write_head(&self, head: Head) -> Result<Arc<dyn DiskFile>> {
         let mut bytes = Vec::with_capacity(HEAD_LEN);
         bytes.extend_from_slice(&head.seq.to_le_bytes());
         bytes.extend_from_slice(&head.hash.0);
@@ -222,7 +241,8 @@ impl Inner {
         bytes.extend_from_slice(&sum);
         let path: &Path = &self.options.state_folder.join(HEAD_FILE);
         let file = self.services.disk.open(path, OpenMode::Create)?;
-        Ok(file.write_at(&bytes, 0)?)
+        file.write_at(&bytes, 0)?;
+        Ok(file)
     }
 }
 

@@ -13,12 +13,12 @@ use strongroom_journal as journal;
 use strongroom_journal::Journal;
 use strongroom_store::{Body, Key as StoreKey};
 
+use super::home::JOURNAL_FOLDER;
 use crate::block::fetch::Wanted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
 use crate::ops::remove::purge_if_orphan;
 use crate::outbound::commit::Reason;
-use crate::outbound::publish::INCARNATION;
 use crate::tree::map::{Value, subject};
 use crate::tree::txn::Txn;
 use crate::workspace::{Inner, Mode};
@@ -41,7 +41,13 @@ impl Inner {
         }
         self.confirm_head()?;
         self.drop_committed_objects()?;
-        let replayed = self.replay_journal()?;
+        let base_seq = self.base_seq(self.remembered_head().map(|head| head.seq));
+        let replayed = self.replay_journal(base_seq)?;
+        let head = self.state.lock().head;
+        if head.seq > base_seq {
+            // ORDER: before anything new is journaled, which builds on it.
+            self.remember_head_durably(head)?;
+        }
         if replayed.records == 0 && replayed.cut.is_none() {
             self.drop_unnamed_objects()?;
         }
@@ -85,14 +91,14 @@ impl Inner {
         Ok(())
     }
 
-    fn replay_journal(&self) -> Result<Replayed> {
+    fn replay_journal(&self, base_seq: u64) -> Result<Replayed> {
         let covered = self.outbound.lock().journal_upto;
         let options = journal::Options {
-            folder: self.options.state_folder.join("journal"),
+            folder: self.options.state_folder.join(JOURNAL_FOLDER),
             file_len_max: self.options.tuning.journal_file_len,
             device: self.keys.device_id(),
             organisation: self.keys.organisation(),
-            incarnation: INCARNATION,
+            incarnation: self.incarnation,
             first_number_min: covered + 1,
         };
         let services = journal::Services {
@@ -102,7 +108,7 @@ impl Inner {
         let mut replayed = Replayed::default();
         let mut sink = |number: u64, payload: &[u8]| {
             if number > covered && replayed.cut.is_none() && replayed.failed.is_none() {
-                match self.replay_record(payload) {
+                match self.check_unmoved(base_seq).and_then(|()| self.replay_record(payload)) {
                     Ok(Step::Done) => replayed.records += 1,
                     Ok(Step::BytesMissing) => replayed.cut = Some(number),
                     Err(error) => replayed.failed = Some(error),

@@ -18,7 +18,7 @@ use strongroom_format::workspace::SUITE;
 use strongroom_store::{Body, Family, Key as StoreKey};
 
 use super::commit::Outbound;
-use super::publish::{EPOCH, INCARNATION};
+use super::publish::EPOCH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
 use crate::limits::Broken;
@@ -38,14 +38,12 @@ const PAGE_LEN_TYPICAL: u64 = 12_000;
 pub type Ledger = BTreeMap<ObjectId, PageObject>;
 
 /// A commit at which the overlay was frozen, to be written out.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct CheckpointDue {
     /// The commit.
     pub head: Head,
-    /// This device's commit counter there.
-    pub counter: u64,
-    /// Last journal record contained.
-    pub journal_upto: u64,
+    /// How far journals are contained there.
+    pub marks: Vec<JournalMark>,
 }
 
 /// A checkpoint whose pages are in the store.
@@ -58,7 +56,7 @@ pub struct Written {
 impl Inner {
     /// Writes the checkpoint that a published cut asked for.
     pub(super) fn checkpoint_if_due(&self, outbound: &mut Outbound) -> Result<()> {
-        let Some(due) = outbound.checkpoint_due else { return Ok(()) };
+        let Some(due) = outbound.checkpoint_due.clone() else { return Ok(()) };
         let (layer, tree) = {
             let state = self.state.lock();
             let Some(layer) = state.map.frozen.clone() else { return Ok(()) };
@@ -159,12 +157,7 @@ impl Inner {
             name_key,
             digest: digest.to_bytes(),
             slots: vec![WriterSlot { slot: 0, device: self.keys.device_id(), next }],
-            journals: vec![JournalMark {
-                device: self.keys.device_id(),
-                incarnation: INCARNATION,
-                counter: due.counter,
-                journal_upto: due.journal_upto,
-            }],
+            journals: due.marks.clone(),
         };
         let ledger = ledger.values().copied().collect();
         let facts = HeadFacts { head: due.head, time: self.services.clock.now_ns() };

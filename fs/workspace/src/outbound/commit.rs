@@ -9,13 +9,14 @@
 //! 2. A cut that could not be published is published before the next is made.
 //! 3. The journal keeps its records until the commit is durable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use strongroom_crypto::lthash::LtHash;
+use strongroom_format::checkpoint::JournalMark;
 use strongroom_format::commit::ObjectAdded;
-use strongroom_format::ids::{Ino, ObjectId};
+use strongroom_format::ids::{DeviceId, Ino, ObjectId};
 use strongroom_format::inode::ObjectUse;
 use strongroom_format::key::Key;
 
@@ -84,7 +85,7 @@ pub struct Leftovers {
 pub struct Outbound {
     /// A cut that is not published yet.
     pub pending: Option<Cut>,
-    /// This device's commit counter.
+    /// This home's commit counter.
     pub counter: u64,
     /// Page objects of the last checkpoint.
     pub ledger: Ledger,
@@ -98,8 +99,10 @@ pub struct Outbound {
     pub leftovers: Leftovers,
     /// Objects in the store that no commit names yet: the crash came between putting them and the commit.
     pub adopted: Vec<ObjectAdded>,
-    /// Last journal record of this device that a commit covers.
+    /// Last journal record of this home that a commit covers.
     pub journal_upto: u64,
+    /// The same of every home, by device and incarnation.
+    pub marks: BTreeMap<(DeviceId, u64), JournalMark>,
     /// Newest commit after which head and journal were brought in line.
     pub remembered_seq: u64,
     /// Digest of the last checkpoint's map.

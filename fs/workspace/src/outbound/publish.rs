@@ -8,6 +8,7 @@ use strongroom_crypto::hash::{blake3_256, sha256};
 use strongroom_crypto::seal;
 use strongroom_crypto::usage::{Author, Context, Usage};
 use strongroom_format::cbor::encode;
+use strongroom_format::checkpoint::JournalMark;
 use strongroom_format::commit::{BodyHead, BodyRef, CommitFile, CommitHeader, ObjectAdded, build};
 use strongroom_format::ids::{CompartmentId, Digest};
 use strongroom_format::workspace::SUITE;
@@ -24,8 +25,6 @@ use crate::workspace::{Inner, ordinary_place};
 
 /// The epoch that seals. One until rotation exists.
 pub(crate) const EPOCH: u64 = 1;
-/// Incarnation of this device. A second begins when a device finds itself behind its own past.
-pub(crate) const INCARNATION: u64 = 1;
 
 impl Inner {
     /// Publishes a cut. Repeating it after a failure is harmless.
@@ -48,6 +47,13 @@ impl Inner {
         }
         outbound.counter = counter;
         outbound.journal_upto = cut.journal_upto;
+        outbound.note_mark(JournalMark {
+            device: self.keys.device_id(),
+            incarnation: self.incarnation,
+            counter,
+            journal_upto: cut.journal_upto,
+            seq: head.seq,
+        });
         let mut state = self.state.lock();
         state.head = head;
         state.log_bytes += record.len() as u64;
@@ -107,11 +113,12 @@ impl Inner {
         added: Vec<ObjectAdded>,
     ) -> Result<(Vec<u8>, Head)> {
         let parent = self.state.lock().head;
-        let author = Author { device: self.keys.device_id().0, incarnation: INCARNATION, counter };
+        let author =
+            Author { device: self.keys.device_id().0, incarnation: self.incarnation, counter };
         let mut plain = encode(&BodyHead {
             compartment: CompartmentId::ORDINARY,
             author: self.keys.device_id(),
-            incarnation: INCARNATION,
+            incarnation: self.incarnation,
             counter,
             base_seq: cut.base_seq,
             journal_upto: cut.journal_upto,
@@ -130,7 +137,7 @@ impl Inner {
             seq: parent.seq + 1,
             parent: parent.hash,
             author: self.keys.device_id(),
-            incarnation: INCARNATION,
+            incarnation: self.incarnation,
             counter,
             organisation_seq: 0,
             organisation_head: Digest(self.keys.organisation().0),
@@ -174,9 +181,8 @@ impl Inner {
     /// What follows from a commit that is durable.
     pub(super) fn settle(&self, outbound: &mut Outbound, cut: Cut) {
         if cut.frozen {
-            let (counter, journal_upto) = (outbound.counter, cut.journal_upto);
             let head = self.state.lock().head;
-            outbound.checkpoint_due = Some(CheckpointDue { head, counter, journal_upto });
+            outbound.checkpoint_due = Some(CheckpointDue { head, marks: outbound.marks_to_keep() });
         }
         outbound.leftovers.staged.extend(cut.discarded);
         outbound.leftovers.stored.extend(cut.released);

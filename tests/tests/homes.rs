@@ -1,0 +1,110 @@
+//! One device with several homes: each keeps its own local state of the same workspace. What one has not committed is
+//! never taken as committed because another has, and nothing is put on top of what it did not know.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use strongroom_host::sim::{Chance, SimDisk};
+use strongroom_tests::harness::generate::{Generator, Mix};
+use strongroom_tests::harness::life::Life;
+use strongroom_tests::harness::seeds::{amount, repeat, seeds};
+use strongroom_tests::harness::step::Step;
+use strongroom_tests::harness::world::{Setting, World, new_disk, small_tuning};
+use strongroom_workspace::door::{Access, WriteMode};
+use strongroom_workspace::error::{Error, ErrorKind};
+
+const HOMES: [&str; 3] = ["/home/alice", "/home/bob", "/home/charlie"];
+
+/// Opens a home. Every opening has chance of its own, as on a real machine.
+fn open(disk: &SimDisk, home: usize, seed: u64) -> Result<World, Error> {
+    let setting = Setting { state: HOMES[home], ..Setting::new(small_tuning()) };
+    World::open(disk.clone(), seed * 100 + home as u64, setting, None)
+}
+
+fn create(name: &str) -> [Step; 2] {
+    let (path, mode, slot, access) = (name.to_owned(), 0o644, 0, Access::ReadWrite);
+    let (offset, len, fill, drop_set_id) = (0, 3000, 7, false);
+    let write = Step::Write { slot, offset, len, fill, mode: WriteMode::At, drop_set_id };
+    [Step::CreateOpen { path, mode, slot, access }, write]
+}
+
+fn take(life: &mut Life, steps: &[Step]) {
+    for step in steps {
+        life.both(step).unwrap();
+    }
+}
+
+/// Alice's process is killed with two changes that were never committed.
+fn alice_leaves_changes() -> (SimDisk, Life) {
+    let disk = new_disk();
+    let mut alice = Life::over(open(&disk, 0, 1).unwrap());
+    take(&mut alice, &[Step::Commit]);
+    take(&mut alice, &create("a"));
+    take(&mut alice, &[Step::Sync]);
+    (alice.world.disk.kill(), alice)
+}
+
+#[test]
+fn changes_wait_in_their_home_while_another_home_only_looks() {
+    let (disk, mut alice) = alice_leaves_changes();
+    open(&disk, 1, 2).unwrap().workspace().close().unwrap();
+    alice.world = open(&disk, 0, 3).unwrap();
+    alice.compare_trees().unwrap();
+}
+
+#[test]
+fn changes_that_another_home_did_not_know_are_kept_and_the_mount_is_refused() {
+    let (disk, _) = alice_leaves_changes();
+    let mut bob = Life::over(open(&disk, 1, 2).unwrap());
+    // More records than alice has, or hers would seem new by their numbers alone.
+    for name in ["b", "c", "d"] {
+        take(&mut bob, &create(name));
+    }
+    take(&mut bob, &[Step::Reopen]);
+    for seed in 3..6 {
+        let refused = open(&disk, 0, seed).err().map(|error| error.kind());
+        assert_eq!(refused, Some(ErrorKind::Conflict), "her changes are not in the store");
+    }
+    // Bob is not disturbed, and goes on.
+    take(&mut bob, &create("e"));
+    take(&mut bob, &[Step::Reopen]);
+    bob.compare_trees().unwrap();
+    let journal = std::path::Path::new("/home/alice/journal");
+    let kept = strongroom_host::disk::Disk::list(&disk, journal).unwrap();
+    assert!(kept.len() > 1, "the journal still holds them");
+}
+
+/// Homes take turns, close or are killed after a commit, and see one history.
+fn take_turns(seed: u64) -> Result<(), String> {
+    let mut chance = Chance::new(seed);
+    let mut generator = Generator::new(seed, Mix::Atomic);
+    let mut disk = new_disk();
+    let mut twin = None;
+    for turn in 0..12 {
+        let home = chance.index(HOMES.len());
+        let world = open(&disk, home, seed * 100 + turn)
+            .map_err(|error| format!("turn {turn}: {error}"))?;
+        let mut life = match twin.take() {
+            None => Life::over(world),
+            Some(twin) => Life::resume(world, twin),
+        };
+        life.compare_trees().map_err(|what| format!("turn {turn}, home {home}: {what}"))?;
+        let mut steps = generator.steps(5 + chance.index(40));
+        steps.push(if chance.one_in(2) { Step::Commit } else { Step::Reopen });
+        for step in &steps {
+            life.both(step).map_err(|what| format!("turn {turn}: {step:?} {what}"))?;
+        }
+        life.twin.take(&Step::Reopen);
+        disk = life.world.disk.kill();
+        twin = Some(life.twin);
+    }
+    Ok(())
+}
+
+#[test]
+fn homes_that_take_turns_see_one_history() {
+    for seed in seeds(700_000, amount(12, 500)) {
+        if let Err(what) = take_turns(seed) {
+            let again = repeat("homes", "homes_that_take_turns_see_one_history", seed);
+            panic!("seed {seed}: {what}\n{again}");
+        }
+    }
+}
