@@ -933,7 +933,7 @@ class Store:
         cached = self.headers.get(header_hash)
         if cached is None:
             need(1 <= block_len <= 1 << 20, "malformed block")
-            count = -(-block_len // 65_536)
+            count = -(-block_len // 16_384)
             header = self.range(object_id, place, 56 + 32 * count)
             need(blake3(header).digest() == header_hash, "block header does not verify")
             opener = Opener(key, header[:24], self.context(1, ORDINARY))
@@ -948,13 +948,13 @@ class Store:
         opener, hashes = self.header(extent)
         object_id, place, block_len = extent[2:5]
         count = len(hashes) // 32
-        begin = 65_600 * index
-        end = 65_600 * (index + 1)
+        begin = 16_400 * index
+        end = 16_400 * (index + 1)
         if index + 1 == count:
             end = block_len + 16 * (block_len // 16_384 + 1)
         sealed = self.range(object_id, place + 56 + 32 * count + begin, end - begin)
         need(blake3(sealed).digest() == hashes[32 * index:32 * index + 32], "segment does not verify")
-        return opener.chunks(4 * index, sealed)
+        return opener.chunks(index, sealed)
 
     def pieces(self, inode):
         """Offset and bytes of everything that is not a hole."""
@@ -963,7 +963,7 @@ class Store:
         for extent in inode.extents:
             at, left, position = extent[0], extent[1], extent[5]
             while left:
-                index, inside = divmod(position, 65_536)
+                index, inside = divmod(position, 16_384)
                 data = self.segment(extent, index)[inside:inside + left]
                 need(data, "extent outside its block")
                 yield at, data

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 CHUNK = 16384
-SEGMENT = 65536
+SEGMENT = 16384
 ID, HASH, UINT = 16, 32, 0
 
 # number: (act, name, fields); a field is the length of a byte string, or 0 for an integer.
@@ -135,8 +135,8 @@ def seal(key, ctx, salt, plaintext):
 def seal_block(key, ctx, salt, plaintext):
     commitment, pieces = chunks(key, ctx, salt, plaintext)
     count = -(-len(plaintext) // SEGMENT)
-    segments = [b"".join(pieces[4 * i : 4 * i + 4]) for i in range(count - 1)]
-    segments.append(b"".join(pieces[4 * (count - 1) :]))
+    segments = pieces[: count - 1]
+    segments.append(b"".join(pieces[count - 1 :]))
     header = salt + commitment + b"".join(blake3.blake3(s).digest() for s in segments)
     return header, b"".join(segments)
 

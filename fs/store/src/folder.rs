@@ -192,29 +192,12 @@ impl FolderStore {
                 .checked_sub(range.start)
                 .and_then(|len| usize::try_from(len).ok())
                 .ok_or_else(|| Error::new(ErrorKind::Invalid, "a range ends before it begins"))?;
-        let mut out = self.buffer(key, file.as_ref(), &range, wanted)?;
-        let read = file.read_at(&mut out, range.start).map_err(failed)?;
-        if read < wanted {
-            return Err(too_short(key, range.start + read as u64, range.end));
+        refuse_absent(key, file.as_ref(), &range)?;
+        let out = file.read_new(wanted, range.start).map_err(failed)?;
+        if out.len() < wanted {
+            return Err(too_short(key, range.start + out.len() as u64, range.end));
         }
         Ok(Bytes::from(out))
-    }
-
-    /// A buffer for a range; nothing is allocated for a range that is not there.
-    fn buffer(
-        &self,
-        key: Key,
-        file: &dyn DiskFile,
-        range: &Range<u64>,
-        wanted: usize,
-    ) -> Result<Vec<u8>> {
-        if wanted > COPY_LEN {
-            let len = file.len().map_err(|cause| Error::io(format!("`{key}`"), cause))?;
-            if len < range.end {
-                return Err(too_short(key, len, range.end));
-            }
-        }
-        Ok(vec![0; wanted])
     }
 
     fn file(&self, key: Key) -> io::Result<Arc<dyn DiskFile>> {
@@ -567,6 +550,17 @@ fn copy_bytes(body: &Staged, to: &dyn DiskFile) -> io::Result<()> {
         offset += read as u64;
     }
     to.sync_data()
+}
+
+/// Nothing much is allocated for a range that is not there.
+fn refuse_absent(key: Key, file: &dyn DiskFile, range: &Range<u64>) -> Result<()> {
+    if range.end - range.start > COPY_LEN as u64 {
+        let len = file.len().map_err(|cause| Error::io(format!("`{key}`"), cause))?;
+        if len < range.end {
+            return Err(too_short(key, len, range.end));
+        }
+    }
+    Ok(())
 }
 
 fn too_short(key: Key, len: u64, end: u64) -> Error {

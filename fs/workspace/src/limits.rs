@@ -35,9 +35,11 @@ pub const OVERLAY_COUNT_MAX: usize = 300_000;
 /// Memory for opened manifest pages.
 pub const PAGE_CACHE_BYTES: u64 = 48 << 20;
 /// Memory for opened segments of files.
-pub const SEGMENT_CACHE_BYTES: u64 = 64 << 20;
+/// A few readers' worth: the kernel keeps what it was given, and ciphertext stays in its cache or ours.
+pub const SEGMENT_CACHE_BYTES: u64 = 8 << 20;
 /// Verified header parts kept, by number.
-pub const HEADER_CACHE_COUNT: u64 = 16_384;
+/// About 3 KiB each: 8 GiB of data are read without fetching one twice.
+pub const HEADER_CACHE_COUNT: u64 = 8_192;
 /// Free bytes below which data is refused: what is left is for names, deletions and the commit itself, so that a
 /// full disk can be emptied again. More than one journal file.
 pub const RESERVE_BYTES: u64 = 64 << 20;

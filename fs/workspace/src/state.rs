@@ -12,6 +12,7 @@ use strongroom_format::op::{Fate, Op};
 use strongroom_journal::Journal;
 
 use crate::block::dirty::Dirty;
+use crate::block::stream::Stream;
 use crate::door::{Access, HandleId};
 use crate::error::{Error, ErrorKind};
 use crate::outbound::seal::keep_inline;
@@ -48,8 +49,8 @@ pub struct Handle {
     pub access: Access,
     /// Whether each write is durable when it returns.
     pub synchronous: bool,
-    /// End of the last read, to recognise a sequential reader.
-    pub read_end: u64,
+    /// What its reads have in common.
+    pub stream: Stream,
 }
 
 /// Changes gathered for the next commit.

@@ -1,35 +1,32 @@
-//! Blocks: one sealed message whose 64 KiB segments verify and open alone.
+//! Blocks: one sealed message whose 16 KiB segments verify and open alone.
 //!
 //! ```text
 //! header part   salt 24 ‖ commitment 32 ‖ n × BLAKE3-256(segment i as sealed)
-//! segment i     chunks 4i to 4i+3: 65,600 bytes
+//! segment i     chunk i: 16,400 bytes
 //! last one      what is left and the closing chunk, which is short and possibly empty
 //! ```
-//! `n = ceil(len / 65,536)`, so each plaintext length has exactly one layout. The extent pins the
+//! `n = ceil(len / 16,384)`, so each plaintext length has exactly one layout. The extent pins the
 //! header part by hash, the header part each segment, the commitment the key; only then come the
 //! tags. The hashes stop a reader who has the block's key from forging: the AEAD cannot.
 
 use std::ops::Range;
 
-use zeroize::{Zeroize, Zeroizing};
-
-use crate::aead::{self, Aead, TAG_LEN};
+use crate::aead::{self, Aead};
 use crate::error::OpenError;
 use crate::hash::blake3_256;
-use crate::seal::{CHUNK_LEN, CHUNK_SEALED_LEN, Derived, End, PREFIX_LEN, SALT_LEN};
+use crate::seal::{Derived, End, PREFIX_LEN, SALT_LEN};
 use crate::secret::{BlockKey, equal};
 use crate::usage::Context;
+use crate::wipe::{Wiped, wipe};
 
 /// Plaintext bytes of a full segment.
-pub const SEGMENT_LEN: u64 = 65_536;
+pub const SEGMENT_LEN: u64 = 16_384;
 /// Bytes of a segment as sealed, unless it is the last.
-pub const SEGMENT_SEALED_LEN: u64 = 65_600;
+pub const SEGMENT_SEALED_LEN: u64 = 16_400;
 /// Most plaintext bytes of a block.
 pub const BLOCK_LEN_MAX: u64 = 1 << 20;
 /// Bytes of a segment's hash in the header part.
 pub const SEGMENT_HASH_LEN: u64 = 32;
-
-const CHUNKS_PER_SEGMENT: u64 = 4;
 
 /// Length of a sealed block of `len` plaintext bytes.
 pub const fn block_len(len: u64) -> u64 {
@@ -100,7 +97,7 @@ pub(crate) fn seal_block_by<A: Aead>(
     for (index, segment) in (0..).zip(plaintext.chunks(to_usize(SEGMENT_LEN))) {
         let start = out.len();
         let end = if index + 1 == count { End::Last } else { End::More };
-        derived.seal_chunks(index * CHUNKS_PER_SEGMENT, segment, end, out);
+        derived.seal_chunks(index, segment, end, out);
         let hash = blake3_256(&out[start..]);
         out[hash_at..hash_at + hash.len()].copy_from_slice(&hash);
         hash_at += hash.len();
@@ -159,8 +156,8 @@ impl OpenedHeader {
         self.inner.open_segment(index, sealed, out)
     }
 
-    /// Verifies a whole sealed segment, but opens only the chunks that cover `range` (plaintext
-    /// positions in the segment) and writes that range to `out`, which has its length.
+    /// Verifies and opens a sealed segment and writes `range` of it (plaintext positions in the
+    /// segment) to `out`, which has its length.
     ///
     /// # Errors
     /// [`OpenError`], also if the range is not inside the segment; `out` is wiped then.
@@ -214,10 +211,10 @@ impl<A: Aead> Opened<A> {
         let len = to_usize(segment_len(self.len, index));
         let out = &mut out[..len];
         if self.verify_segment(index, sealed).is_err() {
-            out.zeroize();
+            wipe(out);
             return Err(OpenError);
         }
-        self.derived.open_chunks(index * CHUNKS_PER_SEGMENT, sealed, out)?;
+        self.derived.open_chunks(index, sealed, out)?;
         Ok(len)
     }
 
@@ -231,7 +228,7 @@ impl<A: Aead> Opened<A> {
         assert_eq!(out.len(), range.len(), "out has the length of the range");
         let opened = self.open_covering(index, sealed, range, out);
         if opened.is_err() {
-            out.zeroize();
+            wipe(out);
         }
         opened
     }
@@ -244,29 +241,10 @@ impl<A: Aead> Opened<A> {
         out: &mut [u8],
     ) -> Result<(), OpenError> {
         self.verify_segment(index, sealed)?;
-        if range.end > to_usize(segment_len(self.len, index)) {
-            return Err(OpenError);
-        }
-        let mut scratch = Zeroizing::new([0_u8; CHUNK_LEN]);
-        let mut out = out;
-        let mut position = range.start;
-        while !out.is_empty() {
-            let number = position / CHUNK_LEN;
-            let chunk = sealed.chunks(CHUNK_SEALED_LEN).nth(number).ok_or(OpenError)?;
-            let chunk_len = chunk.len().checked_sub(TAG_LEN).ok_or(OpenError)?;
-            let inside = position - number * CHUNK_LEN;
-            let wanted = chunk_len.saturating_sub(inside).min(out.len());
-            let (piece, rest) = out.split_at_mut(wanted);
-            let number = index * CHUNKS_PER_SEGMENT + u64::try_from(number).unwrap_or(u64::MAX);
-            if wanted == chunk_len {
-                self.derived.open_chunks(number, chunk, piece)?;
-            } else {
-                self.derived.open_chunks(number, chunk, &mut scratch[..chunk_len])?;
-                piece.copy_from_slice(&scratch[inside..inside + wanted]);
-            }
-            position += wanted;
-            out = rest;
-        }
+        let len = to_usize(segment_len(self.len, index));
+        let mut scratch = Wiped::zeroed(len);
+        self.derived.open_chunks(index, sealed, &mut scratch)?;
+        out.copy_from_slice(scratch.get(range).ok_or(OpenError)?);
         Ok(())
     }
 

@@ -22,6 +22,7 @@ pub mod seal;
 pub mod secret;
 pub mod sign;
 pub mod usage;
+pub mod wipe;
 
 #[cfg(test)]
 mod vectors;

@@ -14,6 +14,7 @@ use crate::error::OpenError;
 use crate::kdf::expand;
 use crate::secret::{SecretBytes, equal};
 use crate::usage::{Context, SealingKey};
+use crate::wipe::wipe;
 
 /// Plaintext bytes of a full chunk.
 pub const CHUNK_LEN: usize = 16_384;
@@ -151,7 +152,7 @@ impl<A: Aead> Derived<A> {
     ) -> Result<(), OpenError> {
         let opened = self.open_each(first, sealed, out);
         if opened.is_err() {
-            out.zeroize();
+            wipe(out);
         }
         opened
     }

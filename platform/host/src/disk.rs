@@ -80,6 +80,13 @@ pub trait Disk: Send + Sync {
 pub trait DiskFile: Send + Sync {
     /// Reads up to `out.len()` bytes; fewer only at the end of the file.
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads `len` bytes into new memory; fewer only at the end of the file.
+    fn read_new(&self, len: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut out = vec![0; len];
+        let read = self.read_at(&mut out, offset)?;
+        out.truncate(read);
+        Ok(out)
+    }
     /// Writes all of `data` at `offset`.
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
     /// Length in bytes.

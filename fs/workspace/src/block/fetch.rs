@@ -10,6 +10,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use strongroom_crypto::block::{OpenedHeader, SEGMENT_LEN, header_len, segment_len, segment_range};
 use strongroom_crypto::usage::Context;
+use strongroom_crypto::wipe::Wiped;
 use strongroom_format::ids::Digest;
 use strongroom_format::inode::Extent;
 use strongroom_store::{Key as StoreKey, Store};
@@ -23,7 +24,7 @@ type SegmentId = (Digest, u32);
 
 /// Plaintext in memory, wiped when evicted and no longer lent.
 #[derive(Clone)]
-struct Opened(Arc<zeroize::Zeroizing<Vec<u8>>>);
+struct Opened(Arc<Wiped>);
 
 #[derive(Clone)]
 struct ByLength;
@@ -76,10 +77,19 @@ impl Blocks {
     }
 
     /// Tells the store what a sequential reader will want.
-    pub fn will_read(&self, extent: &Extent) {
-        let start = u64::from(extent.place);
-        let len = strongroom_crypto::block::block_len(u64::from(extent.block_len));
-        self.store.will_read(StoreKey::Object(extent.object), start..start + len);
+    pub fn will_read(&self, part: &Wanted) {
+        let block_len = u64::from(part.extent.block_len);
+        let first = u64::from(part.block_offset) / SEGMENT_LEN;
+        let last = (u64::from(part.block_offset) + u64::from(part.len) - 1) / SEGMENT_LEN;
+        // The header part is wanted as well, and lies before the first segment.
+        let start = if first == 0 { 0 } else { segment_range(block_len, first).start };
+        self.announce(&part.extent, &(start..segment_range(block_len, last).end));
+    }
+
+    fn announce(&self, extent: &Extent, range: &std::ops::Range<u64>) {
+        let place = u64::from(extent.place);
+        let range = place + range.start..place + range.end;
+        self.store.will_read(StoreKey::Object(extent.object), range);
     }
 
     /// Fills the parts of `out` that `wanted` names.
@@ -126,13 +136,15 @@ impl Blocks {
                 (self.verified_header(extent, &both[..cut])?, both.slice(cut..))
             }
             None => {
+                // Two places of a cold disk: the second is on its way while the first is waited for.
+                self.announce(extent, &range);
                 let bytes = self.fetch(extent, 0..header_len(block_len)).await?;
                 (self.verified_header(extent, &bytes)?, self.fetch(extent, range).await?)
             }
         };
-        let mut plain = vec![0; segment_len(block_len, index) as usize];
+        let mut plain = Wiped::zeroed(segment_len(block_len, index) as usize);
         header.open_segment(index, &sealed, &mut plain).map_err(|_| damaged(extent))?;
-        let opened = Opened(Arc::new(plain.into()));
+        let opened = Opened(Arc::new(plain));
         self.segments.insert(id, opened.clone());
         Ok(opened)
     }
@@ -197,9 +209,7 @@ impl Blocks {
         let start = u64::from(extent.place) + range.start;
         let len = range.end - range.start;
         if let Some(staged) = self.staging.find(extent.object) {
-            let mut bytes = vec![0; len as usize];
-            staged.read(start, &mut bytes)?;
-            return Ok(bytes.into());
+            return Ok(staged.read(start, len as usize)?.into());
         }
         let key = StoreKey::Object(extent.object);
         Ok(self.store.get(key, Some(start..start + len)).await?)

@@ -3,3 +3,4 @@
 pub mod dirty;
 pub mod fetch;
 pub mod staging;
+pub mod stream;

@@ -54,10 +54,11 @@ impl Staged {
         Ok(())
     }
 
-    /// Reads exactly `out.len()` bytes.
-    pub fn read(&self, place: u64, out: &mut [u8]) -> Result<()> {
-        if self.file.read_at(out, place)? == out.len() {
-            return Ok(());
+    /// Reads exactly `len` bytes.
+    pub fn read(&self, place: u64, len: usize) -> Result<Vec<u8>> {
+        let out = self.file.read_new(len, place)?;
+        if out.len() == len {
+            return Ok(out);
         }
         Err(Error::new(ErrorKind::Corrupt, format!("staged object {} is cut", self.id)))
     }

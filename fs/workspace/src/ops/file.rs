@@ -8,6 +8,7 @@ use strongroom_format::op::Op;
 use strongroom_journal::Journal;
 
 use super::attributes::without_set_id;
+use crate::block::stream::Stream;
 use crate::door::{
     Access, AllocateMode, Answer, FILE_SIZE_MAX, HandleId, OpenOptions, Opened, SeekTarget,
 };
@@ -25,7 +26,7 @@ impl State {
         let handle = HandleId(self.next_handle);
         self.next_handle += 1;
         let OpenOptions { access, synchronous, .. } = options;
-        self.handles.insert(handle, Handle { ino, access, synchronous, read_end: 0 });
+        self.handles.insert(handle, Handle { ino, access, synchronous, stream: Stream::default() });
         self.file(ino).handles += 1;
         // All changes come through this kernel, so what it has cached is current.
         Opened { handle, keep_cache: true }

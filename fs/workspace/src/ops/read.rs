@@ -15,9 +15,6 @@ use crate::tree::rules::extents::{clip, overlapping};
 use crate::tree::txn::Txn;
 use crate::workspace::Inner;
 
-/// How far a sequential reader's next blocks are announced to the store.
-const ANNOUNCE_BYTES: u64 = 2 << 20;
-
 /// What a read is put together from.
 pub(super) struct ReadPlan {
     /// Bytes from memory, zeros elsewhere.
@@ -26,8 +23,8 @@ pub(super) struct ReadPlan {
     wanted: Vec<Wanted>,
     /// Unsealed bytes that lie over blocks: (place in the answer, bytes).
     over: Vec<(usize, Vec<u8>)>,
-    /// Blocks that a sequential reader will want next.
-    next: Vec<Extent>,
+    /// What a sequential reader will want next.
+    next: Vec<Wanted>,
 }
 
 impl ReadPlan {
@@ -45,6 +42,13 @@ impl ReadPlan {
         }
         self.out
     }
+}
+
+/// The part of an extent that is in a range of the file.
+fn part(extent: Extent, start: u64, end: u64) -> Wanted {
+    let piece = clip(&extent, start, end);
+    let at = (piece.offset - start) as usize;
+    Wanted { extent, block_offset: piece.block_offset, len: piece.len, at }
 }
 
 impl State {
@@ -74,21 +78,20 @@ impl State {
             plan.out[..to - from].copy_from_slice(&data[from..to]);
         }
         for extent in overlapping(&Txn::new(&self.map), ino, &inode, offset, end)? {
-            let piece = clip(&extent, offset, end);
-            let at = (piece.offset - offset) as usize;
-            let (block_offset, len) = (piece.block_offset, piece.len);
-            plan.wanted.push(Wanted { extent, block_offset, len, at });
+            plan.wanted.push(part(extent, offset, end));
         }
         Ok(plan)
     }
 
-    /// Blocks that begin soon after `end`, for a reader that goes on.
-    fn plan_next(&self, ino: Ino, end: u64) -> Look<Vec<Extent>> {
+    /// Where a range lies that a reader will come to.
+    fn plan_next(&self, ino: Ino, range: std::ops::Range<u64>) -> Look<Vec<Wanted>> {
         let inode = self.inode(ino)?;
-        let until = end.saturating_add(ANNOUNCE_BYTES);
-        let mut next = overlapping(&Txn::new(&self.map), ino, &inode, end, until)?;
-        next.retain(|extent| extent.offset >= end);
-        Ok(next)
+        let (start, end) = (range.start, range.end.min(inode.size));
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        let extents = overlapping(&Txn::new(&self.map), ino, &inode, start, end)?;
+        Ok(extents.into_iter().map(|extent| part(extent, start, end)).collect())
     }
 }
 
@@ -123,14 +126,10 @@ impl Inner {
             return Err(fail(ErrorKind::BadHandle, "the handle is for writing only"));
         }
         let mut plan = state.plan_read(open.ino, offset, u64::from(len))?;
-        let end = offset + plan.out.len() as u64;
-        let last_block = plan.wanted.last().map(|part| part.extent.offset);
-        let enters_block = last_block.is_some_and(|begin| begin >= offset && begin < end);
-        if open.read_end == offset && enters_block {
-            plan.next = state.plan_next(open.ino, end).unwrap_or_default();
-        }
-        if let Some(open) = state.handles.get_mut(&handle) {
-            open.read_end = end;
+        let len = plan.out.len() as u64;
+        let ahead = state.handles.get_mut(&handle).and_then(|open| open.stream.follow(offset, len));
+        if let Some(ahead) = ahead {
+            plan.next = state.plan_next(open.ino, ahead).unwrap_or_default();
         }
         Ok(plan)
     }
@@ -154,8 +153,8 @@ impl Inner {
     ) -> Result<Bytes> {
         let mut plan = plan;
         for _ in 0..READ_TRIES_MAX {
-            for extent in &plan.next {
-                self.blocks.will_read(extent);
+            for part in &plan.next {
+                self.blocks.will_read(part);
             }
             match self.blocks.read(&plan.wanted, &mut plan.out).await {
                 Ok(()) => return Ok(plan.lay_over().into()),

@@ -222,7 +222,5 @@ fn describe(object: &Arc<Staged>) -> Result<ObjectAdded> {
 }
 
 fn read_whole(object: &Arc<Staged>) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(object.len()).unwrap_or(usize::MAX)];
-    object.read(0, &mut bytes)?;
-    Ok(bytes)
+    object.read(0, usize::try_from(object.len()).unwrap_or(usize::MAX))
 }
