@@ -16,6 +16,8 @@ use std::future::Future;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 pub use strongroom_host::disk::DiskSpace;
@@ -154,15 +156,39 @@ pub trait Store: Send + Sync {
     }
 }
 
+/// Waits on this thread, which may block, for any store's answer.
+///
+/// # Errors
+/// Those of the answer.
+pub fn wait<T>(later: Later<'_, T>) -> Result<T> {
+    let mut later = later;
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match later.as_mut().poll(&mut context) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
 /// Runs a future that is ready at the first poll: those of a [`FolderStore`] outside of async code.
 ///
 /// # Panics
 /// If it is not ready.
 pub fn now<T>(later: Later<'_, T>) -> Result<T> {
     let mut later = later;
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut context = Context::from_waker(Waker::noop());
     match later.as_mut().poll(&mut context) {
-        std::task::Poll::Ready(result) => result,
-        std::task::Poll::Pending => panic!("the store answers at the first poll"),
+        Poll::Ready(result) => result,
+        Poll::Pending => panic!("the store answers at the first poll"),
     }
 }

@@ -1,6 +1,7 @@
 //! Puts the rooms together: store, keys, engine, kernel door. The only file that knows all of them.
 
 mod serving;
+mod stores;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use strongroom_keyring::device::DeviceKeys;
 use strongroom_keyring::error::ErrorKind as KeyringKind;
 use strongroom_keyring::{device_file, founding};
 use strongroom_mount::MountOptions;
-use strongroom_store::{Body, ErrorKind as StoreKind, Family, FolderStore, Key, Mode, Store};
+use strongroom_store::{Body, Family, Key, Mode, Store};
 use strongroom_workspace::error::ErrorKind;
 use strongroom_workspace::{
     Foundation, Mode as WorkspaceMode, Options, Services, Tuning, Workspace,
@@ -32,6 +33,7 @@ use crate::place::Place;
 use crate::ui;
 
 pub use serving::Serving;
+pub use stores::Writers;
 
 /// What `init` made.
 pub struct Made {
@@ -39,19 +41,16 @@ pub struct Made {
     pub workspace: String,
     /// Id of this device.
     pub device: String,
+    /// How many devices may write to this store.
+    pub writers: Writers,
 }
 
 /// Makes sure that nothing is in the way of a new workspace, before anybody is asked for a passphrase.
 ///
 /// # Errors
-/// The store holds a workspace.
+/// The store holds a workspace, or does not answer.
 pub fn require_fresh(place: &Place) -> Result<()> {
-    let shown = place.shown();
-    match open_store(place, Mode::ReadOnly) {
-        Ok(_) => Err(Failure::new(Exit::Failed, format!("`{shown}` holds a workspace already"))
-            .hint(format!("mount it with `strongroom mount {shown} MOUNTPOINT`"))),
-        Err(_) => Ok(()),
-    }
+    stores::require_fresh(place)
 }
 
 /// Makes sure that there is a workspace this version can open.
@@ -60,8 +59,8 @@ pub fn require_fresh(place: &Place) -> Result<()> {
 /// No such store, not a store, or one of a newer format.
 pub fn require_workspace(place: &Place) -> Result<()> {
     let shown = place.shown();
-    let store = open_store(place, Mode::ReadOnly)?;
-    let bytes = strongroom_store::now(store.get(Key::Workspace, None))
+    let store = stores::open(place, Mode::ReadOnly)?;
+    let bytes = strongroom_store::wait(store.get(Key::Workspace, None))
         .map_err(|error| Failure::store(format!("opening `{shown}`"), &error))?;
     match WorkspaceFile::parse(&bytes) {
         Ok(_) => Ok(()),
@@ -77,24 +76,14 @@ pub fn require_workspace(place: &Place) -> Result<()> {
     }
 }
 
-/// Creates a workspace in a new or empty folder.
+/// Creates a workspace in a new or empty place.
 ///
 /// # Errors
-/// The folder has other things in it, or cannot be written.
+/// The place has other things in it, or cannot be written.
 pub fn create(place: &Place, passphrase: &Passphrase) -> Result<Made> {
     let shown = place.shown();
     let services = services();
-    let Place::Folder(root) = place;
-    let store = FolderStore::create(services.disk.clone(), root.clone()).map_err(|error| {
-        match error.kind() {
-            StoreKind::Exists => Failure::new(Exit::Failed, format!("`{shown}` is not empty"))
-                .hint("give a new or empty folder"),
-            StoreKind::Invalid => Failure::new(Exit::Failed, format!("`{shown}` is not a folder"))
-                .hint("give a new or empty folder"),
-            _ => Failure::store(format!("making `{shown}`"), &error),
-        }
-    })?;
-    let store: Arc<dyn Store> = Arc::new(store);
+    let (store, writers) = stores::create(place)?;
     let time = services.clock.now_ns();
     let founded = founding::found(passphrase, PassphraseCost::DEFAULT, time, &*services.entropy)
         .map_err(|error| Failure::keyring(&shown, &error))?;
@@ -103,7 +92,8 @@ pub fn create(place: &Place, passphrase: &Passphrase) -> Result<Made> {
         Foundation { genesis: &founded.genesis, device_file: &founded.device_file, owner: owner() };
     Workspace::create(&store, &keys, &foundation, &services)
         .map_err(|error| Failure::workspace(format!("making `{shown}`"), &error))?;
-    Ok(Made { workspace: keys.workspace().to_string(), device: keys.device_id().to_string() })
+    let (workspace, device) = (keys.workspace().to_string(), keys.device_id().to_string());
+    Ok(Made { workspace, device, writers })
 }
 
 /// Opens and mounts a workspace.
@@ -123,11 +113,11 @@ pub fn mount(
         false => (Mode::ReadWrite, WorkspaceMode::ReadWrite),
     };
     let shown = place.shown();
-    let store: Arc<dyn Store> = Arc::new(open_store(place, modes.0)?);
+    let store = stores::open(place, modes.0)?;
     let keys = unlock(&*store, &shown, &passphrase)?;
     drop(passphrase);
     let lock = match modes.0 {
-        Mode::ReadWrite => Some(lock_device(place, keys.device_id())?),
+        Mode::ReadWrite => lock_device(place, keys.device_id())?,
         Mode::ReadOnly => None,
     };
     let services = services();
@@ -155,7 +145,7 @@ pub fn mount(
 /// Wrong passphrase, or not readable.
 pub fn check(home: &Home, place: &Place, passphrase: &Passphrase) -> Result<Report> {
     let shown = place.shown();
-    let store: Arc<dyn Store> = Arc::new(open_store(place, Mode::ReadOnly)?);
+    let store = stores::open(place, Mode::ReadOnly)?;
     let keys = Arc::new(unlock(&*store, &shown, passphrase)?);
     let folder = home.directories().state.join(keys.workspace().to_string());
     let services = services();
@@ -192,10 +182,10 @@ fn in_use_by(lock: &Path) -> InUse {
 /// Wrong passphrase, or the store cannot be written.
 pub fn change_passphrase(place: &Place, old: &Passphrase, new: &Passphrase) -> Result<()> {
     let shown = place.shown();
-    let store = open_store(place, Mode::ReadWrite)?;
+    let store = stores::open(place, Mode::ReadWrite)?;
     let refused = |error| Failure::keyring(&shown, &error);
     let mut wrong = None;
-    for (device, file) in device_files(&store, &shown)? {
+    for (device, file) in device_files(&*store, &shown)? {
         match device_file::change_passphrase(
             &file,
             old,
@@ -204,7 +194,7 @@ pub fn change_passphrase(place: &Place, old: &Passphrase, new: &Passphrase) -> R
             &MachineEntropy,
         ) {
             Ok(file) => {
-                return strongroom_store::now(
+                return strongroom_store::wait(
                     store.put(Key::Device(device), Body::Bytes(file.into())),
                 )
                 .map(drop)
@@ -215,28 +205,6 @@ pub fn change_passphrase(place: &Place, old: &Passphrase, new: &Passphrase) -> R
         }
     }
     Err(wrong.map_or_else(|| no_device(&shown), refused))
-}
-
-fn open_store(place: &Place, mode: Mode) -> Result<FolderStore> {
-    let Place::Folder(root) = place;
-    let shown = place.shown();
-    FolderStore::open(Arc::new(RealDisk), root.clone(), mode).map_err(|error| match error.kind() {
-        StoreKind::NotFound if !root.exists() => {
-            Failure::new(Exit::Failed, format!("there is no store at `{shown}`"))
-                .hint(format!("`strongroom init {shown}` makes one"))
-        }
-        StoreKind::NotFound => {
-            Failure::new(Exit::Failed, format!("`{shown}` is not a strongroom store"))
-                .hint(format!("`strongroom init {shown}` makes one in an empty folder"))
-        }
-        StoreKind::Invalid => Failure::new(Exit::Failed, format!("`{shown}` is not a folder"))
-            .hint("give the folder that `strongroom init` made"),
-        StoreKind::ReadOnly => {
-            Failure::new(Exit::Failed, format!("the store `{shown}` is read-only"))
-                .hint("mount it with `-o ro`, which needs no writing")
-        }
-        _ => Failure::store(format!("opening `{shown}`"), &error),
-    })
 }
 
 /// Unlocks whichever device file of the store the passphrase opens. The embedded default has one.
@@ -260,9 +228,9 @@ fn no_device(shown: &str) -> Failure {
 fn device_files(store: &dyn Store, shown: &str) -> Result<Vec<(DeviceId, Vec<u8>)>> {
     let failed = |error| Failure::store(format!("opening `{shown}`"), &error);
     let mut files = Vec::new();
-    for listed in strongroom_store::now(store.list(Family::Device, None)).map_err(failed)? {
+    for listed in strongroom_store::wait(store.list(Family::Device, None)).map_err(failed)? {
         if let Key::Device(device) = listed.key {
-            let file = strongroom_store::now(store.get(listed.key, None)).map_err(failed)?;
+            let file = strongroom_store::wait(store.get(listed.key, None)).map_err(failed)?;
             files.push((device, file.to_vec()));
         }
     }
@@ -270,14 +238,15 @@ fn device_files(store: &dyn Store, shown: &str) -> Result<Vec<(DeviceId, Vec<u8>
 }
 
 /// One device writes from one place at a time, or it would use a counter twice. The state folder has a lock too, but
-/// another `STRONGROOM_HOME` has another state folder.
-fn lock_device(place: &Place, device: DeviceId) -> Result<Box<dyn Send + Sync>> {
-    let Place::Folder(root) = place;
+/// another `STRONGROOM_HOME` has another state folder. A bucket has no locks.
+fn lock_device(place: &Place, device: DeviceId) -> Result<Option<Box<dyn Send + Sync>>> {
+    let Place::Folder(root) = place else { return Ok(None) };
     let shown = place.shown();
-    RealDisk.lock(&root.join(format!(".lock-{device}"))).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => in_use(&shown),
-        _ => Failure::io(format!("locking `{shown}`"), &error),
-    })
+    match RealDisk.lock(&root.join(format!(".lock-{device}"))) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(in_use(&shown)),
+        Err(error) => Err(Failure::io(format!("locking `{shown}`"), &error)),
+    }
 }
 
 fn in_use(shown: &str) -> Failure {

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use strongroom_remote::Address;
+
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
 
@@ -12,6 +14,8 @@ use crate::home::Home;
 pub enum Place {
     /// A folder on this machine: the embedded default.
     Folder(PathBuf),
+    /// A bucket, or the like.
+    Remote(Address),
 }
 
 impl Place {
@@ -32,13 +36,12 @@ impl Place {
         if let Some((scheme, rest)) = text.split_once("://") {
             return match scheme {
                 "file" if rest.starts_with('/') => Ok(Self::Folder(PathBuf::from(rest))),
-                "s3" | "swift" | "strongroom" => Err(Failure::new(
+                "swift" | "strongroom" => Err(Failure::new(
                     Exit::Failed,
                     format!("`{scheme}://` stores are not in this version yet"),
                 )
-                .hint("give a folder")),
-                _ => Err(Failure::new(Exit::Usage, format!("unknown kind of store `{scheme}://`"))
-                    .hint("give a folder, or a name from config.toml")),
+                .hint("give a folder, or `s3://BUCKET/PREFIX`")),
+                _ => Self::parse_remote(scheme, rest),
             };
         }
         let path = std::path::absolute(Path::new(text))
@@ -46,10 +49,23 @@ impl Place {
         Ok(Self::Folder(path))
     }
 
+    fn parse_remote(scheme: &str, rest: &str) -> Result<Self> {
+        let hint = "give a folder, `s3://BUCKET/PREFIX`, or a name from config.toml";
+        match Address::parse(scheme, rest) {
+            Some(Ok(address)) => Ok(Self::Remote(address)),
+            Some(Err(error)) => Err(Failure::new(Exit::Usage, error.to_string()).hint(hint)),
+            None => {
+                let message = format!("unknown kind of store `{scheme}://`");
+                Err(Failure::new(Exit::Usage, message).hint(hint))
+            }
+        }
+    }
+
     /// How it is shown to people and in the mount table.
     pub fn shown(&self) -> String {
         match self {
             Self::Folder(path) => path.display().to_string(),
+            Self::Remote(address) => address.to_string(),
         }
     }
 }
@@ -62,17 +78,25 @@ mod tests {
     fn a_path_is_a_folder_and_becomes_absolute() {
         assert_eq!(Place::parse_literal("/a/b").unwrap(), Place::Folder("/a/b".into()));
         assert_eq!(Place::parse_literal("file:///a").unwrap(), Place::Folder("/a".into()));
-        let Place::Folder(path) = Place::parse_literal("x").unwrap();
-        assert!(path.is_absolute() && path.ends_with("x"));
+        let here = Place::parse_literal("x").unwrap();
+        assert!(matches!(here, Place::Folder(path) if path.is_absolute() && path.ends_with("x")));
     }
 
     #[test]
     fn a_url_this_version_cannot_open_says_so() {
-        for url in ["s3://bucket/prefix", "swift://c/p", "strongroom://h/o/w"] {
+        for url in ["swift://c/p", "strongroom://h/o/w"] {
             let failure = Place::parse_literal(url).unwrap_err();
             assert_eq!(failure.exit, Exit::Failed);
             assert!(failure.message.ends_with("not in this version yet"));
         }
         assert_eq!(Place::parse_literal("ftp://x").unwrap_err().exit, Exit::Usage);
+        assert_eq!(Place::parse_literal("s3://").unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn a_bucket_is_shown_as_it_is_typed() {
+        let place = Place::parse_literal("s3://bucket/prefix").unwrap();
+        assert!(matches!(place, Place::Remote(_)));
+        assert_eq!(place.shown(), "s3://bucket/prefix");
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::args::Init;
-use crate::assemble;
+use crate::assemble::{self, Writers};
 use crate::exit::{Exit, Result};
 use crate::home::Home;
 use crate::passphrase;
@@ -20,7 +20,20 @@ pub fn run(options: &Init, format: Format) -> Result<Exit> {
     assemble::require_fresh(&place)?;
     let passphrase = passphrase::read_first(&options.passphrase)?;
     let made = assemble::create(&place, &passphrase)?;
-    let json = json!({"store": place.shown(), "workspace": made.workspace, "device": made.device});
+    let writers = match made.writers {
+        Writers::Many => "many",
+        Writers::One(why) => {
+            let shown = place.shown();
+            ui::tell(&format!("one device only may write to `{shown}`: {why}"));
+            "one"
+        }
+    };
+    let json = json!({
+        "store": place.shown(),
+        "workspace": made.workspace,
+        "device": made.device,
+        "writers": writers,
+    });
     ui::answer(format, "", &json)?;
     Ok(Exit::Done)
 }

@@ -12,6 +12,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("strongroom-store", 30),
     ("strongroom-journal", 30),
     ("strongroom-authorizer", 30),
+    ("strongroom-remote", 35),
     ("strongroom-audit", 40),
     ("strongroom-keyring", 50),
     ("strongroom-custody", 50),

@@ -1,0 +1,22 @@
+//! Stores that are reached over a network: S3 and what speaks like it.
+//!
+//! Sealed things by key, as in `strongroom-store`; no plaintext, no keys, no meaning. What a server said is not
+//! believed beyond availability: who reads verifies.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod address;
+pub mod counts;
+mod open;
+pub mod probe;
+pub mod remote;
+pub mod retry;
+mod runtime;
+mod s3;
+pub mod transport;
+
+pub use address::Address;
+pub use open::open;
+pub use probe::{Writers, probe};
+pub use remote::{Access, Machine, RemoteStore};
+pub use retry::Patience;

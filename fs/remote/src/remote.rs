@@ -1,0 +1,396 @@
+//! A store over a network: keys, retries, deadlines and counts around single requests.
+//!
+//! ```text
+//! Store call -> begun on the store's own threads -> retry -> Transport: one request
+//! ```
+//!
+//! 1. Whatever is asked begins at once and goes on side by side; the caller may wait on any executor or thread.
+//! 2. Every operation ends by its deadline, with `Unavailable`.
+//! 3. An object that is there is never written again: puts of objects are conditional.
+//! 4. A put-if-absent whose answer was lost reads back what is there, so that it is not taken for somebody else's.
+
+use std::future::Future;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use strongroom_host::clock::Clock;
+use strongroom_host::disk::{Disk, read_all};
+use strongroom_host::entropy::Entropy;
+use strongroom_store::{
+    Body, Error, ErrorKind, Family, Key, LIST_COUNT_MAX, Later, Listed, Put, Result, Store,
+    Uploaded,
+};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::counts::{Act, Counts};
+use crate::retry::{Patience, Retry, Tried};
+use crate::runtime::{Threads, begin};
+use crate::transport::{Condition, Fault, FaultKind, Transport};
+
+/// LIMIT: bodies on their way out at a time, up to 8 MiB each.
+const UPLOAD_COUNT_MAX: usize = 8;
+/// LIMIT: requests under way at a time, uploads aside.
+const REQUEST_COUNT_MAX: usize = 32;
+
+/// LIMIT: a server that does not answer the first question by then is told to be away.
+const FIRST_WORD_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a network store needs of this machine.
+#[derive(Clone)]
+pub struct Machine {
+    /// Where staged bodies lie.
+    pub disk: Arc<dyn Disk>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// Whether a store may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everything.
+    ReadWrite,
+    /// Gets and lists only.
+    ReadOnly,
+}
+
+/// A store behind a [`Transport`].
+pub struct RemoteStore {
+    inner: Arc<Inner>,
+    threads: Threads,
+    access: Access,
+}
+
+struct Inner {
+    transport: Arc<dyn Transport>,
+    retry: Retry,
+    disk: Arc<dyn Disk>,
+    uploads: Semaphore,
+    requests: Semaphore,
+}
+
+impl RemoteStore {
+    /// A store over `transport`.
+    ///
+    /// # Errors
+    /// `Internal` when the machine gives no threads.
+    pub fn new(
+        transport: Box<dyn Transport>,
+        machine: &Machine,
+        patience: Patience,
+        access: Access,
+    ) -> Result<Self> {
+        Ok(Self::on(Threads::start()?, transport, machine, patience, access))
+    }
+
+    pub(crate) fn on(
+        threads: Threads,
+        transport: Box<dyn Transport>,
+        machine: &Machine,
+        patience: Patience,
+        access: Access,
+    ) -> Self {
+        let retry = Retry::new(patience, machine.clock.clone(), machine.entropy.clone());
+        let inner = Inner {
+            transport: transport.into(),
+            retry,
+            disk: machine.disk.clone(),
+            uploads: Semaphore::new(UPLOAD_COUNT_MAX),
+            requests: Semaphore::new(REQUEST_COUNT_MAX),
+        };
+        Self { inner: Arc::new(inner), threads, access }
+    }
+
+    /// Whether a workspace is there: the first word with a server, with less patience than later ones.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Invalid`.
+    pub fn has_workspace(&self) -> Result<bool> {
+        let inner = self.inner.clone();
+        let asked = begin(self.handle(), async move {
+            // Not a HEAD: its refusal has no body, and a missing bucket would look like a missing workspace.
+            match timeout(FIRST_WORD_LIMIT, inner.get(Key::Workspace, None)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Error::new(ErrorKind::Unavailable, "the server does not answer")),
+            }
+        });
+        match strongroom_store::wait(asked) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Requests so far.
+    pub fn counts(&self) -> &Counts {
+        &self.inner.retry.counts
+    }
+
+    /// The threads that drive requests.
+    pub(crate) fn handle(&self) -> &Handle {
+        self.threads.handle()
+    }
+
+    pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
+        &self.inner.transport
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        self.inner.retry.patience_for(0)
+    }
+
+    fn need_write(&self) -> Result<()> {
+        match self.access {
+            Access::ReadWrite => Ok(()),
+            Access::ReadOnly => Err(Error::new(ErrorKind::ReadOnly, "the store is open read-only")),
+        }
+    }
+
+    /// Begins a change, if changes are allowed.
+    fn change<'a, T, F>(&'a self, work: impl FnOnce(Arc<Inner>) -> F) -> Later<'a, T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        match self.need_write() {
+            Ok(()) => begin(self.handle(), work(self.inner.clone())),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+}
+
+impl Store for RemoteStore {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        let inner = self.inner.clone();
+        begin(self.handle(), async move { inner.get(key, range).await })
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        self.change(|inner| async move { inner.put(key, body).await })
+    }
+
+    fn put_many<'a>(&'a self, bodies: Vec<(Key, Body)>) -> Later<'a, Vec<Uploaded>> {
+        let handle = self.handle().clone();
+        self.change(|inner| async move {
+            let begun: Vec<_> = bodies
+                .into_iter()
+                .map(|(key, body)| {
+                    let inner = inner.clone();
+                    begin(&handle, async move { inner.put(key, body).await })
+                })
+                .collect();
+            let mut uploaded = Vec::with_capacity(begun.len());
+            let mut failed = None;
+            // All are waited for, so that none is cut off half way because another failed.
+            for put in begun {
+                match put.await {
+                    Ok(done) => uploaded.push(done),
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+            failed.map_or(Ok(uploaded), Err)
+        })
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        self.change(|inner| async move { inner.put_if_absent(key, bytes).await })
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        let inner = self.inner.clone();
+        begin(self.handle(), async move { inner.list(family, after).await })
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        self.change(|inner| async move {
+            let path = key.path();
+            let ask = || inner.transport.delete(&path);
+            inner.ask(Act::Delete, 0, ask).await.result.map_err(|fault| refused(key, &fault))
+        })
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.counts().named()
+    }
+}
+
+impl Inner {
+    /// One request, tried as long as it makes sense, with others beside it up to the limit.
+    async fn ask<T, F>(&self, act: Act, bytes: u64, attempt: impl FnMut() -> F) -> Tried<T>
+    where
+        F: Future<Output = std::result::Result<T, Fault>>,
+    {
+        let gate = match act {
+            Act::Put => &self.uploads,
+            Act::Get | Act::Head | Act::List | Act::Delete => &self.requests,
+        };
+        // Waiting for a turn has the same deadline: behind a black hole everybody ends.
+        match timeout(self.retry.patience_for(bytes).whole, gate.acquire()).await {
+            Ok(_turn) => self.retry.persist(act, bytes, attempt).await,
+            Err(_) => {
+                let fault = Fault::new(FaultKind::Broken, "no answer in time");
+                Tried { result: Err(fault), is_doubtful: false }
+            }
+        }
+    }
+
+    async fn get(&self, key: Key, range: Option<Range<u64>>) -> Result<Bytes> {
+        let path = key.path();
+        let Some(range) = range else {
+            let ask = || self.transport.get(&path, None);
+            let bytes = self.ask(Act::Get, 0, ask).await.result;
+            return self.received(bytes.map_err(|fault| refused(key, &fault))?);
+        };
+        let wanted = range
+            .end
+            .checked_sub(range.start)
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, "a range ends before it begins"))?;
+        if wanted == 0 {
+            let len = self.len(key).await?;
+            return if len < range.end {
+                Err(too_short(key, len, range.end))
+            } else {
+                Ok(Bytes::new())
+            };
+        }
+        let ask = || self.transport.get(&path, Some(range.clone()));
+        let bytes = self.ask(Act::Get, wanted, ask).await.result;
+        let bytes = self.received(bytes.map_err(|fault| refused(key, &fault))?)?;
+        if (bytes.len() as u64) < wanted {
+            return Err(too_short(key, range.start + bytes.len() as u64, range.end));
+        }
+        Ok(bytes)
+    }
+
+    fn received(&self, bytes: Bytes) -> Result<Bytes> {
+        self.retry.counts.read(bytes.len() as u64);
+        Ok(bytes)
+    }
+
+    async fn len(&self, key: Key) -> Result<u64> {
+        let path = key.path();
+        let len = self.ask(Act::Head, 0, || self.transport.len(&path)).await.result;
+        len.map_err(|fault| refused(key, &fault))
+    }
+
+    async fn put(&self, key: Key, body: Body) -> Result<Uploaded> {
+        let (bytes, file) = match body {
+            Body::Bytes(bytes) => (bytes, None),
+            Body::File(path) => (self.read_staged(key, &path).await?, Some(path)),
+        };
+        let len = bytes.len() as u64;
+        let condition = match key {
+            Key::Object(_) => Condition::Absent,
+            _ => Condition::Replace,
+        };
+        match self.send(key, bytes, condition).await.result {
+            Ok(()) => {}
+            Err(fault) if fault.kind == FaultKind::Exists => self.keep_first(key, len).await?,
+            Err(fault) => return Err(refused(key, &fault)),
+        }
+        if let Some(path) = file {
+            // What cannot go now is taken by the next open: a commit names the object.
+            let _ = self.disk.remove(&path);
+        }
+        Ok(Uploaded::attest(key, len))
+    }
+
+    async fn send(&self, key: Key, bytes: Bytes, condition: Condition) -> Tried<()> {
+        let path = key.path();
+        let len = bytes.len() as u64;
+        let tried =
+            self.ask(Act::Put, len, || self.transport.put(&path, bytes.clone(), condition)).await;
+        if tried.result.is_ok() {
+            self.retry.counts.written(len);
+        }
+        tried
+    }
+
+    async fn read_staged(&self, key: Key, path: &Path) -> Result<Bytes> {
+        let (disk, path) = (self.disk.clone(), path.to_path_buf());
+        let read = tokio::task::spawn_blocking(move || read_all(&*disk, &path)).await;
+        let failed = || {
+            Error::new(
+                ErrorKind::Internal,
+                format!("`{key}` cannot be read from the staging folder"),
+            )
+        };
+        Ok(read.map_err(|_| failed())?.map_err(|_| failed())?.into())
+    }
+
+    /// A second put of an object: what was there first stays.
+    async fn keep_first(&self, key: Key, len: u64) -> Result<()> {
+        let there = self.len(key).await?;
+        if there == len {
+            return Ok(());
+        }
+        let text = format!("`{key}` has {there} bytes, another version {len}");
+        Err(Error::new(ErrorKind::Corrupt, text))
+    }
+
+    async fn put_if_absent(&self, key: Key, bytes: Bytes) -> Result<Put> {
+        let len = bytes.len() as u64;
+        let tried = self.send(key, bytes.clone(), Condition::Absent).await;
+        match tried.result {
+            Ok(()) => Ok(Put::Created(Uploaded::attest(key, len))),
+            Err(fault) if fault.kind == FaultKind::Exists => {
+                // Ours, if a try before this one was done and its answer lost.
+                let is_ours = tried.is_doubtful && self.get(key, None).await? == bytes;
+                Ok(if is_ours { Put::Created(Uploaded::attest(key, len)) } else { Put::Exists })
+            }
+            Err(fault) => Err(refused(key, &fault)),
+        }
+    }
+
+    async fn list(&self, family: Family, after: Option<Key>) -> Result<Vec<Listed>> {
+        if after.is_some_and(|after| after.family() != Some(family)) {
+            return Err(Error::new(ErrorKind::Invalid, "a listing goes on after another family"));
+        }
+        let prefix = format!("{}/", family.folder());
+        let mut last = after.map(Key::path);
+        let mut found = Vec::new();
+        loop {
+            let wanted = LIST_COUNT_MAX - found.len();
+            let ask = || self.transport.list(&prefix, last.as_deref(), wanted);
+            let page = self.ask(Act::List, 0, ask).await.result.map_err(|fault| {
+                let text = format!("the store cannot be listed: {fault}");
+                Error::new(kind_of(fault.kind), text)
+            })?;
+            // Names that are no keys are not ours: left alone and not shown.
+            found.extend(page.entries.iter().filter_map(|entry| {
+                let key = Key::parse(&entry.path).filter(|key| key.family() == Some(family))?;
+                Some(Listed { key, len: entry.len })
+            }));
+            last = page.entries.into_iter().next_back().map(|entry| entry.path).or(last);
+            if !page.has_more || found.len() >= LIST_COUNT_MAX {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+fn kind_of(kind: FaultKind) -> ErrorKind {
+    match kind {
+        FaultKind::NotFound => ErrorKind::NotFound,
+        FaultKind::Exists => ErrorKind::Exists,
+        FaultKind::Contended | FaultKind::Throttled | FaultKind::Broken => ErrorKind::Unavailable,
+        FaultKind::Denied => ErrorKind::Denied,
+        FaultKind::Full => ErrorKind::Full,
+        FaultKind::Unsupported => ErrorKind::Unsupported,
+        FaultKind::Invalid => ErrorKind::Invalid,
+    }
+}
+
+fn refused(key: Key, fault: &Fault) -> Error {
+    Error::new(kind_of(fault.kind), format!("`{key}`: {fault}"))
+}
+
+fn too_short(key: Key, len: u64, end: u64) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("`{key}` ends at {len}, {end} bytes were expected"))
+}

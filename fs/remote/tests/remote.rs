@@ -1,0 +1,163 @@
+//! The store over a server in memory: conformance, faults, the probe.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::{Conditions, Mood, Server, machine};
+use strongroom_format::ids::ObjectId;
+use strongroom_remote::{Access, RemoteStore, Writers, probe};
+use strongroom_store::conformance::conformance;
+use strongroom_store::{Body, ErrorKind, Family, Key, Put, Store, wait};
+
+const OBJECT: Key = Key::Object(ObjectId([9; 16]));
+
+fn put(store: &RemoteStore, key: Key, bytes: &'static [u8]) {
+    wait(store.put(key, Body::Bytes(Bytes::from_static(bytes)))).unwrap();
+}
+
+#[test]
+fn a_network_store_conforms() {
+    let store: Arc<dyn Store> = Arc::new(Server::new(Conditions::Honoured).store());
+    conformance(&store, wait);
+}
+
+#[test]
+fn a_network_store_conforms_while_every_third_request_fails() {
+    let server = Server::new(Conditions::Honoured);
+    server.behave(|_, _, number| if number % 3 == 1 { Mood::Says(503) } else { Mood::Well });
+    let store: Arc<dyn Store> = Arc::new(server.store());
+    conformance(&store, wait);
+}
+
+#[test]
+fn a_commit_whose_answer_was_lost_is_known_as_ours() {
+    let server = Server::new(Conditions::Honoured);
+    server.behave(|method, _, number| match (method, number) {
+        ("PUT", 0) => Mood::LosesAnswer,
+        _ => Mood::Well,
+    });
+    let store = server.store();
+    let put = wait(store.put_if_absent(Key::Log(1), Bytes::from_static(b"ours"))).unwrap();
+    assert!(matches!(put, Put::Created(_)));
+    assert_eq!(server.count(), 3);
+}
+
+#[test]
+fn a_commit_that_somebody_else_won_is_not_taken_for_ours_after_a_lost_answer() {
+    let server = Server::new(Conditions::Honoured);
+    let store = server.store();
+    put(&store, Key::Log(1), b"theirs");
+    server.behave(|_, _, number| if number == 0 { Mood::LosesAnswer } else { Mood::Well });
+    let put = wait(store.put_if_absent(Key::Log(1), Bytes::from_static(b"ours"))).unwrap();
+    assert_eq!(put, Put::Exists);
+}
+
+#[test]
+fn a_server_that_never_answers_ends_in_unavailable_by_the_deadline() {
+    let server = Server::new(Conditions::Honoured);
+    server.behave(|_, _, _| Mood::Silent);
+    let store = server.store();
+    let began = Instant::now();
+    // More than may go at once: those that wait for their turn have a deadline too.
+    let all: Vec<_> = (0..50).map(|_| store.get(OBJECT, Some(0..10))).collect();
+    for one in all {
+        assert_eq!(wait(one).unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_refusal_is_told_at_once() {
+    let server = Server::new(Conditions::Honoured);
+    server.behave(|_, _, _| Mood::Says(403));
+    let store = server.store();
+    assert_eq!(wait(store.get(OBJECT, None)).unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(server.count(), 1);
+}
+
+#[test]
+fn a_staged_file_is_gone_once_it_is_stored_and_stays_if_not() {
+    let server = Server::new(Conditions::Honoured);
+    let store = server.store();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("staged");
+    std::fs::write(&path, b"sealed").unwrap();
+    server.behave(|_, _, _| Mood::Says(403));
+    wait(store.put(OBJECT, Body::File(path.clone()))).unwrap_err();
+    assert!(path.exists());
+    server.behave(|_, _, _| Mood::Well);
+    assert_eq!(wait(store.put(OBJECT, Body::File(path.clone()))).unwrap().len(), 6);
+    assert!(!path.exists());
+    assert_eq!(wait(store.get(OBJECT, None)).unwrap(), &b"sealed"[..]);
+}
+
+#[test]
+fn what_is_asked_at_once_is_served_side_by_side() {
+    let server = Server::new(Conditions::Racy);
+    let store = server.store();
+    let bodies = (0..8)
+        .map(|seed| (Key::Object(ObjectId([seed; 16])), Body::Bytes(Bytes::from_static(b"x"))));
+    let began = Instant::now();
+    wait(store.put_many(bodies.collect())).unwrap();
+    // Each takes 20 ms.
+    assert!(began.elapsed() < Duration::from_millis(120), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_store_open_for_reading_refuses_changes_without_asking() {
+    let server = Server::new(Conditions::Honoured);
+    let access = Access::ReadOnly;
+    let store =
+        RemoteStore::new(Box::new(server.clone()), &machine(), common::QUICK, access).unwrap();
+    let body = Body::Bytes(Bytes::new());
+    assert_eq!(wait(store.put(OBJECT, body)).unwrap_err().kind(), ErrorKind::ReadOnly);
+    assert_eq!(wait(store.delete(OBJECT)).unwrap_err().kind(), ErrorKind::ReadOnly);
+    assert!(wait(store.list(Family::Log, None)).unwrap().is_empty());
+    assert_eq!(server.count(), 1);
+}
+
+#[test]
+fn the_probe_tells_servers_apart_and_leaves_nothing_behind() {
+    for (conditions, expected) in [
+        (Conditions::Honoured, Writers::Many),
+        (Conditions::Ignored, Writers::OneRacy),
+        (Conditions::Racy, Writers::OneRacy),
+        (Conditions::Unknown, Writers::OneUnsupported),
+    ] {
+        let server = Server::new(conditions);
+        let store = server.store();
+        let writers = probe(&store, &*machine().entropy).unwrap();
+        assert_eq!(writers, expected, "{conditions:?}");
+        assert!(server.paths().is_empty());
+    }
+}
+
+#[test]
+fn the_probe_of_a_server_that_fails_now_and_then_still_tells() {
+    let server = Server::new(Conditions::Honoured);
+    server.behave(|_, _, number| match number % 5 {
+        1 => Mood::Says(503),
+        2 => Mood::LosesAnswer,
+        _ => Mood::Well,
+    });
+    assert_eq!(probe(&server.store(), &*machine().entropy).unwrap(), Writers::Many);
+}
+
+#[test]
+fn requests_and_bytes_are_counted() {
+    let server = Server::new(Conditions::Honoured);
+    let store = server.store();
+    put(&store, OBJECT, b"12345");
+    wait(store.get(OBJECT, Some(1..3))).unwrap();
+    let counters = store.counters();
+    for expected in
+        [("store_puts", 1), ("store_gets", 1), ("store_written_bytes", 5), ("store_read_bytes", 2)]
+    {
+        assert!(counters.contains(&expected), "{expected:?} in {counters:?}");
+    }
+}

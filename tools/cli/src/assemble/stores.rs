@@ -1,0 +1,155 @@
+//! From a place to a store: opened, or made.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use strongroom_host::clock::MachineClock;
+use strongroom_host::entropy::MachineEntropy;
+use strongroom_host::real_disk::RealDisk;
+use strongroom_remote::{Access, Address, Machine, RemoteStore};
+use strongroom_store::{ErrorKind, Family, FolderStore, Mode, Store, wait};
+
+use crate::exit::{Exit, Failure, Result};
+use crate::place::Place;
+
+/// How many devices may write to a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// Any number: the store arbitrates.
+    Many,
+    /// One, for this reason.
+    One(&'static str),
+}
+
+/// Opens a store that has a workspace in it.
+pub(super) fn open(place: &Place, mode: Mode) -> Result<Arc<dyn Store>> {
+    match place {
+        Place::Folder(root) => open_folder(place, root, mode),
+        Place::Remote(address) => open_remote(place, address, mode),
+    }
+}
+
+/// Makes sure that a place is free.
+pub(super) fn require_fresh(place: &Place) -> Result<()> {
+    match place {
+        Place::Folder(root) => match open_folder(place, root, Mode::ReadOnly) {
+            Ok(_) => Err(holds_one(place)),
+            // Making it says what is wrong with it.
+            Err(_) => Ok(()),
+        },
+        Place::Remote(address) => {
+            let store = connect(place, address, Access::ReadOnly)?;
+            match has_workspace(place, &store)? {
+                true => Err(holds_one(place)),
+                false => require_empty(place, &store),
+            }
+        }
+    }
+}
+
+/// Makes an empty store.
+pub(super) fn create(place: &Place) -> Result<(Arc<dyn Store>, Writers)> {
+    match place {
+        Place::Folder(root) => Ok((create_folder(place, root)?, Writers::Many)),
+        Place::Remote(address) => {
+            let store = connect(place, address, Access::ReadWrite)?;
+            let writers = strongroom_remote::probe(&store, &MachineEntropy)
+                .map_err(|error| remote(format!("trying `{}`", place.shown()), &error))?;
+            Ok((Arc::new(store), writers.why().map_or(Writers::Many, Writers::One)))
+        }
+    }
+}
+
+fn holds_one(place: &Place) -> Failure {
+    let shown = place.shown();
+    Failure::new(Exit::Failed, format!("`{shown}` holds a workspace already"))
+        .hint(format!("mount it with `strongroom mount {shown} MOUNTPOINT`"))
+}
+
+fn open_folder(place: &Place, root: &Path, mode: Mode) -> Result<Arc<dyn Store>> {
+    let shown = place.shown();
+    let opened = FolderStore::open(Arc::new(RealDisk), root.to_path_buf(), mode);
+    opened.map(|store| Arc::new(store) as Arc<dyn Store>).map_err(|error| match error.kind() {
+        ErrorKind::NotFound if !root.exists() => {
+            Failure::new(Exit::Failed, format!("there is no store at `{shown}`"))
+                .hint(format!("`strongroom init {shown}` makes one"))
+        }
+        ErrorKind::NotFound => {
+            Failure::new(Exit::Failed, format!("`{shown}` is not a strongroom store"))
+                .hint(format!("`strongroom init {shown}` makes one in an empty folder"))
+        }
+        ErrorKind::Invalid => Failure::new(Exit::Failed, format!("`{shown}` is not a folder"))
+            .hint("give the folder that `strongroom init` made"),
+        ErrorKind::ReadOnly => {
+            Failure::new(Exit::Failed, format!("the store `{shown}` is read-only"))
+                .hint("mount it with `-o ro`, which needs no writing")
+        }
+        _ => Failure::store(format!("opening `{shown}`"), &error),
+    })
+}
+
+fn create_folder(place: &Place, root: &Path) -> Result<Arc<dyn Store>> {
+    let shown = place.shown();
+    let made = FolderStore::create(Arc::new(RealDisk), root.to_path_buf());
+    made.map(|store| Arc::new(store) as Arc<dyn Store>).map_err(|error| match error.kind() {
+        ErrorKind::Exists => Failure::new(Exit::Failed, format!("`{shown}` is not empty"))
+            .hint("give a new or empty folder"),
+        ErrorKind::Invalid => Failure::new(Exit::Failed, format!("`{shown}` is not a folder"))
+            .hint("give a new or empty folder"),
+        _ => Failure::store(format!("making `{shown}`"), &error),
+    })
+}
+
+fn open_remote(place: &Place, address: &Address, mode: Mode) -> Result<Arc<dyn Store>> {
+    let access = match mode {
+        Mode::ReadWrite => Access::ReadWrite,
+        Mode::ReadOnly => Access::ReadOnly,
+    };
+    let store = connect(place, address, access)?;
+    if !has_workspace(place, &store)? {
+        let shown = place.shown();
+        return Err(Failure::new(Exit::Failed, format!("there is no store at `{shown}`"))
+            .hint(format!("`strongroom init {shown}` makes one")));
+    }
+    Ok(Arc::new(store))
+}
+
+fn connect(place: &Place, address: &Address, access: Access) -> Result<RemoteStore> {
+    let machine = Machine {
+        disk: Arc::new(RealDisk),
+        clock: Arc::new(MachineClock::new()),
+        entropy: Arc::new(MachineEntropy),
+    };
+    strongroom_remote::open(address, &machine, access)
+        .map_err(|error| remote(format!("opening `{}`", place.shown()), &error))
+}
+
+fn has_workspace(place: &Place, store: &RemoteStore) -> Result<bool> {
+    store.has_workspace().map_err(|error| remote(format!("opening `{}`", place.shown()), &error))
+}
+
+/// What an interrupted `init` left is not built upon: two device files would open two workspaces.
+fn require_empty(place: &Place, store: &RemoteStore) -> Result<()> {
+    let shown = place.shown();
+    for family in Family::ALL {
+        let listed = wait(store.list(family, None));
+        let listed = listed.map_err(|error| remote(format!("opening `{shown}`"), &error))?;
+        if !listed.is_empty() {
+            return Err(Failure::new(Exit::Failed, format!("`{shown}` is not empty"))
+                .hint("give a new prefix, or remove what an interrupted `init` left there"));
+        }
+    }
+    Ok(())
+}
+
+/// A failure of a store over a network, with advice that fits one.
+fn remote(doing: String, error: &strongroom_store::Error) -> Failure {
+    let failure = Failure::store(doing, error);
+    match error.kind() {
+        ErrorKind::Denied => Failure { exit: Exit::Denied, ..failure }.hint(
+            "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or `AWS_PROFILE`, to one that may read and write there",
+        ),
+        ErrorKind::Invalid => failure.hint("make the bucket first, and see that `AWS_REGION` and `AWS_ENDPOINT_URL` are right"),
+        _ => failure,
+    }
+}
