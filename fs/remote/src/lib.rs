@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod address;
+mod cache;
 pub mod counts;
 mod open;
 pub mod probe;
@@ -16,6 +17,7 @@ mod s3;
 pub mod transport;
 
 pub use address::Address;
+pub use cache::{CachedStore, Limits};
 pub use open::open;
 pub use probe::{Writers, probe};
 pub use remote::{Access, Machine, RemoteStore};

@@ -72,6 +72,7 @@ struct Inner {
     retry: Retry,
     disk: Arc<dyn Disk>,
     uploads: Semaphore,
+    files: Semaphore,
     requests: Semaphore,
 }
 
@@ -102,6 +103,7 @@ impl RemoteStore {
             retry,
             disk: machine.disk.clone(),
             uploads: Semaphore::new(UPLOAD_COUNT_MAX),
+            files: Semaphore::new(UPLOAD_COUNT_MAX),
             requests: Semaphore::new(REQUEST_COUNT_MAX),
         };
         Self { inner: Arc::new(inner), threads, access }
@@ -171,31 +173,21 @@ impl Store for RemoteStore {
         begin(self.handle(), async move { inner.get(key, range).await })
     }
 
+    fn read_ahead<'a>(&'a self, key: Key, range: Range<u64>) -> Later<'a, Bytes> {
+        if range.is_empty() {
+            return self.get(key, Some(range));
+        }
+        let inner = self.inner.clone();
+        begin(self.handle(), async move { inner.read_ahead(key, range).await })
+    }
+
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
         self.change(|inner| async move { inner.put(key, body).await })
     }
 
     fn put_many<'a>(&'a self, bodies: Vec<(Key, Body)>) -> Later<'a, Vec<Uploaded>> {
-        let handle = self.handle().clone();
-        self.change(|inner| async move {
-            let begun: Vec<_> = bodies
-                .into_iter()
-                .map(|(key, body)| {
-                    let inner = inner.clone();
-                    begin(&handle, async move { inner.put(key, body).await })
-                })
-                .collect();
-            let mut uploaded = Vec::with_capacity(begun.len());
-            let mut failed = None;
-            // All are waited for, so that none is cut off half way because another failed.
-            for put in begun {
-                match put.await {
-                    Ok(done) => uploaded.push(done),
-                    Err(error) => failed = failed.or(Some(error)),
-                }
-            }
-            failed.map_or(Ok(uploaded), Err)
-        })
+        let puts = bodies.into_iter().map(|(key, body)| self.put(key, body)).collect();
+        Box::pin(all(puts))
     }
 
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
@@ -259,13 +251,19 @@ impl Inner {
                 Ok(Bytes::new())
             };
         }
-        let ask = || self.transport.get(&path, Some(range.clone()));
-        let bytes = self.ask(Act::Get, wanted, ask).await.result;
-        let bytes = self.received(bytes.map_err(|fault| refused(key, &fault))?)?;
+        let bytes = self.read_ahead(key, range.clone()).await?;
         if (bytes.len() as u64) < wanted {
             return Err(too_short(key, range.start + bytes.len() as u64, range.end));
         }
         Ok(bytes)
+    }
+
+    /// `range` is not empty.
+    async fn read_ahead(&self, key: Key, range: Range<u64>) -> Result<Bytes> {
+        let path = key.path();
+        let ask = || self.transport.get(&path, Some(range.clone()));
+        let bytes = self.ask(Act::Get, range.end - range.start, ask).await.result;
+        self.received(bytes.map_err(|fault| refused(key, &fault))?)
     }
 
     fn received(&self, bytes: Bytes) -> Result<Bytes> {
@@ -280,6 +278,11 @@ impl Inner {
     }
 
     async fn put(&self, key: Key, body: Body) -> Result<Uploaded> {
+        let _turn = match &body {
+            // Read when it is its turn: not all of a large batch at once.
+            Body::File(_) => Some(self.files.acquire().await.expect("never closed")),
+            Body::Bytes(_) => None,
+        };
         let (bytes, file) = match body {
             Body::Bytes(bytes) => (bytes, None),
             Body::File(path) => (self.read_staged(key, &path).await?, Some(path)),
@@ -373,6 +376,19 @@ impl Inner {
             }
         }
     }
+}
+
+/// Waits for all, so that none is cut off half way because another failed; then the first failure counts.
+pub(crate) async fn all<T>(begun: Vec<Later<'_, T>>) -> Result<Vec<T>> {
+    let mut done = Vec::with_capacity(begun.len());
+    let mut failed = None;
+    for one in begun {
+        match one.await {
+            Ok(value) => done.push(value),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(done), Err)
 }
 
 fn kind_of(kind: FaultKind) -> ErrorKind {

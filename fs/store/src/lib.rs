@@ -97,6 +97,15 @@ pub trait Store: Send + Sync {
     /// `NotFound`; `Corrupt` if it ends before `range` does; `Invalid` for a range that ends before it begins.
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes>;
 
+    /// Reads `range`, or what there is of it: less where the thing ends before, nothing where it ends before `range`
+    /// begins. For who reads ahead without knowing lengths.
+    ///
+    /// # Errors
+    /// As [`Store::get`]; a store without a better way answers as that does.
+    fn read_ahead<'a>(&'a self, key: Key, range: Range<u64>) -> Later<'a, Bytes> {
+        self.get(key, Some(range))
+    }
+
     /// Stores; durable on return, atomic, fine to repeat. What is there already is replaced, except objects:
     /// these never change, a second put of one keeps the first (and still makes it durable).
     ///

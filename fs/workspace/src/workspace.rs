@@ -147,6 +147,8 @@ pub struct Status {
     pub mode: Mode,
     /// Whether a failed fsync stopped all changes.
     pub poisoned: bool,
+    /// What was asked of the store, by name.
+    pub counters: Vec<(&'static str, u64)>,
 }
 
 impl Status {
@@ -156,6 +158,8 @@ impl Status {
             Some(text) => format!("\"{}\"", text.replace(['"', '\\'], "'")),
             None => "null".to_owned(),
         };
+        let counters: String =
+            self.counters.iter().map(|(name, count)| format!(",\"{name}\":{count}")).collect();
         let mode = match self.mode {
             Mode::ReadWrite => "rw",
             Mode::ReadOnly => "ro",
@@ -164,7 +168,7 @@ impl Status {
             concat!(
                 "{{\"workspace\":\"{}\",\"mode\":\"{}\",\"head\":{},\"pending_ops\":{},",
                 "\"dirty_bytes\":{},\"staged_bytes\":{},\"commits\":{},\"checkpoints\":{},",
-                "\"open_handles\":{},\"poisoned\":{},\"trouble\":{}}}"
+                "\"open_handles\":{},\"poisoned\":{},\"trouble\":{}{}}}"
             ),
             self.workspace,
             mode,
@@ -176,7 +180,8 @@ impl Status {
             self.checkpoints,
             self.open_handles,
             self.poisoned,
-            trouble
+            trouble,
+            counters
         )
     }
 
@@ -332,6 +337,7 @@ impl Inner {
             trouble,
             mode: self.options.mode,
             poisoned: state.poisoned,
+            counters: self.store.counters(),
         }
     }
 }

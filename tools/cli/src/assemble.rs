@@ -125,6 +125,7 @@ pub fn mount(
         .create(&*services.disk)
         .map_err(|error| Failure::io("making the folders of local state", &error))?;
     let state_folder = home.directories().state.join(keys.workspace().to_string());
+    let store = stores::keep_copies(home, place, store, &keys.workspace().to_string());
     let opened = Options { state_folder, mode: modes.1, owner: owner(), tuning: Tuning::default() };
     let workspace = Workspace::open(opened, store, Arc::new(keys), services).map_err(|error| {
         match error.kind() {

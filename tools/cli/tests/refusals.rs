@@ -78,14 +78,36 @@ fn a_missing_passphrase_file_is_named() {
 #[test]
 fn a_store_that_needs_a_later_version_says_so() {
     let place = Place::new();
-    place.run("init s3://bucket/prefix --passphrase-file PASS").expect_refused(
+    place.run("init strongroom://host/team/work --passphrase-file PASS").expect_refused(
         1,
-        "strongroom: `s3://` stores are not in this version yet\nhint: give a folder\n",
+        "strongroom: `strongroom://` stores are not in this version yet\n\
+         hint: give a folder, or `s3://BUCKET/PREFIX`\n",
     );
     place.run("mount ftp://x DRIVE --passphrase-file PASS").expect_refused(
         2,
-        "strongroom: unknown kind of store `ftp://`\nhint: give a folder, or a name from config.toml\n",
+        "strongroom: unknown kind of store `ftp://`\n\
+         hint: give a folder, `s3://BUCKET/PREFIX`, or a name from config.toml\n",
     );
+}
+
+#[test]
+fn a_bucket_without_credentials_or_server_is_told_apart() {
+    let place = Place::new();
+    let said = |variables: &[(&str, &str)]| {
+        let mut command = place.command("check s3://bucket/prefix --passphrase-file PASS");
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", place.path("nobody"));
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"] {
+            command.env_remove(name);
+        }
+        let said = place.said(command.envs(variables.iter().copied()).output().unwrap());
+        (said.code, said.err.lines().next().unwrap_or_default().to_owned())
+    };
+    let opening = "strongroom: opening `s3://bucket/prefix`:";
+    assert_eq!(said(&[]), (4, format!("{opening} no credentials for S3 were found")));
+    // Nobody listens on port 1.
+    let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    let away = [keys[0], keys[1], ("AWS_ENDPOINT_URL", "http://127.0.0.1:1")];
+    assert_eq!(said(&away), (6, format!("{opening} the server does not answer")));
 }
 
 #[test]

@@ -99,9 +99,19 @@ impl Blocks {
     pub async fn read(&self, wanted: &[Wanted], out: &mut [u8]) -> Result<()> {
         for part in wanted {
             let target = &mut out[part.at..part.at + part.len as usize];
-            self.read_part(part, target).await?;
+            match self.read_part(part, target).await {
+                Err(error) if error.kind() == ErrorKind::Corrupt && self.has_nearer_copy(part) => {
+                    self.read_part(part, target).await?;
+                }
+                result => result?,
+            }
         }
         Ok(())
+    }
+
+    /// Whether what did not verify may have been a damaged copy on this device; it is then forgotten.
+    fn has_nearer_copy(&self, part: &Wanted) -> bool {
+        self.store.distrust(StoreKey::Object(part.extent.object))
     }
 
     async fn read_part(&self, part: &Wanted, out: &mut [u8]) -> Result<()> {

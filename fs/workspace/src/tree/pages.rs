@@ -70,15 +70,28 @@ impl Pages {
     /// # Errors
     /// `Corrupt` when it is missing or does not verify; those of the store.
     pub async fn fetch(&self, at: PageRef) -> Result<Arc<Page>> {
+        let page = match self.fetch_once(&at).await {
+            // It may have been a damaged copy on this device.
+            Err(error)
+                if error.kind() == ErrorKind::Corrupt
+                    && self.store.distrust(StoreKey::Object(at.object)) =>
+            {
+                self.fetch_once(&at).await?
+            }
+            result => result?,
+        };
+        self.cache.insert(at.hash, page.clone());
+        Ok(page)
+    }
+
+    async fn fetch_once(&self, at: &PageRef) -> Result<Arc<Page>> {
         let range = u64::from(at.place)..u64::from(at.place) + u64::from(at.sealed_len);
         let sealed = self.store.get(StoreKey::Object(at.object), Some(range)).await;
         let sealed = sealed.map_err(|error| match Error::from(error) {
-            error if error.kind() == ErrorKind::NotFound => damaged(&at),
+            error if error.kind() == ErrorKind::NotFound => damaged(at),
             error => error,
         })?;
-        let page = self.open(&at, &sealed)?;
-        self.cache.insert(at.hash, page.clone());
-        Ok(page)
+        self.open(at, &sealed)
     }
 
     fn open(&self, at: &PageRef, sealed: &[u8]) -> Result<Arc<Page>> {

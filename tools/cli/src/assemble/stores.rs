@@ -6,10 +6,11 @@ use std::sync::Arc;
 use strongroom_host::clock::MachineClock;
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::RealDisk;
-use strongroom_remote::{Access, Address, Machine, RemoteStore};
+use strongroom_remote::{Access, Address, CachedStore, Limits, Machine, RemoteStore};
 use strongroom_store::{ErrorKind, Family, FolderStore, Mode, Store, wait};
 
 use crate::exit::{Exit, Failure, Result};
+use crate::home::Home;
 use crate::place::Place;
 
 /// How many devices may write to a store.
@@ -57,6 +58,28 @@ pub(super) fn create(place: &Place) -> Result<(Arc<dyn Store>, Writers)> {
                 .map_err(|error| remote(format!("trying `{}`", place.shown()), &error))?;
             Ok((Arc::new(store), writers.why().map_or(Writers::Many, Writers::One)))
         }
+    }
+}
+
+/// LIMIT: bytes of sealed copies on this device, for each workspace.
+const COPY_BYTES_MAX: u64 = 10 << 30;
+/// Bytes that copies leave free on the disk.
+const FREE_BYTES_MIN: u64 = 2 << 30;
+
+/// What is far away is kept near. Where copies cannot be kept, because another mount keeps them or the disk refuses,
+/// it goes without.
+pub(super) fn keep_copies(
+    home: &Home,
+    place: &Place,
+    store: Arc<dyn Store>,
+    workspace: &str,
+) -> Arc<dyn Store> {
+    let Place::Remote(_) = place else { return store };
+    let folder = home.directories().cache.join(workspace);
+    let limits = Limits { bytes_max: COPY_BYTES_MAX, free_bytes_min: FREE_BYTES_MIN };
+    match CachedStore::open(store.clone(), Arc::new(RealDisk), folder, limits) {
+        Ok(cached) => Arc::new(cached),
+        Err(_) => store,
     }
 }
 

@@ -1,0 +1,226 @@
+//! What is being fetched right now, so that nobody fetches it twice, and how much to fetch at a time.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+
+use bytes::Bytes;
+use strongroom_format::ids::ObjectId;
+use strongroom_store::{Error, ErrorKind, Result};
+use tokio::sync::watch;
+
+/// LIMIT: bytes fetched in one go.
+pub(crate) const WINDOW_LEN_MAX: u64 = 4 << 20;
+/// First window of somebody who goes on where he stopped.
+const WINDOW_LEN_MIN: u64 = 64 << 10;
+/// LIMIT: how far a reader may skip and still go on.
+const GAP_LEN_MAX: u64 = 64 << 10;
+/// LIMIT: objects whose readers are remembered.
+const RUN_COUNT_MAX: usize = 256;
+/// Longest object: what is fetched ahead does not go beyond.
+const OBJECT_LEN_MAX: u64 = (8 << 20) + (64 << 10);
+
+/// How a fetch ended; shared by all who wait for it.
+type Landed = std::result::Result<Bytes, (ErrorKind, String)>;
+
+/// A fetch under way.
+#[derive(Clone)]
+pub(crate) struct Flight {
+    number: u64,
+    /// What was asked for.
+    pub(crate) range: Range<u64>,
+    landed: watch::Receiver<Option<Landed>>,
+}
+
+/// Tells those who wait for a flight.
+pub(crate) struct Landing {
+    number: u64,
+    sender: watch::Sender<Option<Landed>>,
+}
+
+/// Fetches under way and the runs of readers.
+#[derive(Default)]
+pub(crate) struct Flights {
+    under_way: HashMap<ObjectId, Vec<Flight>>,
+    next_number: u64,
+    runs: HashMap<ObjectId, Run>,
+    /// Longest not used at the front.
+    order: VecDeque<ObjectId>,
+    /// Window of the last announced run: one that goes on in the next object goes on as wide.
+    announced_window: u64,
+}
+
+/// A reader's way through an object.
+#[derive(Clone, Copy)]
+struct Run {
+    end: u64,
+    window: u64,
+    /// Where the object ends, if a fetch came back short.
+    object_end: u64,
+}
+
+impl Flight {
+    /// Waits, and takes a part of what was fetched; it may end before `range` does.
+    pub(crate) async fn take(mut self, range: &Range<u64>) -> Result<Bytes> {
+        let gone = || Error::new(ErrorKind::Unavailable, "the fetch was given up");
+        let landed = self.landed.wait_for(Option::is_some).await.map_err(|_| gone())?;
+        match landed.as_ref() {
+            Some(Ok(bytes)) => {
+                let at = |offset: u64| {
+                    let from_start = offset.saturating_sub(self.range.start);
+                    usize::try_from(from_start).unwrap_or(usize::MAX).min(bytes.len())
+                };
+                Ok(bytes.slice(at(range.start)..at(range.end)))
+            }
+            Some(Err((kind, message))) => Err(Error::new(*kind, message.clone())),
+            None => Err(gone()),
+        }
+    }
+}
+
+impl Landing {
+    /// Hands the outcome to all who wait.
+    pub(crate) fn tell(&self, result: &Result<Bytes>) {
+        let landed = match result {
+            Ok(bytes) => Ok(bytes.clone()),
+            Err(error) => Err((error.kind(), error.to_string())),
+        };
+        self.sender.send_replace(Some(landed));
+    }
+}
+
+impl Flights {
+    /// The flight that brings all of a range.
+    pub(crate) fn find(&self, id: ObjectId, range: &Range<u64>) -> Option<Flight> {
+        let covers =
+            |flight: &&Flight| flight.range.start <= range.start && range.end <= flight.range.end;
+        self.under_way.get(&id)?.iter().find(covers).cloned()
+    }
+
+    /// The flight that brings the byte at `offset`.
+    pub(crate) fn brings(&self, id: ObjectId, offset: u64) -> Option<&Flight> {
+        self.under_way.get(&id)?.iter().find(|flight| flight.range.contains(&offset))
+    }
+
+    /// Begins one.
+    pub(crate) fn begin(&mut self, id: ObjectId, range: Range<u64>) -> (Flight, Landing) {
+        let (sender, landed) = watch::channel(None);
+        let number = self.next_number;
+        self.next_number += 1;
+        let flight = Flight { number, range, landed };
+        self.under_way.entry(id).or_default().push(flight.clone());
+        (flight, Landing { number, sender })
+    }
+
+    /// Ends one; `got` bytes came.
+    pub(crate) fn end(&mut self, id: ObjectId, landing: &Landing, got: Option<u64>) {
+        let Some(flights) = self.under_way.get_mut(&id) else { return };
+        if let Some(index) = flights.iter().position(|flight| flight.number == landing.number) {
+            let flight = flights.swap_remove(index);
+            let end = flight.range.start + got.unwrap_or(u64::MAX >> 1);
+            if end < flight.range.end
+                && let Some(run) = self.runs.get_mut(&id)
+            {
+                run.object_end = run.object_end.min(end);
+            }
+        }
+        if flights.is_empty() {
+            self.under_way.remove(&id);
+        }
+    }
+
+    /// Widens a range that must be fetched: who goes on where he stopped gets twice as much each time.
+    pub(crate) fn widen(&mut self, id: ObjectId, range: &Range<u64>, why: Why) -> Range<u64> {
+        let wanted = range.end - range.start;
+        let before = self.runs.get(&id).copied();
+        let goes_on = before.filter(|run| {
+            range.start >= run.end && range.start <= run.end.saturating_add(GAP_LEN_MAX)
+        });
+        let window = match (goes_on, why) {
+            (Some(run), _) => (run.window * 2).max(WINDOW_LEN_MIN),
+            (None, Why::Announced) if range.start < GAP_LEN_MAX => self.announced_window,
+            (None, _) => wanted,
+        };
+        let window = window.clamp(wanted.min(WINDOW_LEN_MAX), WINDOW_LEN_MAX);
+        if why == Why::Announced {
+            self.announced_window = window;
+        }
+        let object_end = before.map_or(OBJECT_LEN_MAX, |run| run.object_end);
+        let end = (range.start + window).min(object_end).max(range.end);
+        self.remember(id, Run { end, window, object_end });
+        range.start..end
+    }
+
+    fn remember(&mut self, id: ObjectId, run: Run) {
+        if self.runs.insert(id, run).is_none() {
+            self.order.push_back(id);
+            if self.order.len() > RUN_COUNT_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.runs.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// Why something is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Somebody waits.
+    Asked,
+    /// Somebody will come.
+    Announced,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: ObjectId = ObjectId([1; 16]);
+
+    #[test]
+    fn who_reads_on_gets_more_each_time_up_to_the_window_and_the_object() {
+        let mut flights = Flights::default();
+        let mut at = 0;
+        let mut fetches = Vec::new();
+        while at < OBJECT_LEN_MAX {
+            let range = flights.widen(ID, &(at..at + 4096), Why::Asked);
+            fetches.push(range.end - range.start);
+            at = range.end;
+        }
+        assert_eq!(fetches[..4], [4096, 64 << 10, 128 << 10, 256 << 10]);
+        assert!(fetches.len() <= 9 && fetches.iter().all(|len| *len <= WINDOW_LEN_MAX));
+    }
+
+    #[test]
+    fn scattered_reads_fetch_what_they_want_and_no_more() {
+        let mut flights = Flights::default();
+        for index in 0..1000_u64 {
+            let at = index * 7919 % 80 * 100_000;
+            let range = flights.widen(ID, &(at..at + 16_400), Why::Asked);
+            assert_eq!(range, at..at + 16_400);
+        }
+    }
+
+    #[test]
+    fn an_announced_reader_goes_on_as_wide_in_the_next_object() {
+        let mut flights = Flights::default();
+        let mut at = 0;
+        while at < 8 << 20 {
+            at = flights.widen(ID, &(at..at + (128 << 10)), Why::Announced).end;
+        }
+        let next = flights.widen(ObjectId([2; 16]), &(0..128 << 10), Why::Announced);
+        assert_eq!(next, 0..WINDOW_LEN_MAX);
+    }
+
+    #[test]
+    fn a_short_answer_tells_where_the_object_ends() {
+        let mut flights = Flights::default();
+        flights.widen(ID, &(0..100), Why::Asked);
+        let range = flights.widen(ID, &(100..200), Why::Asked);
+        assert!(range.end > 200);
+        let (_, landing) = flights.begin(ID, range);
+        flights.end(ID, &landing, Some(900));
+        assert_eq!(flights.widen(ID, &(150..260), Why::Asked).end, 260);
+        assert!(flights.widen(ID, &(300..400), Why::Asked).end <= 1000);
+    }
+}

@@ -1,0 +1,272 @@
+//! A store with sealed copies of its objects on the local disk, fetched ahead where somebody reads on.
+//!
+//! ```text
+//! get ─ on the shelf ──────────────▶ ready at the first poll
+//!     ├ being fetched ─────────────▶ the same bytes for all who wait
+//!     └ missing ─▶ wider range ─▶ store ─▶ those who wait ─▶ shelf
+//! put ─▶ store ─▶ the staged file moves onto the shelf
+//! ```
+//!
+//! 1. Only objects are kept: they never change. Everything else goes through.
+//! 2. What is kept is bounded ([`Limits`]), what is fetched ahead too.
+//! 3. Nothing kept is believed: [`Store::distrust`] forgets a copy that did not verify.
+
+mod flights;
+mod shelf;
+
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use strongroom_format::ids::ObjectId;
+use strongroom_host::disk::{Disk, DiskSpace, read_all};
+use strongroom_store::{
+    Body, Error, ErrorKind, Family, Key, Later, Listed, Put, Result, Store, Uploaded,
+};
+use tokio::sync::Semaphore;
+
+use crate::runtime::{Threads, begin};
+use flights::{Flight, Flights, WINDOW_LEN_MAX, Why};
+pub use shelf::Limits;
+use shelf::Shelf;
+
+/// LIMIT: bodies in memory on their way out.
+const UPLOAD_COUNT_MAX: usize = 8;
+/// LIMIT: bytes fetched ahead at a time.
+const AHEAD_BYTES_MAX: u64 = 64 << 20;
+
+/// A store and its copies.
+pub struct CachedStore {
+    inner: Arc<Inner>,
+    threads: Threads,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    disk: Arc<dyn Disk>,
+    shelf: Shelf,
+    flights: Mutex<Flights>,
+    uploads: Semaphore,
+    ahead_bytes: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl CachedStore {
+    /// Keeps copies in `folder`.
+    ///
+    /// # Errors
+    /// Those of the disk; `WouldBlock` when another process keeps copies there.
+    pub fn open(
+        store: Arc<dyn Store>,
+        disk: Arc<dyn Disk>,
+        folder: PathBuf,
+        limits: Limits,
+    ) -> io::Result<Self> {
+        let shelf = Shelf::open(disk.clone(), folder, limits)?;
+        let threads = Threads::start().map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let inner = Inner {
+            store,
+            disk,
+            shelf,
+            flights: Mutex::default(),
+            uploads: Semaphore::new(UPLOAD_COUNT_MAX),
+            ahead_bytes: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        };
+        Ok(Self { inner: Arc::new(inner), threads })
+    }
+
+    /// Fetches a range that is neither here nor on its way.
+    fn fetch(&self, id: ObjectId, range: Range<u64>) -> Flight {
+        let inner = self.inner.clone();
+        let (flight, landing) = inner.flights.lock().begin(id, range.clone());
+        drop(self.threads.handle().spawn(async move {
+            let fetched = inner.store.read_ahead(Key::Object(id), range.clone()).await;
+            landing.tell(&fetched);
+            let got = fetched.as_ref().ok().map(|bytes| bytes.len() as u64);
+            if let Ok(bytes) = fetched {
+                let shelving = inner.clone();
+                let shelved = tokio::task::spawn_blocking(move || {
+                    shelving.shelf.insert(id, range.start, &bytes);
+                });
+                // What could not be kept is fetched again.
+                let _ = shelved.await;
+            }
+            inner.flights.lock().end(id, &landing, got);
+        }));
+        flight
+    }
+
+    fn ranged(&self, id: ObjectId, range: Range<u64>) -> Later<'_, Bytes> {
+        let flight = {
+            let mut flights = self.inner.flights.lock();
+            match flights.find(id, &range) {
+                Some(flight) => {
+                    self.inner.hits.fetch_add(1, Ordering::Relaxed);
+                    flight
+                }
+                None => {
+                    self.inner.misses.fetch_add(1, Ordering::Relaxed);
+                    let wide = flights.widen(id, &range, Why::Asked);
+                    drop(flights);
+                    self.fetch(id, wide)
+                }
+            }
+        };
+        Box::pin(async move {
+            let bytes = flight.take(&range).await?;
+            if (bytes.len() as u64) < range.end - range.start {
+                let text = format!(
+                    "`{}` ends at {}, {} bytes were expected",
+                    Key::Object(id),
+                    range.start + bytes.len() as u64,
+                    range.end
+                );
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            }
+            Ok(bytes)
+        })
+    }
+
+    /// Fetches ahead what is neither here nor on its way, while there is room for it.
+    fn fetch_ahead(&self, id: ObjectId, range: Range<u64>) {
+        let mut at = range.start;
+        while at < range.end {
+            let wide = {
+                let mut flights = self.inner.flights.lock();
+                if let Some(flight) = flights.brings(id, at) {
+                    at = flight.range.end;
+                    continue;
+                }
+                flights.widen(id, &(at..range.end.min(at + WINDOW_LEN_MAX)), Why::Announced)
+            };
+            let len = wide.end - wide.start;
+            if self.inner.ahead_bytes.fetch_add(len, Ordering::AcqRel) + len > AHEAD_BYTES_MAX {
+                self.inner.ahead_bytes.fetch_sub(len, Ordering::AcqRel);
+                return;
+            }
+            at = wide.end;
+            let flight = self.fetch(id, wide.clone());
+            let inner = self.inner.clone();
+            drop(self.threads.handle().spawn(async move {
+                // Whoever needs it hears of a failure when he asks.
+                let _ = flight.take(&wide).await;
+                inner.ahead_bytes.fetch_sub(len, Ordering::AcqRel);
+            }));
+        }
+    }
+}
+
+impl Inner {
+    async fn put(&self, key: Key, body: Body) -> Result<Uploaded> {
+        let _turn = self.uploads.acquire().await.expect("never closed");
+        let (bytes, path) = match body {
+            Body::Bytes(bytes) => (bytes, None),
+            Body::File(path) => (self.read_staged(key, path.clone()).await?, Some(path)),
+        };
+        let uploaded = self.store.put(key, Body::Bytes(bytes.clone())).await?;
+        if let Key::Object(id) = key {
+            match &path {
+                Some(path) if self.shelf.adopt(id, path, uploaded.len()) => return Ok(uploaded),
+                Some(_) => {}
+                None => self.shelf.insert(id, 0, &bytes),
+            }
+        }
+        if let Some(path) = path {
+            // What cannot go now is taken by the next open: a commit names the object.
+            let _ = self.disk.remove(&path);
+        }
+        Ok(uploaded)
+    }
+
+    async fn read_staged(&self, key: Key, path: PathBuf) -> Result<Bytes> {
+        let disk = self.disk.clone();
+        let read = tokio::task::spawn_blocking(move || read_all(&*disk, &path)).await;
+        let failed = || {
+            Error::new(
+                ErrorKind::Internal,
+                format!("`{key}` cannot be read from the staging folder"),
+            )
+        };
+        Ok(read.map_err(|_| failed())?.map_err(|_| failed())?.into())
+    }
+}
+
+impl Store for CachedStore {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        let Key::Object(id) = key else { return self.inner.store.get(key, range) };
+        if let Some(bytes) = self.inner.shelf.find(id, range.as_ref()) {
+            self.inner.hits.fetch_add(1, Ordering::Relaxed);
+            return Box::pin(std::future::ready(Ok(bytes)));
+        }
+        match range {
+            Some(range) if range.start < range.end => self.ranged(id, range),
+            range => self.inner.store.get(key, range),
+        }
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        let inner = self.inner.clone();
+        begin(self.threads.handle(), async move { inner.put(key, body).await })
+    }
+
+    fn put_many<'a>(&'a self, bodies: Vec<(Key, Body)>) -> Later<'a, Vec<Uploaded>> {
+        let puts: Vec<_> = bodies
+            .into_iter()
+            .map(|(key, body)| {
+                let inner = self.inner.clone();
+                begin(self.threads.handle(), async move { inner.put(key, body).await })
+            })
+            .collect();
+        Box::pin(crate::remote::all(puts))
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        self.inner.store.put_if_absent(key, bytes)
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        self.inner.store.list(family, after)
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        if let Key::Object(id) = key {
+            self.inner.shelf.forget(id);
+        }
+        self.inner.store.delete(key)
+    }
+
+    fn space(&self) -> Option<DiskSpace> {
+        self.inner.store.space()
+    }
+
+    fn will_read(&self, key: Key, range: Range<u64>) {
+        if let Key::Object(id) = key
+            && range.start < range.end
+            && !self.inner.shelf.has(id, &range)
+        {
+            self.fetch_ahead(id, range);
+        }
+    }
+
+    fn distrust(&self, key: Key) -> bool {
+        match key {
+            Key::Object(id) => self.inner.shelf.forget(id),
+            _ => self.inner.store.distrust(key),
+        }
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut all = self.inner.store.counters();
+        all.push(("cache_bytes", self.inner.shelf.bytes()));
+        all.push(("cache_hits", self.inner.hits.load(Ordering::Relaxed)));
+        all.push(("cache_misses", self.inner.misses.load(Ordering::Relaxed)));
+        all
+    }
+}

@@ -1,0 +1,478 @@
+//! Sealed bytes of objects kept on the local disk, up to a limit.
+//!
+//! ```text
+//! FOLDER/<2 hex>/<32 hex>        a whole object
+//! FOLDER/<2 hex>/<32 hex>.part   pieces in the order they came: mark 4, check 4, start 4, length 4, bytes
+//! ```
+//!
+//! 1. The bytes of all files never exceed the limit: room is made before anything is written.
+//! 2. Nothing is synced and nothing here is believed: who reads verifies, and has a copy that does not verify forgotten.
+//! 3. What was asked for again since it came stays longer than what was asked for once: a scan does not empty the shelf.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use strongroom_format::ids::ObjectId;
+use strongroom_host::disk::{Disk, DiskFile, OpenMode};
+
+const PART_ENDING: &str = ".part";
+const HEAD_LEN: u64 = 16;
+const MARK: u32 = 0x5352_4331;
+/// LIMIT: files held open at a time.
+const HANDLE_COUNT_MAX: usize = 128;
+/// Times that something asked for again survives being next to go.
+const HITS_MAX: u8 = 3;
+
+/// How much may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all files.
+    pub bytes_max: u64,
+    /// Bytes that stay free on the disk.
+    pub free_bytes_min: u64,
+}
+
+/// The shelf.
+pub(crate) struct Shelf {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    limits: Limits,
+    state: Mutex<State>,
+    /// Held as long as the folder is in use.
+    _lock: Box<dyn Send + Sync>,
+}
+
+#[derive(Default)]
+struct State {
+    objects: HashMap<ObjectId, Object>,
+    /// Next to go at the front.
+    queue: VecDeque<ObjectId>,
+    /// Those with an open file, the longest open at the front.
+    open: VecDeque<ObjectId>,
+    bytes: u64,
+}
+
+struct Object {
+    form: Form,
+    /// Bytes of its file; where the next piece goes.
+    len: u64,
+    file: Option<Arc<dyn DiskFile>>,
+    hits: u8,
+}
+
+enum Form {
+    Whole,
+    /// Start in the object to end and place in the file. None: not looked at since the folder was opened.
+    Parts(Option<BTreeMap<u64, Piece>>),
+}
+
+#[derive(Clone, Copy)]
+struct Piece {
+    end: u64,
+    place: u64,
+}
+
+impl Shelf {
+    /// Opens a folder, made if missing, with what is in it. `WouldBlock` when another process has it.
+    pub(crate) fn open(disk: Arc<dyn Disk>, folder: PathBuf, limits: Limits) -> io::Result<Self> {
+        disk.create_folder(&folder)?;
+        let lock = disk.lock(&folder.join("lock"))?;
+        let mut state = State::default();
+        for prefix in 0..=u8::MAX {
+            let inner = folder.join(format!("{prefix:02x}"));
+            disk.create_folder(&inner)?;
+            for entry in disk.list(&inner)? {
+                let (name, form) = match entry.name.strip_suffix(PART_ENDING) {
+                    Some(name) => (name, Form::Parts(None)),
+                    None => (entry.name.as_str(), Form::Whole),
+                };
+                let id = parse_id(name).filter(|id| !state.objects.contains_key(id));
+                let Some(id) = id else {
+                    disk.remove(&inner.join(&entry.name))?;
+                    continue;
+                };
+                state.bytes += entry.len;
+                state.queue.push_back(id);
+                state.objects.insert(id, Object { form, len: entry.len, file: None, hits: 0 });
+            }
+        }
+        let shelf = Self { disk, folder, limits, state: Mutex::new(state), _lock: lock };
+        shelf.make_room(&mut shelf.state.lock(), 0);
+        Ok(shelf)
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.state.lock().bytes
+    }
+
+    /// The bytes of a range, or of all of a whole object, if all of them are here.
+    pub(crate) fn find(&self, id: ObjectId, range: Option<&Range<u64>>) -> Option<Bytes> {
+        let (file, spans) = self.spans(id, range)?;
+        let total: u64 = spans.iter().map(|(_, len)| len).sum();
+        if let [(place, len)] = spans[..] {
+            let read = file.read_new(usize::try_from(len).ok()?, place).ok()?;
+            return (read.len() as u64 == len).then(|| read.into());
+        }
+        let mut out = BytesMut::with_capacity(usize::try_from(total).ok()?);
+        for (place, len) in spans {
+            out.extend_from_slice(&file.read_new(usize::try_from(len).ok()?, place).ok()?);
+        }
+        (out.len() as u64 == total).then(|| out.freeze())
+    }
+
+    /// Whether [`Shelf::find`] would find a range.
+    pub(crate) fn has(&self, id: ObjectId, range: &Range<u64>) -> bool {
+        self.spans(id, Some(range)).is_some()
+    }
+
+    /// Where in which file a range lies.
+    #[expect(clippy::type_complexity, reason = "read where it is made")]
+    fn spans(
+        &self,
+        id: ObjectId,
+        range: Option<&Range<u64>>,
+    ) -> Option<(Arc<dyn DiskFile>, Vec<(u64, u64)>)> {
+        let mut state = self.state.lock();
+        let file = self.file(&mut state, id)?;
+        let object = state.objects.get_mut(&id)?;
+        let len = object.len;
+        let spans = match &mut object.form {
+            Form::Whole => {
+                let range = range.cloned().unwrap_or(0..len);
+                (range.end <= len).then(|| vec![(range.start, range.end - range.start)])?
+            }
+            Form::Parts(pieces) => {
+                let pieces = pieces.get_or_insert_with(|| read_pieces(&*file, len));
+                cover(pieces, range?)?
+            }
+        };
+        object.hits = (object.hits + 1).min(HITS_MAX);
+        Some((file, spans))
+    }
+
+    /// Keeps a piece of an object.
+    pub(crate) fn insert(&self, id: ObjectId, start: u64, bytes: &Bytes) {
+        let need = HEAD_LEN + bytes.len() as u64;
+        if bytes.is_empty() || !self.fits(need) {
+            return;
+        }
+        let Some((file, place)) = self.reserve(id, need) else { return };
+        // ORDER: the bytes before the head that names them, so that a piece cut off half way is none.
+        let written = file
+            .write_at(bytes, place + HEAD_LEN)
+            .and_then(|()| file.write_at(&head(start, bytes.len() as u64), place));
+        if written.is_err() {
+            self.forget(id);
+            return;
+        }
+        let mut state = self.state.lock();
+        if let Some(object) = state.objects.get_mut(&id)
+            && object.file.as_ref().is_none_or(|now| Arc::ptr_eq(now, &file))
+            && let Form::Parts(Some(pieces)) = &mut object.form
+        {
+            let piece = Piece { end: start + bytes.len() as u64, place: place + HEAD_LEN };
+            let known = pieces.get(&start).map_or(0, |piece| piece.end);
+            if known < piece.end {
+                pieces.insert(start, piece);
+            }
+        }
+    }
+
+    /// Room for a piece at the end of an object's file; none if it is here whole, or cannot be.
+    fn reserve(&self, id: ObjectId, need: u64) -> Option<(Arc<dyn DiskFile>, u64)> {
+        let mut state = self.state.lock();
+        self.make_room(&mut state, need);
+        if let Entry::Vacant(vacant) = state.objects.entry(id) {
+            let form = Form::Parts(Some(BTreeMap::new()));
+            vacant.insert(Object { form, len: 0, file: None, hits: 0 });
+            state.queue.push_back(id);
+        }
+        let file = self.file(&mut state, id)?;
+        let object = state.objects.get_mut(&id)?;
+        let Form::Parts(pieces) = &mut object.form else { return None };
+        // Before it grows: behind the present end there is nothing to look at.
+        pieces.get_or_insert_with(|| read_pieces(&*file, object.len));
+        let place = object.len;
+        object.len += need;
+        state.bytes += need;
+        Some((file, place))
+    }
+
+    /// Takes a file that holds a whole object; false if it stays where it is.
+    pub(crate) fn adopt(&self, id: ObjectId, path: &Path, len: u64) -> bool {
+        if !self.fits(len) {
+            return false;
+        }
+        self.forget(id);
+        let mut state = self.state.lock();
+        self.make_room(&mut state, len);
+        let to = self.path(id, &Form::Whole);
+        if self.disk.rename(path, &to).is_err() {
+            return false;
+        }
+        state.objects.insert(id, Object { form: Form::Whole, len, file: None, hits: 0 });
+        state.queue.push_back(id);
+        state.bytes += len;
+        true
+    }
+
+    /// Lets go of an object; true if there was something of it.
+    pub(crate) fn forget(&self, id: ObjectId) -> bool {
+        let mut state = self.state.lock();
+        state.queue.retain(|other| *other != id);
+        self.remove(&mut state, id)
+    }
+
+    /// Whether so much may be kept at all.
+    fn fits(&self, need: u64) -> bool {
+        let free = self.disk.space(&self.folder).map_or(u64::MAX, |space| space.free_bytes);
+        need <= self.limits.bytes_max && free >= self.limits.free_bytes_min.saturating_add(need)
+    }
+
+    fn make_room(&self, state: &mut State, need: u64) {
+        while state.bytes + need > self.limits.bytes_max {
+            let Some(id) = state.queue.pop_front() else { return };
+            match state.objects.get_mut(&id) {
+                Some(object) if object.hits > 0 => {
+                    object.hits -= 1;
+                    state.queue.push_back(id);
+                }
+                _ => drop(self.remove(state, id)),
+            }
+        }
+    }
+
+    fn remove(&self, state: &mut State, id: ObjectId) -> bool {
+        let Some(object) = state.objects.remove(&id) else { return false };
+        // A file that cannot go is counted again at the next open.
+        let _ = self.disk.remove(&self.path(id, &object.form));
+        state.open.retain(|other| *other != id);
+        state.bytes -= object.len;
+        true
+    }
+
+    fn file(&self, state: &mut State, id: ObjectId) -> Option<Arc<dyn DiskFile>> {
+        let object = state.objects.get(&id)?;
+        if let Some(file) = &object.file {
+            return Some(file.clone());
+        }
+        let mode = match object.form {
+            Form::Whole => OpenMode::Read,
+            Form::Parts(_) => OpenMode::Create,
+        };
+        let Ok(file) = self.disk.open(&self.path(id, &object.form), mode) else {
+            state.queue.retain(|other| *other != id);
+            self.remove(state, id);
+            return None;
+        };
+        state.objects.get_mut(&id)?.file = Some(file.clone());
+        state.open.push_back(id);
+        if state.open.len() > HANDLE_COUNT_MAX
+            && let Some(oldest) = state.open.pop_front()
+            && let Some(object) = state.objects.get_mut(&oldest)
+        {
+            object.file = None;
+        }
+        Some(file)
+    }
+
+    fn path(&self, id: ObjectId, form: &Form) -> PathBuf {
+        let ending = match form {
+            Form::Whole => "",
+            Form::Parts(_) => PART_ENDING,
+        };
+        self.folder.join(format!("{:02x}", id.0[0])).join(format!("{id}{ending}"))
+    }
+}
+
+fn parse_id(name: &str) -> Option<ObjectId> {
+    let number = (name.len() == 32).then(|| u128::from_str_radix(name, 16).ok()).flatten()?;
+    let id = ObjectId(number.to_be_bytes());
+    (id.to_string() == name).then_some(id)
+}
+
+/// Pieces one after the other that cover a range: places and lengths.
+fn cover(pieces: &BTreeMap<u64, Piece>, range: &Range<u64>) -> Option<Vec<(u64, u64)>> {
+    let mut spans = Vec::new();
+    let mut at = range.start;
+    while at < range.end {
+        let (start, piece) = pieces.range(..=at).next_back()?;
+        if piece.end <= at {
+            return None;
+        }
+        let end = piece.end.min(range.end);
+        spans.push((piece.place + (at - start), end - at));
+        at = end;
+    }
+    (!spans.is_empty()).then_some(spans)
+}
+
+fn head(start: u64, len: u64) -> [u8; HEAD_LEN as usize] {
+    let (start, len) = (as_u32(start), as_u32(len));
+    let mut out = [0; HEAD_LEN as usize];
+    out[..4].copy_from_slice(&MARK.to_le_bytes());
+    out[4..8].copy_from_slice(&check(start, len).to_le_bytes());
+    out[8..12].copy_from_slice(&start.to_le_bytes());
+    out[12..].copy_from_slice(&len.to_le_bytes());
+    out
+}
+
+fn as_u32(number: u64) -> u32 {
+    u32::try_from(number).expect("an object is far below 4 GiB")
+}
+
+fn check(start: u32, len: u32) -> u32 {
+    MARK ^ start.rotate_left(7) ^ len.rotate_left(19)
+}
+
+/// Reads the heads of a file with pieces; what follows a broken one is lost, which costs another fetch.
+fn read_pieces(file: &dyn DiskFile, len: u64) -> BTreeMap<u64, Piece> {
+    let mut pieces = BTreeMap::new();
+    let mut place = 0;
+    let mut bytes = [0; HEAD_LEN as usize];
+    while place + HEAD_LEN <= len {
+        if !matches!(file.read_at(&mut bytes, place), Ok(read) if read == bytes.len()) {
+            break;
+        }
+        let number = |at: usize| {
+            u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes of sixteen"))
+        };
+        let (start, count) = (number(8), number(12));
+        let end = place + HEAD_LEN + u64::from(count);
+        if number(0) != MARK || number(4) != check(start, count) || end > len {
+            break;
+        }
+        let piece = Piece { end: u64::from(start) + u64::from(count), place: place + HEAD_LEN };
+        pieces.insert(u64::from(start), piece);
+        place = end;
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use strongroom_host::real_disk::RealDisk;
+
+    use super::*;
+
+    fn id(seed: u8) -> ObjectId {
+        ObjectId([seed; 16])
+    }
+
+    fn shelf(folder: &Path, bytes_max: u64) -> Shelf {
+        let limits = Limits { bytes_max, free_bytes_min: 0 };
+        Shelf::open(Arc::new(RealDisk), folder.to_path_buf(), limits).unwrap()
+    }
+
+    fn on_disk(folder: &Path) -> u64 {
+        let files = |folder: PathBuf| std::fs::read_dir(folder).unwrap().flatten();
+        files(folder.to_path_buf())
+            .filter(|entry| entry.path().is_dir())
+            .flat_map(|entry| files(entry.path()))
+            .map(|entry| entry.metadata().unwrap().len())
+            .sum()
+    }
+
+    #[test]
+    fn pieces_are_found_alone_together_and_after_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = Bytes::from((0..=255).collect::<Vec<u8>>());
+        {
+            let shelf = shelf(folder.path(), 1 << 20);
+            shelf.insert(id(1), 100, &bytes.slice(100..200));
+            shelf.insert(id(1), 50, &bytes.slice(50..100));
+            assert_eq!(shelf.find(id(1), Some(&(60..150))).unwrap(), bytes.slice(60..150));
+            for missing in [40..60, 150..201, 0..10] {
+                assert!(shelf.find(id(1), Some(&missing)).is_none(), "{missing:?}");
+            }
+            assert!(shelf.find(id(2), Some(&(0..1))).is_none());
+        }
+        let shelf = shelf(folder.path(), 1 << 20);
+        assert_eq!(shelf.find(id(1), Some(&(50..200))).unwrap(), bytes.slice(50..200));
+        shelf.insert(id(1), 200, &bytes.slice(200..256));
+        assert_eq!(shelf.find(id(1), Some(&(150..256))).unwrap(), bytes.slice(150..256));
+        assert_eq!(shelf.bytes(), on_disk(folder.path()));
+    }
+
+    #[test]
+    fn a_file_cut_at_any_byte_gives_back_whole_pieces_only() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(shelf(folder.path(), 1 << 20));
+        let path = folder.path().join("01").join(format!("{}.part", id(1)));
+        {
+            let shelf = shelf(folder.path(), 1 << 20);
+            shelf.insert(id(1), 0, &Bytes::from_static(b"first"));
+            shelf.insert(id(1), 5, &Bytes::from_static(b"second"));
+        }
+        let whole = std::fs::read(&path).unwrap();
+        for len in 0..whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            let shelf = shelf(folder.path(), 1 << 20);
+            let first = shelf.find(id(1), Some(&(0..5)));
+            assert_eq!(first.as_deref(), (len >= 21).then_some(&b"first"[..]), "{len}");
+            assert!(shelf.find(id(1), Some(&(5..11))).is_none());
+        }
+    }
+
+    #[test]
+    fn the_limit_holds_at_every_moment_and_what_is_used_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = shelf(folder.path(), 10_000);
+        let bytes = Bytes::from(vec![7; 984]);
+        shelf.insert(id(0), 0, &bytes);
+        for seed in 1..=100 {
+            shelf.find(id(0), Some(&(0..10))).unwrap();
+            shelf.insert(id(seed), 0, &bytes);
+            assert!(on_disk(folder.path()) <= 10_000, "after {seed}");
+            assert_eq!(shelf.bytes(), on_disk(folder.path()));
+        }
+        assert!(shelf.has(id(0), &(0..984)) && shelf.has(id(100), &(0..984)));
+        assert!(!shelf.has(id(50), &(0..984)));
+        shelf.insert(id(200), 0, &Bytes::from(vec![1; 20_000]));
+        assert!(!shelf.has(id(200), &(0..1)));
+    }
+
+    #[test]
+    fn a_whole_object_is_taken_over_and_replaces_pieces() {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = shelf(folder.path(), 1 << 20);
+        shelf.insert(id(1), 3, &Bytes::from_static(b"pie"));
+        let staged = folder.path().join("staged");
+        std::fs::write(&staged, b"complete").unwrap();
+        assert!(shelf.adopt(id(1), &staged, 8));
+        assert!(!staged.exists());
+        assert_eq!(shelf.find(id(1), None).unwrap(), &b"complete"[..]);
+        assert_eq!(shelf.find(id(1), Some(&(3..6))).unwrap(), &b"ple"[..]);
+        assert!(shelf.find(id(1), Some(&(3..9))).is_none());
+        assert_eq!((shelf.bytes(), on_disk(folder.path())), (8, 8));
+        assert!(shelf.forget(id(1)) && !shelf.forget(id(1)));
+        assert_eq!((shelf.bytes(), on_disk(folder.path())), (0, 0));
+    }
+
+    #[test]
+    fn a_disk_with_little_room_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { bytes_max: 1 << 20, free_bytes_min: u64::MAX };
+        let shelf = Shelf::open(Arc::new(RealDisk), folder.path().to_path_buf(), limits).unwrap();
+        shelf.insert(id(1), 0, &Bytes::from_static(b"x"));
+        assert_eq!(on_disk(folder.path()), 0);
+    }
+
+    #[test]
+    fn a_folder_is_used_by_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = shelf(folder.path(), 1);
+        let limits = Limits { bytes_max: 1, free_bytes_min: 0 };
+        let second = Shelf::open(Arc::new(RealDisk), folder.path().to_path_buf(), limits);
+        assert_eq!(second.err().unwrap().kind(), io::ErrorKind::WouldBlock);
+    }
+}

@@ -1,0 +1,151 @@
+//! A store with copies: conformance, what is fetched how often, damage, limits.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::{Conditions, Mood, Server};
+use strongroom_format::ids::ObjectId;
+use strongroom_host::real_disk::RealDisk;
+use strongroom_remote::{CachedStore, Limits};
+use strongroom_store::conformance::conformance;
+use strongroom_store::{Body, ErrorKind, Key, Store, wait};
+
+const OBJECT: Key = Key::Object(ObjectId([9; 16]));
+const MIB: usize = 1 << 20;
+
+fn cached(server: &Server, folder: &Path) -> CachedStore {
+    let limits = Limits { bytes_max: 64 << 20, free_bytes_min: 0 };
+    let store = Arc::new(server.store());
+    CachedStore::open(store, Arc::new(RealDisk), folder.to_path_buf(), limits).unwrap()
+}
+
+fn fill(server: &Server, len: usize) -> Bytes {
+    let bytes: Bytes = (0..len).map(|at| (at * 31 % 251) as u8).collect::<Vec<_>>().into();
+    wait(server.store().put(OBJECT, Body::Bytes(bytes.clone()))).unwrap();
+    bytes
+}
+
+fn range(store: &CachedStore, start: usize, end: usize) -> Bytes {
+    wait(store.get(OBJECT, Some(start as u64..end as u64))).unwrap()
+}
+
+/// Pieces are put away behind the answer.
+fn settle(store: &CachedStore, wanted: u64) {
+    let kept = || store.counters().into_iter().find(|(name, _)| *name == "cache_bytes").unwrap().1;
+    for _ in 0..500 {
+        if kept() >= wanted {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    panic!("{} bytes kept, {wanted} expected", kept());
+}
+
+#[test]
+fn a_cached_store_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    let store: Arc<dyn Store> = Arc::new(cached(&server, folder.path()));
+    conformance(&store, wait);
+}
+
+#[test]
+fn what_was_read_is_not_fetched_again_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    let bytes = fill(&server, MIB);
+    {
+        let store = cached(&server, folder.path());
+        assert_eq!(range(&store, 1000, 70_000), bytes.slice(1000..70_000));
+        settle(&store, 69_000);
+    }
+    server.behave(|_, _, _| Mood::Says(403));
+    let store = cached(&server, folder.path());
+    assert_eq!(range(&store, 5000, 69_000), bytes.slice(5000..69_000));
+    assert_eq!(server.count(), 0);
+}
+
+#[test]
+fn what_was_written_is_not_fetched_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    let store = cached(&server, folder.path());
+    let staged = folder.path().join("staged");
+    std::fs::write(&staged, vec![5; 100_000]).unwrap();
+    wait(store.put(OBJECT, Body::File(staged.clone()))).unwrap();
+    assert!(!staged.exists());
+    server.behave(|_, _, _| Mood::Says(403));
+    assert_eq!(range(&store, 90_000, 100_000), vec![5; 10_000]);
+    assert_eq!(server.count(), 0);
+}
+
+#[test]
+fn small_things_read_in_order_cost_few_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    let bytes = fill(&server, 8 * MIB);
+    let store = cached(&server, folder.path());
+    server.behave(|_, _, _| Mood::Well);
+    for start in (0..8 * MIB).step_by(8192) {
+        assert_eq!(range(&store, start, start + 8192), bytes.slice(start..start + 8192));
+    }
+    // 1,024 things: 8 KiB, then windows of 64 KiB doubling to 4 MiB.
+    assert!(server.count() <= 9, "{} requests", server.count());
+}
+
+#[test]
+fn what_was_announced_is_there_when_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    let bytes = fill(&server, 3 * MIB);
+    let store = cached(&server, folder.path());
+    server.behave(|_, _, _| Mood::Well);
+    store.will_read(OBJECT, 0..MIB as u64);
+    assert_eq!(range(&store, 10, MIB), bytes.slice(10..MIB));
+    assert_eq!(server.count(), 1);
+}
+
+#[test]
+fn several_readers_of_one_place_cost_one_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    let bytes = fill(&server, MIB);
+    let store = cached(&server, folder.path());
+    server.behave(|_, _, _| Mood::Well);
+    let readers: Vec<_> = (0..20).map(|_| store.get(OBJECT, Some(100..300))).collect();
+    for reader in readers {
+        assert_eq!(wait(reader).unwrap(), bytes.slice(100..300));
+    }
+    assert_eq!(server.count(), 1);
+}
+
+#[test]
+fn a_copy_that_is_not_trusted_is_fetched_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    fill(&server, 1000);
+    let store = cached(&server, folder.path());
+    range(&store, 0, 1000);
+    settle(&store, 1000);
+    assert!(store.distrust(OBJECT));
+    assert!(!store.distrust(OBJECT));
+    server.behave(|_, _, _| Mood::Well);
+    range(&store, 0, 1000);
+    assert_eq!(server.count(), 1);
+}
+
+#[test]
+fn a_range_beyond_the_end_is_damage_and_a_missing_object_is_not_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    fill(&server, 1000);
+    let store = cached(&server, folder.path());
+    let kind = |key, range| wait(store.get(key, Some(range))).unwrap_err().kind();
+    assert_eq!(kind(OBJECT, 900..1001), ErrorKind::Corrupt);
+    assert_eq!(kind(Key::Object(ObjectId([1; 16])), 0..1), ErrorKind::NotFound);
+}
