@@ -322,6 +322,33 @@ fn operations_of_a_cut_that_met_a_bad_page_are_in_the_next_one() {
 }
 
 #[test]
+fn bytes_whose_sealing_met_a_bad_page_are_in_the_next_commit() {
+    let mut setting = setting();
+    setting.tuning.page_cache_bytes = 20 << 10;
+    let mut mortal = Mortal::new(1, setting);
+    let create =
+        Step::CreateOpen { path: "a".to_owned(), mode: 0o644, slot: 0, access: Access::ReadWrite };
+    mortal.live(&[create]).unwrap();
+    // More extents than one page of the manifest holds.
+    for index in 0..500 {
+        mortal.live(&[write_at(index * 70_000, 100)]).unwrap();
+    }
+    mortal.live(&[Step::Commit]).unwrap();
+    let disk = mortal.life.world.disk.clone();
+    let mut refused = 0;
+    for skip in 0..8 {
+        mortal.live(&[write_at((skip * 61 + 5) * 70_000 + 10, 50)]).unwrap();
+        disk.fail(Fault::new(Act::Read, |path| path.starts_with("/store")).after(skip));
+        refused += u32::from(mortal.life.take(&Step::Commit) != Seen::Done);
+        disk.heal();
+    }
+    assert!(refused > 0, "{refused} failures strike");
+    mortal.live(&[Step::Commit]).unwrap();
+    mortal.life.compare_trees().unwrap();
+    mortal.die(End::PowerLoss, 0).unwrap();
+}
+
+#[test]
 fn block_that_a_later_record_replaced_survives_until_a_commit_covers_both() {
     let (mut mortal, _) = one_file(100_000);
     mortal.live(&[write_at(0, 100_000), write_at(0, 100_000), Step::Sync]).unwrap();

@@ -10,9 +10,9 @@ pub const BATCH_OPS_BYTES_MAX: usize = 256 * 1024;
 pub const BATCH_OPS_BYTES_LIMIT: usize = 24 << 20;
 /// … or when it holds this many bytes of file data.
 pub const BATCH_DATA_BYTES_MAX: u64 = 64 << 20;
-/// Unsealed bytes above which a writer seals its own file before it goes on.
+/// Memory of unsealed bytes above which a writer seals its own file before it goes on.
 pub const DIRTY_BYTES_MAX: u64 = 48 << 20;
-/// Unsealed bytes that a cut may seal while others wait.
+/// Memory of unsealed bytes that a cut may seal while others wait.
 pub const DIRTY_BYTES_AT_CUT: u64 = 4 << 20;
 /// Bytes of staged, uncommitted objects above which writers wait for the commit.
 pub const STAGED_BYTES_MAX: u64 = 512 << 20;

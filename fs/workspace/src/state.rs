@@ -103,6 +103,8 @@ pub struct State {
     pub batch: Batch,
     /// Unsealed bytes of all files.
     pub dirty_bytes: u64,
+    /// Memory that they take.
+    pub held_bytes: u64,
     /// Newest commit.
     pub head: Head,
     /// Bytes of log since the last checkpoint.
@@ -306,9 +308,10 @@ impl State {
     /// Changes the unsealed bytes of a file and keeps the sum.
     pub fn change_dirty(&mut self, ino: Ino, change: impl FnOnce(&mut Dirty)) {
         let file = self.files.entry(ino).or_default();
-        let before = file.dirty.bytes();
+        let (bytes, held) = (file.dirty.bytes(), file.dirty.held_bytes());
         change(&mut file.dirty);
-        self.dirty_bytes = self.dirty_bytes - before + file.dirty.bytes();
+        self.dirty_bytes = self.dirty_bytes - bytes + file.dirty.bytes();
+        self.held_bytes = self.held_bytes - held + file.dirty.held_bytes();
         self.tidy(ino);
     }
 

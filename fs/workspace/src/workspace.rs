@@ -366,6 +366,7 @@ pub(crate) fn fresh_state(
         slot: 0,
         batch: crate::state::Batch::default(),
         dirty_bytes: 0,
+        held_bytes: 0,
         head,
         log_bytes: 0,
         poisoned: false,

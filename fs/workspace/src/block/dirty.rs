@@ -1,56 +1,23 @@
 //! Bytes written but not yet sealed into blocks. They are in the journal too, so they survive the process.
 //!
-//! Kept per 64 KiB of the file, with the ranges that were written; what was not written is still whatever the
-//! extents say. LIMIT: the sum over all files is bounded by `Limits::dirty_bytes_max`.
+//! Kept as runs that hold what was written and nothing else; what was not written is still whatever the extents say.
+//! INVARIANT: runs are disjoint, not empty, and none reaches over a multiple of [`PIECE_LEN`], so that joining two is
+//! cheap; two that touch are one unless such a multiple lies between them. LIMIT: the memory of all files together is
+//! bounded by `Tuning::dirty_bytes`.
 
 use std::collections::BTreeMap;
 
-/// Bytes per piece.
+/// No run reaches over a multiple of this.
 pub const PIECE_LEN: u64 = 65_536;
-
-/// Sorted, disjoint, non-adjacent ranges `[start, end)` inside one piece.
-#[derive(Default)]
-struct Ranges(Vec<(u32, u32)>);
-
-impl Ranges {
-    fn add(&mut self, start: u32, end: u32) {
-        let from = self.0.partition_point(|range| range.1 < start);
-        let to = self.0.partition_point(|range| range.0 <= end);
-        let merged =
-            self.0[from..to].iter().fold((start, end), |a, b| (a.0.min(b.0), a.1.max(b.1)));
-        self.0.splice(from..to, [merged]);
-    }
-
-    fn remove(&mut self, start: u32, end: u32) {
-        let mut kept = Vec::with_capacity(self.0.len() + 1);
-        for &(a, b) in &self.0 {
-            if a < start.min(b) {
-                kept.push((a, start.min(b)));
-            }
-            if b > end.max(a) {
-                kept.push((end.max(a), b));
-            }
-        }
-        self.0 = kept;
-    }
-
-    fn bytes(&self) -> u64 {
-        self.0.iter().map(|(a, b)| u64::from(b - a)).sum()
-    }
-}
-
-/// One piece: as long as its last written byte.
-#[derive(Default)]
-struct Piece {
-    data: Vec<u8>,
-    ranges: Ranges,
-}
+/// What a run costs beside its bytes: its place in the map, and what the allocator adds.
+const RUN_COST: u64 = 96;
 
 /// The unsealed bytes of one file.
 #[derive(Default)]
 pub struct Dirty {
-    pieces: BTreeMap<u64, Piece>,
+    runs: BTreeMap<u64, Vec<u8>>,
     bytes: u64,
+    held_bytes: u64,
 }
 
 /// A run of unsealed bytes.
@@ -62,14 +29,24 @@ pub struct Run {
     pub data: Vec<u8>,
 }
 
-/// Splits `start..end` at multiples of [`PIECE_LEN`]: (piece index, start and end inside it).
-fn pieces(start: u64, end: u64) -> impl Iterator<Item = (u64, usize, usize)> {
-    let last = if start < end { (end - 1) / PIECE_LEN + 1 } else { 0 };
-    (start / PIECE_LEN..last).map(move |index| {
-        let base = index * PIECE_LEN;
-        let from = start.saturating_sub(base).min(PIECE_LEN);
-        let to = (end - base).min(PIECE_LEN);
-        (index, from as usize, to as usize)
+impl Run {
+    /// One past the last byte.
+    pub fn end(&self) -> u64 {
+        self.offset + self.data.len() as u64
+    }
+}
+
+fn cost_of(data: &Vec<u8>) -> u64 {
+    data.capacity() as u64 + RUN_COST
+}
+
+/// Splits `start..end` at multiples of [`PIECE_LEN`].
+fn pieces(start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> {
+    let mut at = start;
+    std::iter::from_fn(move || {
+        let from = at;
+        at = (from - from % PIECE_LEN + PIECE_LEN).min(end);
+        (from < end).then_some((from, at))
     })
 }
 
@@ -84,20 +61,71 @@ impl Dirty {
         self.bytes
     }
 
+    /// Memory that they take.
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
     /// Takes over written bytes.
     pub fn write(&mut self, offset: u64, data: &[u8]) {
         let mut rest = data;
-        for (index, from, to) in pieces(offset, offset + data.len() as u64) {
-            let (now, later) = rest.split_at(to - from);
+        for (from, to) in pieces(offset, offset + data.len() as u64) {
+            let (now, later) = rest.split_at((to - from) as usize);
             rest = later;
-            let piece = self.pieces.entry(index).or_default();
-            if piece.data.len() < to {
-                piece.data.resize(to, 0);
-            }
-            piece.data[from..to].copy_from_slice(now);
-            let before = piece.ranges.bytes();
-            piece.ranges.add(from as u32, to as u32);
-            self.bytes += piece.ranges.bytes() - before;
+            self.write_piece(from, to, now);
+        }
+    }
+
+    fn write_piece(&mut self, from: u64, to: u64, data: &[u8]) {
+        let base = from - from % PIECE_LEN;
+        // Those that overlap or touch, of this piece.
+        let before = self.runs.range(base..=from).next_back();
+        let first = before.filter(|(at, run)| **at + run.len() as u64 >= from).map(|(at, _)| *at);
+        let others: Vec<u64> = self
+            .runs
+            .range(from + u64::from(first == Some(from))..=to)
+            .filter(|(at, _)| **at < base + PIECE_LEN)
+            .map(|(at, _)| *at)
+            .collect();
+        let (start, mut joined) = match first {
+            Some(at) => (at, self.take(at)),
+            None => (from, Vec::new()),
+        };
+        for at in others {
+            let other = self.take(at);
+            let place = (at - start) as usize;
+            joined.resize(joined.len().max(place + other.len()), 0);
+            joined[place..place + other.len()].copy_from_slice(&other);
+        }
+        let place = (from - start) as usize;
+        joined.resize(joined.len().max(place + data.len()), 0);
+        joined[place..place + data.len()].copy_from_slice(data);
+        self.put(start, joined);
+    }
+
+    fn put(&mut self, at: u64, run: Vec<u8>) {
+        if !run.is_empty() {
+            self.bytes += run.len() as u64;
+            self.held_bytes += cost_of(&run);
+            self.runs.insert(at, run);
+        }
+    }
+
+    fn take(&mut self, at: u64) -> Vec<u8> {
+        let run = self.runs.remove(&at).unwrap_or_default();
+        if !run.is_empty() {
+            self.bytes -= run.len() as u64;
+            self.held_bytes -= cost_of(&run);
+        }
+        run
+    }
+
+    /// Where the first run that overlaps or follows `start` begins.
+    fn first_from(&self, start: u64) -> u64 {
+        let before = self.runs.range(..start).next_back();
+        match before {
+            Some((at, run)) if at + run.len() as u64 > start => *at,
+            _ => start,
         }
     }
 
@@ -107,18 +135,17 @@ impl Dirty {
             return;
         }
         let touched: Vec<u64> =
-            self.pieces.range(start / PIECE_LEN..=(end - 1) / PIECE_LEN).map(|(i, _)| *i).collect();
-        for index in touched {
-            let Some(piece) = self.pieces.get_mut(&index) else { continue };
-            let base = index * PIECE_LEN;
-            let before = piece.ranges.bytes();
-            let from = start.saturating_sub(base).min(PIECE_LEN);
-            let to = (end - base).min(PIECE_LEN);
-            piece.ranges.remove(from as u32, to as u32);
-            let after = piece.ranges.bytes();
-            self.bytes -= before - after;
-            if after == 0 {
-                self.pieces.remove(&index);
+            self.runs.range(self.first_from(start)..end).map(|(at, _)| *at).collect();
+        for at in touched {
+            let mut run = self.take(at);
+            let run_end = at + run.len() as u64;
+            if run_end > end {
+                self.put(end, run[(end - at) as usize..].to_vec());
+            }
+            if at < start {
+                run.truncate((start - at) as usize);
+                run.shrink_to_fit();
+                self.put(at, run);
             }
         }
     }
@@ -128,30 +155,22 @@ impl Dirty {
         if start >= end {
             return;
         }
-        for (index, piece) in self.pieces.range(start / PIECE_LEN..=(end - 1) / PIECE_LEN) {
-            let base = index * PIECE_LEN;
-            for &(a, b) in &piece.ranges.0 {
-                let from = (base + u64::from(a)).max(start);
-                let to = (base + u64::from(b)).min(end);
-                if from < to {
-                    visit(from, &piece.data[(from - base) as usize..(to - base) as usize]);
-                }
-            }
+        for (at, run) in self.runs.range(self.first_from(start)..end) {
+            let (from, to) = ((*at).max(start), (at + run.len() as u64).min(end));
+            visit(from, &run[(from - at) as usize..(to - at) as usize]);
         }
     }
 
-    /// Takes the first unsealed bytes out, at most `len_max` of them and contiguous.
-    pub fn take_run(&mut self, len_max: usize) -> Option<Run> {
-        let (index, piece) = self.pieces.iter().next()?;
-        let (a, _) = *piece.ranges.0.first()?;
-        let offset = index * PIECE_LEN + u64::from(a);
+    /// A copy of the first unsealed bytes at or after `from`, at most `len_max` of them and contiguous.
+    pub fn run_from(&self, from: u64, len_max: usize) -> Option<Run> {
+        let (at, _) = self.runs.range(self.first_from(from)..).next()?;
+        let offset = (*at).max(from);
         let mut data = Vec::new();
-        self.visit(offset, offset + len_max as u64, |at, bytes| {
+        self.visit(offset, offset.saturating_add(len_max as u64), |at, bytes| {
             if at == offset + data.len() as u64 {
                 data.extend_from_slice(bytes);
             }
         });
-        self.clear(offset, offset + data.len() as u64);
         Some(Run { offset, data })
     }
 }
@@ -167,10 +186,12 @@ mod tests {
         dirty.write(12, b"LL!");
         dirty.write(PIECE_LEN - 2, b"abcd");
         assert_eq!(dirty.bytes(), 9);
-        assert_eq!(dirty.take_run(100), Some(Run { offset: 10, data: b"heLL!".to_vec() }));
-        assert_eq!(dirty.take_run(3), Some(Run { offset: PIECE_LEN - 2, data: b"abc".to_vec() }));
-        assert_eq!(dirty.take_run(3), Some(Run { offset: PIECE_LEN + 1, data: b"d".to_vec() }));
-        assert_eq!(dirty.take_run(3), None);
+        assert_eq!(dirty.run_from(0, 100), Some(Run { offset: 10, data: b"heLL!".to_vec() }));
+        assert_eq!(dirty.run_from(12, 2), Some(Run { offset: 12, data: b"LL".to_vec() }));
+        let second = Run { offset: PIECE_LEN - 2, data: b"abc".to_vec() };
+        assert_eq!(dirty.run_from(15, 3), Some(second));
+        assert_eq!(dirty.run_from(PIECE_LEN + 2, 3), None);
+        dirty.clear(0, u64::MAX);
         assert!(dirty.is_empty());
     }
 
@@ -185,5 +206,55 @@ mod tests {
         assert_eq!(seen, [(30, 10), (60, 10)]);
         dirty.clear(0, u64::MAX);
         assert!(dirty.is_empty());
+    }
+
+    #[test]
+    fn memory_of_scattered_bytes_is_what_is_counted_and_little() {
+        let mut dirty = Dirty::default();
+        for index in 0..10_000 {
+            dirty.write(index * PIECE_LEN + PIECE_LEN - 1, b"x");
+        }
+        let held: u64 = dirty.runs.values().map(cost_of).sum();
+        assert_eq!((dirty.bytes(), dirty.held_bytes()), (10_000, held));
+        assert!(held < 10_000 * 200, "{held} bytes for 10,000");
+        dirty.clear(0, u64::MAX);
+        assert_eq!((dirty.bytes(), dirty.held_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn any_writes_and_clears_equal_a_plain_array() {
+        let mut dice = 7_u64;
+        let mut roll = |bound: u64| {
+            dice = dice
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % bound
+        };
+        let len = PIECE_LEN * 2 + 500;
+        for _ in 0..40 {
+            let (mut dirty, mut plain) = (Dirty::default(), vec![None; len as usize]);
+            for step in 0..60 {
+                // Near the edges of pieces, where it is easiest to be wrong.
+                let edge = roll(3) * PIECE_LEN;
+                let start = (edge + roll(40)).saturating_sub(20);
+                let end = (start + roll(30)).min(len);
+                if roll(3) == 0 {
+                    dirty.clear(start, end);
+                    plain[start as usize..end as usize].fill(None);
+                } else {
+                    dirty.write(start, &vec![step; (end - start) as usize]);
+                    plain[start as usize..end as usize].fill(Some(step));
+                }
+            }
+            let mut seen = vec![None; len as usize];
+            dirty.visit(0, len, |at, bytes| {
+                let at = at as usize;
+                seen[at..at + bytes.len()].iter_mut().zip(bytes).for_each(|(a, b)| *a = Some(*b));
+            });
+            assert!(seen == plain);
+            assert_eq!(dirty.bytes(), plain.iter().flatten().count() as u64);
+            let held: u64 = dirty.runs.values().map(cost_of).sum();
+            assert_eq!(dirty.held_bytes(), held);
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::READ_TRIES_MAX;
 use crate::state::{State, fail};
 use crate::tree::need::{Look, Need};
+use crate::tree::pages::look_again;
 use crate::tree::rules::extents::{clip, overlapping};
 use crate::tree::txn::Txn;
 use crate::workspace::Inner;
@@ -135,12 +136,14 @@ impl Inner {
     }
 
     async fn plan_waiting(&self, handle: HandleId, offset: u64, len: u32) -> Result<ReadPlan> {
+        let mut tries = 0;
         loop {
-            match self.try_plan(handle, offset, len) {
+            match look_again(tries, || self.try_plan(handle, offset, len)) {
                 Ok(plan) => return Ok(plan),
                 Err(Need::Failed(error)) => return Err(error),
                 Err(Need::Page(page)) => drop(self.pages.fetch(page).await?),
             }
+            tries += 1;
         }
     }
 

@@ -69,7 +69,7 @@ impl Inner {
             return Ok((open, 0));
         }
         let dirty_bytes_max = self.options.tuning.dirty_bytes;
-        if state.dirty_bytes > dirty_bytes_max
+        if state.held_bytes > dirty_bytes_max
             && let Some(ino) = state.unsealed.first().copied()
         {
             self.seal_file_waiting(&mut state, ino)?;
@@ -82,7 +82,7 @@ impl Inner {
             time,
         };
         self.waiting(&mut state, |state| state.execute(journal, now, &op))?;
-        if state.dirty_bytes > dirty_bytes_max {
+        if state.held_bytes > dirty_bytes_max {
             // The write is done. If there is no room for its block, the next one is told.
             let _ = self.seal_file_waiting(&mut state, open.ino);
         }

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::MutexGuard;
 use strongroom_crypto::lthash::LtHash;
 use strongroom_format::checkpoint::JournalMark;
 use strongroom_format::commit::ObjectAdded;
@@ -200,11 +201,13 @@ impl Inner {
     fn seal_ahead(&self) -> Result<()> {
         loop {
             let mut state = self.state.lock();
-            if state.dirty_bytes <= self.options.tuning.dirty_bytes_at_cut {
+            if state.held_bytes <= self.options.tuning.dirty_bytes_at_cut {
                 return Ok(());
             }
             let Some(ino) = state.unsealed.first().copied() else { return Ok(()) };
             self.seal_file_waiting(&mut state, ino)?;
+            // Whoever waits comes first.
+            MutexGuard::unlock_fair(state);
         }
     }
 

@@ -15,9 +15,9 @@ use strongroom_host::entropy::Entropy;
 use strongroom_keyring::DeviceKeys;
 
 use crate::block::staging::Staging;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::state::State;
-use crate::tree::need::{Look, Need};
+use crate::tree::need::Look;
 use crate::workspace::Inner;
 
 /// Seals blocks of one compartment.
@@ -135,82 +135,64 @@ impl Inner {
         let inode = state.inode(ino)?;
         if let Content::Inline(inline) = &inode.content {
             keep_inline(state, ino, inline);
+            // Until they are sealed they are unsealed bytes like others, whatever comes in between.
+            state.file(ino).touched = true;
+            state.unsealed.insert(ino);
         }
+        let facts = (inode.size, inode.mode, inode.mtime, inode.ctime);
         loop {
-            let extents = self.seal_runs(state, ino)?;
+            let (extents, failed) = self.seal_runs(state, ino);
             let last = extents.len() < self.options.tuning.extents_per_op;
-            let inode = state.inode(ino)?;
-            let (mode, mtime, ctime) = (inode.mode, inode.mtime, inode.ctime);
-            let op = if extents.is_empty() {
-                Op::SetAttributes {
-                    ino,
-                    mode: Some(mode),
-                    uid: None,
-                    gid: None,
-                    size: Some(inode.size),
-                    atime: None,
-                    mtime: Some(mtime),
-                    time: ctime,
-                }
-            } else {
-                Op::SetExtents { ino, size: inode.size, extents, mode, mtime, ctime }
-            };
-            self.materialise_waiting(state, now, &op)?;
+            if !extents.is_empty() || failed.is_none() {
+                // ORDER: this takes the bytes out of memory. If it fails, they are still there.
+                self.materialise_waiting(state, now, &seal_op(ino, extents, facts))?;
+            }
+            if let Some(error) = failed {
+                return Err(error.into());
+            }
             if last {
                 return Ok(());
             }
         }
     }
 
-    fn seal_runs(&self, state: &mut State, ino: Ino) -> Look<Vec<Extent>> {
-        let mut extents = Vec::new();
-        while extents.len() < self.options.tuning.extents_per_op {
-            let mut run = None;
-            state.change_dirty(ino, |dirty| run = dirty.take_run(BLOCK_LEN_MAX as usize));
-            let Some(run) = run else { break };
+    /// Seals copies of the first unsealed runs. After a failure: those before it, and the failure.
+    fn seal_runs(&self, state: &State, ino: Ino) -> (Vec<Extent>, Option<Error>) {
+        let (mut extents, mut from) = (Vec::new(), 0);
+        let Some(file) = state.files.get(&ino) else { return (extents, None) };
+        while extents.len() < self.options.tuning.extents_per_op
+            && let Some(run) = file.dirty.run_from(from, BLOCK_LEN_MAX as usize)
+        {
             match self.sealer.seal(run.offset, &run.data) {
                 Ok(extent) => extents.push(extent),
-                Err(error) => {
-                    state.change_dirty(ino, |dirty| dirty.write(run.offset, &run.data));
-                    self.put_back(state, ino, &extents)?;
-                    return Err(error.into());
-                }
+                Err(error) => return (extents, Some(error)),
             }
+            from = run.end();
             self.counts.blocks_sealed.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(extents)
+        (extents, None)
     }
 
-    /// After a failure midway: what was sealed already is installed, so that no byte is in neither place.
-    fn put_back(&self, state: &mut State, ino: Ino, extents: &[Extent]) -> Look<()> {
-        if extents.is_empty() {
-            return Ok(());
-        }
-        let inode = state.inode(ino)?;
-        let op = Op::SetExtents {
-            ino,
-            size: inode.size,
-            extents: extents.to_vec(),
-            mode: inode.mode,
-            mtime: inode.mtime,
-            ctime: inode.ctime,
-        };
-        self.materialise_waiting(state, self.services.clock.elapsed(), &op)
+    /// Installs an operation with all pages that it needs, under the lock that the caller holds.
+    fn materialise_waiting(&self, state: &mut State, now: Duration, op: &Op) -> Look<()> {
+        Ok(self.waiting(state, |state| state.materialise(now, op))?)
     }
+}
 
-    /// Installs an operation that must not be repeated; pages it needs are fetched on the spot.
-    pub(crate) fn materialise_waiting(
-        &self,
-        state: &mut State,
-        now: Duration,
-        op: &Op,
-    ) -> Look<()> {
-        loop {
-            match state.materialise(now, op) {
-                Err(Need::Page(page)) => crate::later::wait(self.pages.fetch(page)).map(drop)?,
-                done => return done,
-            }
-        }
+/// The operation that says what was sealed; without extents it says what became of the inode.
+fn seal_op(ino: Ino, extents: Vec<Extent>, (size, mode, mtime, ctime): (u64, u16, i64, i64)) -> Op {
+    if !extents.is_empty() {
+        return Op::SetExtents { ino, size, extents, mode, mtime, ctime };
+    }
+    Op::SetAttributes {
+        ino,
+        mode: Some(mode),
+        uid: None,
+        gid: None,
+        size: Some(size),
+        atime: None,
+        mtime: Some(mtime),
+        time: ctime,
     }
 }
 

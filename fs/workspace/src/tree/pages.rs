@@ -137,9 +137,10 @@ thread_local! {
 /// Makes a look that was made `tries` times before. Begun anew for each missing page it would take the square of its
 /// time, and with more pages than the cache holds it would never end: so after some tries it fetches on the spot.
 pub fn look_again<T>(tries: u32, look: impl FnOnce() -> Look<T>) -> Look<T> {
-    PATIENT.set(tries >= LOOK_TRIES_MAX);
+    let outer = PATIENT.get();
+    PATIENT.set(outer || tries >= LOOK_TRIES_MAX);
     let looked = look();
-    PATIENT.set(false);
+    PATIENT.set(outer);
     looked
 }
 
