@@ -1,0 +1,366 @@
+//! The log: finding its head, appending, reading entries, proofs.
+
+use strongroom_authorizer::Decision;
+use strongroom_crypto::hash::sha256;
+use strongroom_crypto::sign::{SIGNATURE_LEN, VerifyingKey};
+use strongroom_crypto::usage::Usage;
+use strongroom_format::cbor;
+use strongroom_format::ids::DeviceId;
+use strongroom_records::Signed;
+use strongroom_records::ids::{ApplicationId, Hash};
+use strongroom_records::keystore::Root;
+use strongroom_records::log::{
+    Body, Entry, Header, Judgement, Logged, MAGIC, Outcome, RECORD_LEN_MAX, Record, SUITE,
+    head_note,
+};
+use strongroom_store::Shelf;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::grant::Grant;
+use crate::merkle::{self, leaf_hash};
+use crate::shelves::Shelves;
+use crate::tiles::{Above, StoredTiles, items};
+
+/// Whose signatures count.
+pub trait Trust {
+    /// The public key of a certified device.
+    fn device(&self, device: &DeviceId) -> Option<VerifyingKey>;
+}
+
+/// Signs for the device that writes.
+pub trait Signer {
+    /// The device.
+    fn device(&self) -> DeviceId;
+    /// Signs a header as [`Usage::SignRegisterRecord`].
+    fn sign_record(&self, header: &[u8]) -> [u8; SIGNATURE_LEN];
+    /// Signs a head with the register's head key; empty where there is none.
+    fn sign_head(&self, note: &str) -> Vec<u8>;
+}
+
+/// Seals and opens bodies.
+pub trait Sealer {
+    /// Epoch that goes into the header; 0 for a register key.
+    fn epoch(&self) -> u64;
+    /// Seals the body of a record.
+    fn seal(&self, seq: u64, plain: &[u8]) -> Vec<u8>;
+    /// Opens one.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    fn open(&self, header: &Header, sealed: &[u8]) -> Result<Vec<u8>>;
+}
+
+/// What a device remembers of a log, so that nobody can show it an older or another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Newest record it has seen.
+    pub seq: u64,
+    /// SHA-256 of that record's header.
+    pub hash: Hash,
+}
+
+/// The log of one application, at its newest record.
+pub struct Log {
+    shelves: Shelves,
+    head: Option<(Header, Hash)>,
+}
+
+/// An entry to be appended. Position, time and judgement are filled in by the log.
+pub struct Draft {
+    /// The entry; `seq`, `time`, `operator` and `judgement` are replaced.
+    pub entry: Entry,
+    /// Sealed detail; empty for none.
+    pub detail: Vec<u8>,
+    /// The decision that the entry records, and how long what is released may live at most, in nanoseconds.
+    pub decision: Option<(Decision, i64)>,
+}
+
+/// What one record holds.
+pub struct Batch {
+    /// Time.
+    pub now: i64,
+    /// Root of the keystore from this record on.
+    pub keystore: Option<Root>,
+    /// Entries.
+    pub drafts: Vec<Draft>,
+    /// What changes in the register.
+    pub payload: Vec<u8>,
+}
+
+/// A record that is durable.
+#[derive(Debug)]
+pub struct Appended {
+    /// Its number.
+    pub seq: u64,
+    /// For each entry: its leaf.
+    pub leaves: Vec<Vec<u8>>,
+    /// For each entry: the grant, where it recorded an allow.
+    pub grants: Vec<Option<Grant>>,
+}
+
+impl Log {
+    /// Finds the newest record and verifies its signature. `pin` is where to begin, and must still be there.
+    ///
+    /// # Errors
+    /// `Forked` when the pinned record is gone or another one; `Corrupt` when the newest does not verify.
+    pub fn find(shelves: Shelves, trust: &dyn Trust, pin: Option<&Pin>) -> Result<Self> {
+        let mut log = Self { shelves, head: None };
+        let first = match pin {
+            Some(pin) => {
+                let is_there = log.shelves.has(Shelf::Log, u128::from(pin.seq))?;
+                if !is_there || log.header(trust, pin.seq)?.1 != pin.hash {
+                    return Err(Error::new(ErrorKind::Forked, FORKED));
+                }
+                pin.seq
+            }
+            None if !log.shelves.has(Shelf::Log, 0)? => return Ok(log),
+            None => 0,
+        };
+        let newest = log.newest(first)?;
+        log.head = Some(log.header(trust, newest)?);
+        Ok(log)
+    }
+
+    /// Whether there is no record yet.
+    pub fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
+    /// Header of the newest record.
+    pub fn head(&self) -> Option<&Header> {
+        self.head.as_ref().map(|(header, _)| header)
+    }
+
+    /// What to remember.
+    pub fn pin(&self) -> Option<Pin> {
+        self.head.as_ref().map(|(header, hash)| Pin { seq: header.seq, hash: *hash })
+    }
+
+    /// Number of the next record.
+    pub fn next_seq(&self) -> u64 {
+        self.head().map_or(0, |header| header.seq + 1)
+    }
+
+    /// Entries so far.
+    pub fn tree_size(&self) -> u64 {
+        self.head().map_or(0, |header| header.tree_size)
+    }
+
+    /// The shelves it lies on.
+    pub fn shelves(&self) -> &Shelves {
+        &self.shelves
+    }
+
+    /// Whose.
+    pub fn application(&self) -> ApplicationId {
+        self.shelves.application()
+    }
+
+    /// Brings the tiles up to the newest record, if the writer of that record died before.
+    ///
+    /// # Errors
+    /// Those of the store; `Corrupt`.
+    pub fn settle(&self, sealer: &dyn Sealer) -> Result<()> {
+        let Some(header) = self.head() else { return Ok(()) };
+        if StoredTiles::new(&self.shelves, header.tree_size).is_complete()? {
+            return Ok(());
+        }
+        let (_, body) = self.body(sealer, header.seq)?;
+        let count = body.entries.len() as u64;
+        let before = header.tree_size.checked_sub(count).ok_or_else(bad_size)?;
+        let tiles = StoredTiles::new(&self.shelves, before);
+        let leaves: Vec<Hash> = body.entries.iter().map(|e| leaf_hash(&e.leaf)).collect();
+        let grown = tiles.grow(&leaves)?;
+        let above = Above { below: &tiles, grown: &grown };
+        if merkle::root(&above, header.tree_size)? != header.tree_root {
+            return Err(Error::corrupt("the audit tree does not lead to its head"));
+        }
+        self.shelves.put(items(grown))
+    }
+
+    /// The leaf that a draft becomes when it is appended next at that time by that device.
+    pub fn leaf(&self, draft: &Draft, now: i64, device: DeviceId) -> Vec<u8> {
+        cbor::encode(&filled(draft, self.next_seq(), now, device).0)
+    }
+
+    /// Appends a record; durable on return. What follows from it (`payload`) is for the caller to carry out next.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody else wrote meanwhile: nothing was appended, no grant exists. Those of the store: the
+    /// record may or may not be there, and no grant exists.
+    pub fn append(
+        &mut self,
+        sealer: &dyn Sealer,
+        signer: &dyn Signer,
+        batch: Batch,
+    ) -> Result<Appended> {
+        let seq = self.next_seq();
+        let (mut entries, mut grants) = (Vec::new(), Vec::new());
+        for draft in batch.drafts {
+            let (logged, grant) = logged(draft, seq, batch.now, signer.device());
+            entries.push(logged);
+            grants.push(grant);
+        }
+        let leaves: Vec<Vec<u8>> = entries.iter().map(|entry| entry.leaf.clone()).collect();
+        let tiles = StoredTiles::new(&self.shelves, self.tree_size());
+        let hashes: Vec<Hash> = leaves.iter().map(|leaf| leaf_hash(leaf)).collect();
+        let grown = tiles.grow(&hashes)?;
+        let tree_size = self.tree_size() + hashes.len() as u64;
+        let tree_root = merkle::root(&Above { below: &tiles, grown: &grown }, tree_size)?;
+        let body = cbor::encode(&Body { entries, payload: batch.payload });
+        let sealed = sealer.seal(seq, &body);
+        let header = Header {
+            suite: SUITE,
+            application: self.application(),
+            seq,
+            parent: self.head.as_ref().map_or(Hash::NONE, |(_, hash)| *hash),
+            device: signer.device(),
+            time: batch.now,
+            tree_size,
+            tree_root,
+            head_signature: signer.sign_head(&head_note(
+                &self.application(),
+                tree_size,
+                &tree_root,
+            )),
+            body_hash: Hash(sha256(&sealed)),
+            epoch: sealer.epoch(),
+            keystore: batch.keystore,
+        };
+        let bytes = cbor::encode(&header);
+        let record = Signed::build(MAGIC, &bytes, &signer.sign_record(&bytes), &sealed);
+        if record.len() > RECORD_LEN_MAX {
+            return Err(Error::new(ErrorKind::Internal, "a register record is too long"));
+        }
+        self.shelves.put_new(Shelf::Log, u128::from(seq), record)?;
+        // From here on it is on record, whatever happens to the tiles: the next to come settles them.
+        let items = items(grown);
+        self.head = Some((header, Hash(sha256(&bytes))));
+        self.shelves.put(items)?;
+        Ok(Appended { seq, leaves, grants })
+    }
+
+    /// Header and body of a record, opened. Chain and signature are not verified here: see [`crate::verify`].
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    pub fn body(&self, sealer: &dyn Sealer, seq: u64) -> Result<(Header, Body)> {
+        let bytes = self.shelves.fetch(Shelf::Log, u128::from(seq))?;
+        let record = Record::parse(&bytes)?;
+        if record.header.seq != seq || record.header.application != self.application() {
+            return Err(Error::corrupt("a register record lies in the place of another"));
+        }
+        let plain = sealer.open(&record.header, record.signed.rest)?;
+        Ok((record.header, cbor::decode_canonical(&plain)?))
+    }
+
+    /// Proof that an entry is in the tree at the newest head.
+    ///
+    /// # Errors
+    /// `NotFound` beyond the end; `Corrupt`.
+    pub fn prove_inclusion(&self, index: u64) -> Result<Vec<Hash>> {
+        if index >= self.tree_size() {
+            return Err(Error::new(ErrorKind::NotFound, "there is no such entry"));
+        }
+        merkle::inclusion(
+            &StoredTiles::new(&self.shelves, self.tree_size()),
+            index,
+            self.tree_size(),
+        )
+    }
+
+    /// Proof that the tree of `old` entries is the beginning of the one at the newest head.
+    ///
+    /// # Errors
+    /// `NotFound` beyond the end; `Corrupt`.
+    pub fn prove_consistency(&self, old: u64) -> Result<Vec<Hash>> {
+        if old > self.tree_size() {
+            return Err(Error::new(ErrorKind::NotFound, "there are not so many entries"));
+        }
+        merkle::consistency(
+            &StoredTiles::new(&self.shelves, self.tree_size()),
+            old,
+            self.tree_size(),
+        )
+    }
+
+    pub(crate) fn stored_root(&self) -> Result<Hash> {
+        merkle::root(&StoredTiles::new(&self.shelves, self.tree_size()), self.tree_size())
+    }
+
+    /// Header of a record, its signature verified, and its hash.
+    fn header(&self, trust: &dyn Trust, seq: u64) -> Result<(Header, Hash)> {
+        let bytes = self.shelves.fetch(Shelf::Log, u128::from(seq))?;
+        let record = Record::parse(&bytes)?;
+        verify_record(&record, trust)?;
+        if record.header.seq != seq || record.header.application != self.application() {
+            return Err(Error::corrupt("a register record lies in the place of another"));
+        }
+        let hash = record.signed.hash();
+        Ok((record.header, hash))
+    }
+
+    /// The newest record, from one that is there: the numbers have no gaps.
+    fn newest(&self, there: u64) -> Result<u64> {
+        let (mut there, mut step) = (there, 1);
+        while self.shelves.has(Shelf::Log, u128::from(there + step))? {
+            there += step;
+            step *= 2;
+        }
+        while step > 1 {
+            step /= 2;
+            if self.shelves.has(Shelf::Log, u128::from(there + step))? {
+                there += step;
+            }
+        }
+        Ok(there)
+    }
+}
+
+/// Checks a record's signature by a certified device.
+pub(crate) fn verify_record(record: &Record<'_>, trust: &dyn Trust) -> Result<()> {
+    let unknown = || Error::corrupt("a register record is signed by a device nobody certified");
+    let key = trust.device(&record.header.device).ok_or_else(unknown)?;
+    Ok(record.signed.verify(Usage::SignRegisterRecord, &key)?)
+}
+
+fn logged(draft: Draft, seq: u64, now: i64, device: DeviceId) -> (Logged, Option<Grant>) {
+    let (entry, end) = filled(&draft, seq, now, device);
+    let decision = draft.decision.as_ref().map(|(decision, _)| decision);
+    let grant = decision.zip(end).map(|(decision, end)| Grant::recorded(decision, end, seq));
+    (Logged { leaf: cbor::encode(&entry), detail: draft.detail }, grant)
+}
+
+/// The entry with what the log knows better than its maker, and the end of what an allow releases.
+fn filled(draft: &Draft, seq: u64, now: i64, device: DeviceId) -> (Entry, Option<i64>) {
+    let mut entry = draft.entry.clone();
+    (entry.seq, entry.time, entry.operator, entry.judgement) = (seq, now, device, None);
+    entry.detail = (!draft.detail.is_empty()).then(|| Hash(sha256(&draft.detail)));
+    let Some((decision, life)) = &draft.decision else { return (entry, None) };
+    let longest = now.saturating_add(*life);
+    let end = decision.lease_limit().map_or(longest, |limit| limit.min(longest));
+    let end = (decision.outcome() == Outcome::Allow).then_some(end);
+    entry.judgement = Some(Judgement {
+        outcome: decision.outcome(),
+        action: decision.request().action.number(),
+        reason: decision.reason().map_or(0, |reason| reason.number()),
+        policies: decision.policies().iter().map(|id| policy_number(id)).collect(),
+        policy_set: decision.policy_set(),
+        consent: decision.consent(),
+        lease_end: end,
+    });
+    (entry, end)
+}
+
+/// How a policy id stands in an entry: the first 8 bytes of its SHA-256.
+pub fn policy_number(id: &str) -> u64 {
+    let hash = sha256(id.as_bytes());
+    let (first, _) = hash.split_first_chunk().expect("32 bytes have 8");
+    u64::from_be_bytes(*first)
+}
+
+fn bad_size() -> Error {
+    Error::corrupt("a register record has more entries than the tree")
+}
+
+const FORKED: &str = "the audit log is older than, or another one than, this device has seen";

@@ -1,0 +1,124 @@
+//! Tiles of the audit tree in the store, and how they grow.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use strongroom_records::ids::Hash;
+use strongroom_store::Shelf;
+
+use crate::error::{Error, Result};
+use crate::merkle::{TILE_WIDTH, Tiles, fold};
+use crate::shelves::Shelves;
+
+/// LIMIT: levels of tiles; eight hold any number of leaves a u64 counts.
+const LEVEL_COUNT: u8 = 8;
+
+/// Tiles by place.
+pub(crate) type Grown = BTreeMap<(u8, u64), Vec<Hash>>;
+
+/// The tiles of a tree of `size` leaves: what is stored, with what was grown in this process above it.
+pub(crate) struct StoredTiles<'s> {
+    shelves: &'s Shelves,
+    size: u64,
+    read: RefCell<Grown>,
+}
+
+impl<'s> StoredTiles<'s> {
+    pub fn new(shelves: &'s Shelves, size: u64) -> Self {
+        Self { shelves, size, read: RefCell::default() }
+    }
+
+    /// Whether every tile that the size needs is there in full.
+    pub fn is_complete(&self) -> Result<bool> {
+        for level in 0..LEVEL_COUNT {
+            let count = count_at(self.size, level);
+            if count == 0 {
+                break;
+            }
+            let tile = self.tile(level, (count - 1) / TILE_WIDTH)?;
+            if tile.len() as u64 != (count - 1) % TILE_WIDTH + 1 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The tiles that change when leaves are added.
+    pub fn grow(&self, leaves: &[Hash]) -> Result<Grown> {
+        let mut grown = Grown::new();
+        for (size, leaf) in (self.size..).zip(leaves) {
+            self.push(&mut grown, size, *leaf)?;
+        }
+        Ok(grown)
+    }
+
+    fn push(&self, grown: &mut Grown, size: u64, leaf: Hash) -> Result<()> {
+        let mut hash = leaf;
+        for level in 0..LEVEL_COUNT {
+            let place = (level, count_at(size, level) / TILE_WIDTH);
+            let tile = match grown.entry(place) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(vacant) => vacant.insert(self.tile(place.0, place.1)?),
+            };
+            tile.push(hash);
+            if tile.len() as u64 != TILE_WIDTH {
+                break;
+            }
+            let mut whole = tile.clone();
+            fold(&mut whole);
+            hash = whole[0];
+        }
+        Ok(())
+    }
+}
+
+/// Hashes at a level of tiles for a tree of that size.
+fn count_at(size: u64, level: u8) -> u64 {
+    size >> (8 * u32::from(level))
+}
+
+impl Tiles for StoredTiles<'_> {
+    fn tile(&self, level: u8, index: u64) -> Result<Vec<Hash>> {
+        if let Some(tile) = self.read.borrow().get(&(level, index)) {
+            return Ok(tile.clone());
+        }
+        let bytes = self.shelves.find(Shelf::Tile, name(level, index))?.unwrap_or_default();
+        let (hashes, rest) = bytes.as_chunks::<32>();
+        if !rest.is_empty() || hashes.len() as u64 > TILE_WIDTH {
+            return Err(Error::corrupt("a tile of the audit tree is damaged"));
+        }
+        // What is beyond the size belongs to a later record.
+        let expected = count_at(self.size, level).saturating_sub(index * TILE_WIDTH);
+        let expected = usize::try_from(expected.min(TILE_WIDTH)).unwrap_or(0);
+        let tile: Vec<Hash> = hashes.iter().take(expected).map(|hash| Hash(*hash)).collect();
+        self.read.borrow_mut().insert((level, index), tile.clone());
+        Ok(tile)
+    }
+}
+
+/// A view with grown tiles above the stored ones.
+pub(crate) struct Above<'t> {
+    pub below: &'t StoredTiles<'t>,
+    pub grown: &'t Grown,
+}
+
+impl Tiles for Above<'_> {
+    fn tile(&self, level: u8, index: u64) -> Result<Vec<Hash>> {
+        match self.grown.get(&(level, index)) {
+            Some(tile) => Ok(tile.clone()),
+            None => self.below.tile(level, index),
+        }
+    }
+}
+
+/// What is put for grown tiles.
+pub(crate) fn items(grown: Grown) -> Vec<(Shelf, u128, Vec<u8>)> {
+    let bytes = |tile: Vec<Hash>| tile.iter().flat_map(|hash| hash.0).collect::<Vec<u8>>();
+    let item = |((level, index), tile)| (Shelf::Tile, name(level, index), bytes(tile));
+    grown.into_iter().map(item).collect()
+}
+
+fn name(level: u8, index: u64) -> u128 {
+    u128::from(level) << 64 | u128::from(index)
+}

@@ -1,0 +1,215 @@
+//! Verification of a whole log: every record, every entry, every subject's chain.
+
+use std::collections::BTreeMap;
+
+use strongroom_crypto::hash::sha256;
+use strongroom_crypto::sign::VerifyingKey;
+use strongroom_format::cbor;
+use strongroom_records::ids::{Hash, Pseudonym};
+use strongroom_records::log::{Entry, Header, Logged, Record, head_note};
+use strongroom_store::Shelf;
+
+use crate::error::{ErrorKind, Result};
+use crate::log::{Log, Sealer, Trust, verify_record};
+use crate::merkle::{TILE_WIDTH, leaf_hash, node_hash};
+
+/// What is wrong with a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Record it was found at.
+    pub seq: u64,
+    /// What.
+    pub what: &'static str,
+}
+
+/// What was verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Records.
+    pub records: u64,
+    /// Entries.
+    pub entries: u64,
+    /// What is wrong; empty for a sound log.
+    pub findings: Vec<Finding>,
+}
+
+/// Sees every record that verified.
+pub trait Visit {
+    /// One record.
+    ///
+    /// # Errors
+    /// Ends the verification.
+    fn record(&mut self, header: &Header, entries: &[Entry], payload: &[u8]) -> Result<()>;
+}
+
+impl Visit for () {
+    fn record(&mut self, _: &Header, _: &[Entry], _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Verifies everything from the first record to the head. `head_key` is the register's, none in the list of applications.
+///
+/// # Errors
+/// Those of the store; what is wrong with the log is in the report.
+pub fn verify(
+    log: &Log,
+    trust: &dyn Trust,
+    sealer: &dyn Sealer,
+    head_key: Option<&VerifyingKey>,
+    visit: &mut dyn Visit,
+) -> Result<Report> {
+    let mut walk = Walk::new(log, trust, sealer, head_key);
+    for seq in 0..log.next_seq() {
+        match walk.record(seq, visit) {
+            Ok(()) => walk.report.records += 1,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound) => {
+                walk.find(seq, "a record is missing");
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
+                walk.find(seq, "a record is damaged or forged");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    walk.tiles()?;
+    Ok(walk.report)
+}
+
+struct Walk<'w> {
+    log: &'w Log,
+    trust: &'w dyn Trust,
+    sealer: &'w dyn Sealer,
+    head_key: Option<&'w VerifyingKey>,
+    parent: Hash,
+    // Hashes of perfect subtrees, largest first, with their sizes: enough for the root of what was seen.
+    peaks: Vec<(u64, Hash)>,
+    chains: BTreeMap<Pseudonym, (u64, Hash)>,
+    report: Report,
+}
+
+impl<'w> Walk<'w> {
+    fn new(
+        log: &'w Log,
+        trust: &'w dyn Trust,
+        sealer: &'w dyn Sealer,
+        head_key: Option<&'w VerifyingKey>,
+    ) -> Self {
+        Self {
+            log,
+            trust,
+            sealer,
+            head_key,
+            parent: Hash::NONE,
+            peaks: Vec::new(),
+            chains: BTreeMap::new(),
+            report: Report::default(),
+        }
+    }
+
+    fn find(&mut self, seq: u64, what: &'static str) {
+        self.report.findings.push(Finding { seq, what });
+    }
+
+    fn record(&mut self, seq: u64, visit: &mut dyn Visit) -> Result<()> {
+        let bytes = self.log.shelves().fetch(Shelf::Log, u128::from(seq))?;
+        let record = Record::parse(&bytes)?;
+        let header = &record.header;
+        let is_own = header.application == self.log.application();
+        if header.seq != seq || !is_own {
+            self.find(seq, "a record lies in the place of another");
+        }
+        if header.parent != self.parent {
+            self.find(seq, "a record does not follow the one before");
+        }
+        self.parent = record.signed.hash();
+        verify_record(&record, self.trust)?;
+        let (_, body) = self.log.body(self.sealer, seq)?;
+        let mut entries = Vec::with_capacity(body.entries.len());
+        for logged in &body.entries {
+            entries.push(self.entry(seq, logged)?);
+        }
+        self.head(header);
+        visit.record(header, &entries, &body.payload)
+    }
+
+    fn entry(&mut self, seq: u64, logged: &Logged) -> Result<Entry> {
+        let entry: Entry = cbor::decode_canonical(&logged.leaf)?;
+        self.grow(leaf_hash(&logged.leaf));
+        self.report.entries += 1;
+        if entry.seq != seq {
+            self.find(seq, "an entry names another record");
+        }
+        let detail = (!logged.detail.is_empty()).then(|| Hash(sha256(&logged.detail)));
+        if entry.detail != detail {
+            self.find(seq, "the detail of an entry is not the one it was recorded with");
+        }
+        if let Some(about) = &entry.about {
+            let (number, previous) =
+                self.chains.get(&about.subject).copied().unwrap_or((0, Hash::NONE));
+            if (about.number, about.previous) != (number + 1, previous) {
+                self.find(seq, "the entries about a subject have a gap or a fork");
+            }
+            let own = Hash(sha256(&logged.leaf));
+            self.chains.insert(about.subject, (about.number, own));
+        }
+        Ok(entry)
+    }
+
+    fn head(&mut self, header: &Header) {
+        let (size, root) = self.root();
+        if (header.tree_size, header.tree_root) != (size, root) {
+            self.find(header.seq, "a head is not that of the entries so far");
+        }
+        if let Some(key) = self.head_key {
+            let note = head_note(&header.application, header.tree_size, &header.tree_root);
+            let signature = header.head_signature.as_slice().try_into();
+            let holds = signature.is_ok_and(|signature| key.verify_note(&note, signature).is_ok());
+            if !holds {
+                self.find(header.seq, "the signature of a head does not hold");
+            }
+        }
+    }
+
+    /// The tiles that proofs are made from lead to the head as well, all of them.
+    fn tiles(&mut self) -> Result<()> {
+        let seq = self.log.next_seq().saturating_sub(1);
+        let mut damaged = false;
+        match self.log.stored_root() {
+            Ok(root) => damaged |= root != self.root().1,
+            Err(error) if error.kind() == ErrorKind::Corrupt => damaged = true,
+            Err(error) => return Err(error),
+        }
+        let size = self.log.tree_size();
+        for first in (0..size).step_by(usize::try_from(TILE_WIDTH).unwrap_or(256)) {
+            match self.log.prove_inclusion(first) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => damaged = true,
+                Err(error) => return Err(error),
+            }
+        }
+        if damaged && self.report.findings.is_empty() {
+            self.find(seq, "hashes of the audit tree are missing or damaged");
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, leaf: Hash) {
+        let mut peak = (1, leaf);
+        while let Some((size, left)) = self.peaks.pop_if(|(size, _)| *size == peak.0) {
+            peak = (2 * size, node_hash(&left, &peak.1));
+        }
+        self.peaks.push(peak);
+    }
+
+    fn root(&self) -> (u64, Hash) {
+        let size = self.peaks.iter().map(|(size, _)| size).sum();
+        let root = self
+            .peaks
+            .iter()
+            .rev()
+            .map(|(_, hash)| *hash)
+            .reduce(|right, left| node_hash(&left, &right));
+        (size, root.unwrap_or_else(crate::merkle::empty_root))
+    }
+}

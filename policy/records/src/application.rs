@@ -1,0 +1,119 @@
+//! Applications: the workspace's list of them, and each one's own description.
+
+use minicbor::{Decode, Encode};
+
+use crate::ids::{ApplicationId, ClassId, Hash};
+
+/// Longest name of an application, activity, consumer, purpose or class, in bytes.
+pub const NAME_LEN_MAX: usize = 128;
+
+/// Whether an application may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum ApplicationState {
+    /// Being made: its first record may be missing.
+    #[n(1)]
+    Making,
+    /// In use.
+    #[n(2)]
+    Active,
+    /// Nothing is released; rotation, export and erasure still work.
+    #[n(3)]
+    Disabled,
+}
+
+/// One line of the list of applications. A later line about the same application replaces it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Listed {
+    /// Which.
+    #[n(0)]
+    pub application: ApplicationId,
+    /// Its name, one at a time in a workspace.
+    #[n(1)]
+    pub name: String,
+    /// Where its key is kept: `file:PATH`, `env:NAME`, `fd:N`, `credential:NAME`, `pkcs11:…`.
+    #[n(2)]
+    pub custody: String,
+    /// State.
+    #[n(3)]
+    pub state: ApplicationState,
+    /// When it was made.
+    #[n(4)]
+    pub created: i64,
+    /// Public key of the heads of its audit log.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub head_key: [u8; 32],
+}
+
+/// An application's own description, a cell of its register.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Description {
+    /// Classes it declared beyond `identifiable` and `owned`.
+    #[n(0)]
+    pub classes: Vec<DeclaredClass>,
+    /// What a profile must look like, as JSON; empty for any JSON object.
+    #[n(1)]
+    pub schema: String,
+    /// How many different devices must stand behind an activity or a policy set.
+    #[n(2)]
+    pub approvals: u16,
+    /// Longest lease in seconds, by class; a class without one has the default.
+    #[n(3)]
+    pub leases: Vec<(ClassId, u32)>,
+}
+
+/// A class of data an application declared.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DeclaredClass {
+    /// Number.
+    #[n(0)]
+    pub class: ClassId,
+    /// Name.
+    #[n(1)]
+    pub name: String,
+    /// Whether it is of the special categories of Art. 9.
+    #[n(2)]
+    pub special: bool,
+}
+
+/// A policy set in force, a cell of the register.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PolicySet {
+    /// Rises by one with each set.
+    #[n(0)]
+    pub version: u64,
+    /// The policies, in the policy language.
+    #[n(1)]
+    pub text: String,
+    /// SHA-256 of schema and policies, as the decision point computes it.
+    #[n(2)]
+    pub digest: Hash,
+    /// Who approved it.
+    #[n(3)]
+    pub approvals: Vec<Approval>,
+}
+
+/// A device's signature under a policy set.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Approval {
+    /// Device.
+    #[n(0)]
+    pub device: strongroom_format::ids::DeviceId,
+    /// Signature of [`Approvable`].
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub signature: [u8; 64],
+}
+
+/// What a device signs when it approves a policy set.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Approvable {
+    /// For which application.
+    #[n(0)]
+    pub application: ApplicationId,
+    /// Version.
+    #[n(1)]
+    pub version: u64,
+    /// Digest.
+    #[n(2)]
+    pub digest: Hash,
+}

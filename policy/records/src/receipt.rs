@@ -1,0 +1,166 @@
+//! Receipts: what was done, signed, to be verified by somebody who trusts nobody here.
+//!
+//! ```text
+//! magic "SRr1" · length u32 · receipt, canonical CBOR · signature 64 by the device
+//! ```
+
+use minicbor::{Decode, Encode};
+use strongroom_format::ids::{DeviceId, OrganisationId};
+
+use crate::ids::{ApplicationId, Hash, KeyId, Pseudonym, SubjectId};
+use crate::subject::Consent;
+
+/// First bytes of a receipt.
+pub const MAGIC: [u8; 4] = *b"SRr1";
+/// Longest receipt.
+pub const RECEIPT_LEN_MAX: usize = 1 << 20;
+
+/// A receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Receipt {
+    /// Organisation whose device signs.
+    #[n(0)]
+    pub organisation: OrganisationId,
+    /// Application.
+    #[n(1)]
+    pub application: ApplicationId,
+    /// Device that signs.
+    #[n(2)]
+    pub device: DeviceId,
+    /// When.
+    #[n(3)]
+    pub time: i64,
+    /// Record of the register that it speaks of.
+    #[n(4)]
+    pub position: u64,
+    /// What was done.
+    #[n(5)]
+    pub deed: Deed,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Deed {
+    /// A consent changed.
+    #[n(1)]
+    Consent(#[n(0)] ConsentDeed),
+    /// A subject was erased.
+    #[n(2)]
+    Erasure(#[n(0)] Box<ErasureDeed>),
+    /// A subject was exported.
+    #[n(3)]
+    Export(#[n(0)] ExportDeed),
+    /// An application key was changed.
+    #[n(4)]
+    Rotation(#[n(0)] Destroyed),
+}
+
+/// A consent.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ConsentDeed {
+    /// Whose.
+    #[n(0)]
+    pub subject: SubjectId,
+    /// The consent as recorded.
+    #[n(1)]
+    pub consent: Consent,
+    /// Name of the activity, its consumer and its purpose.
+    #[n(2)]
+    pub activity: (String, String, String),
+}
+
+/// An erasure.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ErasureDeed {
+    /// Whose, by the name of the audit log.
+    #[n(0)]
+    pub subject: Pseudonym,
+    /// Record of the ledger entry.
+    #[n(1)]
+    pub received: u64,
+    /// Commitment of the subject key, the same value as stood in the register.
+    #[n(2)]
+    pub commitment: Hash,
+    /// Slot that is empty now.
+    #[n(3)]
+    pub slot: u64,
+    /// Root of the keystore before.
+    #[n(4)]
+    pub root_before: Hash,
+    /// And after.
+    #[n(5)]
+    pub root_after: Hash,
+    /// The nodes from the root after to the place where the slot was: their bytes, root first.
+    #[n(6)]
+    pub path: Vec<minicbor::bytes::ByteVec>,
+    /// Count of wraps that were dropped or made anew.
+    #[n(7)]
+    pub wrap_count: u64,
+    /// What custody says of the old application key.
+    #[n(8)]
+    pub destroyed: Destroyed,
+    /// Objects removed from the store.
+    #[n(9)]
+    pub objects_removed: u64,
+    /// Objects that could not be removed.
+    #[n(10)]
+    pub objects_left: u64,
+    /// Until when something may still open an archive: none where custody can't promise an end.
+    #[n(11)]
+    pub irrecoverable_from: Option<i64>,
+    /// What this proves and what it can't.
+    #[n(12)]
+    pub statement: String,
+}
+
+/// The end of an application key.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Destroyed {
+    /// Kind of custody.
+    #[n(0)]
+    pub provider: u16,
+    /// Key.
+    #[n(1)]
+    pub key: KeyId,
+    /// Its generation.
+    #[n(2)]
+    pub generation: u64,
+    /// How it ends there.
+    #[n(3)]
+    pub ending: Ending,
+    /// Whether unwrapping was tried afterwards and refused.
+    #[n(4)]
+    pub refused_afterwards: bool,
+}
+
+/// What destroying a key means in a kind of custody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Ending {
+    /// Gone with the answer; a copy of the device's memory doesn't bring it back.
+    #[n(1)]
+    Immediate,
+    /// Removed as well as the medium allows: an old copy of it still opens what it opened.
+    #[n(2)]
+    BestEffort,
+    /// Somebody else holds the secret; only they can end it.
+    #[n(3)]
+    NotOurs,
+}
+
+/// An export.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ExportDeed {
+    /// Whose.
+    #[n(0)]
+    pub subject: SubjectId,
+    /// SHA-256 of the list of files with their hashes.
+    #[n(1)]
+    pub manifest: Hash,
+    /// Files in it.
+    #[n(2)]
+    pub files: u64,
+    /// Bytes of the subject's own files.
+    #[n(3)]
+    pub bytes: u64,
+}

@@ -1,0 +1,112 @@
+//! Cells of a register and the changes that records make to them.
+//!
+//! A cell lies under a keyed name and is replaced as a whole. The record that changes it holds the same bytes, so that a
+//! writer who died between record and cells is made good by whoever opens the register next.
+
+use minicbor::{Decode, Encode};
+
+use crate::ids::SubjectId;
+
+/// Kinds of cells. Numbers are part of their names and are never given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u64)]
+pub enum CellKind {
+    /// The application's description; one.
+    Description = 1,
+    /// Its activities; one.
+    Activities = 2,
+    /// The policy set in force; one.
+    PolicySet = 3,
+    /// A subject, by id.
+    Subject = 4,
+    /// Look-up rows, by number of the bucket.
+    Bucket = 5,
+    /// Subjects in the order of their slots, by number of the block.
+    Block = 6,
+    /// Secrets of the register itself; one.
+    Secrets = 7,
+}
+
+/// A cell as it lies in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Cell {
+    /// Record that wrote it.
+    #[n(0)]
+    pub version: u64,
+    /// Content, sealed under the register key.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub sealed: Vec<u8>,
+}
+
+/// What a record changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Payload {
+    /// Cells that are written.
+    #[n(0)]
+    pub cells: Vec<CellChange>,
+    /// Things that are removed once the record is durable.
+    #[n(1)]
+    pub gone: Vec<Gone>,
+}
+
+/// A cell that is written.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct CellChange {
+    /// Its name.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub name: [u8; 16],
+    /// Its bytes: a [`Cell`], encoded.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub cell: Vec<u8>,
+}
+
+/// Something that is removed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Gone {
+    /// From where.
+    #[n(0)]
+    pub shelf: GoneFrom,
+    /// Name there.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub name: [u8; 16],
+}
+
+/// Shelves that things are removed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum GoneFrom {
+    /// Nodes of the keystore.
+    #[n(1)]
+    Node,
+    /// Files of subjects.
+    #[n(2)]
+    Object,
+}
+
+/// Subjects by slot: one block of those whose slots follow each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Block {
+    /// In the order of their slots.
+    #[n(0)]
+    pub subjects: Vec<SubjectId>,
+}
+
+/// Subjects in a block.
+pub const BLOCK_LEN: u64 = 64;
+
+/// Slot of the register key.
+pub const REGISTER_SLOT: u64 = 0;
+/// Slot of the first look-up bucket.
+pub const BUCKET_SLOT: u64 = 1024;
+/// Buckets.
+pub const BUCKET_COUNT: u64 = 1024;
+/// Slot of the first subject; each takes two.
+pub const SUBJECT_SLOT: u64 = 4096;
+
+/// Secrets of the register itself.
+#[derive(Encode, Decode)]
+pub struct Secrets {
+    /// Seed of the key that signs heads.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub head_seed: [u8; 32],
+}

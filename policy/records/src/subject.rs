@@ -1,0 +1,297 @@
+//! Subjects: what the register keeps of them, each part under the key that must be able to end it.
+//!
+//! ```text
+//! cell (register key)           id, slot, state, numbers: lives as long as the application
+//! └─ record (audit key)         consents, account: outlives the data, has a term of its own
+//! └─ class (subject key)        wrapped class key; under it the folder: names, sizes, look-up rows
+//! ```
+
+use minicbor::{Decode, Encode};
+
+use crate::ids::{ActivityId, ClassId, FileId, Hash, Pseudonym, SubjectId};
+
+/// Most files of one class of one subject.
+pub const FILE_COUNT_MAX: usize = 10_000;
+/// Longest name of a file, in bytes.
+pub const FILE_NAME_LEN_MAX: usize = 255;
+
+/// How a subject stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum SubjectState {
+    /// Ordinary.
+    #[n(1)]
+    Active,
+    /// Stored and released to nobody but the subject (Art. 18).
+    #[n(2)]
+    Restricted,
+    /// An erasure is on its way: nothing is released any more.
+    #[n(3)]
+    Erasing,
+    /// Gone; the number and proofs remain.
+    #[n(4)]
+    Erased,
+}
+
+/// A cell of the register.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SubjectCell {
+    /// Who.
+    #[n(0)]
+    pub subject: SubjectId,
+    /// Keystore slot of the subject key; the audit key is in the next.
+    #[n(1)]
+    pub slot: u64,
+    /// State.
+    #[n(2)]
+    pub state: SubjectState,
+    /// Commitment of the subject key.
+    #[n(3)]
+    pub commitment: Hash,
+    /// When it was created.
+    #[n(4)]
+    pub created: i64,
+    /// Name in the audit log.
+    #[n(5)]
+    pub pseudonym: Pseudonym,
+    /// Number of their newest entry.
+    #[n(6)]
+    pub entry_number: u64,
+    /// SHA-256 of the leaf of that entry.
+    #[n(7)]
+    pub entry_hash: Hash,
+    /// Record of that entry.
+    #[n(8)]
+    pub entry_seq: u64,
+    /// Holds in force.
+    #[n(9)]
+    pub holds: Vec<Hold>,
+    /// Version of the record below.
+    #[n(10)]
+    pub record_version: u64,
+    /// The [`SubjectRecord`], sealed under the audit key.
+    #[cbor(n(11), with = "minicbor::bytes")]
+    pub record: Vec<u8>,
+    /// Classes with a key, ascending. None once erased.
+    #[n(12)]
+    pub classes: Vec<ClassCell>,
+    /// The erasure that is on its way or done.
+    #[n(13)]
+    pub erasure: Option<Erasure>,
+}
+
+/// How far an erasure has come. Each part is there once its step is done.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Erasure {
+    /// Record of the ledger entry.
+    #[n(0)]
+    pub received: u64,
+    /// Root of the keystore before the puncture.
+    #[n(1)]
+    pub root_before: Option<crate::keystore::Root>,
+    /// Record that carries the punctured keystore.
+    #[n(2)]
+    pub punctured: Option<u64>,
+    /// Wraps dropped or made anew.
+    #[n(3)]
+    pub wrap_count: u64,
+    /// Objects that were the subject's.
+    #[n(4)]
+    pub objects: Vec<FileId>,
+    /// The signed receipt, once closed.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub receipt: Vec<u8>,
+}
+
+/// An order not to erase.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Hold {
+    /// Which data; none for all.
+    #[n(0)]
+    pub class: Option<ClassId>,
+    /// Ground, by the number of the signed configuration; never free text about a person.
+    #[n(1)]
+    pub ground: String,
+    /// Record that placed it.
+    #[n(2)]
+    pub position: u64,
+    /// Until when, if it has an end.
+    #[n(3)]
+    pub until: Option<i64>,
+}
+
+/// One class of a subject's data.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ClassCell {
+    /// Class.
+    #[n(0)]
+    pub class: ClassId,
+    /// Generation of its key.
+    #[n(1)]
+    pub generation: u64,
+    /// Its key, sealed under the subject's.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub wrap: Vec<u8>,
+    /// Version of the folder.
+    #[n(3)]
+    pub version: u64,
+    /// The [`Folder`], sealed under the class key.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub folder: Vec<u8>,
+    /// Objects of its files: names on the shelf of objects, so that they can be removed without any key.
+    #[n(5)]
+    pub objects: Vec<FileId>,
+}
+
+/// Files of one class, sealed under the class key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Folder {
+    /// By name, ascending.
+    #[n(0)]
+    pub files: Vec<File>,
+    /// Look-up hashes that lead here (in the folder of the identifiable class).
+    #[n(1)]
+    pub lookups: Vec<Hash>,
+}
+
+/// A file of a subject.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct File {
+    /// Name.
+    #[n(0)]
+    pub name: String,
+    /// Object with its bytes, sealed under the class key.
+    #[n(1)]
+    pub id: FileId,
+    /// Length in bytes.
+    #[n(2)]
+    pub len: u64,
+    /// SHA-256 of the sealed bytes.
+    #[n(3)]
+    pub hash: Hash,
+    /// When it was written.
+    #[n(4)]
+    pub written: i64,
+    /// Generation of the class key that seals it.
+    #[n(5)]
+    pub generation: u64,
+}
+
+/// What outlives the data, sealed under the audit key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct SubjectRecord {
+    /// Answers, one for each activity, ascending by activity.
+    #[n(0)]
+    pub consents: Vec<Consent>,
+}
+
+/// Where a consent stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum ConsentStatus {
+    /// Asked, not answered.
+    #[n(1)]
+    Requested,
+    /// Put off.
+    #[n(2)]
+    Deferred,
+    /// No.
+    #[n(3)]
+    Refused,
+    /// Yes.
+    #[n(4)]
+    Given,
+    /// Yes, again.
+    #[n(5)]
+    Renewed,
+    /// No longer, by the subject.
+    #[n(6)]
+    Withdrawn,
+    /// No longer, by the controller.
+    #[n(7)]
+    Revoked,
+    /// Was never good.
+    #[n(8)]
+    Invalidated,
+    /// Ran out.
+    #[n(9)]
+    Expired,
+    /// Nobody knows.
+    #[n(10)]
+    Unknown,
+    /// The subject objects to a legitimate interest (Art. 21).
+    #[n(11)]
+    Objected,
+}
+
+impl ConsentStatus {
+    /// Only these allow.
+    pub fn allows(self) -> bool {
+        matches!(self, Self::Given | Self::Renewed)
+    }
+}
+
+/// A subject's answer to an activity.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Consent {
+    /// To what.
+    #[n(0)]
+    pub activity: ActivityId,
+    /// Where it stands.
+    #[n(1)]
+    pub status: ConsentStatus,
+    /// Whether it was expressed explicitly, as special classes demand.
+    #[n(2)]
+    pub explicit: bool,
+    /// Classes it covers, ascending.
+    #[n(3)]
+    pub classes: Vec<ClassId>,
+    /// End.
+    #[n(4)]
+    pub until: Option<i64>,
+    /// When it was expressed.
+    #[n(5)]
+    pub expressed: i64,
+    /// What the subject was told.
+    #[n(6)]
+    pub notice_hash: Hash,
+    /// SHA-256 of the evidence.
+    #[n(7)]
+    pub evidence_hash: Hash,
+    /// Record that it stands in.
+    #[n(8)]
+    pub position: u64,
+}
+
+/// Rows of one look-up bucket, sealed under the bucket's key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Bucket {
+    /// By hash, ascending; a hash may lead to several subjects.
+    #[n(0)]
+    pub rows: Vec<Row>,
+}
+
+/// One look-up row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Row {
+    /// Keyed hash of an attribute.
+    #[n(0)]
+    pub hash: Hash,
+    /// Who has it.
+    #[n(1)]
+    pub subject: SubjectId,
+}
+
+/// Detail of an audit entry, sealed under the subject's audit key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Detail {
+    /// Files it touched. Never names: those are under the class key.
+    #[n(0)]
+    pub files: Vec<FileId>,
+    /// The consent as it is from here on.
+    #[n(1)]
+    pub consent: Option<Consent>,
+    /// The evidence of a consent, as the application gave it.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub evidence: Vec<u8>,
+}

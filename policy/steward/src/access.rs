@@ -1,0 +1,243 @@
+//! Access: a request becomes a decision, the decision an entry, the entry a grant. Nothing is released in any other way.
+
+use strongroom_audit::Grant;
+use strongroom_authorizer::{Action, Decision, Facts, Request, decide};
+use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
+use strongroom_records::ids::{ActivityId, ClassId, Hash, Pseudonym, SubjectId};
+use strongroom_records::log::Kind;
+
+use crate::custodian::Custodian;
+use crate::error::{Error, Result};
+use crate::register::{Transaction, blank};
+use crate::subjects::Subject;
+
+/// How long what is released may be used, in nanoseconds, counted from the record.
+const LEASE_IDENTIFIABLE: i64 = 120_000_000_000;
+const LEASE_OWNED: i64 = 300_000_000_000;
+const LEASE_SPECIAL: i64 = 60_000_000_000;
+
+/// Who asks for what.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Name of the activity; none is the application's own work.
+    pub activity: Option<String>,
+    /// The subject: its id for the application, its pseudonym for everybody else.
+    pub subject: String,
+    /// Name of the class.
+    pub class: String,
+    /// Purpose, if it is to be narrower than the activity's.
+    pub purpose: Option<String>,
+}
+
+impl Custodian {
+    /// Asks, records, and returns the grant with the subject as it stands after the record.
+    ///
+    /// # Errors
+    /// `Denied`, with the same words whatever the reason: the audit log has it.
+    pub(crate) fn ask(&mut self, asked: &Asked, action: Action) -> Result<(Subject, Grant)> {
+        let class = self.class(&asked.class)?;
+        let activity = self.acting(asked.activity.as_deref())?;
+        let id = activity.as_ref().map_or(ActivityId([0xff; 16]), |activity| activity.id);
+        let subject = self.resolve(&asked.subject, &id)?;
+        let own = match &subject {
+            Some(subject) => self.register().subject(subject)?,
+            None => None,
+        };
+        let subject = subject.unwrap_or(SubjectId([0; 16]));
+        let request = Request {
+            application: self.register().application(),
+            activity: id,
+            action,
+            subject,
+            class,
+            purpose: asked.purpose.clone(),
+            operator: self.services().keys.device_id(),
+            now: self.services().clock.now_ns(),
+        };
+        let facts = self.facts(activity, own.as_ref(), class)?;
+        let decision = decide(&*self.point()?, request, &facts);
+        self.record(own, decision)
+    }
+
+    /// What is known about a request.
+    pub(crate) fn facts(
+        &self,
+        activity: Option<Activity>,
+        own: Option<&Subject>,
+        class: ClassId,
+    ) -> Result<Facts> {
+        let device = self.services().keys.device_id();
+        let consent = activity.as_ref().zip(own).and_then(|(activity, own)| {
+            own.record.consents.iter().find(|consent| consent.activity == activity.id).cloned()
+        });
+        Ok(Facts {
+            application_active: self.is_active(),
+            activity,
+            subject: own.map(|own| own.cell.state),
+            consent,
+            is_special: self.is_special(class)?,
+            operator_certified: self.services().organisation.device(&device).is_some(),
+        })
+    }
+
+    fn record(&mut self, own: Option<Subject>, decision: Decision) -> Result<(Subject, Grant)> {
+        let request = decision.request();
+        let (activity, class) = (request.activity, request.class);
+        let life = self.lease(class)?;
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        transaction.now = request.now;
+        let decision = Some((decision, life));
+        let fill = |entry: &mut strongroom_records::log::Entry| {
+            entry.activity = Some(activity);
+            entry.class = Some(class);
+        };
+        let own = match own {
+            Some(mut own) => {
+                register.tell(&mut transaction, &mut own, Kind::Access, None, decision, fill);
+                register.put_subject(&mut transaction, &mut own);
+                Some(own)
+            }
+            None => {
+                let mut entry = blank(Kind::Access);
+                fill(&mut entry);
+                let detail = Vec::new();
+                transaction.draft(strongroom_audit::Draft { entry, detail, decision });
+                None
+            }
+        };
+        let (_, grants) = self.register_mut().commit(transaction)?;
+        let grant = grants.into_iter().next().flatten();
+        own.zip(grant).ok_or_else(Error::denied)
+    }
+
+    /// The activity that acts: the application's own, or a registered one; none if there is none of that name.
+    pub(crate) fn acting(&self, name: Option<&str>) -> Result<Option<Activity>> {
+        match name {
+            None => Ok(Some(self.own_activity()?)),
+            Some(name) => {
+                let all = self.activities()?;
+                Ok(all.into_iter().find(|activity| activity.name == name))
+            }
+        }
+    }
+
+    /// The application's own work with its subjects' data.
+    fn own_activity(&self) -> Result<Activity> {
+        let device = self.services().keys.device_id();
+        Ok(Activity {
+            id: ActivityId::OWN,
+            name: "own".to_owned(),
+            consumer: self.listed().name.clone(),
+            purpose: "service".to_owned(),
+            basis: Basis::Contract,
+            classes: self.classes()?,
+            reach: Reach::Write,
+            recipients: Vec::new(),
+            retention_days: None,
+            expires: None,
+            notice: String::new(),
+            notice_hash: Hash::NONE,
+            state: ActivityState::Approved,
+            proposed_by: device,
+            proposed_at: self.listed().created,
+            approved_by: vec![device],
+            code: None,
+        })
+    }
+
+    /// Whom an activity means. The application knows ids, everybody else their own pseudonyms.
+    fn resolve(&self, text: &str, activity: &ActivityId) -> Result<Option<SubjectId>> {
+        let no_id = || Error::invalid("a subject is named by 32 hexadecimal digits");
+        if *activity == ActivityId::OWN {
+            return SubjectId::parse(text).map(Some).ok_or_else(no_id);
+        }
+        let pseudonym = Pseudonym::parse(text).ok_or_else(no_id)?;
+        for subject in self.subject_ids()? {
+            if self.known_as(&subject, activity)? == Some(pseudonym) {
+                return Ok(Some(subject));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What an activity calls a subject; none once it is erased.
+    pub(crate) fn known_as(
+        &self,
+        subject: &SubjectId,
+        activity: &ActivityId,
+    ) -> Result<Option<Pseudonym>> {
+        let register = self.register();
+        let own = register.subject(subject)?.ok_or_else(Error::no_subject)?;
+        let key = register.subject_key(&own.cell)?;
+        Ok(key.map(|key| register.pseudonym(&key, subject, activity)))
+    }
+
+    /// Whom an activity may see now: pseudonyms, and the classes it may have of each. On record, one entry for each
+    /// subject shown.
+    ///
+    /// # Errors
+    /// `Denied` when there is no such activity.
+    pub fn scope(&mut self, activity: &str) -> Result<Vec<(Pseudonym, Vec<ClassId>)>> {
+        let activity = self.acting(Some(activity))?.ok_or_else(Error::denied)?;
+        let point = self.point()?;
+        let now = self.services().clock.now_ns();
+        let operator = self.services().keys.device_id();
+        let mut shown = Vec::new();
+        let mut transaction = Transaction::new(self.register());
+        transaction.now = now;
+        for subject in self.subject_ids()? {
+            let Some(mut own) = self.register().subject(&subject)? else { continue };
+            let mut allowed = Vec::new();
+            for class in activity.classes.clone() {
+                let request = Request {
+                    application: self.register().application(),
+                    activity: activity.id,
+                    action: Action::List,
+                    subject,
+                    class,
+                    purpose: None,
+                    operator,
+                    now,
+                };
+                let facts = self.facts(Some(activity.clone()), Some(&own), class)?;
+                let decision = decide(&*point, request, &facts);
+                if decision.reason().is_some() {
+                    continue;
+                }
+                allowed.push(class);
+                let life = self.lease(class)?;
+                let fill = |entry: &mut strongroom_records::log::Entry| {
+                    entry.activity = Some(activity.id);
+                    entry.class = Some(class);
+                };
+                let (register, decision) = (self.register(), Some((decision, life)));
+                register.tell(&mut transaction, &mut own, Kind::Access, None, decision, fill);
+            }
+            if !allowed.is_empty() {
+                self.register().put_subject(&mut transaction, &mut own);
+                if let Some(pseudonym) = self.known_as(&subject, &activity.id)? {
+                    shown.push((pseudonym, allowed));
+                }
+            }
+        }
+        if shown.is_empty() {
+            transaction.entry(Kind::Lookup, |entry| entry.activity = Some(activity.id));
+        }
+        self.register_mut().commit(transaction)?;
+        Ok(shown)
+    }
+
+    /// How long a release of a class lives.
+    fn lease(&self, class: ClassId) -> Result<i64> {
+        let description = self.description()?;
+        if let Some((_, seconds)) = description.leases.iter().find(|(own, _)| *own == class) {
+            return Ok(i64::from(*seconds).saturating_mul(1_000_000_000));
+        }
+        Ok(match class {
+            _ if self.is_special(class)? => LEASE_SPECIAL,
+            ClassId::IDENTIFIABLE => LEASE_IDENTIFIABLE,
+            _ => LEASE_OWNED,
+        })
+    }
+}

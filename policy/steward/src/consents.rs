@@ -1,0 +1,179 @@
+//! Consents: a subject's answers to activities, with evidence, history and signed receipts.
+
+use strongroom_crypto::hash::sha256;
+use strongroom_crypto::usage::Usage;
+use strongroom_format::cbor;
+use strongroom_records::Signed;
+use strongroom_records::activity::{Activity, ActivityState, Basis};
+use strongroom_records::ids::{Hash, SubjectId};
+use strongroom_records::log::Kind;
+use strongroom_records::receipt::{ConsentDeed, Deed, MAGIC, Receipt};
+use strongroom_records::subject::{Consent, ConsentStatus, Detail, SubjectState};
+
+use crate::custodian::Custodian;
+use crate::error::{Error, ErrorKind, Result};
+use crate::register::Transaction;
+use crate::services::Services;
+
+/// LIMIT: bytes of evidence.
+const EVIDENCE_LEN_MAX: usize = 64 << 10;
+
+/// An answer of a subject.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Name of the activity.
+    pub activity: String,
+    /// The answer.
+    pub status: ConsentStatus,
+    /// Whether it was expressed explicitly.
+    pub explicit: bool,
+    /// Names of the classes it covers; none is all that the activity declared.
+    pub classes: Vec<String>,
+    /// End.
+    pub until: Option<i64>,
+    /// Who expressed it, how and when, as the application knows it.
+    pub evidence: Vec<u8>,
+}
+
+impl Custodian {
+    /// Records an answer; returns the signed receipt. In force when this returns.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown subject or activity; `Invalid` for an answer that fits no activity.
+    pub fn answer(&mut self, subject: &SubjectId, answer: &Answer) -> Result<Vec<u8>> {
+        let mut own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        if matches!(own.cell.state, SubjectState::Erased | SubjectState::Erasing) {
+            return Err(Error::no_subject());
+        }
+        let activities = self.activities()?;
+        let activity = activities.iter().find(|activity| activity.name == answer.activity);
+        let activity =
+            activity.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no such activity"))?;
+        let consent = self.consent(activity, answer)?;
+        let consents = &mut own.record.consents;
+        match consents.binary_search_by_key(&activity.id, |consent| consent.activity) {
+            Ok(at) => consents[at] = consent.clone(),
+            Err(at) => consents.insert(at, consent.clone()),
+        }
+        let detail = Detail {
+            files: Vec::new(),
+            consent: Some(consent.clone()),
+            evidence: answer.evidence.clone(),
+        };
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        let time = transaction.now;
+        register.tell(&mut transaction, &mut own, Kind::Consent, Some(&detail), None, |entry| {
+            entry.activity = Some(activity.id);
+        });
+        register.put_subject(&mut transaction, &mut own);
+        let (position, _) = self.register_mut().commit(transaction)?;
+        let names = [&activity.name, &activity.consumer, &activity.purpose].map(String::clone);
+        let deed = ConsentDeed { subject: *subject, consent, activity: names.into() };
+        Ok(self.receipt(time, position, Deed::Consent(deed)))
+    }
+
+    /// A subject's answers, and the questions that are open: approved activities with basis consent and no answer.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn consents(&self, subject: &SubjectId) -> Result<Vec<(Activity, ConsentStatus)>> {
+        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        let mut answers = Vec::new();
+        for activity in self.activities()? {
+            let given = own.record.consents.iter().find(|c| c.activity == activity.id);
+            let is_open = activity.state == ActivityState::Approved
+                && activity.basis == Basis::Consent
+                && own.cell.state != SubjectState::Erased;
+            match given {
+                Some(consent) => answers.push((activity, self.standing(consent))),
+                None if is_open => answers.push((activity, ConsentStatus::Requested)),
+                None => {}
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Every answer a subject ever gave, oldest first.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn consent_history(&self, subject: &SubjectId) -> Result<Vec<Consent>> {
+        let mut history = Vec::new();
+        for line in self.entries_about(subject)? {
+            history.extend(line.detail.and_then(|detail| detail.consent));
+        }
+        Ok(history)
+    }
+
+    fn standing(&self, consent: &Consent) -> ConsentStatus {
+        let now = self.services().clock.now_ns();
+        match consent.until {
+            Some(end) if consent.status.allows() && now >= end => ConsentStatus::Expired,
+            _ => consent.status,
+        }
+    }
+
+    fn consent(&self, activity: &Activity, answer: &Answer) -> Result<Consent> {
+        if answer.evidence.len() > EVIDENCE_LEN_MAX {
+            return Err(Error::invalid("evidence is larger than 64 KiB"));
+        }
+        if answer.status.allows() && activity.state != ActivityState::Approved {
+            return Err(Error::invalid("nobody can agree to an activity that is not approved"));
+        }
+        if answer.status.allows() && activity.basis != Basis::Consent {
+            return Err(Error::invalid("the activity does not rest on consent"));
+        }
+        let is_objection = answer.status == ConsentStatus::Objected;
+        if is_objection && activity.basis != Basis::LegitimateInterest {
+            return Err(Error::invalid("only a legitimate interest can be objected to"));
+        }
+        let mut classes = Vec::new();
+        for name in &answer.classes {
+            classes.push(self.class(name)?);
+        }
+        if classes.is_empty() {
+            classes = activity.classes.clone();
+        }
+        classes.sort();
+        classes.dedup();
+        if classes.iter().any(|class| !activity.classes.contains(class)) {
+            return Err(Error::invalid("the activity never declared one of the classes"));
+        }
+        Ok(Consent {
+            activity: activity.id,
+            status: answer.status,
+            explicit: answer.explicit,
+            classes,
+            until: answer.until,
+            expressed: self.services().clock.now_ns(),
+            notice_hash: activity.notice_hash,
+            evidence_hash: Hash(sha256(&answer.evidence)),
+            position: self.register().log().next_seq(),
+        })
+    }
+
+    pub(crate) fn receipt(&self, time: i64, position: u64, deed: Deed) -> Vec<u8> {
+        signed_receipt(self.services(), self.register().application(), time, position, deed)
+    }
+}
+
+fn signed_receipt(
+    services: &Services,
+    application: strongroom_records::ids::ApplicationId,
+    time: i64,
+    position: u64,
+    deed: Deed,
+) -> Vec<u8> {
+    let receipt = Receipt {
+        organisation: services.keys.organisation(),
+        application,
+        device: services.keys.device_id(),
+        time,
+        position,
+        deed,
+    };
+    let record = cbor::encode(&receipt);
+    let signature = services.keys.signing().sign(Usage::SignReceipt, &record);
+    Signed::build(MAGIC, &record, &signature, &[])
+}

@@ -1,0 +1,149 @@
+//! One application, open: where all its operations start.
+
+use strongroom_format::cbor;
+use strongroom_records::application::{ApplicationState, DeclaredClass, Description, Listed};
+use strongroom_records::ids::ClassId;
+use strongroom_records::log::Kind;
+use strongroom_records::register::CellKind;
+
+use crate::directory::check_name;
+use crate::error::{Error, ErrorKind, Result};
+use crate::register::{Register, SINGLE, Transaction};
+use crate::schema::Schema;
+use crate::services::Services;
+
+/// An open application.
+pub struct Custodian {
+    register: Register,
+    listed: Listed,
+}
+
+impl Custodian {
+    pub(crate) fn new(register: Register, listed: Listed) -> Self {
+        Self { register, listed }
+    }
+
+    /// Its line in the list of applications.
+    pub fn listed(&self) -> &Listed {
+        &self.listed
+    }
+
+    /// Whether its data may be used.
+    pub(crate) fn is_active(&self) -> bool {
+        self.listed.state == ApplicationState::Active
+    }
+
+    pub(crate) fn register(&self) -> &Register {
+        &self.register
+    }
+
+    pub(crate) fn register_mut(&mut self) -> &mut Register {
+        &mut self.register
+    }
+
+    pub(crate) fn services(&self) -> &Services {
+        self.register.services()
+    }
+
+    /// Its description.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn description(&self) -> Result<Description> {
+        let bytes = self.register.cell(CellKind::Description, &SINGLE)?;
+        let bytes = bytes.ok_or_else(|| Error::corrupt("the register has no description"))?;
+        Ok(cbor::decode_canonical(&bytes)?)
+    }
+
+    /// Declares a class of data beyond `identifiable` and `owned`.
+    ///
+    /// # Errors
+    /// `Exists`; `Invalid` for a name that is none.
+    pub fn declare_class(&mut self, name: &str, special: bool) -> Result<ClassId> {
+        check_name(name)?;
+        let mut description = self.description()?;
+        if class_of(&description, name).is_some() {
+            return Err(Error::new(ErrorKind::Exists, "there is a class of that name"));
+        }
+        let last = description.classes.last().map(|declared| declared.class.0 + 1);
+        let class = ClassId(last.unwrap_or(ClassId::DECLARED.0));
+        description.classes.push(DeclaredClass { class, name: name.to_owned(), special });
+        self.describe(&description)?;
+        Ok(class)
+    }
+
+    /// Sets what profiles must look like: see [`crate::Custodian::put_profile`].
+    ///
+    /// # Errors
+    /// `Invalid` when it is no schema.
+    pub fn set_schema(&mut self, text: &str) -> Result<()> {
+        Schema::parse(text)?;
+        let description = Description { schema: text.to_owned(), ..self.description()? };
+        self.describe(&description)
+    }
+
+    pub(crate) fn schema(&self) -> Result<Schema> {
+        let description = self.description()?;
+        match description.schema.as_str() {
+            "" => Ok(Schema::default()),
+            text => Schema::parse(text),
+        }
+    }
+
+    /// The class of a name.
+    ///
+    /// # Errors
+    /// `Invalid` when the application declared none of that name.
+    pub fn class(&self, name: &str) -> Result<ClassId> {
+        let unknown = || Error::invalid("the application declared no such class");
+        class_of(&self.description()?, name).ok_or_else(unknown)
+    }
+
+    /// The name of a class.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn class_name(&self, class: ClassId) -> Result<String> {
+        let description = self.description()?;
+        Ok(match class {
+            ClassId::IDENTIFIABLE => "identifiable".to_owned(),
+            ClassId::OWNED => "owned".to_owned(),
+            class => description
+                .classes
+                .iter()
+                .find(|declared| declared.class == class)
+                .map_or_else(|| class.0.to_string(), |declared| declared.name.clone()),
+        })
+    }
+
+    /// All classes.
+    pub(crate) fn classes(&self) -> Result<Vec<ClassId>> {
+        let declared = self.description()?.classes;
+        let mut classes = vec![ClassId::IDENTIFIABLE, ClassId::OWNED];
+        classes.extend(declared.iter().map(|declared| declared.class));
+        Ok(classes)
+    }
+
+    pub(crate) fn is_special(&self, class: ClassId) -> Result<bool> {
+        let declared = self.description()?.classes;
+        Ok(declared.iter().any(|declared| declared.class == class && declared.special))
+    }
+
+    fn describe(&mut self, description: &Description) -> Result<()> {
+        let mut transaction = Transaction::new(&self.register);
+        transaction.cell(CellKind::Description, &SINGLE, &cbor::encode(description));
+        transaction.entry(Kind::Declared, |_| ());
+        self.register.commit(transaction).map(drop)
+    }
+}
+
+fn class_of(description: &Description, name: &str) -> Option<ClassId> {
+    match name {
+        "identifiable" => Some(ClassId::IDENTIFIABLE),
+        "owned" => Some(ClassId::OWNED),
+        name => {
+            let declared = description.classes.iter().find(|declared| declared.name == name);
+            declared.map(|declared| declared.class)
+        }
+    }
+}

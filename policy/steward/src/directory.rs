@@ -1,0 +1,172 @@
+//! The workspace's list of applications.
+
+use std::sync::Arc;
+
+use strongroom_audit::shelves::Shelves;
+use strongroom_audit::{Batch, Draft, Log};
+use strongroom_crypto::secret::Secret;
+use strongroom_crypto::sign::HeadKey;
+use strongroom_custody::Custody;
+use strongroom_format::cbor;
+use strongroom_records::application::{ApplicationState, Description, Listed, NAME_LEN_MAX};
+use strongroom_records::ids::ApplicationId;
+use strongroom_records::log::Kind;
+use zeroize::Zeroize;
+
+use crate::custodian::Custodian;
+use crate::error::{Error, ErrorKind, Result};
+use crate::register::{Register, blank};
+use crate::sealers::{DeviceSigner, DirectorySealer};
+use crate::services::Services;
+
+/// The applications of a workspace.
+pub struct Stewardship {
+    services: Services,
+    log: Log,
+    listed: Vec<Listed>,
+}
+
+impl Stewardship {
+    /// Reads the list.
+    ///
+    /// # Errors
+    /// `Forked` when it is older than this device has seen; `Corrupt`.
+    pub fn open(services: Services) -> Result<Self> {
+        let store = Arc::clone(&services.store);
+        let shelves = Shelves::new(store, services.wait, ApplicationId::DIRECTORY);
+        let pin = services.memory.recall(&ApplicationId::DIRECTORY)?;
+        let log = Log::find(shelves, &services, pin.as_ref())?;
+        log.settle(&DirectorySealer(&services))?;
+        let mut listed: Vec<Listed> = Vec::new();
+        for seq in 0..log.next_seq() {
+            let (_, body) = log.body(&DirectorySealer(&services), seq)?;
+            let line: Listed = cbor::decode_canonical(&body.payload)?;
+            match listed.iter_mut().find(|other| other.application == line.application) {
+                Some(other) => *other = line,
+                None => listed.push(line),
+            }
+        }
+        let stewardship = Self { services, log, listed };
+        stewardship.remember(pin)?;
+        Ok(stewardship)
+    }
+
+    /// Applications, in the order they were made.
+    pub fn applications(&self) -> &[Listed] {
+        &self.listed
+    }
+
+    /// Application of a name or id.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn find(&self, name: &str) -> Result<&Listed> {
+        let is_it = |line: &&Listed| line.name == name || line.application.to_string() == name;
+        let found = self.listed.iter().find(is_it);
+        found.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no such application"))
+    }
+
+    /// Makes an application: its key in custody, its keystore and its register.
+    ///
+    /// # Errors
+    /// `Exists` when the name is taken; `Invalid` when it is none; those of custody.
+    pub fn create(
+        &mut self,
+        name: &str,
+        locator: &str,
+        custody: Arc<dyn Custody>,
+        approvals: u16,
+    ) -> Result<Custodian> {
+        check_name(name)?;
+        if self.listed.iter().any(|l| l.name == name && l.state != ApplicationState::Making) {
+            return Err(Error::new(ErrorKind::Exists, "there is an application of that name"));
+        }
+        let entropy = &self.services.entropy;
+        let application = ApplicationId(entropy.array());
+        let mut seed: [u8; 32] = entropy.array();
+        let head_key = HeadKey::from_seed(Secret::from_bytes(&seed));
+        let mut line = Listed {
+            application,
+            name: name.to_owned(),
+            custody: locator.to_owned(),
+            state: ApplicationState::Making,
+            created: self.services.clock.now_ns(),
+            head_key: *head_key.verifying_key().as_bytes(),
+        };
+        // ORDER: listed as being made first: what a crash leaves behind has an owner, and the name is free again.
+        self.write(Kind::ApplicationCreated, line.clone())?;
+        let description = Description {
+            classes: Vec::new(),
+            schema: String::new(),
+            approvals,
+            leases: Vec::new(),
+        };
+        let description = cbor::encode(&description);
+        let founded =
+            Register::found(&self.services, application, custody, &mut seed, &description);
+        seed.zeroize();
+        let register = founded?;
+        line.state = ApplicationState::Active;
+        self.write(Kind::ApplicationState, line.clone())?;
+        Ok(Custodian::new(register, line))
+    }
+
+    /// Opens an application.
+    ///
+    /// # Errors
+    /// `NotFound`; `Locked` when its key is not in that custody.
+    pub fn application(&self, name: &str, custody: Arc<dyn Custody>) -> Result<Custodian> {
+        let line = self.find(name)?.clone();
+        if line.state == ApplicationState::Making {
+            return Err(Error::invalid("the application was never finished: create it again"));
+        }
+        let register = Register::open(&self.services, line.application, custody)?;
+        if *register.head_key().verifying_key().as_bytes() != line.head_key {
+            return Err(Error::corrupt("the register has another head key than is listed"));
+        }
+        Ok(Custodian::new(register, line))
+    }
+
+    /// Disables an application, or enables it again. Nothing is released while it is disabled.
+    ///
+    /// # Errors
+    /// `NotFound`; those of the store.
+    pub fn set_state(&mut self, name: &str, state: ApplicationState) -> Result<()> {
+        let line = Listed { state, ..self.find(name)?.clone() };
+        self.write(Kind::ApplicationState, line)
+    }
+
+    fn write(&mut self, kind: Kind, line: Listed) -> Result<()> {
+        let now = self.services.clock.now_ns();
+        let drafts = vec![Draft { entry: blank(kind), detail: Vec::new(), decision: None }];
+        let batch = Batch { now, keystore: None, drafts, payload: cbor::encode(&line) };
+        let signer = DeviceSigner { keys: &self.services.keys, head: None };
+        self.log.append(&DirectorySealer(&self.services), &signer, batch)?;
+        match self.listed.iter_mut().find(|other| other.application == line.application) {
+            Some(other) => *other = line,
+            None => self.listed.push(line),
+        }
+        self.remember(None)
+    }
+
+    fn remember(&self, known: Option<strongroom_audit::Pin>) -> Result<()> {
+        match self.log.pin() {
+            Some(pin) if Some(pin) != known => {
+                self.services.memory.remember(&ApplicationId::DIRECTORY, &pin)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses a name that would not read well in answers and policies.
+///
+/// # Errors
+/// `Invalid`.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if name.is_empty() || name.len() > NAME_LEN_MAX || !name.chars().all(is_plain) {
+        return Err(Error::invalid("a name has letters, digits, `.`, `-` and `_`, at most 128"));
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! Erasure of a subject: ledger first, keys before objects, proof before the mark.
+//!
+//! ```text
+//! received    holds checked; ledger entry durable; from here on nothing is released
+//! punctured   one record: leaf dropped, buckets remade, application key new; objects and folders gone with it
+//! closed      old application key destroyed in custody and tried; every root there ever was is tried; receipt signed
+//! ```
+//!
+//! Each step is done once and marked after its proof; an interrupted erasure is taken up where it stands by the same call,
+//! and a finished one answers with the same receipt. No key of the subject is needed: a broken one is erased all the same.
+
+use strongroom_records::ids::{Hash, SubjectId};
+use strongroom_records::log::Kind;
+use strongroom_records::receipt::{Deed, Destroyed, Ending, ErasureDeed};
+use strongroom_records::subject::{ClassCell, Erasure, SubjectState};
+
+use crate::custodian::Custodian;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::read_folder;
+use crate::register::{Register, Transaction};
+use crate::subjects::Subject;
+
+/// An erasure that is done.
+#[derive(Clone, Debug)]
+pub struct Erased {
+    /// The signed receipt.
+    pub receipt: Vec<u8>,
+    /// What it says.
+    pub deed: ErasureDeed,
+}
+
+/// What every receipt of an erasure says of itself.
+const PROVES: &str = "This proves that the key committed to in the data is no longer in the live keystore and that the \
+    procedure was followed and publicly recorded; it cannot prove that a dishonest operator kept no copy. Out of reach: \
+    exports handed out, copies made by programs, outputs of consumers, files outside the subject's own. That this \
+    pseudonym existed remains on record.";
+const IMMEDIATE: &str = "Irrecoverable from the time of this receipt on, also from copies of everything ever stored: the \
+    key was destroyed in custody.";
+const BEST_EFFORT: &str = "Best effort: whoever kept an older copy of the custody file and of the keystore can still open \
+    what that copy opened.";
+const NOT_OURS: &str = "Custody was handed its secret by somebody else and cannot end it: whoever has that secret and an \
+    older copy of the keystore can still open what that copy opened.";
+
+impl Custodian {
+    /// Erases a subject. Asked again after an interruption it goes on; asked again when it is done it answers the same.
+    ///
+    /// # Errors
+    /// `Held` while a hold is in force, recorded; `NotFound`; those of custody and store.
+    pub fn erase(&mut self, subject: &SubjectId) -> Result<Erased> {
+        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        if own.cell.erasure.is_none() {
+            self.receive_erasure(own)?;
+        }
+        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        if own.cell.erasure.as_ref().is_some_and(|erasure| erasure.punctured.is_none()) {
+            self.puncture(own)?;
+        }
+        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        let erasure = own.cell.erasure.clone().ok_or_else(unfinished)?;
+        match erasure.receipt.is_empty() {
+            true => self.close_erasure(own, erasure),
+            false => {
+                let receipt = crate::receipts::parse(&erasure.receipt)?;
+                match receipt.deed {
+                    Deed::Erasure(deed) => Ok(Erased { receipt: erasure.receipt, deed: *deed }),
+                    _ => Err(Error::corrupt("the receipt of an erasure is another one")),
+                }
+            }
+        }
+    }
+
+    /// Erasures that were interrupted, to be taken up by [`Custodian::erase`].
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn unfinished_erasures(&self) -> Result<Vec<SubjectId>> {
+        let mut found = Vec::new();
+        for subject in self.subject_ids()? {
+            let own = self.register().subject(&subject)?.ok_or_else(unfinished)?;
+            if own.cell.erasure.is_some_and(|erasure| erasure.receipt.is_empty()) {
+                found.push(subject);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Step 1: the ledger entry, before anything is destroyed.
+    fn receive_erasure(&mut self, mut own: Subject) -> Result<()> {
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        let is_held = |until: Option<i64>| until.is_none_or(|end| transaction.now < end);
+        let held = own.cell.holds.iter().any(|hold| is_held(hold.until));
+        let kind = if held { Kind::ErasureRefused } else { Kind::ErasureReceived };
+        if !held {
+            own.cell.state = SubjectState::Erasing;
+            own.cell.erasure = Some(Erasure {
+                received: transaction.seq(),
+                root_before: None,
+                punctured: None,
+                wrap_count: 0,
+                objects: Vec::new(),
+                receipt: Vec::new(),
+            });
+        }
+        register.tell(&mut transaction, &mut own, kind, None, None, |_| ());
+        register.put_subject(&mut transaction, &mut own);
+        self.register_mut().commit(transaction)?;
+        if held { Err(Error::new(ErrorKind::Held, "a hold is in force")) } else { Ok(()) }
+    }
+
+    /// Step 2: one record after which the newest keystore has no way to the subject.
+    fn puncture(&mut self, mut own: Subject) -> Result<()> {
+        let register = self.register();
+        let subject = own.cell.subject;
+        let mut transaction = Transaction::new(register);
+        let mut leaves = Vec::new();
+        for mut bucket in self.buckets_of(&own)? {
+            bucket.remove(subject, None);
+            bucket.rekey(register.keystore().generate());
+            leaves.push(bucket.leaf());
+            register.put_bucket(&mut transaction, &bucket);
+        }
+        let before = register.root().clone();
+        let slot = own.cell.slot;
+        let keystore = register.keystore();
+        let change = keystore.puncture(&before, &register.nodes(), &[slot], &leaves)?;
+        let classes = std::mem::take(&mut own.cell.classes);
+        let objects: Vec<_> = classes.into_iter().flat_map(|class| class.objects).collect();
+        objects.iter().for_each(|object| transaction.drop_object(*object));
+        own.cell.state = SubjectState::Erased;
+        let mut erasure = own.cell.erasure.take().ok_or_else(unfinished)?;
+        erasure.root_before = Some(before);
+        erasure.punctured = Some(transaction.seq());
+        erasure.wrap_count = change.wrap_count;
+        erasure.objects = objects;
+        own.cell.erasure = Some(erasure);
+        transaction.keystore(change);
+        register.tell(&mut transaction, &mut own, Kind::ErasureKeys, None, None, |_| ());
+        register.put_subject(&mut transaction, &mut own);
+        self.register_mut().commit(transaction).map(drop)
+    }
+
+    /// Step 3: the old application key ends, and the receipt says how.
+    fn close_erasure(&mut self, mut own: Subject, mut erasure: Erasure) -> Result<Erased> {
+        let register = self.register();
+        let before = erasure.root_before.clone().ok_or_else(unfinished)?;
+        let slot = own.cell.slot;
+        if register.leaf(slot)?.is_some() {
+            return Err(Error::corrupt("an erased subject's key is still in the keystore"));
+        }
+        let destroyed = self.destroy_before(&before)?;
+        if destroyed.ending == Ending::Immediate && !destroyed.refused_afterwards {
+            return Err(Error::new(ErrorKind::Unavailable, "custody did not destroy the old key"));
+        }
+        let mut left = 0;
+        for object in &erasure.objects {
+            let name = u128::from_be_bytes(object.0);
+            let shelves = register.log().shelves();
+            left += u64::from(shelves.has(strongroom_store::Shelf::Object, name)?);
+        }
+        let mut transaction = Transaction::new(register);
+        let deed = ErasureDeed {
+            subject: own.cell.pseudonym,
+            received: erasure.received,
+            commitment: own.cell.commitment,
+            slot,
+            root_before: before.node.hash,
+            root_after: register.root().node.hash,
+            path: self.path(slot)?,
+            wrap_count: erasure.wrap_count,
+            irrecoverable_from: is_final(&destroyed).then_some(transaction.now),
+            statement: statement(&destroyed),
+            destroyed,
+            objects_removed: erasure.objects.len() as u64 - left,
+            objects_left: left,
+        };
+        let (time, position) = (transaction.now, transaction.seq());
+        let receipt = self.receipt(time, position, Deed::Erasure(Box::new(deed.clone())));
+        erasure.receipt = receipt.clone();
+        // The old root and the names of what was removed have served.
+        erasure.root_before = None;
+        erasure.objects = Vec::new();
+        own.cell.erasure = Some(erasure);
+        let hash = Hash(strongroom_crypto::hash::sha256(&receipt));
+        let register = self.register();
+        register.tell(&mut transaction, &mut own, Kind::ErasureClosed, None, None, |entry| {
+            entry.object = Some(hash);
+        });
+        register.put_subject(&mut transaction, &mut own);
+        self.register_mut().commit(transaction)?;
+        Ok(Erased { receipt, deed })
+    }
+
+    fn path(&self, slot: u64) -> Result<Vec<minicbor::bytes::ByteVec>> {
+        let register = self.register();
+        let path = register.keystore().path(register.root(), &register.nodes(), slot)?;
+        Ok(path.into_iter().map(Into::into).collect())
+    }
+
+    /// Buckets that have rows of a subject: from the subject's folder, or, where no key opens it, from all of them.
+    fn buckets_of(&self, own: &Subject) -> Result<Vec<crate::lookup::OpenBucket>> {
+        let register = self.register();
+        let numbers = match lookups(register, own) {
+            Some(hashes) => {
+                let mut numbers: Vec<u64> = hashes.iter().map(Register::bucket_number).collect();
+                numbers.sort_unstable();
+                numbers.dedup();
+                numbers
+            }
+            None => (0..strongroom_records::register::BUCKET_COUNT).collect(),
+        };
+        let mut buckets = Vec::new();
+        for number in numbers {
+            let bucket = register.bucket(number)?;
+            let is_theirs = bucket.bucket.rows.iter().any(|row| row.subject == own.cell.subject);
+            if is_theirs {
+                buckets.push(bucket);
+            }
+        }
+        Ok(buckets)
+    }
+}
+
+/// Look-up hashes of a subject; none if some key or folder does not open.
+fn lookups(register: &Register, own: &Subject) -> Option<Vec<Hash>> {
+    let identifiable = strongroom_records::ids::ClassId::IDENTIFIABLE;
+    let Some(class) = own.cell.classes.iter().find(|class| class.class == identifiable) else {
+        return Some(Vec::new());
+    };
+    let key = register.subject_key(&own.cell).ok()??;
+    let class_key = class_key(register, own, class, &key)?;
+    read_folder(register, &own.cell.subject, class, &class_key).ok().map(|folder| folder.lookups)
+}
+
+/// Opens a class key to remove what it leads to. The erasure itself is the record that stands before it.
+fn class_key(
+    register: &Register,
+    own: &Subject,
+    class: &ClassCell,
+    key: &strongroom_crypto::secret::SubjectKey,
+) -> Option<strongroom_crypto::secret::ClassKey> {
+    let keystore = register.keystore();
+    let context = keystore.class_context(&own.cell.subject.0, class.class.0, class.generation);
+    let plain = strongroom_crypto::seal::open(key, &context, &class.wrap).ok()?;
+    Some(strongroom_crypto::secret::ClassKey::from_bytes(plain.expose().try_into().ok()?))
+}
+
+fn is_final(destroyed: &Destroyed) -> bool {
+    destroyed.ending == Ending::Immediate && destroyed.refused_afterwards
+}
+
+fn statement(destroyed: &Destroyed) -> String {
+    let custody = match destroyed.ending {
+        Ending::Immediate => IMMEDIATE,
+        Ending::BestEffort => BEST_EFFORT,
+        Ending::NotOurs => NOT_OURS,
+    };
+    format!("{custody} {PROVES}")
+}
+
+fn unfinished() -> Error {
+    Error::corrupt("the record of an erasure is damaged")
+}

@@ -1,0 +1,144 @@
+//! The error of this crate.
+
+use std::fmt;
+
+use strongroom_audit::ErrorKind as AuditKind;
+use strongroom_custody::ErrorKind as CustodyKind;
+use strongroom_tree::ErrorKind as TreeKind;
+
+/// What to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// There is none; or whoever asks may not know.
+    NotFound,
+    /// There is one already.
+    Exists,
+    /// Correct the request.
+    Invalid,
+    /// Not allowed; the audit log says why.
+    Denied,
+    /// A hold is in force.
+    Held,
+    /// The application key is missing or wrong.
+    Locked,
+    /// Somebody else wrote meanwhile: try again.
+    Conflict,
+    /// The register is older than, or another one than, this device has seen.
+    Forked,
+    /// Damaged or forged.
+    Corrupt,
+    /// Cannot be reached; safe to retry.
+    Unavailable,
+    /// No space.
+    Full,
+    /// The store may not be written.
+    ReadOnly,
+    /// Written by a newer version.
+    Unsupported,
+    /// A bug, or a failure of the disk.
+    Internal,
+}
+
+/// A refusal: kind and one log-safe sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+}
+
+/// Result with [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Makes an error. `message` holds ids, sizes and kinds only.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    pub(crate) fn corrupt(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, message)
+    }
+
+    /// The one answer to whoever may not have something, whether it exists or not.
+    pub(crate) fn denied() -> Self {
+        Self::new(ErrorKind::Denied, "not allowed")
+    }
+
+    pub(crate) fn no_subject() -> Self {
+        Self::new(ErrorKind::NotFound, "there is no such subject")
+    }
+
+    /// What to do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<strongroom_audit::Error> for Error {
+    fn from(error: strongroom_audit::Error) -> Self {
+        let kind = match error.kind() {
+            AuditKind::NotFound => ErrorKind::NotFound,
+            AuditKind::Conflict => ErrorKind::Conflict,
+            AuditKind::Forked => ErrorKind::Forked,
+            AuditKind::Corrupt => ErrorKind::Corrupt,
+            AuditKind::Unavailable => ErrorKind::Unavailable,
+            AuditKind::Full => ErrorKind::Full,
+            AuditKind::ReadOnly => ErrorKind::ReadOnly,
+            AuditKind::Denied => ErrorKind::Denied,
+            AuditKind::Unsupported => ErrorKind::Unsupported,
+            AuditKind::Internal => ErrorKind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<strongroom_tree::Error> for Error {
+    fn from(error: strongroom_tree::Error) -> Self {
+        let kind = match error.kind() {
+            // A node that is gone is damage, not a question with the answer no.
+            TreeKind::NotFound | TreeKind::Corrupt => ErrorKind::Corrupt,
+            TreeKind::Locked => ErrorKind::Locked,
+            TreeKind::Denied => ErrorKind::Denied,
+            TreeKind::Unavailable => ErrorKind::Unavailable,
+            TreeKind::Unsupported => ErrorKind::Unsupported,
+            TreeKind::Invalid => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.message())
+    }
+}
+
+impl From<strongroom_custody::Error> for Error {
+    fn from(error: strongroom_custody::Error) -> Self {
+        let kind = match error.kind() {
+            CustodyKind::NotFound | CustodyKind::Corrupt => ErrorKind::Locked,
+            CustodyKind::Exists => ErrorKind::Exists,
+            CustodyKind::Denied => ErrorKind::Denied,
+            CustodyKind::Unavailable => ErrorKind::Unavailable,
+            CustodyKind::Invalid => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.message())
+    }
+}
+
+impl From<strongroom_format::error::Error> for Error {
+    fn from(error: strongroom_format::error::Error) -> Self {
+        use strongroom_format::error::ErrorKind as K;
+        let kind = match error.kind() {
+            K::Corrupt | K::Invalid => ErrorKind::Corrupt,
+            K::Unsupported => ErrorKind::Unsupported,
+        };
+        Self::new(kind, error.message())
+    }
+}

@@ -1,0 +1,290 @@
+//! A subject's files of one class: the folder that names them, and their bytes.
+
+use serde_json::Value as Json;
+use strongroom_audit::Grant;
+use strongroom_authorizer::Action;
+use strongroom_crypto::hash::sha256;
+use strongroom_crypto::seal;
+use strongroom_crypto::secret::{ClassKey, SubjectKey};
+use strongroom_crypto::usage::{Context, Usage, Value};
+use strongroom_format::cbor;
+use strongroom_records::ids::{ClassId, FileId, Hash, SubjectId};
+use strongroom_records::subject::{
+    ClassCell, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder, SubjectCell,
+};
+use strongroom_store::Shelf;
+
+use crate::access::Asked;
+use crate::custodian::Custodian;
+use crate::error::{Error, ErrorKind, Result};
+use crate::register::{Register, Transaction};
+
+/// LIMIT: bytes of one file, which is sealed and opened in memory.
+const FILE_LEN_MAX: usize = 64 << 20;
+/// The profile's name, by convention.
+pub(crate) const PROFILE: &str = "profile.json";
+
+/// A file in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileLine {
+    /// Name.
+    pub name: String,
+    /// Length in bytes.
+    pub len: u64,
+    /// When it was written.
+    pub written: i64,
+}
+
+/// A class of a subject, its key at hand.
+pub(crate) struct OpenFolder {
+    class: ClassId,
+    generation: u64,
+    version: u64,
+    key: ClassKey,
+    wrap: Vec<u8>,
+    pub folder: Folder,
+}
+
+impl OpenFolder {
+    /// The folder a grant releases; a new and empty one, with a fresh key, if there is none yet.
+    pub fn open(
+        register: &Register,
+        grant: &Grant,
+        subject_key: &SubjectKey,
+        cell: &SubjectCell,
+    ) -> Result<Self> {
+        let class = grant.class();
+        let Some(own) = cell.classes.iter().find(|own| own.class == class) else {
+            return Self::fresh(register, subject_key, &cell.subject, class);
+        };
+        let now = register.services().clock.now_ns();
+        let key = strongroom_tree::release(register.keystore(), grant, subject_key, own, now)?;
+        let folder = read_folder(register, &cell.subject, own, &key)?;
+        let (generation, version, wrap) = (own.generation, own.version, own.wrap.clone());
+        Ok(Self { class, generation, version, key, wrap, folder })
+    }
+
+    /// The first folder of a subject that is being created: nothing is released by it.
+    pub fn identifiable(
+        register: &Register,
+        subject_key: &SubjectKey,
+        cell: &SubjectCell,
+    ) -> Result<Self> {
+        Self::fresh(register, subject_key, &cell.subject, ClassId::IDENTIFIABLE)
+    }
+
+    fn fresh(
+        register: &Register,
+        subject_key: &SubjectKey,
+        subject: &SubjectId,
+        class: ClassId,
+    ) -> Result<Self> {
+        let keystore = register.keystore();
+        let secret = keystore.generate();
+        let wrap = keystore.wrap_class(subject_key, &subject.0, class.0, 1, &secret);
+        let key = ClassKey::from(secret);
+        Ok(Self { class, generation: 1, version: 0, key, wrap, folder: Folder::default() })
+    }
+
+    /// Seals the folder into the subject's cell.
+    pub fn close(self, register: &Register, cell: &mut SubjectCell) {
+        let version = self.version + 1;
+        let context = folder_context(register, &cell.subject, self.class, version);
+        let salt = register.services().entropy.array();
+        let own = ClassCell {
+            class: self.class,
+            generation: self.generation,
+            wrap: self.wrap,
+            version,
+            folder: seal::seal(&self.key, &context, salt, &cbor::encode(&self.folder)),
+            objects: self.folder.files.iter().map(|file| file.id).collect(),
+        };
+        match cell.classes.binary_search_by_key(&self.class, |class| class.class) {
+            Ok(at) => cell.classes[at] = own,
+            Err(at) => cell.classes.insert(at, own),
+        }
+    }
+
+    /// Seals a file under the class key and puts it into the folder; returns the one it replaces.
+    pub fn write(
+        &mut self,
+        register: &Register,
+        subject: &SubjectId,
+        name: &str,
+        plain: &[u8],
+        now: i64,
+    ) -> Result<(FileId, Vec<u8>, Option<FileId>)> {
+        check_file_name(name)?;
+        if plain.len() > FILE_LEN_MAX {
+            return Err(Error::invalid("a file is larger than 64 MiB"));
+        }
+        let services = register.services();
+        let id = FileId(services.entropy.array());
+        let context = file_context(register, subject, self.class, &id);
+        let sealed = seal::seal(&self.key, &context, services.entropy.array(), plain);
+        let file = File {
+            name: name.to_owned(),
+            id,
+            len: plain.len() as u64,
+            hash: Hash(sha256(&sealed)),
+            written: now,
+            generation: self.generation,
+        };
+        let files = &mut self.folder.files;
+        let before = match files.binary_search_by(|other| other.name.as_str().cmp(name)) {
+            Ok(at) => Some(std::mem::replace(&mut files[at], file).id),
+            Err(_) if files.len() >= FILE_COUNT_MAX => {
+                return Err(Error::invalid("a class of a subject has 10,000 files at most"));
+            }
+            Err(at) => {
+                files.insert(at, file);
+                None
+            }
+        };
+        Ok((id, sealed, before))
+    }
+
+    pub fn find(&self, name: &str) -> Option<&File> {
+        let files = &self.folder.files;
+        let at = files.binary_search_by(|other| other.name.as_str().cmp(name)).ok()?;
+        files.get(at)
+    }
+
+    /// Reads a file.
+    pub fn read(&self, register: &Register, subject: &SubjectId, file: &File) -> Result<Vec<u8>> {
+        let damaged = || Error::corrupt("a subject's file is damaged or missing");
+        let name = u128::from_be_bytes(file.id.0);
+        let sealed = register.log().shelves().find(Shelf::Object, name)?.ok_or_else(damaged)?;
+        if sha256(&sealed) != file.hash.0 {
+            return Err(damaged());
+        }
+        let context = file_context(register, subject, self.class, &file.id);
+        let plain = seal::open(&self.key, &context, &sealed).map_err(|_| damaged())?;
+        Ok(plain.into_vec())
+    }
+}
+
+impl Custodian {
+    /// Writes a file of a subject, for an activity that may. The profile is held against the schema and can be looked up
+    /// by the fields that the schema says.
+    ///
+    /// # Errors
+    /// `Denied`; `Invalid` for a name or profile that is none.
+    pub fn put_file(&mut self, asked: &Asked, name: &str, plain: &[u8]) -> Result<()> {
+        check_file_name(name)?;
+        let class = self.class(&asked.class)?;
+        let is_profile = class == ClassId::IDENTIFIABLE && name == PROFILE;
+        let lookups = if is_profile { Some(self.check_profile(plain)?) } else { None };
+        let (mut own, grant) = self.ask(asked, Action::Write)?;
+        let register = self.register();
+        let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
+        let mut folder = OpenFolder::open(register, &grant, &subject_key, &own.cell)?;
+        let mut transaction = Transaction::new(register);
+        let subject = own.cell.subject;
+        let (id, sealed, before) =
+            folder.write(register, &subject, name, plain, transaction.now)?;
+        transaction.object(id, sealed);
+        if let Some(before) = before {
+            transaction.drop_object(before);
+        }
+        let mut leaves = Vec::new();
+        if let Some(lookups) = lookups {
+            register.relabel(&mut transaction, &mut folder, subject, &lookups, &mut leaves)?;
+        }
+        folder.close(register, &mut own.cell);
+        register.put_subject(&mut transaction, &mut own);
+        if !leaves.is_empty() {
+            let (root, keystore) = (register.root(), register.keystore());
+            let change = keystore.put(root, &register.nodes(), &leaves, root.next_slot)?;
+            transaction.keystore(change);
+        }
+        self.register_mut().commit(transaction).map(drop)
+    }
+
+    /// Reads a file of a subject, for an activity that may.
+    ///
+    /// # Errors
+    /// `Denied`; `NotFound` when the subject has no such file; `Corrupt`.
+    pub fn read_file(&mut self, asked: &Asked, name: &str) -> Result<Vec<u8>> {
+        let (own, grant) = self.ask(asked, Action::Open)?;
+        let register = self.register();
+        let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
+        let folder = OpenFolder::open(register, &grant, &subject_key, &own.cell)?;
+        let missing = || Error::new(ErrorKind::NotFound, "the subject has no such file");
+        folder.read(register, &own.cell.subject, folder.find(name).ok_or_else(missing)?)
+    }
+
+    /// Files of a subject, for an activity that may see them.
+    ///
+    /// # Errors
+    /// `Denied`.
+    pub fn files(&mut self, asked: &Asked) -> Result<Vec<FileLine>> {
+        let (own, grant) = self.ask(asked, Action::List)?;
+        let register = self.register();
+        let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
+        let folder = OpenFolder::open(register, &grant, &subject_key, &own.cell)?;
+        let line = |file: &File| FileLine {
+            name: file.name.clone(),
+            len: file.len,
+            written: file.written,
+        };
+        Ok(folder.folder.files.iter().map(line).collect())
+    }
+
+    fn check_profile(&self, plain: &[u8]) -> Result<Vec<(String, String)>> {
+        let no_json = |_| Error::invalid("a profile is a JSON object");
+        let profile: Json = serde_json::from_slice(plain).map_err(no_json)?;
+        let schema = self.schema()?;
+        schema.check(&profile)?;
+        Ok(schema.lookups(&profile))
+    }
+}
+
+/// Opens the folder of a class under its key.
+pub(crate) fn read_folder(
+    register: &Register,
+    subject: &SubjectId,
+    cell: &ClassCell,
+    key: &ClassKey,
+) -> Result<Folder> {
+    let context = folder_context(register, subject, cell.class, cell.version);
+    let damaged = |_| Error::corrupt("the list of a subject's files is damaged");
+    let plain = seal::open(key, &context, &cell.folder).map_err(damaged)?;
+    Ok(cbor::decode_canonical(plain.expose())?)
+}
+
+fn folder_context(
+    register: &Register,
+    subject: &SubjectId,
+    class: ClassId,
+    version: u64,
+) -> Context {
+    let application = register.application();
+    let fields = [
+        Value::Bytes(&application.0),
+        Value::Bytes(&subject.0),
+        Value::Uint(u64::from(class.0)),
+        Value::Uint(version),
+    ];
+    Context::new(Usage::SubjectFolder, &register.services().keys.organisation().0, &fields)
+}
+
+fn file_context(register: &Register, subject: &SubjectId, class: ClassId, id: &FileId) -> Context {
+    let application = register.application();
+    let fields = [
+        Value::Bytes(&application.0),
+        Value::Bytes(&subject.0),
+        Value::Uint(u64::from(class.0)),
+        Value::Bytes(&id.0),
+    ];
+    Context::new(Usage::SubjectFile, &register.services().keys.organisation().0, &fields)
+}
+
+fn check_file_name(name: &str) -> Result<()> {
+    let is_bad = name.is_empty()
+        || name.len() > FILE_NAME_LEN_MAX
+        || name == "."
+        || name == ".."
+        || name.contains(['/', '\0']);
+    if is_bad { Err(Error::invalid("a file's name is a name, at most 255 bytes")) } else { Ok(()) }
+}

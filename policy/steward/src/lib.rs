@@ -1,0 +1,51 @@
+//! Who carries out what the custody of personal data promises: applications, subjects, activities, consents, access,
+//! export, erasure, rotation.
+//!
+//! Deciding is `policy/authorizer`'s, recording `policy/audit`'s, keys are `keystore/tree`'s: this room brings them together
+//! in the order decision → record → release. It knows no kernel, no terminal and no path.
+//!
+//! ```text
+//! Stewardship (device, store)  ->  Custodian (one application: register, keystore)  ->  subjects, activities, access, …
+//! ```
+//!
+//! 1. Every change is one record of the register: objects and nodes are durable before it, cells follow from it, and
+//!    whoever opens the register next carries out what a dead writer left.
+//! 2. A key of a subject is released for a [`strongroom_audit::Grant`] only.
+//! 3. What a subject is called, has or said is sealed under keys that can be ended: never under the register key alone.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod access;
+mod activities;
+mod audit;
+mod consents;
+mod custodian;
+mod directory;
+mod erase;
+mod error;
+mod files;
+mod lookup;
+mod normal;
+mod policies;
+mod receipts;
+mod register;
+mod rotate;
+mod schema;
+mod sealers;
+mod services;
+mod subjects;
+
+pub use access::Asked;
+pub use activities::Proposal;
+pub use audit::{ReportLine, SubjectReport, Verified};
+pub use consents::Answer;
+pub use custodian::Custodian;
+pub use directory::Stewardship;
+pub use erase::Erased;
+pub use error::{Error, ErrorKind, Result};
+pub use files::FileLine;
+pub use policies::PolicyLanguage;
+pub use receipts::verify_receipt;
+pub use rotate::Rotated;
+pub use services::{Memory, Services};
+pub use subjects::SubjectLine;

@@ -1,0 +1,386 @@
+//! The register of one application: its log, its keystore, its cells; and the transaction that changes them together.
+
+use std::sync::Arc;
+
+use strongroom_audit::log::Pin;
+use strongroom_audit::shelves::Shelves;
+use strongroom_audit::{Appended, Batch, Draft, Grant, Log};
+use strongroom_crypto::kdf;
+use strongroom_crypto::seal;
+use strongroom_crypto::secret::{RegisterKey, Secret};
+use strongroom_crypto::sign::HeadKey;
+use strongroom_crypto::usage::{Context, Usage, Value};
+use strongroom_custody::Custody;
+use strongroom_format::cbor;
+use strongroom_format::ids::DeviceId;
+use strongroom_records::ids::{ApplicationId, FileId};
+use strongroom_records::keystore::Root;
+use strongroom_records::log::{Entry, Kind};
+use strongroom_records::register::{
+    Cell, CellChange, CellKind, Gone, GoneFrom, Payload, REGISTER_SLOT, Secrets,
+};
+use strongroom_store::Shelf;
+use strongroom_tree::{Change, Keystore, Nodes};
+use zeroize::Zeroize;
+
+use crate::error::{Error, Result};
+use crate::sealers::{DeviceSigner, RegisterSealer};
+use crate::services::Services;
+
+/// Id of the one cell of a kind that has only one.
+pub(crate) const SINGLE: [u8; 16] = [0; 16];
+
+/// An open register.
+pub(crate) struct Register {
+    services: Services,
+    log: Log,
+    keystore: Keystore,
+    key: RegisterKey,
+    head_key: HeadKey,
+    root: Root,
+}
+
+/// What one record will change.
+pub(crate) struct Transaction {
+    /// Time of the record.
+    pub now: i64,
+    seq: u64,
+    device: DeviceId,
+    change: Option<Change>,
+    objects: Vec<(FileId, Vec<u8>)>,
+    drafts: Vec<Draft>,
+    cells: Vec<(CellKind, [u8; 16], Vec<u8>)>,
+    gone: Vec<Gone>,
+}
+
+impl Register {
+    /// Founds a register: keystore, register key, first record. `entries` are told in that record.
+    pub fn found(
+        services: &Services,
+        application: ApplicationId,
+        custody: Arc<dyn Custody>,
+        head_seed: &mut [u8; 32],
+        description: &[u8],
+    ) -> Result<Self> {
+        let keystore = keystore(services, application, custody);
+        let secret = keystore.generate();
+        let key = RegisterKey::from_bytes(secret.expose());
+        let change = keystore
+            .plant(&[(REGISTER_SLOT, secret)], strongroom_records::register::SUBJECT_SLOT)?;
+        let shelves = Shelves::new(Arc::clone(&services.store), services.wait, application);
+        let log = Log::find(shelves, services, None)?;
+        let mut secrets = Secrets { head_seed: *head_seed };
+        let head_key = HeadKey::from_seed(Secret::from_bytes(head_seed));
+        head_seed.zeroize();
+        let root = change.root.clone();
+        let services = services.clone();
+        let mut register = Self { services, log, keystore, key, head_key, root };
+        let mut transaction = Transaction::new(&register);
+        transaction.change = Some(change);
+        transaction.cell(CellKind::Secrets, &SINGLE, &cbor::encode(&secrets));
+        secrets.head_seed.zeroize();
+        transaction.cell(CellKind::Description, &SINGLE, description);
+        transaction.entry(Kind::ApplicationCreated, |_| ());
+        register.commit(transaction)?;
+        Ok(register)
+    }
+
+    /// Opens a register and carries out what the last writer may have left.
+    pub fn open(
+        services: &Services,
+        application: ApplicationId,
+        custody: Arc<dyn Custody>,
+    ) -> Result<Self> {
+        let shelves = Shelves::new(Arc::clone(&services.store), services.wait, application);
+        let pin = services.memory.recall(&application)?;
+        let log = Log::find(shelves, services, pin.as_ref())?;
+        let header = log.head().ok_or_else(|| Error::corrupt("the register is missing"))?;
+        let root = header.keystore.clone();
+        let root = root.ok_or_else(|| Error::corrupt("the register has no keystore"))?;
+        let keystore = keystore(services, application, custody);
+        let nodes = StoredNodes(log.shelves());
+        let secret = keystore.open(&root, &nodes, REGISTER_SLOT)?;
+        let secret = secret.ok_or_else(|| Error::corrupt("the keystore has no register key"))?;
+        let key = RegisterKey::from(secret);
+        let services = services.clone();
+        // The head key is in a cell, which needs the register to be read.
+        let head_key = HeadKey::from_seed(Secret::from_bytes(&[0; 32]));
+        let mut register = Self { services, log, keystore, key, head_key, root };
+        register.settle()?;
+        let secrets = register.cell(CellKind::Secrets, &SINGLE)?;
+        let secrets = secrets.ok_or_else(|| Error::corrupt("the register has no head key"))?;
+        let mut secrets: Secrets = cbor::decode_canonical(&secrets)?;
+        register.head_key = HeadKey::from_seed(Secret::from_bytes(&secrets.head_seed));
+        secrets.head_seed.zeroize();
+        register.remember(pin)?;
+        Ok(register)
+    }
+
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    pub fn application(&self) -> ApplicationId {
+        self.log.application()
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub fn keystore(&self) -> &Keystore {
+        &self.keystore
+    }
+
+    pub fn head_key(&self) -> &HeadKey {
+        &self.head_key
+    }
+
+    pub fn nodes(&self) -> StoredNodes<'_> {
+        StoredNodes(self.log.shelves())
+    }
+
+    pub fn sealer(&self) -> RegisterSealer<'_> {
+        let (services, application) = (&self.services, self.application());
+        RegisterSealer { services, application, key: &self.key }
+    }
+
+    /// The key in a slot of the keystore.
+    pub fn leaf(&self, slot: u64) -> Result<Option<Secret<32>>> {
+        Ok(self.keystore.open(&self.root, &self.nodes(), slot)?)
+    }
+
+    /// Content of a cell; none if it was never written.
+    pub fn cell(&self, kind: CellKind, id: &[u8; 16]) -> Result<Option<Vec<u8>>> {
+        let name = self.cell_name(kind, id);
+        let Some(bytes) = self.log.shelves().find(Shelf::Cell, u128::from_be_bytes(name))? else {
+            return Ok(None);
+        };
+        let cell: Cell = cbor::decode_canonical(&bytes)?;
+        let context = self.cell_context(&name, cell.version);
+        let plain = seal::open(&self.key, &context, &cell.sealed);
+        let damaged = |_| Error::corrupt("a cell of the register is damaged");
+        Ok(Some(plain.map_err(damaged)?.into_vec()))
+    }
+
+    /// The leaf an entry will be, so that cells of the same record can hold its hash.
+    pub fn leaf_of(&self, draft: &Draft, transaction: &Transaction) -> Vec<u8> {
+        self.log.leaf(draft, transaction.now, transaction.device)
+    }
+
+    /// Makes a transaction durable and carries it out. Returns the record's number and the grants of its entries.
+    pub fn commit(&mut self, transaction: Transaction) -> Result<(u64, Vec<Option<Grant>>)> {
+        let mut made: Vec<(Shelf, u128, Vec<u8>)> = Vec::new();
+        let mut gone = transaction.gone;
+        let root = match transaction.change {
+            Some(change) => {
+                made.extend(
+                    change
+                        .made
+                        .into_iter()
+                        .map(|(name, bytes)| (Shelf::Node, u128::from_be_bytes(name), bytes)),
+                );
+                let node = |name| Gone { shelf: GoneFrom::Node, name };
+                gone.extend(change.gone.into_iter().map(node));
+                change.root
+            }
+            None => self.root.clone(),
+        };
+        let object =
+            |(id, bytes): (FileId, Vec<u8>)| (Shelf::Object, u128::from_be_bytes(id.0), bytes);
+        made.extend(transaction.objects.into_iter().map(object));
+        let mut payload = Payload { cells: Vec::new(), gone };
+        for (kind, id, plain) in transaction.cells {
+            payload.cells.push(self.sealed_cell(kind, &id, transaction.seq, &plain));
+        }
+        // ORDER: what a record points to is durable before the record.
+        self.log.shelves().put(made)?;
+        let batch = Batch {
+            now: transaction.now,
+            keystore: Some(root.clone()),
+            drafts: transaction.drafts,
+            payload: cbor::encode(&payload),
+        };
+        let appended = self.append(batch)?;
+        self.root = root;
+        self.carry_out(&payload)?;
+        self.remember(None)?;
+        Ok((appended.seq, appended.grants))
+    }
+
+    fn append(&mut self, batch: Batch) -> Result<Appended> {
+        let (services, application) = (&self.services, self.log.application());
+        let sealer = RegisterSealer { services, application, key: &self.key };
+        let signer = DeviceSigner { keys: &services.keys, head: Some(&self.head_key) };
+        Ok(self.log.append(&sealer, &signer, batch)?)
+    }
+
+    /// Carries out the newest record once more: its writer may have died after it.
+    fn settle(&mut self) -> Result<()> {
+        self.log.settle(&self.sealer())?;
+        let Some(newest) = self.log.next_seq().checked_sub(1) else { return Ok(()) };
+        let (_, body) = self.log.body(&self.sealer(), newest)?;
+        let mut payload: Payload = cbor::decode_canonical(&body.payload)?;
+        let mut missing = Vec::new();
+        for change in payload.cells {
+            let name = u128::from_be_bytes(change.name);
+            let stored = self.log.shelves().find(Shelf::Cell, name)?;
+            if stored.is_none_or(|bytes| bytes != change.cell) {
+                missing.push(change);
+            }
+        }
+        payload.cells = missing;
+        self.carry_out(&payload)
+    }
+
+    fn carry_out(&self, payload: &Payload) -> Result<()> {
+        let cells = payload
+            .cells
+            .iter()
+            .map(|change| (Shelf::Cell, u128::from_be_bytes(change.name), change.cell.clone()));
+        self.log.shelves().put(cells.collect())?;
+        for gone in &payload.gone {
+            let shelf = match gone.shelf {
+                GoneFrom::Node => Shelf::Node,
+                GoneFrom::Object => Shelf::Object,
+            };
+            self.log.shelves().delete(shelf, u128::from_be_bytes(gone.name))?;
+        }
+        Ok(())
+    }
+
+    fn remember(&self, known: Option<Pin>) -> Result<()> {
+        match self.log.pin() {
+            Some(pin) if Some(pin) != known => {
+                self.services.memory.remember(&self.application(), &pin)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sealed_cell(&self, kind: CellKind, id: &[u8; 16], seq: u64, plain: &[u8]) -> CellChange {
+        let name = self.cell_name(kind, id);
+        let context = self.cell_context(&name, seq);
+        let sealed = seal::seal(&self.key, &context, self.services.entropy.array(), plain);
+        CellChange { name, cell: cbor::encode(&Cell { version: seq, sealed }) }
+    }
+
+    /// Name of a cell: it tells nothing to who lacks the register key.
+    pub fn cell_name(&self, kind: CellKind, id: &[u8; 16]) -> [u8; 16] {
+        let (application, kind) = (self.application(), kind as u64);
+        let fields = [Value::Bytes(&application.0), Value::Uint(kind), Value::Bytes(id)];
+        let secret = self.derive(Usage::CellName, &fields);
+        *secret.expose().first_chunk().expect("32 bytes have 16")
+    }
+
+    /// Derives from the register key.
+    pub fn derive(&self, usage: Usage, fields: &[Value<'_>]) -> Secret<32> {
+        let context = Context::new(usage, &self.services.keys.organisation().0, fields);
+        kdf::derive(&Secret::from_bytes(self.key.expose()), &context)
+    }
+
+    fn cell_context(&self, name: &[u8; 16], version: u64) -> Context {
+        let application = self.application();
+        let fields = [Value::Bytes(&application.0), Value::Bytes(name), Value::Uint(version)];
+        Context::new(Usage::RegisterCell, &self.services.keys.organisation().0, &fields)
+    }
+}
+
+impl Transaction {
+    /// An empty one for the next record.
+    pub fn new(register: &Register) -> Self {
+        Self {
+            now: register.services.clock.now_ns(),
+            seq: register.log.next_seq(),
+            device: register.services.keys.device_id(),
+            change: None,
+            objects: Vec::new(),
+            drafts: Vec::new(),
+            cells: Vec::new(),
+            gone: Vec::new(),
+        }
+    }
+
+    /// Number the record will have.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The keystore changes.
+    pub fn keystore(&mut self, change: Change) {
+        self.change = Some(change);
+    }
+
+    /// A new sealed file.
+    pub fn object(&mut self, id: FileId, sealed: Vec<u8>) {
+        self.objects.push((id, sealed));
+    }
+
+    /// A file is no longer needed.
+    pub fn drop_object(&mut self, id: FileId) {
+        self.gone.push(Gone { shelf: GoneFrom::Object, name: id.0 });
+    }
+
+    /// A cell has this content from now on.
+    pub fn cell(&mut self, kind: CellKind, id: &[u8; 16], plain: &[u8]) {
+        self.cells.retain(|(own, at, _)| (*own, at) != (kind, id));
+        self.cells.push((kind, *id, plain.to_vec()));
+    }
+
+    /// An entry about no subject.
+    pub fn entry(&mut self, kind: Kind, fill: impl FnOnce(&mut Entry)) {
+        let mut entry = blank(kind);
+        fill(&mut entry);
+        self.drafts.push(Draft { entry, detail: Vec::new(), decision: None });
+    }
+
+    /// Any other entry.
+    pub fn draft(&mut self, draft: Draft) {
+        self.drafts.push(draft);
+    }
+}
+
+/// An entry with nothing but its kind; the log fills in the rest.
+pub(crate) fn blank(kind: Kind) -> Entry {
+    Entry {
+        kind,
+        time: 0,
+        seq: 0,
+        operator: DeviceId([0; 16]),
+        activity: None,
+        class: None,
+        judgement: None,
+        about: None,
+        detail: None,
+        object: None,
+    }
+}
+
+/// Nodes on the shelf.
+pub(crate) struct StoredNodes<'s>(&'s Shelves);
+
+impl Nodes for StoredNodes<'_> {
+    fn node(&self, name: &[u8; 16]) -> strongroom_tree::Result<Vec<u8>> {
+        use strongroom_audit::ErrorKind as A;
+        use strongroom_tree::{Error, ErrorKind as T};
+        let bytes = self.0.fetch(Shelf::Node, u128::from_be_bytes(*name));
+        bytes.map(|bytes| bytes.to_vec()).map_err(|error| match error.kind() {
+            A::NotFound => Error::new(T::NotFound, "a node of the keystore is missing"),
+            A::Corrupt => Error::new(T::Corrupt, "a node of the keystore is damaged"),
+            _ => Error::new(T::Unavailable, "a node of the keystore cannot be read"),
+        })
+    }
+}
+
+fn keystore(
+    services: &Services,
+    application: ApplicationId,
+    custody: Arc<dyn Custody>,
+) -> Keystore {
+    let organisation = services.keys.organisation();
+    Keystore::new(organisation, application, custody, Arc::clone(&services.entropy))
+}

@@ -1,0 +1,79 @@
+//! A new application key: made in custody, the keystore's root wrapped anew, the old key destroyed, the receipt signed.
+//!
+//! 1. new key in custody, new root node: nothing old is touched;
+//! 2. one record of the register switches;
+//! 3. every key but the new one is destroyed in custody, and unwrapping with the old one is tried.
+//!
+//! Interrupted before 2, the old key is in force and the next rotation sweeps the new one. Interrupted after 2, the new key
+//! is in force and [`Custodian::sweep`] destroys the old.
+
+use strongroom_records::log::Kind;
+use strongroom_records::receipt::{Deed, Destroyed, Ending};
+
+use crate::custodian::Custodian;
+use crate::error::Result;
+use crate::register::Transaction;
+
+/// A rotation that is done.
+#[derive(Clone, Debug)]
+pub struct Rotated {
+    /// Generation now in force.
+    pub generation: u64,
+    /// What became of the old key.
+    pub destroyed: Destroyed,
+    /// The signed receipt.
+    pub receipt: Vec<u8>,
+}
+
+impl Custodian {
+    /// Changes the application key.
+    ///
+    /// # Errors
+    /// `Locked` when the present key is not in custody; those of custody and store. Whatever was interrupted is taken up
+    /// by the next call.
+    pub fn rotate(&mut self) -> Result<Rotated> {
+        let register = self.register();
+        let before = register.root().clone();
+        let change = register.keystore().puncture(&before, &register.nodes(), &[], &[])?;
+        let mut transaction = Transaction::new(register);
+        let time = transaction.now;
+        transaction.keystore(change);
+        transaction.entry(Kind::ApplicationRotated, |_| ());
+        let (position, _) = self.register_mut().commit(transaction)?;
+        let destroyed = self.destroy_before(&before)?;
+        let receipt = self.receipt(time, position, Deed::Rotation(destroyed.clone()));
+        Ok(Rotated { generation: self.register().root().generation, destroyed, receipt })
+    }
+
+    /// Generation of the application key in force.
+    pub fn generation(&self) -> u64 {
+        self.register().root().generation
+    }
+
+    /// Destroys every application key in custody but the one in force: what an interrupted rotation or erasure left.
+    ///
+    /// # Errors
+    /// Those of custody.
+    pub fn sweep(&mut self) -> Result<usize> {
+        let register = self.register();
+        Ok(register.keystore().destroy_others(register.root())?)
+    }
+
+    /// Destroys what an older root was wrapped under, and tries whether it still opens.
+    pub(crate) fn destroy_before(
+        &self,
+        before: &strongroom_records::keystore::Root,
+    ) -> Result<Destroyed> {
+        let register = self.register();
+        let keystore = register.keystore();
+        keystore.destroy_others(register.root())?;
+        let ending = keystore.custody().describe().ending;
+        Ok(Destroyed {
+            provider: before.provider,
+            key: before.key,
+            generation: before.generation,
+            ending,
+            refused_afterwards: ending != Ending::NotOurs && !keystore.still_opens(before),
+        })
+    }
+}

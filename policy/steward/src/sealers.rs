@@ -1,0 +1,97 @@
+//! How bodies of records are sealed and signed: under the register key, or the workspace's for the list of applications.
+
+use strongroom_audit::{Sealer, Signer};
+use strongroom_crypto::seal;
+use strongroom_crypto::secret::RegisterKey;
+use strongroom_crypto::sign::{HeadKey, SIGNATURE_LEN};
+use strongroom_crypto::usage::{Context, Usage, Value};
+use strongroom_format::ids::DeviceId;
+use strongroom_keyring::DeviceKeys;
+use strongroom_records::ids::ApplicationId;
+use strongroom_records::log::Header;
+
+use crate::services::Services;
+
+/// Bodies under an application's register key.
+pub(crate) struct RegisterSealer<'s> {
+    pub services: &'s Services,
+    pub application: ApplicationId,
+    pub key: &'s RegisterKey,
+}
+
+impl RegisterSealer<'_> {
+    fn context(&self, seq: u64) -> Context {
+        let fields = [Value::Bytes(&self.application.0), Value::Uint(seq)];
+        Context::new(Usage::RegisterRecord, &self.services.keys.organisation().0, &fields)
+    }
+}
+
+impl Sealer for RegisterSealer<'_> {
+    fn epoch(&self) -> u64 {
+        0
+    }
+
+    fn seal(&self, seq: u64, plain: &[u8]) -> Vec<u8> {
+        seal::seal(self.key, &self.context(seq), self.services.entropy.array(), plain)
+    }
+
+    fn open(&self, header: &Header, sealed: &[u8]) -> strongroom_audit::Result<Vec<u8>> {
+        let plain = seal::open(self.key, &self.context(header.seq), sealed);
+        plain.map(|plain| plain.into_vec()).map_err(|_| shut())
+    }
+}
+
+/// Bodies of the list of applications, under the workspace's key.
+pub(crate) struct DirectorySealer<'s>(pub &'s Services);
+
+impl DirectorySealer<'_> {
+    fn context(&self, epoch: u64, seq: u64) -> Context {
+        let keys = &self.0.keys;
+        let fields = [Value::Bytes(&keys.workspace().0), Value::Uint(epoch), Value::Uint(seq)];
+        Context::new(Usage::DirectoryRecord, &keys.organisation().0, &fields)
+    }
+}
+
+impl Sealer for DirectorySealer<'_> {
+    fn epoch(&self) -> u64 {
+        self.0.keys.current_epoch().0
+    }
+
+    fn seal(&self, seq: u64, plain: &[u8]) -> Vec<u8> {
+        let (epoch, key) = self.0.keys.current_epoch();
+        seal::seal(key, &self.context(epoch, seq), self.0.entropy.array(), plain)
+    }
+
+    fn open(&self, header: &Header, sealed: &[u8]) -> strongroom_audit::Result<Vec<u8>> {
+        let key = self.0.keys.epoch_key(header.epoch).ok_or_else(shut)?;
+        let plain = seal::open(key, &self.context(header.epoch, header.seq), sealed);
+        plain.map(|plain| plain.into_vec()).map_err(|_| shut())
+    }
+}
+
+fn shut() -> strongroom_audit::Error {
+    strongroom_audit::Error::new(
+        strongroom_audit::ErrorKind::Corrupt,
+        "the body of a register record cannot be opened",
+    )
+}
+
+/// Signs as the device, and heads with the register's key.
+pub(crate) struct DeviceSigner<'s> {
+    pub keys: &'s DeviceKeys,
+    pub head: Option<&'s HeadKey>,
+}
+
+impl Signer for DeviceSigner<'_> {
+    fn device(&self) -> DeviceId {
+        self.keys.device_id()
+    }
+
+    fn sign_record(&self, header: &[u8]) -> [u8; SIGNATURE_LEN] {
+        self.keys.signing().sign(Usage::SignRegisterRecord, header)
+    }
+
+    fn sign_head(&self, note: &str) -> Vec<u8> {
+        self.head.map(|key| key.sign_note(note).to_vec()).unwrap_or_default()
+    }
+}

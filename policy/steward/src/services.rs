@@ -1,0 +1,67 @@
+//! What the steward works with, handed in by whoever assembles the program.
+
+use std::sync::Arc;
+
+use strongroom_audit::shelves::Wait;
+use strongroom_audit::{Pin, Trust};
+use strongroom_authorizer::DecisionPoint;
+use strongroom_crypto::sign::VerifyingKey;
+use strongroom_format::ids::DeviceId;
+use strongroom_host::clock::Clock;
+use strongroom_host::entropy::Entropy;
+use strongroom_keyring::DeviceKeys;
+use strongroom_keyring::organisation::Organisation;
+use strongroom_records::ids::ApplicationId;
+use strongroom_store::Store;
+
+use crate::error::Result;
+use crate::policies::PolicyLanguage;
+
+/// What this device remembers of logs it has seen, outside the store.
+pub trait Memory: Send + Sync {
+    /// The newest record it has seen.
+    ///
+    /// # Errors
+    /// Its own.
+    fn recall(&self, application: &ApplicationId) -> Result<Option<Pin>>;
+
+    /// Remembers. Durable on return.
+    ///
+    /// # Errors
+    /// Its own.
+    fn remember(&self, application: &ApplicationId, pin: &Pin) -> Result<()>;
+}
+
+/// The machine, the store and the device.
+#[derive(Clone)]
+pub struct Services {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// How its answers are waited for.
+    pub wait: Wait,
+    /// The unlocked device.
+    pub keys: Arc<DeviceKeys>,
+    /// The verified organisation.
+    pub organisation: Arc<Organisation>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// Memory of heads.
+    pub memory: Arc<dyn Memory>,
+    /// Reads policy sets.
+    pub language: Arc<dyn PolicyLanguage>,
+}
+
+impl Services {
+    /// A decision point for a set of policies; the built-in set where there is none.
+    pub(crate) fn point(&self, text: Option<&str>) -> Result<Arc<dyn DecisionPoint>> {
+        self.language.read(text.unwrap_or(self.language.built_in()))
+    }
+}
+
+impl Trust for Services {
+    fn device(&self, device: &DeviceId) -> Option<VerifyingKey> {
+        self.organisation.device(device).cloned()
+    }
+}
