@@ -1,0 +1,238 @@
+//! A workspace's store, a device, custody: all in memory, and everything ever written kept.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use strongroom_audit::Pin;
+use strongroom_authorizer::DecisionPoint;
+use strongroom_cedar::Cedar;
+use strongroom_crypto::kdf::PassphraseCost;
+use strongroom_custody::Custody;
+use strongroom_custody::vault::Vault;
+use strongroom_host::sim::{SimClock, SimDisk, SimEntropy};
+use strongroom_keyring::founding::found;
+use strongroom_keyring::organisation::Organisation;
+use strongroom_records::activity::{Basis, Reach};
+use strongroom_records::ids::{ApplicationId, SubjectId};
+use strongroom_records::subject::ConsentStatus;
+use strongroom_steward::{
+    Answer, Asked, Custodian, Error, ErrorKind, Memory, PolicyLanguage, Proposal, Services,
+    Stewardship,
+};
+use strongroom_store::{Body, Family, FolderStore, Key, Later, Listed, Put, Store, Uploaded};
+
+pub const START_NS: i64 = 1_700_000_000_000_000_000;
+
+/// A store that keeps every byte it was ever given, and can stop working at a call.
+pub struct Tee {
+    pub inner: FolderStore,
+    pub ever: Mutex<Vec<(Key, Bytes)>>,
+    pub calls_left: Mutex<Option<u64>>,
+    pub deleted: Mutex<Vec<Key>>,
+}
+
+impl Tee {
+    pub fn new() -> Arc<Self> {
+        let inner = FolderStore::create(Arc::new(SimDisk::new(1)), "/store".into()).unwrap();
+        let (ever, calls_left) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { inner, ever, calls_left, deleted: Mutex::default() })
+    }
+
+    /// The machine dies before that many further changes are through.
+    pub fn die_after(&self, calls: Option<u64>) {
+        *self.calls_left.lock().unwrap() = calls;
+    }
+
+    pub fn get_now(&self, key: Key) -> Option<Bytes> {
+        strongroom_store::now(self.inner.get(key, None)).ok()
+    }
+
+    pub fn put_now(&self, key: Key, bytes: Bytes) {
+        strongroom_store::now(self.inner.put(key, Body::Bytes(bytes))).unwrap();
+    }
+
+    /// Everything that is there now.
+    pub fn live(&self) -> BTreeMap<Key, Bytes> {
+        let keys: Vec<Key> = self.ever.lock().unwrap().iter().map(|(key, _)| *key).collect();
+        keys.into_iter().filter_map(|key| Some((key, self.get_now(key)?))).collect()
+    }
+
+    fn change(&self) -> strongroom_store::Result<()> {
+        let mut left = self.calls_left.lock().unwrap();
+        match left.as_mut() {
+            Some(0) => Err(strongroom_store::Error::new(
+                strongroom_store::ErrorKind::Unavailable,
+                "the machine died",
+            )),
+            Some(count) => {
+                *count -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn keep(&self, key: Key, bytes: &Bytes) {
+        self.ever.lock().unwrap().push((key, bytes.clone()));
+    }
+}
+
+impl Store for Tee {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        self.inner.get(key, range)
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        if let Err(error) = self.change() {
+            return Box::pin(async move { Err(error) });
+        }
+        if let Body::Bytes(bytes) = &body {
+            self.keep(key, bytes);
+        }
+        self.inner.put(key, body)
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        if let Err(error) = self.change() {
+            return Box::pin(async move { Err(error) });
+        }
+        self.keep(key, &bytes);
+        self.inner.put_if_absent(key, bytes)
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        self.inner.list(family, after)
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        if let Err(error) = self.change() {
+            return Box::pin(async move { Err(error) });
+        }
+        self.deleted.lock().unwrap().push(key);
+        self.inner.delete(key)
+    }
+}
+
+#[derive(Default)]
+pub struct Pins(pub Mutex<BTreeMap<ApplicationId, Pin>>);
+
+impl Memory for Pins {
+    fn recall(&self, application: &ApplicationId) -> strongroom_steward::Result<Option<Pin>> {
+        Ok(self.0.lock().unwrap().get(application).copied())
+    }
+
+    fn remember(&self, application: &ApplicationId, pin: &Pin) -> strongroom_steward::Result<()> {
+        self.0.lock().unwrap().insert(*application, *pin);
+        Ok(())
+    }
+}
+
+pub struct CedarLanguage;
+
+impl PolicyLanguage for CedarLanguage {
+    fn built_in(&self) -> &str {
+        strongroom_cedar::BUILT_IN
+    }
+
+    fn read(&self, text: &str) -> strongroom_steward::Result<Arc<dyn DecisionPoint>> {
+        match Cedar::read(text) {
+            Ok(cedar) => Ok(Arc::new(cedar)),
+            Err(refused) => Err(Error::new(ErrorKind::Invalid, refused.to_string())),
+        }
+    }
+}
+
+pub struct World {
+    pub store: Arc<Tee>,
+    pub clock: Arc<SimClock>,
+    pub vault: Vault,
+    pub pins: Arc<Pins>,
+    pub services: Services,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let entropy = Arc::new(SimEntropy::new(seed));
+        let clock = Arc::new(SimClock::new(START_NS));
+        let made =
+            found(b"a passphrase", PassphraseCost::WEAK_FOR_TESTS, START_NS, &*entropy).unwrap();
+        let organisation = Organisation::verify(&made.genesis, &made.keys.organisation()).unwrap();
+        let store = Tee::new();
+        let pins = Arc::new(Pins::default());
+        let services = Services {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            wait: strongroom_store::now,
+            keys: Arc::new(made.keys),
+            organisation: Arc::new(organisation),
+            clock: Arc::clone(&clock) as Arc<_>,
+            entropy,
+            memory: Arc::clone(&pins) as Arc<_>,
+            language: Arc::new(CedarLanguage),
+        };
+        Self { store, clock, vault: Vault::new(), pins, services }
+    }
+
+    pub fn custody(&self) -> Arc<dyn Custody> {
+        Arc::new(self.vault.clone())
+    }
+
+    pub fn stewardship(&self) -> Stewardship {
+        Stewardship::open(self.services.clone()).unwrap()
+    }
+
+    pub fn create(&self, name: &str) -> Custodian {
+        self.stewardship().create(name, "vault:", self.custody(), 1).unwrap()
+    }
+
+    pub fn open(&self, name: &str) -> Custodian {
+        self.stewardship().application(name, self.custody()).unwrap()
+    }
+}
+
+pub fn own(subject: SubjectId, class: &str) -> Asked {
+    Asked { activity: None, subject: subject.to_string(), class: class.into(), purpose: None }
+}
+
+pub fn by(activity: &str, subject: impl ToString, class: &str) -> Asked {
+    let (activity, class) = (Some(activity.to_owned()), class.to_owned());
+    Asked { activity, subject: subject.to_string(), class, purpose: None }
+}
+
+pub fn proposal(name: &str, basis: Basis, classes: &[&str]) -> Proposal {
+    Proposal {
+        name: name.into(),
+        consumer: "mailer".into(),
+        purpose: "marketing.email".into(),
+        basis,
+        classes: classes.iter().map(|class| (*class).to_owned()).collect(),
+        reach: Reach::Read,
+        recipients: vec![],
+        retention_days: Some(30),
+        expires: None,
+        notice: "We write to you.".into(),
+    }
+}
+
+pub fn registered(custodian: &mut Custodian, name: &str, basis: Basis, classes: &[&str]) {
+    custodian.register_activity(proposal(name, basis, classes)).unwrap();
+    custodian.approve_activity(name).unwrap();
+}
+
+pub fn answer(activity: &str, status: ConsentStatus) -> Answer {
+    Answer {
+        activity: activity.into(),
+        status,
+        explicit: false,
+        classes: vec![],
+        until: None,
+        evidence: b"ticked the box".to_vec(),
+    }
+}
+
+pub fn kind<T>(result: Result<T, Error>) -> ErrorKind {
+    result.err().expect("an error").kind()
+}

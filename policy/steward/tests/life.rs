@@ -1,0 +1,246 @@
+//! A subject's life: created, written, consented, read, withdrawn, looked up, reported, erased.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{World, answer, by, kind, own, registered};
+use strongroom_records::activity::{ActivityState, Basis};
+use strongroom_records::application::ApplicationState;
+use strongroom_records::log::Kind;
+use strongroom_records::receipt::{Deed, Ending};
+use strongroom_records::subject::ConsentStatus;
+use strongroom_steward::{ErrorKind, verify_receipt};
+
+const PROFILE: &[u8] = br#"{"email": "ada@example.com", "name": "Ada"}"#;
+const SCHEMA: &str =
+    r#"{"email": {"type": "email", "required": true, "lookup": true}, "name": {"type": "text"}}"#;
+
+#[test]
+fn what_the_application_wrote_it_reads_again_after_a_restart() {
+    let world = World::new(1);
+    let mut shop = world.create("shop");
+    let ada = shop.create_subject(&[]).unwrap();
+    shop.put_file(&own(ada, "identifiable"), "profile.json", PROFILE).unwrap();
+    shop.put_file(&own(ada, "owned"), "order.txt", b"17 roses").unwrap();
+    drop(shop);
+    let mut shop = world.open("shop");
+    assert_eq!(shop.read_file(&own(ada, "identifiable"), "profile.json").unwrap(), PROFILE);
+    assert_eq!(shop.read_file(&own(ada, "owned"), "order.txt").unwrap(), b"17 roses");
+    let files = shop.files(&own(ada, "owned")).unwrap();
+    assert_eq!((files[0].name.as_str(), files[0].len), ("order.txt", 8));
+    assert_eq!(kind(shop.read_file(&own(ada, "owned"), "other")), ErrorKind::NotFound);
+    assert!(shop.verify().unwrap().findings.is_empty());
+}
+
+#[test]
+fn a_consumer_reads_while_consent_is_given_and_not_before_or_after() {
+    let world = World::new(2);
+    let mut shop = world.create("shop");
+    let ada = shop.create_subject(&[]).unwrap();
+    shop.put_file(&own(ada, "identifiable"), "profile.json", PROFILE).unwrap();
+    registered(&mut shop, "newsletter", Basis::Consent, &["identifiable"]);
+    assert_eq!(shop.scope("newsletter").unwrap(), []);
+    let open = shop.consents(&ada).unwrap();
+    assert_eq!(open[0].1, ConsentStatus::Requested);
+    shop.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
+    let scope = shop.scope("newsletter").unwrap();
+    let asked = by("newsletter", scope[0].0, "identifiable");
+    assert_eq!(shop.read_file(&asked, "profile.json").unwrap(), PROFILE);
+    // Not by the subject's id, not another class, not to write.
+    assert_eq!(
+        kind(shop.read_file(&by("newsletter", ada, "identifiable"), "profile.json")),
+        ErrorKind::Denied
+    );
+    assert_eq!(kind(shop.files(&by("newsletter", scope[0].0, "owned"))), ErrorKind::Denied);
+    assert_eq!(kind(shop.put_file(&asked, "x", b"")), ErrorKind::Denied);
+    shop.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+    assert_eq!(kind(shop.read_file(&asked, "profile.json")), ErrorKind::Denied);
+    assert_eq!(shop.scope("newsletter").unwrap(), []);
+    let history: Vec<ConsentStatus> =
+        shop.consent_history(&ada).unwrap().iter().map(|consent| consent.status).collect();
+    assert_eq!(history, [ConsentStatus::Given, ConsentStatus::Withdrawn]);
+    // Every use and refusal is on record, in a chain that the subject can check.
+    let report = shop.report(&ada).unwrap();
+    assert!(report.holds());
+    let refused = report.lines.iter().filter(|line| {
+        line.entry.judgement.as_ref().is_some_and(|judgement| judgement.reason != 0)
+    });
+    assert_eq!(refused.count(), 3);
+    assert!(shop.verify().unwrap().findings.is_empty());
+}
+
+#[test]
+fn a_denial_tells_neither_existence_nor_reason() {
+    let world = World::new(3);
+    let mut shop = world.create("shop");
+    let ada = shop.create_subject(&[]).unwrap();
+    registered(&mut shop, "newsletter", Basis::Consent, &["identifiable"]);
+    let texts: Vec<String> = [
+        shop.read_file(&by("newsletter", ada, "identifiable"), "x").unwrap_err(),
+        shop.read_file(&by("newsletter", "ab".repeat(16), "identifiable"), "x").unwrap_err(),
+        shop.read_file(&by("nobody", "ab".repeat(16), "identifiable"), "x").unwrap_err(),
+    ]
+    .iter()
+    .map(ToString::to_string)
+    .collect();
+    assert_eq!(texts, ["not allowed", "not allowed", "not allowed"]);
+    let entries = shop.entries(0, 100).unwrap();
+    let denied = entries.iter().filter(|entry| entry.kind == Kind::Access).count();
+    assert_eq!(denied, 3);
+}
+
+#[test]
+fn subjects_are_found_by_what_the_profile_says_now() {
+    let world = World::new(4);
+    let mut shop = world.create("shop");
+    shop.set_schema(SCHEMA).unwrap();
+    let ada = shop.create_subject(&[("email".into(), "ada@example.com".into())]).unwrap();
+    let bob = shop.create_subject(&[]).unwrap();
+    assert_eq!(shop.find_subjects("email", " ADA@example.com").unwrap(), [ada]);
+    let bobs = br#"{"email": "bob@example.com"}"#;
+    shop.put_file(&own(bob, "identifiable"), "profile.json", bobs).unwrap();
+    assert_eq!(shop.find_subjects("email", "bob@example.com").unwrap(), [bob]);
+    let moved = br#"{"email": "ada@new.example"}"#;
+    shop.put_file(&own(ada, "identifiable"), "profile.json", moved).unwrap();
+    assert_eq!(shop.find_subjects("email", "ada@example.com").unwrap(), []);
+    assert_eq!(shop.find_subjects("email", "ada@new.example").unwrap(), [ada]);
+    let wrong = shop.put_file(&own(bob, "identifiable"), "profile.json", b"{}");
+    assert_eq!(kind(wrong), ErrorKind::Invalid);
+}
+
+#[test]
+fn an_erased_subject_is_gone_and_the_receipt_verifies_offline() {
+    let world = World::new(5);
+    let mut shop = world.create("shop");
+    shop.set_schema(SCHEMA).unwrap();
+    let (ada, bob) = (shop.create_subject(&[]).unwrap(), shop.create_subject(&[]).unwrap());
+    for subject in [ada, bob] {
+        shop.put_file(&own(subject, "identifiable"), "profile.json", PROFILE).unwrap();
+    }
+    registered(&mut shop, "newsletter", Basis::Consent, &["identifiable"]);
+    shop.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
+    shop.place_hold(&ada, "litigation").unwrap();
+    assert_eq!(kind(shop.erase(&ada)), ErrorKind::Held);
+    assert!(shop.read_file(&own(ada, "identifiable"), "profile.json").is_ok());
+    shop.lift_hold(&ada, "litigation").unwrap();
+    let erased = shop.erase(&ada).unwrap();
+    assert_eq!((erased.deed.objects_removed, erased.deed.objects_left), (1, 0));
+    assert_eq!(erased.deed.destroyed.ending, Ending::Immediate);
+    assert!(erased.deed.irrecoverable_from.is_some());
+    // Already so: the same receipt.
+    assert_eq!(shop.erase(&ada).unwrap().receipt, erased.receipt);
+    let receipt = verify_receipt(&erased.receipt, &world.services.organisation).unwrap();
+    assert!(matches!(receipt.deed, Deed::Erasure(_)));
+    for at in 0..erased.receipt.len() {
+        let mut bad = erased.receipt.clone();
+        bad[at] ^= 1;
+        assert!(verify_receipt(&bad, &world.services.organisation).is_err(), "byte {at}");
+    }
+    assert_eq!(kind(shop.read_file(&own(ada, "identifiable"), "profile.json")), ErrorKind::Denied);
+    assert_eq!(shop.read_file(&own(bob, "identifiable"), "profile.json").unwrap(), PROFILE);
+    assert_eq!(shop.find_subjects("email", "ada@example.com").unwrap(), [bob]);
+    assert_eq!(
+        kind(shop.answer(&ada, &answer("newsletter", ConsentStatus::Given))),
+        ErrorKind::NotFound
+    );
+    assert!(shop.report(&ada).unwrap().holds());
+    drop(shop);
+    let shop = world.open("shop");
+    assert!(shop.verify().unwrap().findings.is_empty());
+}
+
+#[test]
+fn a_new_application_key_ends_the_old_and_loses_nobody() {
+    let world = World::new(6);
+    let mut shop = world.create("shop");
+    let ada = shop.create_subject(&[]).unwrap();
+    shop.put_file(&own(ada, "owned"), "order.txt", b"17 roses").unwrap();
+    let rotated = shop.rotate().unwrap();
+    assert_eq!((rotated.generation, rotated.destroyed.generation), (2, 1));
+    assert!(rotated.destroyed.refused_afterwards);
+    assert!(verify_receipt(&rotated.receipt, &world.services.organisation).is_ok());
+    drop(shop);
+    let mut shop = world.open("shop");
+    assert_eq!(shop.read_file(&own(ada, "owned"), "order.txt").unwrap(), b"17 roses");
+}
+
+#[test]
+fn a_disabled_application_releases_nothing_until_it_is_enabled() {
+    let world = World::new(7);
+    let mut shop = world.create("shop");
+    let ada = shop.create_subject(&[]).unwrap();
+    shop.put_file(&own(ada, "owned"), "order.txt", b"17 roses").unwrap();
+    drop(shop);
+    world.stewardship().set_state("shop", ApplicationState::Disabled).unwrap();
+    let mut shop = world.open("shop");
+    assert_eq!(kind(shop.read_file(&own(ada, "owned"), "order.txt")), ErrorKind::Denied);
+    assert_eq!(kind(shop.create_subject(&[])), ErrorKind::Denied);
+    drop(shop);
+    world.stewardship().set_state("shop", ApplicationState::Active).unwrap();
+    assert!(world.open("shop").read_file(&own(ada, "owned"), "order.txt").is_ok());
+}
+
+#[test]
+fn applications_of_one_workspace_do_not_meet() {
+    let world = World::new(8);
+    let mut shop = world.create("shop");
+    let mut clinic = world.create("clinic");
+    let ada = shop.create_subject(&[("email".into(), "ada@example.com".into())]).unwrap();
+    clinic.create_subject(&[]).unwrap();
+    assert_eq!(kind(clinic.subject(&ada)), ErrorKind::NotFound);
+    assert_eq!(clinic.find_subjects("email", "ada@example.com").unwrap(), []);
+    assert_eq!(
+        kind(world.stewardship().create("shop", "vault:", world.custody(), 1)),
+        ErrorKind::Exists
+    );
+    let names: Vec<String> =
+        world.stewardship().applications().iter().map(|line| line.name.clone()).collect();
+    assert_eq!(names, ["shop", "clinic"]);
+}
+
+#[test]
+fn four_eyes_are_two_devices_where_the_application_demands_them() {
+    let world = World::new(9);
+    let mut shop = world.stewardship().create("shop", "vault:", world.custody(), 2).unwrap();
+    shop.register_activity(common::proposal("newsletter", Basis::Consent, &["identifiable"]))
+        .unwrap();
+    assert_eq!(kind(shop.approve_activity("newsletter")), ErrorKind::Denied);
+    assert_eq!(shop.activities().unwrap()[0].state, ActivityState::Proposed);
+    assert_eq!(kind(shop.load_policies(strongroom_cedar::BUILT_IN, &[])), ErrorKind::Denied);
+}
+
+#[test]
+fn a_loaded_policy_set_decides_and_is_named_in_entries() {
+    let world = World::new(10);
+    let mut shop = world.create("shop");
+    let ada = shop.create_subject(&[]).unwrap();
+    shop.put_file(&own(ada, "owned"), "order.txt", b"17 roses").unwrap();
+    assert_eq!(
+        kind(shop.load_policies("permit (principal, action, nonsense);", &[])),
+        ErrorKind::Invalid
+    );
+    let closed = format!(
+        "{}\n@id(\"closed\") forbid (principal, action, resource);",
+        strongroom_cedar::BUILT_IN
+    );
+    let digest = shop.load_policies(&closed, &[]).unwrap();
+    assert_eq!(kind(shop.read_file(&own(ada, "owned"), "order.txt")), ErrorKind::Denied);
+    let last = shop.entries(shop.record_count() - 1, 1).unwrap().remove(0);
+    assert_eq!(last.judgement.unwrap().policy_set, digest);
+    shop.load_policies(strongroom_cedar::BUILT_IN, &[]).unwrap();
+    assert!(shop.read_file(&own(ada, "owned"), "order.txt").is_ok());
+    assert_eq!(shop.policy_set().unwrap().unwrap().version, 2);
+}
+
+#[test]
+fn restricted_data_is_stored_and_not_released() {
+    let world = World::new(11);
+    let mut shop = world.create("shop");
+    let ada = shop.create_subject(&[]).unwrap();
+    shop.put_file(&own(ada, "owned"), "order.txt", b"17 roses").unwrap();
+    shop.restrict(&ada, true).unwrap();
+    assert_eq!(kind(shop.read_file(&own(ada, "owned"), "order.txt")), ErrorKind::Denied);
+    shop.restrict(&ada, false).unwrap();
+    assert!(shop.read_file(&own(ada, "owned"), "order.txt").is_ok());
+}
