@@ -4,12 +4,16 @@
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::life::Life;
 use strongroom_tests::harness::real::{Real, is_root};
-use strongroom_tests::harness::runner::Seen;
+use strongroom_tests::harness::runner::{CALLER, Seen, done};
 use strongroom_tests::harness::seeds::{amount, repeat, seeds};
 use strongroom_tests::harness::shrink::shrink;
 use strongroom_tests::harness::step::Step;
 use strongroom_tests::harness::tree::{Times, difference, read_tree};
 use strongroom_tests::harness::world::small_tuning;
+use strongroom_workspace::Workspace;
+use strongroom_workspace::door::{
+    Access, AllocateMode, Core, HandleId, Ino, OpenOptions, WriteMode,
+};
 
 const STEPS_PER_LIFE: u64 = 500;
 const STEPS_PER_TREE: usize = 50;
@@ -110,5 +114,50 @@ fn any_sequence_equals_the_model() {
             fewer.len(),
             repeat("model", "any_sequence_equals_the_model", seed)
         );
+    }
+}
+
+/// The mode of a file with suid and sgid after an act through a handle of somebody who may, or may not, keep them.
+fn mode_after(drop_set_id: bool, act: impl Fn(&Workspace, HandleId, HandleId)) -> u16 {
+    let life = Life::new(1, small_tuning());
+    let workspace = life.world.workspace();
+    let make = |name: &[u8]| {
+        let options = OpenOptions {
+            access: Access::ReadWrite,
+            truncate: false,
+            synchronous: false,
+            drop_set_id,
+        };
+        let made = workspace.create_open(CALLER, Ino::ROOT, name, 0o6755, options);
+        let (made, opened) = done(made).unwrap();
+        (made.ino, opened.handle)
+    };
+    let ((_, source), (ino, target)) = (make(b"source"), make(b"target"));
+    done(workspace.write(source, 0, &[7; 200_000], WriteMode::At, false)).unwrap();
+    act(workspace, source, target);
+    done(workspace.attributes(ino)).unwrap().mode
+}
+
+#[test]
+fn allocating_and_copying_drop_suid_and_sgid_of_who_may_not_keep_them() {
+    for mode in [
+        AllocateMode::Extend,
+        AllocateMode::KeepSize,
+        AllocateMode::PunchHole,
+        AllocateMode::ZeroRange,
+        AllocateMode::ZeroRangeKeepSize,
+    ] {
+        let allocate = |workspace: &Workspace, _: HandleId, target: HandleId| {
+            done(workspace.allocate(target, mode, 0, 5000)).unwrap();
+        };
+        assert_eq!(mode_after(true, allocate), 0o755, "{mode:?}");
+        assert_eq!(mode_after(false, allocate), 0o6755, "{mode:?}");
+    }
+    for len in [100, 200_000] {
+        let copy = |workspace: &Workspace, source: HandleId, target: HandleId| {
+            assert_eq!(done(workspace.copy_range((source, 0), (target, 0), len)).unwrap(), len);
+        };
+        assert_eq!(mode_after(true, copy), 0o755, "{len} bytes");
+        assert_eq!(mode_after(false, copy), 0o6755, "{len} bytes");
     }
 }

@@ -153,7 +153,8 @@ pub struct OpenOptions {
     pub truncate: bool,
     /// O_SYNC, O_DSYNC: every write is durable when it returns.
     pub synchronous: bool,
-    /// Whether the caller lacks the privilege to keep suid and sgid when `truncate` empties the file.
+    /// Whether the caller lacks the privilege to keep suid and sgid when `truncate` empties the file, and when the
+    /// handle allocates or copies.
     pub drop_set_id: bool,
 }
 

@@ -49,6 +49,8 @@ pub struct Handle {
     pub access: Access,
     /// Whether each write is durable when it returns.
     pub synchronous: bool,
+    /// Whether allocating and copying drop suid and sgid.
+    pub drop_set_id: bool,
     /// What its reads have in common.
     pub stream: Stream,
 }
@@ -280,6 +282,13 @@ impl State {
 
     fn forget_unsealed(&mut self, ino: Ino) {
         self.change_dirty(ino, |dirty| dirty.clear(0, u64::MAX));
+        self.file(ino).touched = false;
+        self.unsealed.remove(&ino);
+        self.tidy(ino);
+    }
+
+    /// Operations tell all there is of a file.
+    pub fn note_sealed(&mut self, ino: Ino) {
         self.file(ino).touched = false;
         self.unsealed.remove(&ino);
         self.tidy(ino);

@@ -120,6 +120,11 @@ impl Inner {
             return Answer::Ready(Err(Error::new(ErrorKind::TooLarge, message)));
         }
         let (now_ns, now) = self.times();
+        if let Some(size) = changes.size
+            && let Err(error) = self.writable().and_then(|()| self.thin_out(ino, size..u64::MAX))
+        {
+            return Answer::Ready(Err(error));
+        }
         self.change(move |_, state, journal| {
             let inode = state.inode(ino)?;
             if changes.size.is_some() && inode.kind != Kind::File {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use strongroom_format::ids::Ino;
-use strongroom_format::inode::{Content, Kind};
+use strongroom_format::inode::{Content, Inode, Kind};
 use strongroom_format::op::Op;
-use strongroom_journal::Journal;
 
 use super::attributes::without_set_id;
 use crate::block::stream::Stream;
@@ -25,8 +24,11 @@ impl State {
     pub(super) fn open_handle(&mut self, ino: Ino, options: OpenOptions) -> Opened {
         let handle = HandleId(self.next_handle);
         self.next_handle += 1;
-        let OpenOptions { access, synchronous, .. } = options;
-        self.handles.insert(handle, Handle { ino, access, synchronous, stream: Stream::default() });
+        let OpenOptions { access, synchronous, drop_set_id, .. } = options;
+        self.handles.insert(
+            handle,
+            Handle { ino, access, synchronous, drop_set_id, stream: Stream::default() },
+        );
         self.file(ino).handles += 1;
         // All changes come through this kernel, so what it has cached is current.
         Opened { handle, keep_cache: true }
@@ -53,7 +55,7 @@ impl State {
 impl Inner {
     pub(super) fn open(self: &Arc<Self>, ino: Ino, options: OpenOptions) -> Answer<Opened> {
         if options.truncate
-            && let Err(error) = self.writable()
+            && let Err(error) = self.writable().and_then(|()| self.thin_out(ino, 0..u64::MAX))
         {
             return Answer::Ready(Err(error));
         }
@@ -106,18 +108,28 @@ impl Inner {
             return Answer::Ready(Err(Error::new(ErrorKind::Invalid, "an empty range")));
         }
         let (time, now) = self.times();
+        let (punches, extends) = match mode {
+            AllocateMode::Extend => (false, true),
+            AllocateMode::KeepSize => (false, false),
+            AllocateMode::PunchHole | AllocateMode::ZeroRangeKeepSize => (true, false),
+            AllocateMode::ZeroRange => (true, true),
+        };
+        let thinned = || {
+            self.writable()?;
+            let ino = self.look_unlocked(|state| state.writing(handle))?;
+            if punches { self.thin_out(ino, offset..end) } else { Ok(()) }
+        };
+        if let Err(error) = thinned() {
+            return Answer::Ready(Err(error));
+        }
         self.change(move |_, state, journal| {
             let ino = state.writing(handle)?;
-            let size = state.inode(ino)?.size;
-            let (punches, extends) = match mode {
-                AllocateMode::Extend => (false, true),
-                AllocateMode::KeepSize => (false, false),
-                AllocateMode::PunchHole | AllocateMode::ZeroRangeKeepSize => (true, false),
-                AllocateMode::ZeroRange => (true, true),
-            };
-            // ORDER: the size first: it can be repeated if the punch has to wait for a page.
-            if extends && end > size {
-                extend(state, journal, (ino, end), (time, now))?;
+            let inode = state.inode(ino)?;
+            let mode = state.mode_to_set(handle, &inode)?;
+            let size = Some(end).filter(|end| extends && *end > inode.size);
+            // ORDER: these first: they can be repeated if the punch has to wait for a page.
+            if mode.is_some() || size.is_some() {
+                state.execute(journal, now, &set_op(ino, (mode, size), time))?;
             }
             if punches {
                 state.execute(journal, now, &Op::Punch { ino, offset, len, time })?;
@@ -187,12 +199,22 @@ impl Inner {
             return Err(Error::new(ErrorKind::Invalid, "the ranges overlap"));
         }
         let inode = self.waiting(&mut state, |state| state.inode(target))?;
-        let size = inode.size.max(end);
+        let mode = self.waiting(&mut state, |state| state.mode_to_set(to.0, &inode))?;
+        let mut len = len;
         let op = match self.small_source(&mut state, source, from.1, len)? {
-            Some(data) => Op::Write { ino: target, offset: to.1, data, mode: inode.mode, time },
+            Some(data) => {
+                let mode = mode.unwrap_or(inode.mode);
+                Op::Write { ino: target, offset: to.1, data, mode, time }
+            }
             None => {
                 self.seal_as_blocks(&mut state, source)?;
                 self.seal_as_blocks(&mut state, target)?;
+                len = self.clonable_len(&mut state, (source, from.1), (target, to.1), len)?;
+                if mode.is_some() {
+                    let op = set_op(target, (mode, None), time);
+                    self.waiting(&mut state, |state| state.execute(journal, now, &op))?;
+                }
+                let size = inode.size.max(to.1 + len);
                 let (from, from_offset, to, to_offset) = (source, from.1, target, to.1);
                 Op::Clone { from, from_offset, to, to_offset, len, size, time }
             }
@@ -200,6 +222,25 @@ impl Inner {
         self.waiting(&mut state, |state| state.execute(journal, now, &op))?;
         self.wake_if_full(&state);
         Ok(len)
+    }
+
+    /// How much of a range goes with one operation: whoever copies asks again for the rest.
+    fn clonable_len(
+        &self,
+        state: &mut State,
+        from: (Ino, u64),
+        to: (Ino, u64),
+        len: u64,
+    ) -> Result<u64> {
+        let count_max = self.removal_max();
+        let mut fits = len;
+        for (ino, start) in [from, to] {
+            let end = self.waiting(state, |state| {
+                state.piece_end(ino, start..start.saturating_add(len), count_max)
+            })?;
+            fits = fits.min(end.map_or(len, |end| end - start));
+        }
+        Ok(fits)
     }
 
     /// Bytes of a short range that are in memory anyway: copying them costs less than sharing a block.
@@ -218,23 +259,18 @@ impl Inner {
     }
 }
 
-fn extend(
-    state: &mut State,
-    journal: &Journal,
-    to: (Ino, u64),
-    times: (i64, std::time::Duration),
-) -> Look<()> {
-    let op = Op::SetAttributes {
-        ino: to.0,
-        mode: None,
-        uid: None,
-        gid: None,
-        size: Some(to.1),
-        atime: None,
-        mtime: Some(times.0),
-        time: times.0,
-    };
-    state.execute(journal, times.1, &op)
+/// Sets mode and size, whichever is given.
+fn set_op(ino: Ino, (mode, size): (Option<u16>, Option<u64>), time: i64) -> Op {
+    let mtime = size.map(|_| time);
+    Op::SetAttributes { ino, mode, uid: None, gid: None, size, atime: None, mtime, time }
+}
+
+impl State {
+    /// The mode without suid and sgid, where a change through this handle drops them.
+    fn mode_to_set(&self, handle: HandleId, inode: &Inode) -> Look<Option<u16>> {
+        let mode = without_set_id(inode.mode);
+        Ok((self.handle(handle)?.drop_set_id && mode != inode.mode).then_some(mode))
+    }
 }
 
 impl State {

@@ -5,6 +5,7 @@ mod core;
 mod create;
 mod file;
 mod list;
+mod pieces;
 mod read;
 pub(crate) mod remove;
 mod rename;

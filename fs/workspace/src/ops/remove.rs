@@ -1,6 +1,6 @@
 //! Names that go, and inodes that go with them.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ pub(crate) fn purge_if_orphan(
     if inode.link_count != 0 {
         return Ok(());
     }
-    if state.end_of_extents(ino, 0, count_max)?.is_some() {
+    if state.end_of_extents(ino, 0..u64::MAX, count_max)?.is_some() {
         state.doom(ino);
         return Ok(());
     }
@@ -133,7 +133,8 @@ impl Inner {
             _ => return Ok(()),
         };
         loop {
-            self.make_room()?;
+            // ORDER: not behind the gate that a commit shuts.
+            self.pace()?;
             // ORDER: a closing commit must be the last.
             let _gate = self.gate.read();
             if self.is_ending() {
@@ -159,16 +160,21 @@ impl State {
     /// Whether an inode that loses its last name stays: because it is open, or because it has more extents than go at
     /// once.
     pub(super) fn fate_of(&self, ino: Ino, count_max: usize) -> Look<Fate> {
-        let keep = self.is_open(ino) || self.end_of_extents(ino, 0, count_max)?.is_some();
+        let keep = self.is_open(ino) || self.end_of_extents(ino, 0..u64::MAX, count_max)?.is_some();
         Ok(if keep { Fate::Keep } else { Fate::Remove })
     }
 
-    /// Where the first `count_max` extents from an offset on end; none if there are no more than that.
-    fn end_of_extents(&self, ino: Ino, from: u64, count_max: usize) -> Look<Option<u64>> {
+    /// Where the first `count_max` extents that begin in a range end; none if there are no more than that.
+    pub(super) fn end_of_extents(
+        &self,
+        ino: Ino,
+        range: Range<u64>,
+        count_max: usize,
+    ) -> Look<Option<u64>> {
         let (mut count, mut end, mut more) = (0, 0, false);
         self.map.scan(
-            &Key::extent(ino, from),
-            &Key::extents_of(ino).1,
+            &Key::extent(ino, range.start),
+            &Key::extents_of(ino).1.min(Key::extent(ino, range.end)),
             None,
             &mut |_, value| {
                 if count == count_max {
@@ -197,7 +203,7 @@ impl State {
             self.doomed.remove(&ino);
             return Ok(());
         };
-        match self.end_of_extents(ino, from, count_max)? {
+        match self.end_of_extents(ino, from..u64::MAX, count_max)? {
             Some(end) => {
                 let op = Op::Punch { ino, offset: from, len: end - from, time: inode.ctime };
                 self.execute(journal, now, &op)?;

@@ -72,7 +72,7 @@ impl Inner {
         if state.held_bytes > dirty_bytes_max
             && let Some(ino) = state.unsealed.first().copied()
         {
-            self.seal_file_waiting(&mut state, ino)?;
+            self.seal_some(&mut state, ino)?;
         }
         let op = Op::Write {
             ino: open.ino,
@@ -84,7 +84,7 @@ impl Inner {
         self.waiting(&mut state, |state| state.execute(journal, now, &op))?;
         if state.held_bytes > dirty_bytes_max {
             // The write is done. If there is no room for its block, the next one is told.
-            let _ = self.seal_file_waiting(&mut state, open.ino);
+            let _ = self.seal_some(&mut state, open.ino);
         }
         self.wake_if_full(&state);
         Ok((open, target.len))

@@ -205,7 +205,7 @@ impl Inner {
                 return Ok(());
             }
             let Some(ino) = state.unsealed.first().copied() else { return Ok(()) };
-            self.seal_file_waiting(&mut state, ino)?;
+            self.seal_some(&mut state, ino)?;
             // Whoever waits comes first.
             MutexGuard::unlock_fair(state);
         }

@@ -276,7 +276,7 @@ impl Inner {
     }
 
     /// Repeats a look until no page is missing, without the lock while one is fetched.
-    fn look_unlocked<T>(&self, look: impl Fn(&mut State) -> Look<T>) -> Result<T> {
+    pub(crate) fn look_unlocked<T>(&self, look: impl Fn(&mut State) -> Look<T>) -> Result<T> {
         let mut tries = 0;
         loop {
             let looked = look_again(tries, || look(&mut self.state.lock()));

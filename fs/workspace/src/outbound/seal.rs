@@ -20,6 +20,13 @@ use crate::state::State;
 use crate::tree::need::Look;
 use crate::workspace::Inner;
 
+/// Whether unsealed bytes are left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    More,
+    Nothing,
+}
+
 /// Seals blocks of one compartment.
 pub struct Sealer {
     staging: Arc<Staging>,
@@ -84,9 +91,26 @@ impl Inner {
         } else {
             self.seal_blocks(state, ino, now)?;
         }
-        state.file(ino).touched = false;
-        state.unsealed.remove(&ino);
-        state.tidy(ino);
+        state.note_sealed(ino);
+        Ok(())
+    }
+
+    /// Seals some of what one file has unsealed: as much as one operation names. Others wait no longer than that.
+    pub(crate) fn seal_some(&self, state: &mut State, ino: Ino) -> Result<()> {
+        let touched = state.files.get(&ino).is_some_and(|file| file.touched);
+        let now = self.services.clock.elapsed();
+        let left = self.waiting(state, |state| match state.find_inode(ino)? {
+            Some(inode) if touched && !fits_inline(&inode) => {
+                self.seal_round(state, ino, now).map(Some)
+            }
+            _ => Ok(None),
+        })?;
+        match left {
+            Some(Left::More) => {}
+            Some(Left::Nothing) => state.note_sealed(ino),
+            // A small file goes whole.
+            None => self.seal_file_waiting(state, ino)?,
+        }
         Ok(())
     }
 
@@ -98,9 +122,7 @@ impl Inner {
             self.waiting(state, |state| {
                 self.seal_blocks(state, ino, self.services.clock.elapsed())
             })?;
-            state.file(ino).touched = false;
-            state.unsealed.remove(&ino);
-            state.tidy(ino);
+            state.note_sealed(ino);
         }
         Ok(())
     }
@@ -132,6 +154,12 @@ impl Inner {
 
     /// Unsealed runs become blocks; inline content that stays visible joins them first.
     fn seal_blocks(&self, state: &mut State, ino: Ino, now: Duration) -> Look<()> {
+        while self.seal_round(state, ino, now)? == Left::More {}
+        Ok(())
+    }
+
+    /// As many runs as one operation names.
+    fn seal_round(&self, state: &mut State, ino: Ino, now: Duration) -> Look<Left> {
         let inode = state.inode(ino)?;
         if let Content::Inline(inline) = &inode.content {
             keep_inline(state, ino, inline);
@@ -140,19 +168,16 @@ impl Inner {
             state.unsealed.insert(ino);
         }
         let facts = (inode.size, inode.mode, inode.mtime, inode.ctime);
-        loop {
-            let (extents, failed) = self.seal_runs(state, ino);
-            let last = extents.len() < self.options.tuning.extents_per_op;
-            if !extents.is_empty() || failed.is_none() {
-                // ORDER: this takes the bytes out of memory. If it fails, they are still there.
-                self.materialise_waiting(state, now, &seal_op(ino, extents, facts))?;
-            }
-            if let Some(error) = failed {
-                return Err(error.into());
-            }
-            if last {
-                return Ok(());
-            }
+        let (extents, failed) = self.seal_runs(state, ino);
+        let last = extents.len() < self.options.tuning.extents_per_op;
+        if !extents.is_empty() || failed.is_none() {
+            // ORDER: this takes the bytes out of memory. If it fails, they are still there.
+            self.materialise_waiting(state, now, &seal_op(ino, extents, facts))?;
+        }
+        match failed {
+            Some(error) => Err(error.into()),
+            None if last => Ok(Left::Nothing),
+            None => Ok(Left::More),
         }
     }
 
