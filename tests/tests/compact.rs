@@ -594,7 +594,7 @@ fn what_is_done_to_many_extents_is_done_in_pieces() {
     let truncate = |size| {
         let changes = SetAttributes { size: Some(size), ..SetAttributes::default() };
         move |workspace: &Workspace| {
-            drop(done(workspace.set_attributes(file.ino, changes)).unwrap())
+            let _ = done(workspace.set_attributes(file.ino, changes)).unwrap();
         }
     };
     assert_eq!(operations_of(&world, &file, truncate(180 * 4096)), (2, 180));

@@ -8,10 +8,11 @@
 //!             16     8  incarnation of the device              16     8  last record known durable
 //!             24    16  device                                 24     8  check
 //!             40    32  organisation                           32        sealed record
-//!             72   144  sealed start
-//!            216    40  zero                       start        0    32  key of the file
+//!             72   152  sealed start
+//!            224    32  zero                       start        0    32  key of the file
 //!            256        frames, one behind                     32     8  number of the first record
 //!                       the other                              40    32  commitment of the record before
+//!                                                              72     8  bytes reserved for the file
 //! ```
 //!
 //! 1. The commitment in a start is that of the last record of the file before (zeros if there was none): files
@@ -23,6 +24,8 @@
 //!    the next record will have.
 //! 4. "Last record known durable" tells a torn tail from damage: a bad frame with a number at or below one that
 //!    a later frame knows durable is damage.
+//! 5. A file has its reserved length before it has its name. A loss of power never shortens it: a newest file that is
+//!    shorter, and has no end mark, was cut by something else, and may have held records that were durable.
 
 use strongroom_crypto::hash;
 use strongroom_crypto::seal::{self, COMMITMENT_LEN};
@@ -43,7 +46,7 @@ pub const PAYLOAD_LEN_MAX: usize = 2 << 20;
 /// First bytes of every frame.
 pub const FRAME_MAGIC: [u8; 4] = *b"SRR1";
 
-const START_LEN: usize = 72;
+const START_LEN: usize = 80;
 const FILE_MAGIC: [u8; 4] = *b"SRJ1";
 const SEALED_LEN_MIN: usize = seal::sealed_len(0);
 const SEALED_LEN_MAX: usize = seal::sealed_len(PAYLOAD_LEN_MAX);
@@ -72,6 +75,8 @@ pub struct JournalStart {
     pub first_number: u64,
     /// Commitment of the record before the first one, zeros if there was none.
     pub previous: [u8; COMMITMENT_LEN],
+    /// Bytes that were reserved for the file: it is never shorter.
+    pub capacity: u64,
 }
 
 /// The clear front of a record.
@@ -94,7 +99,7 @@ impl JournalHeader {
         out[16..24].copy_from_slice(&self.incarnation.to_le_bytes());
         out[24..40].copy_from_slice(&self.device.0);
         out[40..72].copy_from_slice(&self.organisation.0);
-        out[72..216].copy_from_slice(&self.sealed_start);
+        out[72..224].copy_from_slice(&self.sealed_start);
         out
     }
 
@@ -142,6 +147,7 @@ impl JournalStart {
         out[0..32].copy_from_slice(self.key.expose());
         out[32..40].copy_from_slice(&self.first_number.to_le_bytes());
         out[40..72].copy_from_slice(&self.previous);
+        out[72..80].copy_from_slice(&self.capacity.to_le_bytes());
         out
     }
 
@@ -158,6 +164,7 @@ impl JournalStart {
             key: JournalFileKey::from_bytes(&key),
             first_number: u64::from_le_bytes(part(bytes, 32)),
             previous: part(bytes, 40),
+            capacity: u64::from_le_bytes(part(bytes, 72)),
         };
         match start.first_number {
             0 => Err(Error::new(ErrorKind::Corrupt, "number of a journal record")),
@@ -231,8 +238,8 @@ mod tests {
         let bytes = header().encode();
         assert_eq!(&bytes[..10], b"SRJ1\0\0\0\0\x03\0");
         assert_eq!((bytes[16], bytes[24], bytes[39], bytes[40]), (1, 0xd0, 0xd0, 0x0a));
-        assert_eq!((bytes[71], bytes[72], bytes[215]), (0x0a, 0x5e, 0x5e));
-        assert_eq!(bytes[216..], [0; 40]);
+        assert_eq!((bytes[71], bytes[72], bytes[223]), (0x0a, 0x5e, 0x5e));
+        assert_eq!(bytes[224..], [0; 32]);
         assert!(JournalHeader::parse(&bytes).unwrap() == header());
     }
 
@@ -253,13 +260,15 @@ mod tests {
             key: JournalFileKey::from_bytes(&[0xc0; 32]),
             first_number: 0x0102,
             previous: [0x9b; 32],
+            capacity: 0x0304,
         };
         let bytes = start.encode();
         assert_eq!((bytes[31], bytes[32], bytes[33], bytes[34]), (0xc0, 2, 1, 0));
         assert_eq!((bytes[39], bytes[40], bytes[71]), (0, 0x9b, 0x9b));
+        assert_eq!((bytes[72], bytes[73], bytes[74], bytes[79]), (4, 3, 0, 0));
         assert!(JournalStart::parse(bytes.as_ref()).unwrap() == start);
-        assert!(JournalStart::parse(&bytes[..71]).is_err());
-        assert!(JournalStart::parse(&[0; 72]).is_err());
+        assert!(JournalStart::parse(&bytes[..79]).is_err());
+        assert!(JournalStart::parse(&[0; 80]).is_err());
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Begin<'_> {
     pub(crate) fn run(self, salts: &mut Salts, payload_len: usize) -> Result<ActiveFile> {
         let least = HEADER_LEN as u64 + frame_len(payload_len) + frame_len(0);
         let capacity = self.options.file_len_max.max(least);
-        let (key, header) = self.header(salts);
+        let (key, header) = self.header(salts, capacity);
         let file = self.make(capacity, &header)?;
         Ok(ActiveFile {
             file,
@@ -90,7 +90,7 @@ impl Begin<'_> {
         })
     }
 
-    fn header(&self, salts: &mut Salts) -> (JournalFileKey, JournalHeader) {
+    fn header(&self, salts: &mut Salts, capacity: u64) -> (JournalFileKey, JournalHeader) {
         let options = self.options;
         let key = JournalFileKey::from(Secret::fill_with(|out| self.services.entropy.fill(out)));
         let context = Context::journal_file_key(
@@ -99,7 +99,8 @@ impl Begin<'_> {
             options.incarnation,
             self.number,
         );
-        let start = JournalStart { key, first_number: self.first_number, previous: self.previous };
+        let (first_number, previous) = (self.first_number, self.previous);
+        let start = JournalStart { key, first_number, previous, capacity };
         let sealed = seal::seal(self.key, &context, salts.next(), start.encode().as_ref());
         let header = JournalHeader {
             file: self.number,

@@ -57,7 +57,7 @@ struct Reader {
 }
 
 impl Replay {
-    /// Reads everything, hands it to `sink`, makes it durable, and cuts a torn end off.
+    /// Reads everything, hands it to `sink`, makes it durable, and ends a torn one.
     ///
     /// # Errors
     /// As [`crate::Journal::open`].
@@ -94,7 +94,8 @@ impl Replay {
             let ending = found.read(&mut reader, sink)?;
             if index + 1 == numbers.len() && ending == Ending::Torn {
                 reader.refuse_damage(found.next_number)?;
-                reader.cut()?;
+                reader.refuse_cut()?;
+                reader.end_here()?;
             }
         }
         Ok(found)
@@ -264,10 +265,23 @@ impl Reader {
         Ok(())
     }
 
-    /// Cuts off what lies behind the last whole record, for good.
-    fn cut(&mut self) -> Result<()> {
-        let cut = self.file.set_len(self.offset).and_then(|()| self.file.sync_data());
-        cut.map_err(|cause| Error::io("a torn journal file cannot be cut", &cause))
+    /// A loss of power leaves a file as long as it was made. Behind a cut may have been records that were durable.
+    fn refuse_cut(&self) -> Result<()> {
+        let (len, capacity) = (self.len, self.start.capacity);
+        if len >= capacity {
+            return Ok(());
+        }
+        let text =
+            format!("journal file {} is cut short: {len} of {capacity} bytes", self.header.file);
+        Err(Error::new(ErrorKind::Corrupt, text))
+    }
+
+    /// Makes what lies behind the last whole record no frame, for good. The length stays: it tells a cut.
+    fn end_here(&mut self) -> Result<()> {
+        let end = self.len.min(self.offset + FRAME_PREFIX_LEN as u64);
+        let zeros = vec![0; usize::try_from(end - self.offset).unwrap_or(0)];
+        let ended = self.file.write_at(&zeros, self.offset).and_then(|()| self.file.sync_data());
+        ended.map_err(|cause| Error::io("a torn journal file cannot be ended", &cause))
     }
 }
 

@@ -296,16 +296,36 @@ fn small_journal() -> (SimDisk, PathBuf, Vec<usize>) {
 }
 
 #[test]
-fn a_file_cut_at_any_byte_gives_back_the_records_before_the_cut() {
+fn a_file_cut_short_at_any_byte_is_damage_for_a_loss_of_power_keeps_its_length() {
+    let (disk, path, _) = small_journal();
+    for cut in 0..2048 {
+        let image = disk.kill();
+        image.tamper(&path, |bytes| bytes.truncate(cut)).unwrap();
+        assert_eq!(kind(open(&image)), ErrorKind::Corrupt, "{cut} bytes");
+    }
+    let (journal, _) = open(&disk).unwrap();
+    append(&journal, 1);
+    journal.close().unwrap();
+    let path = Path::new("/journal").join(files(&disk).last().unwrap());
+    // One that was closed says so: there is nothing behind the end mark that could be missing.
+    disk.tamper(&path, |bytes| {
+        bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1);
+    })
+    .unwrap();
+    assert_records(&open(&disk).unwrap().1, 1, 7);
+}
+
+#[test]
+fn a_file_not_written_from_any_byte_on_gives_back_the_records_before_it() {
     let (disk, path, starts) = small_journal();
     for cut in 0..starts[6] + 100 {
         let image = disk.kill();
-        image.tamper(&path, |bytes| bytes.truncate(cut)).unwrap();
-        if cut < 256 {
+        image.tamper(&path, |bytes| bytes[cut..].fill(0)).unwrap();
+        if cut < 224 {
             assert_eq!(kind(open(&image)), ErrorKind::Corrupt);
             continue;
         }
-        let whole = starts.iter().filter(|start| **start <= cut).count() - 1;
+        let whole = starts.iter().filter(|start| **start <= cut.max(256)).count() - 1;
         let (journal, records) = open(&image).unwrap();
         assert_records(&records, 1, whole as u64);
         append(&journal, 3);

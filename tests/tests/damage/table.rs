@@ -69,6 +69,8 @@ pub enum Action {
     Delete,
     /// It is cut.
     Truncate(Cut),
+    /// The second half of what is used of it is zeros, its length the same.
+    Blank,
     /// One bit is another.
     Flip(Flip),
     /// It changes places with this one.
@@ -130,6 +132,12 @@ impl Action {
         let cut = |len: usize| std::fs::write(&path, &bytes[..len]).unwrap();
         match self {
             Action::Delete => std::fs::remove_file(&path).unwrap(),
+            Action::Blank => {
+                let mut bytes = bytes.clone();
+                let half = sample().used_len(thing, &bytes) / 2;
+                bytes[half..].fill(0);
+                std::fs::write(&path, bytes).unwrap();
+            }
             Action::Truncate(Cut::Empty) => cut(0),
             Action::Truncate(Cut::Half) => cut(sample().used_len(thing, &bytes) / 2),
             Action::Truncate(Cut::Short) => cut(sample().used_len(thing, &bytes) - 1),
@@ -284,8 +292,9 @@ pub const ROWS: &[Row] = &[
     // The journal. Its records were acknowledged as durable: losing them quietly is not an option.
     local(Action::Flip(Flip::First), Thing::Journal, CORRUPT, JOURNAL),
     local(Action::Flip(Flip::Middle), Thing::Journal, CORRUPT, JOURNAL),
-    // … but for the end of the newest file: one that was cut looks as it does after a loss of power.
-    local(Action::Truncate(Cut::Half), Thing::Journal, Opens::AsAfterPowerLoss, &[]),
+    local(Action::Truncate(Cut::Half), Thing::Journal, CORRUPT, JOURNAL),
+    // … but for the end of the newest file: what was never written there looks as it does after a loss of power.
+    local(Action::Blank, Thing::Journal, Opens::AsAfterPowerLoss, &[]),
     local(Action::Truncate(Cut::Empty), Thing::Journal, CORRUPT, JOURNAL),
     local(Action::FromOther, Thing::Journal, CORRUPT, JOURNAL),
     // The staged object.
