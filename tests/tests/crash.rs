@@ -181,6 +181,28 @@ fn full_disk_refuses_at_the_right_call_and_loses_nothing() {
     assert!(refused > 0 || seeds.len() == 1, "the disk was never full");
 }
 
+#[test]
+fn same_seed_gives_the_same_life_call_by_call() {
+    for seed in seeds(600_000, amount(6, 200)) {
+        let live = || {
+            let mut generator = Generator::new(seed, Mix::Atomic);
+            let mut tuning = small_tuning();
+            // So small that it matters which pages and segments stay.
+            (tuning.page_cache_bytes, tuning.segment_cache_bytes) = (48 << 10, 96 << 10);
+            let mut mortal = Mortal::new(seed, Setting::new(tuning));
+            let mut counts = Vec::new();
+            for _ in 0..3 {
+                mortal.live(&generator.steps(150)).unwrap();
+                mortal.live(&[Step::Tick { millis: 2000 }]).unwrap();
+                counts.push(mortal.life.world.disk.counts());
+                mortal.die(End::Kill, 0).unwrap();
+            }
+            counts
+        };
+        assert_eq!(live(), live(), "{}", repeat("crash", "same_seed_gives_the_same_life", seed));
+    }
+}
+
 /// Whether the crash suite notices that something is broken, within this many lives.
 fn is_noticed(setting: &Setting, moment: Moment, lives: u64) -> bool {
     let fails = |seed| end_often(400_000 + seed, End::PowerLoss, moment, setting).is_err();
