@@ -9,7 +9,7 @@ use strongroom_tests::harness::runner::Seen;
 use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
 use strongroom_tests::harness::step::Step;
 use strongroom_tests::harness::world::{Setting, small_tuning};
-use strongroom_workspace::door::{Access, WriteMode};
+use strongroom_workspace::door::{Access, Kind, WriteMode};
 use strongroom_workspace::error::ErrorKind;
 use strongroom_workspace::limits::Broken;
 
@@ -421,6 +421,37 @@ fn write_that_is_journaled_is_not_refused_for_want_of_room_for_its_block() {
     mortal.live(&[write_at(50_000, 50_000)]).unwrap();
     assert_eq!(mortal.life.take(&write_at(0, 50_000)), Seen::Refused(ErrorKind::Full));
     mortal.die(End::Kill, 0).unwrap();
+}
+
+#[test]
+fn data_is_refused_while_there_is_room_to_empty_the_disk_again() {
+    let mut setting = setting();
+    setting.tuning.reserve_bytes = 2 << 20;
+    let mut life = Mortal::new(1, setting).life;
+    let create =
+        Step::CreateOpen { path: "a".to_owned(), mode: 0o644, slot: 0, access: Access::ReadWrite };
+    life.both(&create).unwrap();
+    life.world.disk.leave_room(4 << 20);
+    let mut written = 0;
+    loop {
+        let write = write_at(written * 100_000, 100_000);
+        let seen = life.take(&write);
+        if seen == Seen::Refused(ErrorKind::Full) {
+            break;
+        }
+        life.compare(&write, &seen).unwrap();
+        written += 1;
+    }
+    assert!((5..40).contains(&written), "{written} of 100 kB went into 4 MiB");
+    let make = |path: &str| Step::Make { path: path.to_owned(), kind: Kind::Folder, mode: 0o755 };
+    life.both(&make("b")).unwrap();
+    life.both(&Step::Commit).unwrap();
+    life.both(&Step::Unlink { path: "a".to_owned() }).unwrap();
+    life.both(&Step::Release { slot: 0 }).unwrap();
+    life.both(&Step::Commit).unwrap();
+    life.both(&create).unwrap();
+    life.both(&write_at(0, 100_000)).unwrap();
+    life.compare_trees().unwrap();
 }
 
 #[test]

@@ -118,7 +118,8 @@ usages! {
     /// A journal record, under the file's key: device, incarnation, record number, commitment of the
     /// record before.
     JournalRecord = 11, Seal, "journal record", &[ID, UINT, UINT, HASH];
-    /// A journal file's key, under the device's: device, incarnation, file number.
+    /// The start of a journal file, which holds the file's key, under the device's journal key: device, incarnation,
+    /// file number. Sealed as data is: there is no other construction for keys.
     JournalFileKeyWrap = 12, Seal, "journal file key", &[ID, UINT, UINT];
     /// A page of rebuildable local state: store, page number.
     LocalPage = 13, Seal, "local page", &[ID, UINT];
@@ -289,7 +290,7 @@ impl Context {
         Self::new(Usage::JournalRecord, organisation, &fields)
     }
 
-    /// Context of the wrap of a journal file's key.
+    /// Context of the sealed start of a journal file, with the file's key in it.
     pub fn journal_file_key(
         organisation: &[u8; 32],
         device: &[u8; 16],
