@@ -2,6 +2,9 @@
 //! never taken as committed because another has, and nothing is put on top of what it did not know.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::path::Path;
+
+use strongroom_host::disk::{Disk, read_all, replace_file};
 use strongroom_host::sim::{Chance, SimDisk};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::life::Life;
@@ -67,8 +70,8 @@ fn changes_that_another_home_did_not_know_are_kept_and_the_mount_is_refused() {
     take(&mut bob, &create("e"));
     take(&mut bob, &[Step::Reopen]);
     bob.compare_trees().unwrap();
-    let journal = std::path::Path::new("/home/alice/journal");
-    let kept = strongroom_host::disk::Disk::list(&disk, journal).unwrap();
+    let journal = Path::new("/home/alice/journal");
+    let kept = disk.list(journal).unwrap();
     assert!(kept.len() > 1, "the journal still holds them");
 }
 
@@ -107,4 +110,24 @@ fn homes_that_take_turns_see_one_history() {
             panic!("seed {seed}: {what}\n{again}");
         }
     }
+}
+
+#[test]
+fn another_history_than_the_one_a_home_remembers_is_refused_even_if_it_is_longer() {
+    let disk = new_disk();
+    drop(open(&disk, 0, 1).unwrap());
+    let (ours, theirs) = (disk.kill(), disk.kill());
+    let mut alice = Life::over(open(&ours, 0, 2).unwrap());
+    take(&mut alice, &create("a"));
+    take(&mut alice, &[Step::Commit]);
+    let mut bob = Life::over(open(&theirs, 1, 3).unwrap());
+    for name in ["b", "c", "d"] {
+        take(&mut bob, &create(name));
+        take(&mut bob, &[Step::Commit]);
+    }
+    take(&mut bob, &[Step::Reopen]);
+    let head = Path::new("/home/alice/head");
+    let remembered = read_all(&ours, head).unwrap();
+    replace_file(&theirs, head, &remembered).unwrap();
+    assert_eq!(open(&theirs, 0, 4).err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
 }

@@ -167,9 +167,12 @@ impl Inner {
     /// Applies the commits after the checkpoint.
     fn replay_log(&self, reader: &Reader<'_>, checkpoint: &Checkpoint) -> Result<()> {
         let start = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
+        let remembered = self.remembered_head();
+        check_history(remembered, start)?;
         let mut outbound = self.outbound.lock();
         let mut state = self.state.lock();
         reader.commits(start, &mut |commit| {
+            check_history(remembered, commit.head)?;
             self.replay_commit(&mut state, commit)?;
             outbound.note_mark(JournalMark {
                 device: commit.header.author,
@@ -201,13 +204,11 @@ impl Inner {
         Ok(())
     }
 
-    /// Refuses a store that is older than what this device has seen, or that tells another history.
+    /// Refuses a store that is older than what this device has seen.
     fn check_remembered_head(&self) -> Result<()> {
         let Some(remembered) = self.remembered_head() else { return Ok(()) };
         let head = self.state.lock().head;
-        let rolled_back = head.seq < remembered.seq;
-        let forked = head.seq == remembered.seq && head.hash != remembered.hash;
-        if !rolled_back && !forked {
+        if head.seq >= remembered.seq {
             return Ok(());
         }
         let message = format!(
@@ -244,6 +245,17 @@ impl Inner {
         file.write_at(&bytes, 0)?;
         Ok(file)
     }
+}
+
+/// Refuses another history than the one this device has seen, also one that goes on for longer. What a checkpoint has
+/// cut away cannot be compared any more.
+fn check_history(remembered: Option<Head>, head: Head) -> Result<()> {
+    if remembered.is_none_or(|seen| seen.seq != head.seq || seen.hash == head.hash) {
+        return Ok(());
+    }
+    let message =
+        format!("the store is not what this device last saw: commit {} is another one", head.seq);
+    Err(Error::new(ErrorKind::Corrupt, message))
 }
 
 /// Parses the file with the remembered head; none if its sum does not hold.
