@@ -18,6 +18,7 @@
 use std::ops::Range;
 
 use minicbor::{Decode, Encode};
+use strongroom_crypto::wipe::Wiped;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
@@ -129,7 +130,7 @@ impl PageRef {
 
 /// A parsed page that owns its bytes and wipes them when dropped (extents carry keys).
 pub struct Page {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Wiped,
     level: u8,
     count: usize,
 }
@@ -139,8 +140,9 @@ impl Page {
     ///
     /// # Errors
     /// `Corrupt` when the bytes are no page.
-    pub fn parse(bytes: Zeroizing<Vec<u8>>) -> Result<Self> {
+    pub fn parse(mut bytes: Zeroizing<Vec<u8>>) -> Result<Self> {
         const BAD: Error = Error::corrupt("malformed page");
+        let bytes = Wiped::from(std::mem::take(&mut *bytes));
         let [kind, level, low, high, ..] = bytes[..] else { return Err(BAD) };
         let count = usize::from(u16::from_le_bytes([low, high]));
         let known = level <= LEVEL_MAX && kind == PageKind::of_level(level).number();

@@ -33,7 +33,7 @@ pub const CHECKPOINT_LOG_BYTES_AT_CLOSE: u64 = 1 << 20;
 /// Entries of the overlay above which changes wait for the checkpoint under way.
 pub const OVERLAY_COUNT_MAX: usize = 300_000;
 /// Memory for opened manifest pages.
-pub const PAGE_CACHE_BYTES: u64 = 48 << 20;
+pub const PAGE_CACHE_BYTES: u64 = 80 << 20;
 /// Memory for opened segments of files.
 /// A few readers' worth: the kernel keeps what it was given, and ciphertext stays in its cache or ours.
 pub const SEGMENT_CACHE_BYTES: u64 = 8 << 20;

@@ -34,9 +34,11 @@ impl Stream {
             return None;
         }
         // Twice as far as the reader has come: who stops early has cost little.
-        let until = self.end + (2 * self.run).min(STREAM_AHEAD_MAX);
+        let ahead = (2 * self.run).min(STREAM_AHEAD_MAX);
+        let until = self.end + ahead;
         let from = self.announced.max(self.end);
-        if until < from + STREAM_RUN_MIN {
+        // A good piece at a time, or each read would pay for telling.
+        if until < from + (ahead / 8).max(STREAM_RUN_MIN) {
             return None;
         }
         self.announced = until;
