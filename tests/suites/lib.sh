@@ -2,7 +2,7 @@
 #
 # A suite takes the program as its first argument or from $STRONGROOM, and $SUITE_FORM is `short` or `long`.
 # It ends with 0 (all passed), 77 (cannot run here, said why) or 1, and prints `N passed, N failed, N skipped`.
-# Nothing outside the temporary folder is touched.
+# Nothing outside the temporary folder is touched; with $SUITE_STORE (an address like s3://BUCKET) the store is made below that.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
 
@@ -13,7 +13,8 @@ DAEMON=
 
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/strongroom-suite.XXXXXX")
 chmod 755 "$WORK"
-STORE=$WORK/store DRIVE=$WORK/drive PLAIN=$WORK/plain
+STORE=${SUITE_STORE:+$SUITE_STORE/$(basename "$WORK")}
+STORE=${STORE:-$WORK/store} DRIVE=$WORK/drive PLAIN=$WORK/plain
 mkdir "$DRIVE" "$PLAIN"
 export STRONGROOM_HOME=$WORK/home
 PASSPHRASE=$WORK/passphrase
@@ -83,6 +84,10 @@ finish() {
     [ "$FAILED" = 0 ]
 }
 
+# What a suite started beside the mount, to be ended after it.
+AT_END=
+also_at_end() { AT_END=$1; }
+
 clean_up() {
     local ended=$?
     trap - EXIT
@@ -91,6 +96,7 @@ clean_up() {
         umount -l "$DRIVE" 2>/dev/null || fusermount3 -uz "$DRIVE" 2>/dev/null || true
     fi
     if [ -n "$DAEMON" ]; then kill "$DAEMON" 2>/dev/null || true; fi
+    if [ -n "$AT_END" ]; then "$AT_END" || true; fi
     if [ "$ended" != 0 ] && [ -n "${SUITE_KEEP:-}" ]; then
         echo "kept $WORK"
     else

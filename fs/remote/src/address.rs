@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! s3://BUCKET[/PREFIX][?endpoint=URL&region=NAME&profile=NAME]
+//! swift://CONTAINER[/PREFIX]
 //! ```
 //!
 //! Secrets are never part of an address.
@@ -23,11 +24,22 @@ pub struct S3Address {
     pub profile: Option<String>,
 }
 
+/// A prefix of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwiftAddress {
+    /// Container.
+    pub container: String,
+    /// Without slashes at its ends; may be empty.
+    pub prefix: String,
+}
+
 /// Where a network store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// `s3://…`
     S3(S3Address),
+    /// `swift://…`
+    Swift(SwiftAddress),
 }
 
 /// Why a text is no address.
@@ -48,6 +60,7 @@ impl Address {
     pub fn parse(scheme: &str, rest: &str) -> Option<Result<Self, NoAddress>> {
         match scheme {
             "s3" => Some(parse_s3(rest).map(Self::S3)),
+            "swift" => Some(parse_swift(rest).map(Self::Swift)),
             _ => None,
         }
     }
@@ -57,10 +70,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::S3(address) => {
-                write!(f, "s3://{}", address.bucket)?;
-                if !address.prefix.is_empty() {
-                    write!(f, "/{}", address.prefix)?;
-                }
+                write_place(f, "s3", &address.bucket, &address.prefix)?;
                 let options = [
                     ("endpoint", &address.endpoint),
                     ("region", &address.region),
@@ -72,7 +82,25 @@ impl fmt::Display for Address {
                 }
                 Ok(())
             }
+            Self::Swift(address) => write_place(f, "swift", &address.container, &address.prefix),
         }
+    }
+}
+
+fn write_place(
+    f: &mut fmt::Formatter<'_>,
+    scheme: &str,
+    bucket: &str,
+    prefix: &str,
+) -> fmt::Result {
+    let slash = if prefix.is_empty() { "" } else { "/" };
+    write!(f, "{scheme}://{bucket}{slash}{prefix}")
+}
+
+fn parse_swift(rest: &str) -> Result<SwiftAddress, NoAddress> {
+    match rest.split_once('?') {
+        Some(_) => Err(NoAddress("`swift://` takes no options".to_owned())),
+        None => split_place(rest).map(|(container, prefix)| SwiftAddress { container, prefix }),
     }
 }
 
@@ -143,5 +171,7 @@ mod tests {
             assert_eq!(parse(text), Err(why.to_owned()), "{text}");
         }
         assert!(Address::parse("ftp", "x").is_none());
+        assert!(Address::parse("swift", "c/p?x=y").unwrap().is_err());
+        assert_eq!(Address::parse("swift", "c/p/").unwrap().unwrap().to_string(), "swift://c/p");
     }
 }

@@ -26,6 +26,7 @@ pub struct Counts {
     lists: AtomicU64,
     deletes: AtomicU64,
     retries: AtomicU64,
+    hedges: AtomicU64,
     failures: AtomicU64,
     read_bytes: AtomicU64,
     written_bytes: AtomicU64,
@@ -45,6 +46,10 @@ impl Counts {
 
     pub(crate) fn retry(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn hedge(&self) {
+        self.hedges.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn failure(&self) {
@@ -68,6 +73,7 @@ impl Counts {
             ("store_lists", &self.lists),
             ("store_deletes", &self.deletes),
             ("store_retries", &self.retries),
+            ("store_hedges", &self.hedges),
             ("store_failures", &self.failures),
             ("store_read_bytes", &self.read_bytes),
             ("store_written_bytes", &self.written_bytes),

@@ -1,4 +1,4 @@
-//! Stores that are reached over a network: S3 and what speaks like it.
+//! Stores that are reached over a network: S3 and what speaks like it, OpenStack Swift.
 //!
 //! Sealed things by key, as in `strongroom-store`; no plaintext, no keys, no meaning. What a server said is not
 //! believed beyond availability: who reads verifies.
@@ -14,6 +14,7 @@ pub mod remote;
 pub mod retry;
 mod runtime;
 mod s3;
+mod swift;
 pub mod transport;
 
 pub use address::Address;

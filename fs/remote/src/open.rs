@@ -1,31 +1,46 @@
 //! From an address to a store.
 
+use std::time::Duration;
+
 use strongroom_store::{Error, ErrorKind, Result};
+use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::remote::{Access, Machine, RemoteStore};
 use crate::retry::Patience;
 use crate::runtime::Threads;
 use crate::s3::S3;
+use crate::swift::Swift;
 use crate::transport::{Fault, FaultKind, Transport};
 
-/// Opens a store. Looks for credentials; whether the server is there shows at the first request.
+/// LIMIT: finding credentials, and signing in where that is a request.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Opens a store: finds credentials, and signs in where that is a request of its own.
 ///
 /// # Errors
-/// `Denied` without credentials; `Internal` without threads.
+/// `Denied` without credentials; `Invalid` for a container that is not there; `Unavailable`; `Internal` without threads.
 pub fn open(address: &Address, machine: &Machine, access: Access) -> Result<RemoteStore> {
     let threads = Threads::start()?;
-    let transport: Box<dyn Transport> = match address {
-        Address::S3(address) => Box::new(
-            threads.handle().block_on(S3::connect(address)).map_err(|fault| refused(&fault))?,
-        ),
-    };
+    let connected = threads.handle().block_on(async {
+        let connecting = async {
+            Ok(match address {
+                Address::S3(address) => Box::new(S3::connect(address).await?) as Box<dyn Transport>,
+                Address::Swift(address) => Box::new(Swift::connect(address).await?),
+            })
+        };
+        let late = |_| Fault::new(FaultKind::Broken, "the server does not answer");
+        timeout(CONNECT_LIMIT, connecting).await.unwrap_or_else(|error| Err(late(error)))
+    });
+    let transport = connected.map_err(|fault| refused(&fault))?;
     Ok(RemoteStore::on(threads, transport, machine, Patience::DEFAULT, access))
 }
 
 fn refused(fault: &Fault) -> Error {
     let kind = match fault.kind {
         FaultKind::Denied => ErrorKind::Denied,
+        FaultKind::Invalid => ErrorKind::Invalid,
+        FaultKind::Unsupported => ErrorKind::Unsupported,
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, fault.text.clone())

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use crate::remote::RemoteStore;
 use crate::transport::{Condition, Fault, FaultKind};
 
-const ROUND_COUNT: usize = 6;
-const WRITER_COUNT: u8 = 12;
+const ROUND_COUNT: usize = 4;
+const WRITER_COUNT: u8 = 8;
 /// LIMIT: tries of one answer that does not come.
 const TRY_COUNT_MAX: usize = 3;
 

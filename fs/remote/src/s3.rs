@@ -18,7 +18,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
 use crate::address::S3Address;
-use crate::transport::{Condition, Entry, Fault, FaultKind, Page, Transport, Trip};
+use crate::transport::{Condition, Entry, Fault, FaultKind, Page, Transport, Trip, slice};
 
 /// LIMIT: a connection that is not there by then will not come.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -161,11 +161,6 @@ impl Transport for S3 {
             }
         })
     }
-}
-
-fn slice(bytes: &Bytes, range: &Range<u64>) -> Bytes {
-    let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-    bytes.slice(at(range.start)..at(range.end))
 }
 
 fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {

@@ -111,12 +111,14 @@ pub struct Fault {
     pub text: String,
     /// How long the server asks to wait.
     pub wait: Option<Duration>,
+    /// HTTP status, if it came from one.
+    pub status: Option<u16>,
 }
 
 impl Fault {
     /// Makes one.
     pub fn new(kind: FaultKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into(), wait: None }
+        Self { kind, text: text.into(), wait: None, status: None }
     }
 
     /// The fault that an HTTP status stands for; `code` is the server's own word for it.
@@ -146,8 +148,14 @@ impl Fault {
             Some(code) if is_plain(code) => format!("the server answered {status} {code}"),
             _ => format!("the server answered {status}"),
         };
-        Self::new(kind, text)
+        Self { status: Some(status), ..Self::new(kind, text) }
     }
+}
+
+/// What there is of a range in all the bytes: for servers that know no ranges.
+pub(crate) fn slice(bytes: &Bytes, range: &Range<u64>) -> Bytes {
+    let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.slice(at(range.start)..at(range.end))
 }
 
 /// A word that a server may put into our messages.

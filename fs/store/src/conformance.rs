@@ -16,13 +16,22 @@ pub type Wait = fn(Later<'_, ()>) -> Result<()>;
 /// # Panics
 /// If the store does not conform.
 pub fn conformance(store: &Arc<dyn Store>, wait: Wait) {
+    conformance_with_one_writer(store, wait);
+    one_put_if_absent_wins(&Tested { store: Arc::clone(store), wait });
+}
+
+/// The same for a store that cannot arbitrate between several writers: nobody races.
+///
+/// # Panics
+/// If the store does not conform.
+pub fn conformance_with_one_writer(store: &Arc<dyn Store>, wait: Wait) {
     let store = Tested { store: Arc::clone(store), wait };
+    put_if_absent_keeps_what_is_there(&store);
     missing_things_are_not_found(&store);
     what_was_put_comes_back(&store);
     ranges_are_exact(&store);
     objects_never_change(&store);
     other_things_are_replaced(&store);
-    one_put_if_absent_wins(&store);
     deleting_is_repeatable(&store);
     listings_are_sorted_and_paged(&store);
     many_are_put_at_once(&store);
@@ -116,6 +125,14 @@ fn other_things_are_replaced(tested: &Tested) {
     tested.put(key, b"an old passphrase").expect("a put");
     tested.put(key, b"a new one").expect("a replacement");
     assert_eq!(tested.get(key).expect("the file"), &b"a new one"[..]);
+}
+
+fn put_if_absent_keeps_what_is_there(tested: &Tested) {
+    let put =
+        |bytes| tested.run(tested.store.put_if_absent(Key::Log(1), Bytes::from_static(bytes)));
+    assert!(matches!(put(b"first").expect("an answer"), Put::Created(_)));
+    assert_eq!(put(b"other").expect("an answer"), Put::Exists);
+    assert_eq!(tested.get(Key::Log(1)).expect("the first"), &b"first"[..]);
 }
 
 fn one_put_if_absent_wins(tested: &Tested) {

@@ -81,12 +81,12 @@ fn a_store_that_needs_a_later_version_says_so() {
     place.run("init strongroom://host/team/work --passphrase-file PASS").expect_refused(
         1,
         "strongroom: `strongroom://` stores are not in this version yet\n\
-         hint: give a folder, or `s3://BUCKET/PREFIX`\n",
+         hint: give a folder, `s3://BUCKET/PREFIX` or `swift://CONTAINER/PREFIX`\n",
     );
     place.run("mount ftp://x DRIVE --passphrase-file PASS").expect_refused(
         2,
         "strongroom: unknown kind of store `ftp://`\n\
-         hint: give a folder, `s3://BUCKET/PREFIX`, or a name from config.toml\n",
+         hint: give a folder, `s3://BUCKET/PREFIX`, `swift://CONTAINER/PREFIX`, or a name from config.toml\n",
     );
 }
 

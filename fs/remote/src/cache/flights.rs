@@ -16,6 +16,12 @@ const WINDOW_LEN_MIN: u64 = 64 << 10;
 const GAP_LEN_MAX: u64 = 64 << 10;
 /// LIMIT: objects whose readers are remembered.
 const RUN_COUNT_MAX: usize = 256;
+/// Misses remembered, of all objects.
+const RECENT_COUNT: usize = 32;
+/// So many of them in one object: somebody wants all of it, in an order of his own.
+const DENSE_COUNT: usize = 4;
+/// Part of a dense object that is fetched around a miss.
+const DENSE_LEN: u64 = 1 << 20;
 /// Longest object: what is fetched ahead does not go beyond.
 const OBJECT_LEN_MAX: u64 = (8 << 20) + (64 << 10);
 
@@ -47,6 +53,8 @@ pub(crate) struct Flights {
     order: VecDeque<ObjectId>,
     /// Window of the last announced run: one that goes on in the next object goes on as wide.
     announced_window: u64,
+    /// Objects of the last misses.
+    recent: VecDeque<ObjectId>,
 }
 
 /// A reader's way through an object.
@@ -128,12 +136,14 @@ impl Flights {
         }
     }
 
-    /// Widens a range that must be fetched: who goes on where he stopped gets twice as much each time.
+    /// Widens a range that must be fetched: who goes on where he stopped gets twice as much each time, and who misses
+    /// again and again in one object gets what lies around.
     pub(crate) fn widen(&mut self, id: ObjectId, range: &Range<u64>, why: Why) -> Range<u64> {
         let wanted = range.end - range.start;
         let before = self.runs.get(&id).copied();
         let goes_on = before.filter(|run| {
-            range.start >= run.end && range.start <= run.end.saturating_add(GAP_LEN_MAX)
+            // The end of a window may cut through what is read next.
+            range.end > run.end && range.start <= run.end.saturating_add(GAP_LEN_MAX)
         });
         let window = match (goes_on, why) {
             (Some(run), _) => (run.window * 2).max(WINDOW_LEN_MIN),
@@ -145,9 +155,31 @@ impl Flights {
             self.announced_window = window;
         }
         let object_end = before.map_or(OBJECT_LEN_MAX, |run| run.object_end);
-        let end = (range.start + window).min(object_end).max(range.end);
+        let around = match why {
+            Why::Asked if goes_on.is_none() => self.dense_len(id).filter(|len| *len > window),
+            Why::Asked | Why::Announced => None,
+        };
+        let (start, window) = match around {
+            Some(len) => (range.start / len * len, len),
+            None => (range.start, window),
+        };
+        let end = (start + window).min(object_end).max(range.end);
         self.remember(id, Run { end, window, object_end });
-        range.start..end
+        start..end
+    }
+
+    /// How much to fetch around a miss, if there were many in this object lately.
+    fn dense_len(&mut self, id: ObjectId) -> Option<u64> {
+        let count = self.recent.iter().filter(|other| **other == id).count();
+        self.recent.push_back(id);
+        if self.recent.len() > RECENT_COUNT {
+            self.recent.pop_front();
+        }
+        match count / DENSE_COUNT {
+            0 => None,
+            1 => Some(DENSE_LEN),
+            _ => Some(WINDOW_LEN_MAX),
+        }
     }
 
     fn remember(&mut self, id: ObjectId, run: Run) {
@@ -180,25 +212,43 @@ mod tests {
     #[test]
     fn who_reads_on_gets_more_each_time_up_to_the_window_and_the_object() {
         let mut flights = Flights::default();
-        let mut at = 0;
+        let (mut at, mut here) = (0, 0);
         let mut fetches = Vec::new();
-        while at < OBJECT_LEN_MAX {
-            let range = flights.widen(ID, &(at..at + 4096), Why::Asked);
-            fetches.push(range.end - range.start);
-            at = range.end;
+        while at + 4104 < OBJECT_LEN_MAX {
+            if at + 4104 > here {
+                let range = flights.widen(ID, &(at..at + 4104), Why::Asked);
+                fetches.push(range.end - range.start);
+                here = range.end;
+            }
+            at += 4104;
         }
-        assert_eq!(fetches[..4], [4096, 64 << 10, 128 << 10, 256 << 10]);
+        assert_eq!(fetches[..4], [4104, 64 << 10, 128 << 10, 256 << 10]);
         assert!(fetches.len() <= 9 && fetches.iter().all(|len| *len <= WINDOW_LEN_MAX));
     }
 
     #[test]
-    fn scattered_reads_fetch_what_they_want_and_no_more() {
+    fn scattered_reads_of_much_fetch_what_they_want_and_no_more() {
         let mut flights = Flights::default();
         for index in 0..1000_u64 {
+            let id = ObjectId([(index * 37 % 200) as u8; 16]);
             let at = index * 7919 % 80 * 100_000;
-            let range = flights.widen(ID, &(at..at + 16_400), Why::Asked);
+            let range = flights.widen(id, &(at..at + 16_400), Why::Asked);
             assert_eq!(range, at..at + 16_400);
         }
+    }
+
+    #[test]
+    fn who_reads_all_of_an_object_in_his_own_order_gets_it_in_few_fetches() {
+        let mut flights = Flights::default();
+        let mut here: Vec<Range<u64>> = Vec::new();
+        for index in 0..1000_u64 {
+            let at = index * 611 % 1000 * 8000;
+            let range = at..at + 8000;
+            if !here.iter().any(|part| part.start <= range.start && range.end <= part.end) {
+                here.push(flights.widen(ID, &range, Why::Asked));
+            }
+        }
+        assert!(here.len() <= 16, "{} fetches", here.len());
     }
 
     #[test]

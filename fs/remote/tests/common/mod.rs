@@ -115,6 +115,7 @@ impl Server {
 pub const QUICK: Patience = Patience {
     whole: Duration::from_secs(2),
     once: Duration::from_millis(500),
+    hedge: Duration::from_millis(300),
     pause_min: Duration::from_millis(1),
     pause_max: Duration::from_millis(20),
 };

@@ -40,9 +40,9 @@ pub(super) fn require_fresh(place: &Place) -> Result<()> {
         },
         Place::Remote(address) => {
             let store = connect(place, address, Access::ReadOnly)?;
-            match has_workspace(place, &store)? {
+            match has_workspace(place, address, &store)? {
                 true => Err(holds_one(place)),
-                false => require_empty(place, &store),
+                false => require_empty(place, address, &store),
             }
         }
     }
@@ -55,7 +55,7 @@ pub(super) fn create(place: &Place) -> Result<(Arc<dyn Store>, Writers)> {
         Place::Remote(address) => {
             let store = connect(place, address, Access::ReadWrite)?;
             let writers = strongroom_remote::probe(&store, &MachineEntropy)
-                .map_err(|error| remote(format!("trying `{}`", place.shown()), &error))?;
+                .map_err(|error| remote(format!("trying `{}`", place.shown()), address, &error))?;
             Ok((Arc::new(store), writers.why().map_or(Writers::Many, Writers::One)))
         }
     }
@@ -129,7 +129,7 @@ fn open_remote(place: &Place, address: &Address, mode: Mode) -> Result<Arc<dyn S
         Mode::ReadOnly => Access::ReadOnly,
     };
     let store = connect(place, address, access)?;
-    if !has_workspace(place, &store)? {
+    if !has_workspace(place, address, &store)? {
         let shown = place.shown();
         return Err(Failure::new(Exit::Failed, format!("there is no store at `{shown}`"))
             .hint(format!("`strongroom init {shown}` makes one")));
@@ -144,19 +144,22 @@ fn connect(place: &Place, address: &Address, access: Access) -> Result<RemoteSto
         entropy: Arc::new(MachineEntropy),
     };
     strongroom_remote::open(address, &machine, access)
-        .map_err(|error| remote(format!("opening `{}`", place.shown()), &error))
+        .map_err(|error| remote(format!("opening `{}`", place.shown()), address, &error))
 }
 
-fn has_workspace(place: &Place, store: &RemoteStore) -> Result<bool> {
-    store.has_workspace().map_err(|error| remote(format!("opening `{}`", place.shown()), &error))
+fn has_workspace(place: &Place, address: &Address, store: &RemoteStore) -> Result<bool> {
+    store
+        .has_workspace()
+        .map_err(|error| remote(format!("opening `{}`", place.shown()), address, &error))
 }
 
 /// What an interrupted `init` left is not built upon: two device files would open two workspaces.
-fn require_empty(place: &Place, store: &RemoteStore) -> Result<()> {
+fn require_empty(place: &Place, address: &Address, store: &RemoteStore) -> Result<()> {
     let shown = place.shown();
     for family in Family::ALL {
         let listed = wait(store.list(family, None));
-        let listed = listed.map_err(|error| remote(format!("opening `{shown}`"), &error))?;
+        let listed =
+            listed.map_err(|error| remote(format!("opening `{shown}`"), address, &error))?;
         if !listed.is_empty() {
             return Err(Failure::new(Exit::Failed, format!("`{shown}` is not empty"))
                 .hint("give a new prefix, or remove what an interrupted `init` left there"));
@@ -166,13 +169,21 @@ fn require_empty(place: &Place, store: &RemoteStore) -> Result<()> {
 }
 
 /// A failure of a store over a network, with advice that fits one.
-fn remote(doing: String, error: &strongroom_store::Error) -> Failure {
+fn remote(doing: String, address: &Address, error: &strongroom_store::Error) -> Failure {
     let failure = Failure::store(doing, error);
-    match error.kind() {
-        ErrorKind::Denied => Failure { exit: Exit::Denied, ..failure }.hint(
+    let (denied, missing) = match address {
+        Address::S3(_) => (
             "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or `AWS_PROFILE`, to one that may read and write there",
+            "make the bucket first, and see that `AWS_REGION` and `AWS_ENDPOINT_URL` are right",
         ),
-        ErrorKind::Invalid => failure.hint("make the bucket first, and see that `AWS_REGION` and `AWS_ENDPOINT_URL` are right"),
+        Address::Swift(_) => (
+            "set `OS_AUTH_URL` and what belongs to it, or `ST_AUTH`, `ST_USER` and `ST_KEY`",
+            "make the container first, and see that the project and `OS_REGION_NAME` are right",
+        ),
+    };
+    match error.kind() {
+        ErrorKind::Denied => Failure { exit: Exit::Denied, ..failure }.hint(denied),
+        ErrorKind::Invalid => failure.hint(missing),
         _ => failure,
     }
 }
