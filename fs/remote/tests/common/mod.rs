@@ -14,6 +14,7 @@ use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::RealDisk;
 use strongroom_remote::transport::{Condition, Entry, Fault, FaultKind, Page, Transport, Trip};
 use strongroom_remote::{Access, Machine, Patience, RemoteStore};
+use tokio::sync::Barrier;
 
 /// What a server does with one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +25,14 @@ pub enum Mood {
     Says(u16),
     /// Does it, and the answer is lost.
     LosesAnswer,
+    /// Serves it once [`MEETING`] requests are there at the same time.
+    Meets,
     /// Never answers.
     Silent,
 }
+
+/// How many requests meet.
+pub const MEETING: usize = 8;
 
 /// How a server takes `If-None-Match`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +59,7 @@ struct Inner {
     count: Mutex<u64>,
     moods: Mutex<Moods>,
     conditions: Conditions,
+    meeting: Barrier,
 }
 
 impl Server {
@@ -63,6 +70,7 @@ impl Server {
             count: Mutex::default(),
             moods: Mutex::new(Box::new(|_, _, _| Mood::Well)),
             conditions,
+            meeting: Barrier::new(MEETING),
         }))
     }
 
@@ -105,6 +113,10 @@ impl Server {
             Mood::LosesAnswer => {
                 work.await?;
                 Err(Fault::new(FaultKind::Broken, "no answer"))
+            }
+            Mood::Meets => {
+                self.0.meeting.wait().await;
+                work.await
             }
             Mood::Silent => std::future::pending().await,
         }
