@@ -36,7 +36,7 @@ use strongroom_format::ids::OrganisationId;
 use strongroom_host::entropy::Entropy;
 use strongroom_records::ids::{ApplicationId, Hash, KeyId};
 use strongroom_records::keystore::{
-    HEIGHT, Node, NodePlace, Root, SLOT_COUNT, node_number, place_of,
+    FAN_OUT, HEIGHT, Node, NodePlace, Root, SLOT_COUNT, node_number, place_of,
 };
 
 pub use error::{Error, ErrorKind, Result};
@@ -68,7 +68,7 @@ pub struct Change {
     pub broken: Vec<Broken>,
 }
 
-/// A wrap that does not open.
+/// A wrap that does not open, or a node that is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken {
     /// Level of the node that has it.
@@ -182,6 +182,29 @@ impl Keystore {
         Err(Error::DAMAGED)
     }
 
+    /// Reads every node below a root, without any key. Returns how many there are, and those that are missing or damaged.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub fn check(&self, root: &Root, nodes: &dyn Nodes) -> Result<(u64, Vec<Broken>)> {
+        let (mut count, mut broken) = (0, Vec::new());
+        let mut open = vec![(root.node, HEIGHT - 1, 0)];
+        while let Some((place, level, index)) = open.pop() {
+            count += 1;
+            match self.read(nodes, &place, level, index) {
+                Ok(node) => open.extend(node.children.iter().filter_map(|child| {
+                    let below = index * FAN_OUT + u64::from(child.place);
+                    Some((child.node?, level - 1, below))
+                })),
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                Err(_) => {
+                    broken.push(Broken { level, slot: index * FAN_OUT.pow(u32::from(level) + 1) });
+                }
+            }
+        }
+        Ok((count, broken))
+    }
+
     /// Ends every application key in custody but that of `root`. Repeatable; also takes away keys that an interrupted
     /// change left behind. Returns how many were there.
     ///
@@ -291,7 +314,7 @@ impl Keystore {
 
     /// What the wrap of a child is bound to.
     fn child_context(&self, level: u8, index: u64, place: u8, generation: u64) -> Context {
-        let below = index * strongroom_records::keystore::FAN_OUT + u64::from(place);
+        let below = index * FAN_OUT + u64::from(place);
         let (usage, number) = match level {
             0 => (Usage::SubjectKeyWrap, below),
             level => (Usage::KeystoreNode, node_number(level - 1, below)),

@@ -148,9 +148,12 @@ fn every_changed_node_is_damage() {
             let both = [tree.open(&root, &shelf, 0), tree.open(&root, &shelf, 4096)];
             let refused = both.iter().filter(|result| result.is_err()).count();
             assert!(refused > 0, "byte {at}");
+            assert_eq!(tree.check(&root, &shelf).unwrap().1.len(), 1, "byte {at}");
         }
         shelf.now.borrow_mut().insert(name, good);
     }
+    // Two paths of four nodes that share the upper two.
+    assert_eq!(tree.check(&root, &shelf).unwrap(), (6, vec![]));
 }
 
 #[test]

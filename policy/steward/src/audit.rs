@@ -54,6 +54,8 @@ pub struct Verified {
     pub entries: u64,
     /// Cells of the register that were compared with the records.
     pub cells: u64,
+    /// Nodes of the keystore.
+    pub nodes: u64,
     /// What is wrong; empty for a sound register.
     pub findings: Vec<Finding>,
 }
@@ -136,6 +138,7 @@ impl Custodian {
             records: report.records,
             entries: report.entries,
             cells: 0,
+            nodes: 0,
             findings: report.findings,
         };
         for (name, (seq, hash)) in cells.last {
@@ -145,6 +148,13 @@ impl Custodian {
                 let what = "a cell of the register is not the one that was recorded";
                 verified.findings.push(Finding { seq, what });
             }
+        }
+        let seq = log.next_seq().saturating_sub(1);
+        let (nodes, broken) = register.keystore().check(register.root(), &register.nodes())?;
+        verified.nodes = nodes;
+        if !broken.is_empty() {
+            let what = "nodes of the keystore are missing or damaged";
+            verified.findings.push(Finding { seq, what });
         }
         Ok(verified)
     }

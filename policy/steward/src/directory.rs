@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use strongroom_audit::shelves::Shelves;
+use strongroom_audit::verify::verify;
 use strongroom_audit::{Batch, Draft, Log};
 use strongroom_crypto::secret::Secret;
 use strongroom_crypto::sign::HeadKey;
@@ -37,6 +38,11 @@ impl Stewardship {
         let pin = services.memory.recall(&ApplicationId::DIRECTORY)?;
         let log = Log::find(shelves, &services, pin.as_ref())?;
         log.settle(&DirectorySealer(&services))?;
+        // The list is short, so all of it is verified each time.
+        let report = verify(&log, &services, &DirectorySealer(&services), None, &mut ())?;
+        if !report.findings.is_empty() {
+            return Err(Error::corrupt("the list of applications is damaged or forged"));
+        }
         let mut listed: Vec<Listed> = Vec::new();
         for seq in 0..log.next_seq() {
             let (_, body) = log.body(&DirectorySealer(&services), seq)?;
@@ -62,7 +68,10 @@ impl Stewardship {
     /// `NotFound`.
     pub fn find(&self, name: &str) -> Result<&Listed> {
         let is_it = |line: &&Listed| line.name == name || line.application.to_string() == name;
-        let found = self.listed.iter().find(is_it);
+        // A name that a crash left half made may have been given again: the finished one is meant.
+        let is_done = |line: &&Listed| line.state != ApplicationState::Making;
+        let mut all = self.listed.iter().filter(is_it);
+        let found = all.clone().find(is_done).or_else(|| all.next());
         found.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no such application"))
     }
 

@@ -1,5 +1,7 @@
 //! The command line: every verb, option and line of help. What the verbs do lives in `commands`.
 
+pub mod custody;
+
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -59,6 +61,24 @@ pub enum Command {
     /// Change the passphrase of this device
     #[command(after_help = "Example:\n  strongroom passwd ~/work.strongroom")]
     Passwd(Passwd),
+    /// Applications whose subjects' data this workspace keeps
+    #[command(subcommand)]
+    App(custody::App),
+    /// People the data is about
+    #[command(subcommand)]
+    Subject(custody::Subject),
+    /// Processing jobs that may ask for the data
+    #[command(subcommand)]
+    Consumer(custody::Consumer),
+    /// What people answered to processing jobs
+    #[command(subcommand)]
+    Consent(custody::Consent),
+    /// Policies of the authorization firewall
+    #[command(subcommand)]
+    Policy(custody::Policy),
+    /// The verifiable log of everything decided and done with personal data
+    #[command(subcommand)]
+    Audit(custody::Audit),
     /// Print shell completions
     #[command(
         after_help = "Example:\n  strongroom completions bash > /etc/bash_completion.d/strongroom"
@@ -206,7 +226,10 @@ mod tests {
 
     #[test]
     fn a_passphrase_is_never_an_argument() {
-        for command in Arguments::command().get_subcommands() {
+        let command = Arguments::command();
+        let nouns: Vec<_> = command.get_subcommands().collect();
+        let verbs = nouns.iter().flat_map(|noun| noun.get_subcommands());
+        for command in nouns.iter().copied().chain(verbs) {
             for argument in
                 command.get_arguments().filter(|a| a.get_id().as_str().contains("passphrase"))
             {

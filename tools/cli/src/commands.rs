@@ -1,6 +1,7 @@
 //! One file for each verb.
 
 mod check;
+mod custody;
 mod help;
 mod init;
 mod mount;
@@ -27,6 +28,12 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         Command::Sync(options) => sync::run(&options, format),
         Command::Check(options) => check::run(&options, format),
         Command::Passwd(options) => passwd::run(&options, format),
+        Command::App(options) => custody::app::run(&options, format),
+        Command::Subject(options) => custody::subject::run(&options, format),
+        Command::Consumer(options) => custody::consumer::run(&options, format),
+        Command::Consent(options) => custody::consent::run(&options, format),
+        Command::Policy(options) => custody::policy::run(&options, format),
+        Command::Audit(options) => custody::audit::run(&options, format),
         Command::Completions(options) => help::completions(&options),
         Command::Man(options) => help::man(&options),
     }

@@ -30,12 +30,20 @@ pub fn man(options: &Man) -> Result<Exit> {
         return Ok(Exit::Done);
     };
     write_page(folder, "strongroom", Arguments::command())?;
-    for verb in Arguments::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
-        let name = format!("strongroom-{}", verb.get_name());
-        let spoken = format!("strongroom {}", verb.get_name());
-        write_page(folder, &name, verb.clone().display_name(name.clone()).bin_name(spoken))?;
-    }
+    write_pages(folder, "strongroom", &Arguments::command())?;
     Ok(Exit::Done)
+}
+
+/// A page for each verb below a command, and for what is below the verb.
+fn write_pages(folder: &Path, above: &str, command: &clap::Command) -> Result<()> {
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let spoken = format!("{above} {}", verb.get_name());
+        let name = spoken.replace(' ', "-");
+        let own = verb.clone().display_name(name.clone()).bin_name(spoken.clone());
+        write_page(folder, &name, own)?;
+        write_pages(folder, &spoken, verb)?;
+    }
+    Ok(())
 }
 
 fn write_page(folder: &Path, name: &str, command: clap::Command) -> Result<()> {

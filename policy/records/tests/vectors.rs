@@ -1,0 +1,435 @@
+//! Every record of docs/personal-data-format.md against `tests/fixtures/policy/vectors.json`.
+//!
+//! Good vectors must decode and encode back to the same bytes, bad ones must be refused. After a deliberate change of
+//! format: `STRONGROOM_WRITE_VECTORS=1 cargo test -p strongroom-records --test vectors`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+
+use minicbor::{Decode, Encode};
+use serde_json::{Map, Value, json};
+use strongroom_format::ids::{DeviceId, OrganisationId};
+use strongroom_format::{decode_canonical, encode};
+use strongroom_records::Signed;
+use strongroom_records::activity::{Activities, Activity, ActivityState, Basis, Reach};
+use strongroom_records::application::{
+    ApplicationState, Approvable, Approval, DeclaredClass, Description, Listed, PolicySet,
+};
+use strongroom_records::ids::{
+    ActivityId, ApplicationId, ClassId, FileId, Hash, KeyId, Pseudonym, SubjectId,
+};
+use strongroom_records::keystore::{Child, Node, NodePlace, Root, WRAP_LEN};
+use strongroom_records::log::{
+    About, Body, Entry, Header, Judgement, Kind, Logged, MAGIC, Outcome, Record, head_note,
+};
+use strongroom_records::receipt::{
+    ConsentDeed, Deed, Destroyed, Ending, ErasureDeed, ExportDeed, Receipt,
+};
+use strongroom_records::register::{Block, Cell, CellChange, Gone, GoneFrom, Payload, Secrets};
+use strongroom_records::subject::{
+    Bucket, ClassCell, Consent, ConsentStatus, Detail, Erasure, File, Folder, Hold, Row,
+    SubjectCell, SubjectRecord, SubjectState,
+};
+
+struct Vector {
+    name: &'static str,
+    accepts: fn(&[u8]) -> bool,
+    bytes: Vec<u8>,
+}
+
+fn cbor<T: for<'b> Decode<'b, ()> + Encode<()>>(name: &'static str, value: &T) -> Vector {
+    let accepts = |bytes: &[u8]| decode_canonical::<T>(bytes).is_ok_and(|v| encode(&v) == bytes);
+    Vector { name, accepts, bytes: encode(value) }
+}
+
+const APPLICATION: ApplicationId = ApplicationId([1; 16]);
+const SUBJECT: SubjectId = SubjectId([2; 16]);
+const ACTIVITY: ActivityId = ActivityId([3; 16]);
+const DEVICE: DeviceId = DeviceId([4; 16]);
+const TIME: i64 = 1_795_317_614_000_000_000;
+
+fn hash(seed: u8) -> Hash {
+    Hash([seed; 32])
+}
+
+fn root() -> Root {
+    Root {
+        version: 7,
+        generation: 2,
+        provider: 1,
+        key: KeyId([5; 16]),
+        wrap: vec![6; WRAP_LEN],
+        node: NodePlace { name: [7; 16], hash: hash(8) },
+        next_slot: 4098,
+    }
+}
+
+fn node() -> Node {
+    let wrap = vec![9; WRAP_LEN];
+    let below = NodePlace { name: [10; 16], hash: hash(11) };
+    let child = |place| Child { place, generation: 7, wrap: wrap.clone(), node: Some(below) };
+    Node { application: APPLICATION, level: 1, index: 1, children: vec![child(0), child(63)] }
+}
+
+fn leaf_node() -> Node {
+    let child = Child { place: 0, generation: 1, wrap: vec![9; WRAP_LEN], node: None };
+    Node { application: APPLICATION, level: 0, index: 64, children: vec![child] }
+}
+
+fn about() -> About {
+    About { subject: Pseudonym([12; 16]), number: 3, previous: hash(13), previous_seq: Some(8) }
+}
+
+fn entry() -> Entry {
+    Entry {
+        kind: Kind::Access,
+        time: TIME,
+        seq: 9,
+        operator: DEVICE,
+        activity: Some(ACTIVITY),
+        class: Some(ClassId::IDENTIFIABLE),
+        judgement: Some(Judgement {
+            outcome: Outcome::Allow,
+            action: 2,
+            reason: 0,
+            policies: vec![0x0123_4567_89ab_cdef],
+            policy_set: hash(14),
+            consent: Some(5),
+            lease_end: Some(TIME + 120_000_000_000),
+        }),
+        about: Some(about()),
+        detail: Some(hash(15)),
+        object: None,
+    }
+}
+
+fn bare_entry() -> Entry {
+    Entry {
+        kind: Kind::ApplicationCreated,
+        activity: None,
+        class: None,
+        judgement: None,
+        about: None,
+        detail: None,
+        ..entry()
+    }
+}
+
+fn header() -> Header {
+    let sealed = [16; 72];
+    Header {
+        suite: 1,
+        application: APPLICATION,
+        seq: 9,
+        parent: hash(17),
+        device: DEVICE,
+        time: TIME,
+        tree_size: 12,
+        tree_root: hash(18),
+        head_signature: vec![19; 64],
+        body_hash: Hash(strongroom_crypto::hash::sha256(&sealed)),
+        epoch: 0,
+        keystore: Some(root()),
+    }
+}
+
+fn consent() -> Consent {
+    Consent {
+        activity: ACTIVITY,
+        status: ConsentStatus::Given,
+        explicit: true,
+        classes: vec![ClassId::IDENTIFIABLE, ClassId(16)],
+        until: None,
+        expressed: TIME,
+        notice_hash: hash(20),
+        evidence_hash: hash(21),
+        position: 5,
+    }
+}
+
+fn activity() -> Activity {
+    Activity {
+        id: ACTIVITY,
+        name: "newsletter".into(),
+        consumer: "mailer".into(),
+        purpose: "marketing.email".into(),
+        basis: Basis::Consent,
+        classes: vec![ClassId::IDENTIFIABLE],
+        reach: Reach::Read,
+        recipients: vec!["printer".into()],
+        retention_days: Some(30),
+        expires: None,
+        notice: "We write to you.".into(),
+        notice_hash: hash(20),
+        state: ActivityState::Approved,
+        proposed_by: DEVICE,
+        proposed_at: TIME,
+        approved_by: vec![DEVICE],
+        code: None,
+    }
+}
+
+fn subject() -> SubjectCell {
+    SubjectCell {
+        subject: SUBJECT,
+        slot: 4096,
+        state: SubjectState::Active,
+        commitment: hash(22),
+        created: TIME,
+        pseudonym: Pseudonym([12; 16]),
+        entry_number: 3,
+        entry_hash: hash(13),
+        entry_seq: 8,
+        holds: vec![Hold { class: None, ground: "litigation".into(), position: 8, until: None }],
+        record_version: 8,
+        record: vec![23; 80],
+        classes: vec![ClassCell {
+            class: ClassId::OWNED,
+            generation: 1,
+            wrap: vec![24; WRAP_LEN],
+            version: 2,
+            folder: vec![25; 90],
+            objects: vec![FileId([26; 16])],
+        }],
+        erasure: None,
+    }
+}
+
+fn erased() -> SubjectCell {
+    SubjectCell {
+        state: SubjectState::Erased,
+        holds: vec![],
+        classes: vec![],
+        erasure: Some(Erasure {
+            received: 10,
+            root_before: Some(root()),
+            punctured: Some(11),
+            wrap_count: 200,
+            objects: vec![FileId([26; 16])],
+            receipt: vec![],
+        }),
+        ..subject()
+    }
+}
+
+fn destroyed() -> Destroyed {
+    Destroyed {
+        provider: 5,
+        key: KeyId([5; 16]),
+        generation: 2,
+        ending: Ending::Immediate,
+        refused_afterwards: true,
+    }
+}
+
+fn receipt(deed: Deed) -> Receipt {
+    Receipt {
+        organisation: OrganisationId([27; 32]),
+        application: APPLICATION,
+        device: DEVICE,
+        time: TIME,
+        position: 12,
+        deed,
+    }
+}
+
+fn erasure_deed() -> Deed {
+    Deed::Erasure(Box::new(ErasureDeed {
+        subject: Pseudonym([12; 16]),
+        received: 10,
+        commitment: hash(22),
+        slot: 4096,
+        root_before: hash(8),
+        root_after: hash(28),
+        path: vec![encode(&leaf_node()).into()],
+        wrap_count: 200,
+        destroyed: destroyed(),
+        objects_removed: 1,
+        objects_left: 0,
+        irrecoverable_from: Some(TIME),
+        statement: "Irrecoverable.".into(),
+    }))
+}
+
+fn consent_deed() -> Deed {
+    Deed::Consent(ConsentDeed {
+        subject: SUBJECT,
+        consent: consent(),
+        activity: ("newsletter".into(), "mailer".into(), "marketing.email".into()),
+    })
+}
+
+fn log_vectors() -> Vec<Vector> {
+    let signed = Signed::build(MAGIC, &encode(&header()), &[29; 64], &[16; 72]);
+    let entries = vec![
+        Logged { leaf: encode(&entry()), detail: vec![30; 80] },
+        Logged { leaf: encode(&bare_entry()), detail: vec![] },
+    ];
+    let payload = Payload {
+        cells: vec![CellChange {
+            name: [31; 16],
+            cell: encode(&Cell { version: 9, sealed: vec![32; 72] }),
+        }],
+        gone: vec![Gone { shelf: GoneFrom::Object, name: [33; 16] }],
+    };
+    vec![
+        Vector { name: "record", accepts: |bytes| Record::parse(bytes).is_ok(), bytes: signed },
+        cbor("header", &header()),
+        cbor("entry", &entry()),
+        cbor("entry, bare", &bare_entry()),
+        cbor("body", &Body { entries, payload: encode(&payload) }),
+        cbor("payload", &payload),
+        cbor("cell", &Cell { version: 9, sealed: vec![32; 72] }),
+        cbor("block", &Block { subjects: vec![SUBJECT] }),
+        cbor("secrets", &Secrets { head_seed: [34; 32] }),
+    ]
+}
+
+fn application_vectors() -> Vec<Vector> {
+    let listed = Listed {
+        application: APPLICATION,
+        name: "shop".into(),
+        custody: "file:/etc/shop.key".into(),
+        state: ApplicationState::Active,
+        created: TIME,
+        head_key: [35; 32],
+    };
+    let description = Description {
+        classes: vec![DeclaredClass { class: ClassId(16), name: "health".into(), special: true }],
+        schema: "{}".into(),
+        approvals: 2,
+        leases: vec![(ClassId::OWNED, 60)],
+    };
+    let set = PolicySet {
+        version: 1,
+        text: "permit (principal, action, resource);".into(),
+        digest: hash(14),
+        approvals: vec![Approval { device: DEVICE, signature: [36; 64] }],
+    };
+    vec![
+        cbor("application", &listed),
+        cbor("description", &description),
+        cbor("policy set", &set),
+        cbor("approvable", &Approvable { application: APPLICATION, version: 1, digest: hash(14) }),
+        cbor("activities", &Activities { activities: vec![activity()] }),
+        cbor("keystore node", &node()),
+        cbor("keystore leaf node", &leaf_node()),
+        cbor("keystore root", &root()),
+    ]
+}
+
+fn subject_vectors() -> Vec<Vector> {
+    let folder = Folder {
+        files: vec![File {
+            name: "order-17.json".into(),
+            id: FileId([26; 16]),
+            len: 40,
+            hash: hash(37),
+            written: TIME,
+            generation: 1,
+        }],
+        lookups: vec![hash(38)],
+    };
+    let detail = Detail { files: vec![], consent: Some(consent()), evidence: b"{}".to_vec() };
+    vec![
+        cbor("subject", &subject()),
+        cbor("subject, erased", &erased()),
+        cbor("subject record", &SubjectRecord { consents: vec![consent()] }),
+        cbor("folder", &folder),
+        cbor("bucket", &Bucket { rows: vec![Row { hash: hash(38), subject: SUBJECT }] }),
+        cbor("detail", &detail),
+        cbor("receipt, consent", &receipt(consent_deed())),
+        cbor("receipt, erasure", &receipt(erasure_deed())),
+        cbor(
+            "receipt, export",
+            &receipt(Deed::Export(ExportDeed {
+                subject: SUBJECT,
+                manifest: hash(39),
+                files: 2,
+                bytes: 100,
+            })),
+        ),
+        cbor("receipt, rotation", &receipt(Deed::Rotation(destroyed()))),
+    ]
+}
+
+fn vectors() -> Vec<Vector> {
+    let mut all = log_vectors();
+    all.extend(application_vectors());
+    all.extend(subject_vectors());
+    all
+}
+
+/// Ways to spoil any record.
+fn spoilt(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut first = bytes.to_vec();
+    first[0] ^= 0x20;
+    vec![
+        ("empty", vec![]),
+        ("cut by one", bytes[..bytes.len() - 1].to_vec()),
+        ("cut in half", bytes[..bytes.len() / 2].to_vec()),
+        ("one byte more", [bytes, &[0]].concat()),
+        ("first byte changed", first),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |c: char| u8::try_from(c.to_digit(16).unwrap()).unwrap();
+    let digits: Vec<u8> = text.chars().map(digit).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+fn path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/policy/vectors.json")
+}
+
+fn written() -> Value {
+    let mut all = Map::new();
+    for vector in vectors() {
+        let bad: Map<String, Value> = spoilt(&vector.bytes)
+            .into_iter()
+            .map(|(how, bytes)| (how.to_owned(), Value::from(hex(&bytes))))
+            .collect();
+        all.insert(vector.name.to_owned(), json!({"good": hex(&vector.bytes), "bad": bad}));
+    }
+    let note = head_note(&APPLICATION, 12, &hash(18));
+    all.insert("head note".to_owned(), json!({"text": note}));
+    Value::from(all)
+}
+
+#[test]
+fn every_vector_is_what_the_code_writes_and_refuses() {
+    if std::env::var_os("STRONGROOM_WRITE_VECTORS").is_some() {
+        std::fs::create_dir_all(path().parent().unwrap()).unwrap();
+        std::fs::write(path(), format!("{:#}\n", written())).unwrap();
+    }
+    let stored: Value = serde_json::from_str(&std::fs::read_to_string(path()).unwrap()).unwrap();
+    assert_eq!(stored, written());
+    for vector in vectors() {
+        assert!((vector.accepts)(&vector.bytes), "{}", vector.name);
+        for (how, bytes) in stored[vector.name]["bad"].as_object().unwrap() {
+            let bytes = unhex(bytes.as_str().unwrap());
+            assert!(!(vector.accepts)(&bytes), "{}: {how}", vector.name);
+        }
+    }
+}
+
+/// No decoder here panics, whatever it is given: every record with every byte changed, and noise.
+#[test]
+fn damaged_records_are_refused_without_panic_and_never_read_in_two_ways() {
+    for vector in vectors() {
+        for at in 0..vector.bytes.len() {
+            for flip in [0x01, 0x20, 0x80, 0xff] {
+                let mut bad = vector.bytes.clone();
+                bad[at] ^= flip;
+                // Another value is fine, as long as it is the one way to write it: `accepts` re-encodes.
+                let _ = (vector.accepts)(&bad);
+            }
+        }
+    }
+}

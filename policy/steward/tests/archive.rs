@@ -1,0 +1,350 @@
+//! The omniscient archive: every byte that was ever written, every key that is still alive, tried on each other. And what
+//! stands in no stored byte at all.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::{World, answer, own, registered};
+use strongroom_crypto::seal;
+use strongroom_crypto::secret::{ClassKey, NodeKey, Secret, SubjectKey};
+use strongroom_crypto::usage::{Context, Usage, Value};
+use strongroom_custody::file::KeyFile;
+use strongroom_custody::{Custody, KeyPlace};
+use strongroom_format::cbor;
+use strongroom_host::disk::{Disk, read_all};
+use strongroom_host::sim::SimDisk;
+use strongroom_records::activity::Basis;
+use strongroom_records::ids::{FileId, SubjectId};
+use strongroom_records::keystore::{Node, Root};
+use strongroom_records::log::Record;
+use strongroom_records::receipt::Ending;
+use strongroom_records::subject::ConsentStatus;
+use strongroom_steward::{Custodian, Services, Stewardship};
+use strongroom_store::{Key, Shelf};
+
+/// All that the archive has, sorted by kind.
+struct Archive {
+    roots: Vec<Root>,
+    nodes: Vec<Node>,
+    /// Ciphertexts of any kind, whole stored things.
+    blobs: Vec<Vec<u8>>,
+    objects: Vec<(FileId, Vec<u8>)>,
+}
+
+impl Archive {
+    fn of(world: &World) -> Self {
+        let mut archive = Self { roots: vec![], nodes: vec![], blobs: vec![], objects: vec![] };
+        for (key, bytes) in world.store.ever.lock().unwrap().iter() {
+            archive.blobs.push(bytes.to_vec());
+            let Key::Policy(key) = key else { continue };
+            match key.shelf {
+                Shelf::Log => {
+                    let record = Record::parse(bytes).unwrap();
+                    archive.roots.extend(record.header.keystore);
+                }
+                Shelf::Node => archive.nodes.push(cbor::decode_canonical(bytes).unwrap()),
+                Shelf::Object => {
+                    archive.objects.push((FileId(key.name.to_be_bytes()), bytes.to_vec()));
+                }
+                Shelf::Cell | Shelf::Tile => {}
+            }
+        }
+        archive
+    }
+
+    /// Every key of a keystore slot that some path of wraps leads to: all keys on all wraps, until nothing new opens.
+    fn leaves(&self, world: &World, custody: &dyn Custody) -> Vec<(u64, Secret<32>)> {
+        let organisation = world.services.keys.organisation();
+        let application = self.nodes[0].application;
+        let mut node_keys: Vec<NodeKey> = Vec::new();
+        for root in &self.roots {
+            let (generation, key) = (root.generation, root.key);
+            let place = KeyPlace { organisation, application, generation, key };
+            if let Ok(secret) = custody.unwrap(&place, &root.wrap) {
+                let is_new = !node_keys.iter().any(|known| known.expose() == secret.expose());
+                if is_new {
+                    node_keys.push(NodeKey::from(secret));
+                }
+            }
+        }
+        let mut leaves = Vec::new();
+        let mut tried = 0;
+        while tried < node_keys.len() {
+            let mut found = Vec::new();
+            for node in &self.nodes {
+                for child in &node.children {
+                    let below = node.index * 64 + u64::from(child.place);
+                    let (usage, number) = match node.level {
+                        0 => (Usage::SubjectKeyWrap, below),
+                        level => (Usage::KeystoreNode, u64::from(level - 1) << 56 | below),
+                    };
+                    let fields = [
+                        Value::Bytes(&application.0),
+                        Value::Uint(number),
+                        Value::Uint(child.generation),
+                    ];
+                    let context = Context::new(usage, &organisation.0, &fields);
+                    let Ok(plain) = seal::open(&node_keys[tried], &context, &child.wrap) else {
+                        continue;
+                    };
+                    let secret = Secret::from_bytes(plain.expose().try_into().unwrap());
+                    match node.level {
+                        0 => leaves.push((below, secret)),
+                        _ => found.push(NodeKey::from(secret)),
+                    }
+                }
+            }
+            for key in found {
+                if !node_keys.iter().any(|known| known.expose() == key.expose()) {
+                    node_keys.push(key);
+                }
+            }
+            tried += 1;
+        }
+        leaves
+    }
+
+    /// Plaintexts of objects that the leaves lead to. Wraps of class keys are looked for at every offset of everything
+    /// that the leaves themselves open, and of everything that was ever written.
+    fn plaintexts(
+        &self,
+        world: &World,
+        leaves: &[(u64, Secret<32>)],
+        subjects: &[SubjectId],
+        opened: &[Vec<u8>],
+    ) -> Vec<Vec<u8>> {
+        let organisation = world.services.keys.organisation().0;
+        let application = self.nodes[0].application;
+        let mut class_keys: Vec<(SubjectId, u16, ClassKey)> = Vec::new();
+        for (slot, secret) in leaves.iter().filter(|(slot, _)| *slot >= 4096 && slot % 2 == 0) {
+            let key = SubjectKey::from_bytes(secret.expose());
+            let subject = subjects[usize::try_from((slot - 4096) / 2).unwrap()];
+            for class in [1_u16, 2] {
+                let fields =
+                    [Value::Bytes(&subject.0), Value::Uint(u64::from(class)), Value::Uint(1)];
+                let context = Context::new(Usage::ClassKeyWrap, &organisation, &fields);
+                for window in opened.iter().flat_map(|bytes| bytes.windows(104)) {
+                    if let Ok(plain) = seal::open(&key, &context, window) {
+                        let own = ClassKey::from_bytes(plain.expose().try_into().unwrap());
+                        if !class_keys.iter().any(|(_, _, k)| k.expose() == own.expose()) {
+                            class_keys.push((subject, class, own));
+                        }
+                    }
+                }
+            }
+        }
+        let mut plaintexts = Vec::new();
+        for (subject, class, key) in &class_keys {
+            for (id, sealed) in &self.objects {
+                let fields = [
+                    Value::Bytes(&application.0),
+                    Value::Bytes(&subject.0),
+                    Value::Uint(u64::from(*class)),
+                    Value::Bytes(&id.0),
+                ];
+                let context = Context::new(Usage::SubjectFile, &organisation, &fields);
+                if let Ok(plain) = seal::open(key, &context, sealed) {
+                    plaintexts.push(plain.into_vec());
+                }
+            }
+        }
+        plaintexts
+    }
+
+    /// What the register key, which lives, opens of all that was ever written: cells and bodies, where class wraps lie.
+    fn register_plaintexts(&self, world: &World, leaves: &[(u64, Secret<32>)]) -> Vec<Vec<u8>> {
+        use strongroom_crypto::secret::RegisterKey;
+        use strongroom_records::register::Cell;
+        let organisation = world.services.keys.organisation().0;
+        let application = self.nodes[0].application;
+        let mut opened = Vec::new();
+        for (_, secret) in leaves.iter().filter(|(slot, _)| *slot == 0) {
+            let key = RegisterKey::from_bytes(secret.expose());
+            for (stored, bytes) in world.store.ever.lock().unwrap().iter() {
+                let Key::Policy(stored) = stored else { continue };
+                let plain = match stored.shelf {
+                    Shelf::Cell => {
+                        let cell: Cell = cbor::decode_canonical(bytes).unwrap();
+                        let name = stored.name.to_be_bytes();
+                        let fields = [
+                            Value::Bytes(&application.0),
+                            Value::Bytes(&name),
+                            Value::Uint(cell.version),
+                        ];
+                        let context = Context::new(Usage::RegisterCell, &organisation, &fields);
+                        seal::open(&key, &context, &cell.sealed)
+                    }
+                    Shelf::Log => {
+                        let record = Record::parse(bytes).unwrap();
+                        let seq = record.header.seq;
+                        let fields = [Value::Bytes(&application.0), Value::Uint(seq)];
+                        let context = Context::new(Usage::RegisterRecord, &organisation, &fields);
+                        seal::open(&key, &context, record.signed.rest)
+                    }
+                    _ => continue,
+                };
+                opened.extend(plain.map(|plain| plain.into_vec()).ok());
+            }
+        }
+        opened
+    }
+
+    fn all(&self, world: &World, custody: &dyn Custody, subjects: &[SubjectId]) -> Vec<Vec<u8>> {
+        let leaves = self.leaves(world, custody);
+        let opened = self.register_plaintexts(world, &leaves);
+        let mut found = self.plaintexts(world, &leaves, subjects, &opened);
+        found.extend(opened);
+        found
+    }
+}
+
+fn holds(found: &[Vec<u8>], canary: &str) -> bool {
+    found.iter().any(|bytes| bytes.windows(canary.len()).any(|w| w == canary.as_bytes()))
+}
+
+/// Three people with a profile and an order each; everything said once.
+fn peopled(shop: &mut Custodian) -> Vec<SubjectId> {
+    shop.set_schema(r#"{"email": {"type": "email", "lookup": true}}"#).unwrap();
+    registered(shop, "newsletter", Basis::Consent, &["identifiable"]);
+    let mut subjects = Vec::new();
+    for name in ["ada", "bob", "charlie"] {
+        let email = format!("{name}-canary@example.com");
+        let subject = shop.create_subject(&[("email".into(), email.clone())]).unwrap();
+        let profile = format!("{{\"email\": \"{email}\"}}");
+        shop.put_file(&own(subject, "identifiable"), "profile.json", profile.as_bytes()).unwrap();
+        let order = format!("{name}-canary ordered roses");
+        shop.put_file(&own(subject, "owned"), &format!("{name}-canary.txt"), order.as_bytes())
+            .unwrap();
+        shop.answer(&subject, &answer("newsletter", ConsentStatus::Given)).unwrap();
+        subjects.push(subject);
+    }
+    subjects
+}
+
+#[test]
+fn an_erased_subject_is_in_no_archive_where_custody_ends_keys() {
+    let world = World::new(21);
+    let mut shop = world.create("shop");
+    let subjects = peopled(&mut shop);
+    // The control: before the end, the same search finds everybody's files.
+    let before = Archive::of(&world).all(&world, &world.vault, &subjects);
+    for name in ["ada", "bob", "charlie"] {
+        assert!(holds(&before, &format!("{name}-canary ordered")), "{name}");
+        assert!(holds(&before, &format!("{name}-canary@example.com")), "{name}");
+    }
+    let erased = shop.erase(&subjects[0]).unwrap();
+    assert_eq!(erased.deed.destroyed.ending, Ending::Immediate);
+    let after = Archive::of(&world).all(&world, &world.vault, &subjects);
+    assert!(!holds(&after, "ada-canary"));
+    for name in ["bob", "charlie"] {
+        assert!(holds(&after, &format!("{name}-canary ordered")), "{name}");
+    }
+    // The hash of her address is testable by whoever has the register key: it must be in nothing that opens.
+    let leaves = Archive::of(&world).leaves(&world, &world.vault);
+    assert!(leaves.iter().all(|(slot, _)| *slot != 4096), "her slot");
+    assert!(shop.verify().unwrap().findings.is_empty());
+}
+
+/// With the old key held back, the archive opens: that is what destroying it is for.
+#[test]
+fn an_old_application_key_held_back_opens_the_archive_again() {
+    let world = World::new(22);
+    let mut shop = world.create("shop");
+    let subjects = peopled(&mut shop);
+    let held_back = strongroom_custody::vault::Vault::new();
+    let root = Archive::of(&world).roots.last().cloned().unwrap();
+    // A dishonest operator copies what the root is wrapped in before it ends.
+    let place = KeyPlace {
+        organisation: world.services.keys.organisation(),
+        application: shop.listed().application,
+        generation: root.generation,
+        key: root.key,
+    };
+    let secret = world.vault.unwrap(&place, &root.wrap).unwrap();
+    held_back.create(&place, &*world.services.entropy).unwrap();
+    let wrap = held_back.wrap(&place, &secret, &*world.services.entropy).unwrap();
+    shop.erase(&subjects[0]).unwrap();
+    let mut archive = Archive::of(&world);
+    archive.roots.push(Root { wrap, ..root });
+    let found = archive.all(&world, &held_back, &subjects);
+    assert!(holds(&found, "ada-canary ordered"));
+}
+
+/// A key file is best effort, and the receipt says exactly what the search then shows.
+#[test]
+fn a_copy_of_the_key_file_opens_the_archive_and_the_receipt_says_so() {
+    let world = World::new(23);
+    let disk = SimDisk::new(9);
+    disk.create_folder("/custody".as_ref()).unwrap();
+    let file = || KeyFile::new(Arc::new(disk.clone()), "/custody/keys".into());
+    let mut stewardship = world.stewardship();
+    let mut shop = stewardship.create("shop", "file:/custody/keys", Arc::new(file()), 1).unwrap();
+    let subjects = peopled(&mut shop);
+    let copy = read_all(&disk, "/custody/keys".as_ref()).unwrap();
+    let erased = shop.erase(&subjects[0]).unwrap();
+    // Without the copy: nothing, as everywhere.
+    let found = Archive::of(&world).all(&world, &file(), &subjects);
+    assert!(!holds(&found, "ada-canary"));
+    // With it: everything, and the receipt promised no more.
+    strongroom_host::disk::replace_file(&disk, "/custody/keys".as_ref(), &copy).unwrap();
+    let found = Archive::of(&world).all(&world, &file(), &subjects);
+    assert!(holds(&found, "ada-canary ordered"));
+    assert_eq!(erased.deed.destroyed.ending, Ending::BestEffort);
+    assert_eq!(erased.deed.irrecoverable_from, None);
+    assert!(erased.deed.statement.starts_with("Best effort"));
+}
+
+#[test]
+fn nothing_personal_stands_in_any_stored_byte() {
+    let world = World::new(24);
+    let mut shop = world.create("shop");
+    let subjects = peopled(&mut shop);
+    shop.scope("newsletter").unwrap();
+    shop.find_subjects("email", "ada-canary@example.com").unwrap();
+    shop.place_hold(&subjects[1], "litigation").unwrap();
+    shop.rotate().unwrap();
+    shop.erase(&subjects[0]).unwrap();
+    let archive = Archive::of(&world);
+    assert!(archive.blobs.len() > 100);
+    for canary in [
+        "canary",
+        "example.com",
+        "roses",
+        "ticked",
+        "profile.json",
+        "newsletter",
+        "shop",
+        "litigation",
+    ] {
+        assert!(!holds(&archive.blobs, canary), "{canary}");
+    }
+}
+
+/// Yesterday's store with today's custody: nobody comes back, because nothing of it opens.
+#[test]
+fn a_restored_backup_brings_nobody_back() {
+    let world = World::new(25);
+    let mut shop = world.create("shop");
+    let subjects = peopled(&mut shop);
+    let yesterday: BTreeMap<Key, _> = world.store.live();
+    shop.erase(&subjects[0]).unwrap();
+    drop(shop);
+    for key in world.store.live().keys() {
+        strongroom_store::now(strongroom_store::Store::delete(&*world.store, *key)).unwrap();
+    }
+    for (key, bytes) in yesterday {
+        world.store.put_now(key, bytes);
+    }
+    // A device that saw the erasure notices that the register is older.
+    let refused = world.stewardship().application("shop", world.custody()).err().unwrap();
+    assert_eq!(refused.kind(), strongroom_steward::ErrorKind::Forked);
+    // One that never saw anything has no key that opens it.
+    let stranger = Services { memory: Arc::new(common::Pins::default()), ..world.services.clone() };
+    let refused =
+        Stewardship::open(stranger).unwrap().application("shop", world.custody()).err().unwrap();
+    assert_eq!(refused.kind(), strongroom_steward::ErrorKind::Locked);
+}

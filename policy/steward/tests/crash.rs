@@ -1,0 +1,144 @@
+//! The machine dies at every single change of the store, in the middle of every operation. Afterwards everything is as
+//! before or as after, and asking again finishes it.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{World, answer, own, registered};
+use strongroom_records::activity::Basis;
+use strongroom_records::ids::SubjectId;
+use strongroom_records::subject::{ConsentStatus, SubjectState};
+use strongroom_steward::{Custodian, ErrorKind, verify_receipt};
+
+const PROFILE: &[u8] = br#"{"email": "ada@example.com"}"#;
+
+fn prepared(seed: u64) -> (World, SubjectId, SubjectId) {
+    let world = World::new(seed);
+    let mut shop = world.create("shop");
+    shop.set_schema(r#"{"email": {"type": "email", "lookup": true}}"#).unwrap();
+    registered(&mut shop, "newsletter", Basis::Consent, &["identifiable"]);
+    let ada = shop.create_subject(&[]).unwrap();
+    let bob = shop.create_subject(&[]).unwrap();
+    for subject in [ada, bob] {
+        shop.put_file(&own(subject, "identifiable"), "profile.json", PROFILE).unwrap();
+        shop.put_file(&own(subject, "owned"), "order.txt", b"17 roses").unwrap();
+    }
+    (world, ada, bob)
+}
+
+/// Lets the machine die after 0, 1, 2, … changes within `act`, until it gets through. After each death the register is
+/// opened anew, must be sound, and `check` looks at it.
+fn die_everywhere(
+    seed: u64,
+    act: impl Fn(&mut Custodian, SubjectId) -> Result<(), strongroom_steward::Error>,
+    check: impl Fn(&World, &mut Custodian, SubjectId, SubjectId),
+) -> u64 {
+    for calls in 0..200 {
+        let (world, ada, bob) = prepared(seed);
+        let mut shop = world.open("shop");
+        world.store.die_after(Some(calls));
+        let result = act(&mut shop, ada);
+        world.store.die_after(None);
+        drop(shop);
+        let mut shop = world.open("shop");
+        let findings = shop.verify().unwrap().findings;
+        assert!(findings.is_empty(), "after {calls} changes: {findings:?}");
+        assert_eq!(shop.read_file(&own(bob, "owned"), "order.txt").unwrap(), b"17 roses");
+        check(&world, &mut shop, ada, bob);
+        if result.is_ok() {
+            return calls;
+        }
+    }
+    panic!("it never gets through");
+}
+
+#[test]
+fn erasure_is_resumable_after_every_step_and_never_half_done() {
+    let deaths = die_everywhere(
+        31,
+        |shop, ada| shop.erase(&ada).map(drop),
+        |world, shop, ada, bob| {
+            let state = shop.subject(&ada).unwrap().state;
+            let read = shop.read_file(&own(ada, "owned"), "order.txt");
+            match state {
+                SubjectState::Active => assert!(read.is_ok()),
+                _ => assert_eq!(read.err().unwrap().kind(), ErrorKind::Denied),
+            }
+            let first = shop.erase(&ada).unwrap();
+            assert!(verify_receipt(&first.receipt, &world.services.organisation).is_ok());
+            assert_eq!(shop.erase(&ada).unwrap().receipt, first.receipt);
+            assert_eq!(first.deed.objects_left, 0);
+            assert_eq!(shop.subject(&ada).unwrap().state, SubjectState::Erased);
+            assert_eq!(shop.find_subjects("email", "ada@example.com").unwrap(), [bob]);
+            // Exactly one application key is left in custody.
+            let application = shop.listed().application;
+            let left = strongroom_custody::Custody::list(&world.vault, &application).unwrap();
+            assert_eq!(left.len(), 1);
+            assert!(shop.verify().unwrap().findings.is_empty());
+        },
+    );
+    assert!(deaths > 20, "{deaths}");
+}
+
+#[test]
+fn rotation_is_resumable_after_every_step() {
+    let deaths = die_everywhere(
+        32,
+        |shop, _| shop.rotate().map(drop),
+        |world, shop, ada, _| {
+            assert_eq!(shop.read_file(&own(ada, "owned"), "order.txt").unwrap(), b"17 roses");
+            shop.rotate().unwrap();
+            let application = shop.listed().application;
+            let left = strongroom_custody::Custody::list(&world.vault, &application).unwrap();
+            assert_eq!(left.len(), 1);
+            assert_eq!(shop.read_file(&own(ada, "owned"), "order.txt").unwrap(), b"17 roses");
+        },
+    );
+    assert!(deaths >= 4, "{deaths}");
+}
+
+#[test]
+fn writes_answers_and_new_subjects_are_whole_or_absent() {
+    die_everywhere(
+        33,
+        |shop, ada| {
+            shop.put_file(&own(ada, "owned"), "order.txt", b"18 roses")?;
+            shop.answer(&ada, &answer("newsletter", ConsentStatus::Given))?;
+            let eve = shop.create_subject(&[("email".into(), "eve@example.com".into())])?;
+            shop.put_file(&own(eve, "identifiable"), "profile.json", PROFILE)
+        },
+        |_, shop, ada, _| {
+            let order = shop.read_file(&own(ada, "owned"), "order.txt").unwrap();
+            assert!(order == b"17 roses" || order == b"18 roses");
+            let consents = shop.consents(&ada).unwrap();
+            assert!(matches!(consents[0].1, ConsentStatus::Requested | ConsentStatus::Given));
+            for subject in shop.subjects().unwrap() {
+                assert!(shop.report(&subject.subject).unwrap().holds());
+            }
+            let found = shop.find_subjects("email", "eve@example.com").unwrap();
+            assert!(found.len() <= 1);
+        },
+    );
+}
+
+#[test]
+fn an_application_half_made_leaves_its_name_free() {
+    for calls in 0..40 {
+        let world = World::new(34);
+        world.store.die_after(Some(calls));
+        let made = world.stewardship().create("shop", "vault:", world.custody(), 1).is_ok();
+        world.store.die_after(None);
+        let again = world.stewardship().create("shop", "vault:", world.custody(), 1);
+        match made {
+            true => assert_eq!(again.err().unwrap().kind(), ErrorKind::Exists),
+            false => assert!(again.is_ok() || again.err().unwrap().kind() == ErrorKind::Exists),
+        }
+        let mut shop = world.open("shop");
+        assert!(shop.create_subject(&[]).is_ok());
+        if made {
+            return;
+        }
+    }
+    panic!("it never gets through");
+}

@@ -1,0 +1,517 @@
+//! The nouns of personal data: applications, subjects, consumers, consents, policies, audit.
+//!
+//! What identifies a person is never an argument: it comes from a file or standard input.
+
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::PassphraseSource;
+
+/// Which workspace.
+#[derive(Debug, Args)]
+pub struct In {
+    /// Folder or URL that holds the workspace, or a name from the configuration
+    #[arg(long, short = 'w', value_name = "STORE", help_heading = "Where")]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub workspace: String,
+    #[command(flatten)]
+    pub passphrase: PassphraseSource,
+}
+
+/// Which application, and where its key is.
+#[derive(Debug, Args)]
+pub struct Of {
+    #[command(flatten)]
+    pub place: In,
+    /// Name or id of the application
+    #[arg(long, value_name = "NAME", help_heading = "Where")]
+    pub app: String,
+    /// Where the application key is, if not where `app create` was told: file:PATH, env:NAME, fd:N, credential:NAME
+    #[arg(long, value_name = "PLACE", help_heading = "Where")]
+    pub custody: Option<String>,
+}
+
+/// `app`.
+#[derive(Debug, Subcommand)]
+pub enum App {
+    /// Register an application and make its key
+    #[command(
+        after_help = "Example:\n  strongroom app create shop -w ~/work.strongroom --custody file:/etc/shop.key"
+    )]
+    Create(AppCreate),
+    /// List the applications of a workspace
+    List(In),
+    /// Change the application key and destroy the old one
+    Rotate(AppRotate),
+    /// Release nothing any more, until enabled
+    Disable(AppState),
+    /// Release again
+    Enable(AppState),
+    /// Set what profiles must look like
+    Schema(AppSchema),
+    /// Declare a class of data beyond `identifiable` and `owned`
+    Class(AppClass),
+}
+
+/// `app create`.
+#[derive(Debug, Args)]
+pub struct AppCreate {
+    /// Name of the application
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    #[command(flatten)]
+    pub place: In,
+    /// Where its key is kept: file:PATH, env:NAME, fd:N, credential:NAME [default: a file in the state folder]
+    #[arg(long, value_name = "PLACE", help_heading = "Application")]
+    pub custody: Option<String>,
+    /// How many devices must stand behind an activity or a policy set
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Application")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub approvals: u16,
+}
+
+/// `app rotate`.
+#[derive(Debug, Args)]
+pub struct AppRotate {
+    #[command(flatten)]
+    pub of: Of,
+    /// Write the signed receipt into FILE
+    #[arg(long, value_name = "FILE", help_heading = "Rotate")]
+    pub receipt: Option<PathBuf>,
+}
+
+/// `app disable`, `app enable`.
+#[derive(Debug, Args)]
+pub struct AppState {
+    /// Name or id of the application
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    #[command(flatten)]
+    pub place: In,
+}
+
+/// `app schema`.
+#[derive(Debug, Args)]
+pub struct AppSchema {
+    #[command(flatten)]
+    pub of: Of,
+    /// Read the schema from FILE (`-` for standard input)
+    #[arg(long, value_name = "FILE", help_heading = "Schema")]
+    pub from: PathBuf,
+}
+
+/// `app class`.
+#[derive(Debug, Args)]
+pub struct AppClass {
+    /// Name of the class
+    #[arg(value_name = "CLASS")]
+    pub name: String,
+    #[command(flatten)]
+    pub of: Of,
+    /// It is of the special categories: only an explicit consent opens it
+    #[arg(long, help_heading = "Class")]
+    pub special: bool,
+}
+
+/// `subject`.
+#[derive(Debug, Subcommand)]
+pub enum Subject {
+    /// Create a subject and print its id
+    #[command(
+        after_help = "Example:\n  echo '{\"email\":\"ada@example.com\"}' | strongroom subject create -w ~/work.strongroom --app shop --lookup-from -"
+    )]
+    Create(SubjectCreate),
+    /// Find subjects by an attribute
+    Find(SubjectFind),
+    /// List subjects; for an activity, whom it may see, by pseudonym
+    List(SubjectList),
+    /// Show one subject, without any content
+    Show(SubjectOne),
+    /// Write a file of a subject
+    Put(SubjectPut),
+    /// Read a file of a subject
+    Get(SubjectGet),
+    /// List a subject's files of a class
+    Files(SubjectFiles),
+    /// Report who used a subject's data, when and why
+    Report(SubjectOne),
+    /// Write everything about a subject into a new folder, in the clear
+    Export(SubjectExport),
+    /// Erase a subject for good: keys first, then objects
+    Erase(SubjectErase),
+    /// Place a hold on a subject, or lift it: nothing is erased while it is in force
+    Hold(SubjectHold),
+    /// Store a subject's data and release it to nobody, or lift that
+    Restrict(SubjectRestrict),
+}
+
+/// `subject create`.
+#[derive(Debug, Args)]
+pub struct SubjectCreate {
+    #[command(flatten)]
+    pub of: Of,
+    /// Read attributes to find the subject by, a JSON object of texts, from FILE (`-` for standard input)
+    #[arg(long, value_name = "FILE", help_heading = "Subject")]
+    pub lookup_from: Option<PathBuf>,
+}
+
+/// `subject find`.
+#[derive(Debug, Args)]
+pub struct SubjectFind {
+    #[command(flatten)]
+    pub of: Of,
+    /// Read the attribute, a JSON object with one text, from FILE (`-` for standard input)
+    #[arg(long, value_name = "FILE", help_heading = "Subject")]
+    pub lookup_from: PathBuf,
+}
+
+/// `subject list`.
+#[derive(Debug, Args)]
+pub struct SubjectList {
+    #[command(flatten)]
+    pub of: Of,
+    /// Act for this activity
+    #[arg(long, value_name = "NAME", help_heading = "Subject")]
+    pub activity: Option<String>,
+}
+
+/// One subject.
+#[derive(Debug, Args)]
+pub struct SubjectOne {
+    /// Id of the subject
+    #[arg(value_name = "SUBJECT")]
+    pub subject: String,
+    #[command(flatten)]
+    pub of: Of,
+}
+
+/// A class of a subject's data, for somebody.
+#[derive(Debug, Args)]
+pub struct Compartment {
+    /// Id of the subject; for an activity, its pseudonym
+    #[arg(value_name = "SUBJECT")]
+    pub subject: String,
+    #[command(flatten)]
+    pub of: Of,
+    /// Class of the data: identifiable, owned, or a declared one
+    #[arg(long, value_name = "CLASS", help_heading = "Subject")]
+    pub class: String,
+    /// Act for this activity
+    #[arg(long, value_name = "NAME", help_heading = "Subject")]
+    pub activity: Option<String>,
+    /// Narrower purpose than the activity's
+    #[arg(long, value_name = "PURPOSE", requires = "activity", help_heading = "Subject")]
+    pub purpose: Option<String>,
+}
+
+/// `subject put`.
+#[derive(Debug, Args)]
+pub struct SubjectPut {
+    #[command(flatten)]
+    pub compartment: Compartment,
+    /// Name of the file; `profile.json` is held against the schema
+    #[arg(long, value_name = "NAME", help_heading = "Subject")]
+    pub name: String,
+    /// Read the content from FILE (`-` for standard input)
+    #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Subject")]
+    pub from: PathBuf,
+}
+
+/// `subject get`.
+#[derive(Debug, Args)]
+pub struct SubjectGet {
+    #[command(flatten)]
+    pub compartment: Compartment,
+    /// Name of the file
+    #[arg(long, value_name = "NAME", help_heading = "Subject")]
+    pub name: String,
+}
+
+/// `subject files`.
+#[derive(Debug, Args)]
+pub struct SubjectFiles {
+    #[command(flatten)]
+    pub compartment: Compartment,
+}
+
+/// `subject export`.
+#[derive(Debug, Args)]
+pub struct SubjectExport {
+    #[command(flatten)]
+    pub one: SubjectOne,
+    /// New folder for the package; its content is not encrypted
+    #[arg(long, value_name = "FOLDER", help_heading = "Subject")]
+    pub to: PathBuf,
+}
+
+/// `subject erase`.
+#[derive(Debug, Args)]
+pub struct SubjectErase {
+    #[command(flatten)]
+    pub one: SubjectOne,
+    /// Don't ask
+    #[arg(long, help_heading = "Subject")]
+    pub yes: bool,
+    /// Write the signed receipt into FILE
+    #[arg(long, value_name = "FILE", help_heading = "Subject")]
+    pub receipt: Option<PathBuf>,
+}
+
+/// `subject hold`.
+#[derive(Debug, Args)]
+pub struct SubjectHold {
+    #[command(flatten)]
+    pub one: SubjectOne,
+    /// Why, in one word
+    #[arg(long, value_name = "WORD", help_heading = "Subject")]
+    pub ground: String,
+    /// Lift the holds of that ground
+    #[arg(long, help_heading = "Subject")]
+    pub lift: bool,
+}
+
+/// `subject restrict`.
+#[derive(Debug, Args)]
+pub struct SubjectRestrict {
+    #[command(flatten)]
+    pub one: SubjectOne,
+    /// Lift the restriction
+    #[arg(long, help_heading = "Subject")]
+    pub lift: bool,
+}
+
+/// `consumer`.
+#[derive(Debug, Subcommand)]
+pub enum Consumer {
+    /// Register a processing job; it waits for approval
+    #[command(
+        after_help = "Example:\n  strongroom consumer register newsletter -w ~/work.strongroom --app shop --purpose marketing.email --basis consent --class identifiable --notice notice.md"
+    )]
+    Register(Box<ConsumerRegister>),
+    /// Approve a job: from now on an open question for every subject
+    Approve(ConsumerOne),
+    /// Stop a job for now
+    Suspend(ConsumerOne),
+    /// Stop a job for good
+    End(ConsumerOne),
+    /// Show one job
+    Show(ConsumerOne),
+    /// List all jobs: the record of processing
+    List(Of),
+}
+
+/// `consumer register`.
+#[derive(Debug, Args)]
+pub struct ConsumerRegister {
+    /// Name of the activity
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    #[command(flatten)]
+    pub of: Of,
+    /// Who does it [default: NAME]
+    #[arg(long, value_name = "WHO", help_heading = "Job")]
+    pub consumer: Option<String>,
+    /// What for, dotted: marketing.email
+    #[arg(long, value_name = "PURPOSE", help_heading = "Job")]
+    pub purpose: String,
+    /// Legal basis
+    #[arg(long, value_enum, help_heading = "Job")]
+    pub basis: BasisName,
+    /// Class of data it needs; give it more than once for several
+    #[arg(long = "class", value_name = "CLASS", required = true, help_heading = "Job")]
+    pub classes: Vec<String>,
+    /// It writes as well
+    #[arg(long, help_heading = "Job")]
+    pub write: bool,
+    /// To whom it passes the data on
+    #[arg(long = "recipient", value_name = "WHO", help_heading = "Job")]
+    pub recipients: Vec<String>,
+    /// Days it keeps the data
+    #[arg(long, value_name = "DAYS", help_heading = "Job")]
+    pub retention_days: Option<u32>,
+    /// End of the job: 2027-01-31 or 2027-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME", help_heading = "Job")]
+    pub expires: Option<String>,
+    /// Read what subjects are told from FILE
+    #[arg(long, value_name = "FILE", help_heading = "Job")]
+    pub notice: PathBuf,
+}
+
+/// Legal bases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BasisName {
+    /// The subject agreed
+    Consent,
+    /// A contract with the subject
+    Contract,
+    /// A legal obligation
+    LegalObligation,
+    /// Vital interests
+    VitalInterests,
+    /// A task in the public interest
+    PublicTask,
+    /// A legitimate interest, unless the subject objects
+    LegitimateInterest,
+}
+
+/// One job.
+#[derive(Debug, Args)]
+pub struct ConsumerOne {
+    /// Name of the activity
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    #[command(flatten)]
+    pub of: Of,
+}
+
+/// `consent`.
+#[derive(Debug, Subcommand)]
+pub enum Consent {
+    /// Show a subject's answers and open questions
+    Show(ConsentShow),
+    /// Record that a subject agrees
+    #[command(
+        after_help = "Example:\n  strongroom consent grant -w ~/work.strongroom --app shop --subject ID --activity newsletter --evidence answer.json"
+    )]
+    Grant(ConsentAnswer),
+    /// Record that a subject refuses
+    Deny(ConsentAnswer),
+    /// Record that a subject no longer agrees; in force when the command returns
+    Withdraw(ConsentAnswer),
+    /// Record that a subject objects to a legitimate interest
+    Object(ConsentAnswer),
+    /// Show every answer a subject ever gave
+    History(ConsentShow),
+}
+
+/// `consent show`, `consent history`.
+#[derive(Debug, Args)]
+pub struct ConsentShow {
+    #[command(flatten)]
+    pub of: Of,
+    /// Id of the subject
+    #[arg(long, value_name = "SUBJECT", help_heading = "Consent")]
+    pub subject: String,
+}
+
+/// An answer.
+#[derive(Debug, Args)]
+pub struct ConsentAnswer {
+    #[command(flatten)]
+    pub of: Of,
+    /// Id of the subject
+    #[arg(long, value_name = "SUBJECT", help_heading = "Consent")]
+    pub subject: String,
+    /// Name of the activity
+    #[arg(long, value_name = "NAME", help_heading = "Consent")]
+    pub activity: String,
+    /// Class it covers; give it more than once for several [default: all that the activity declared]
+    #[arg(long = "class", value_name = "CLASS", help_heading = "Consent")]
+    pub classes: Vec<String>,
+    /// It was expressed explicitly, as special classes demand
+    #[arg(long, help_heading = "Consent")]
+    pub explicit: bool,
+    /// End of the consent: 2027-01-31 or 2027-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME", help_heading = "Consent")]
+    pub until: Option<String>,
+    /// Read the evidence (who, how, when) from FILE (`-` for standard input)
+    #[arg(long, value_name = "FILE", help_heading = "Consent")]
+    pub evidence: Option<PathBuf>,
+    /// Write the signed receipt into FILE
+    #[arg(long, value_name = "FILE", help_heading = "Consent")]
+    pub receipt: Option<PathBuf>,
+}
+
+/// `policy`.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Validate policies and put them in force
+    Load(PolicyLoad),
+    /// Validate policies, changing nothing
+    #[command(after_help = "Example:\n  strongroom policy check shop.cedar")]
+    Check(PolicyCheck),
+    /// Show the policies in force
+    Show(Of),
+    /// Say why a decision fell as it did
+    Explain(PolicyExplain),
+}
+
+/// `policy load`.
+#[derive(Debug, Args)]
+pub struct PolicyLoad {
+    /// Policies, in Cedar
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub of: Of,
+}
+
+/// `policy check`.
+#[derive(Debug, Args)]
+pub struct PolicyCheck {
+    /// Policies, in Cedar
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// `policy explain`.
+#[derive(Debug, Args)]
+pub struct PolicyExplain {
+    /// Number of the record, as `audit show` prints it
+    #[arg(value_name = "RECORD")]
+    pub record: u64,
+    #[command(flatten)]
+    pub of: Of,
+}
+
+/// `audit`.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Show entries of the audit log
+    Show(AuditShow),
+    /// Verify every record, entry, head and cell
+    Verify(Of),
+    /// Write entries, signed head and its key into a new folder
+    Export(AuditExport),
+    /// Verify a receipt
+    Receipt(AuditReceipt),
+}
+
+/// `audit show`.
+#[derive(Debug, Args)]
+pub struct AuditShow {
+    #[command(flatten)]
+    pub of: Of,
+    /// First record [default: so that the newest are shown]
+    #[arg(long, value_name = "N", help_heading = "Audit")]
+    pub from: Option<u64>,
+    /// How many records
+    #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Audit")]
+    pub count: u64,
+}
+
+/// `audit export`.
+#[derive(Debug, Args)]
+pub struct AuditExport {
+    #[command(flatten)]
+    pub of: Of,
+    /// New folder
+    #[arg(long, value_name = "FOLDER", help_heading = "Audit")]
+    pub to: PathBuf,
+}
+
+/// `audit receipt`.
+#[derive(Debug, Args)]
+pub struct AuditReceipt {
+    /// Receipt
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Folder or URL that holds the workspace, or a name from the configuration
+    #[arg(long, short = 'w', value_name = "STORE", help_heading = "Where")]
+    pub workspace: String,
+    /// Id of the organisation that is trusted, as `strongroom app list --json` prints it
+    #[arg(long, value_name = "ID", help_heading = "Where")]
+    pub organisation: String,
+}

@@ -1,0 +1,280 @@
+//! Puts the rooms of personal data together: store, device, custody, policies, memory of heads.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_audit::Pin;
+use strongroom_authorizer::DecisionPoint;
+use strongroom_cedar::Cedar;
+use strongroom_custody::Custody;
+use strongroom_custody::file::KeyFile;
+use strongroom_custody::handed::{Handed, Way};
+use strongroom_format::ids::OrganisationId;
+use strongroom_host::clock::{Clock, MachineClock};
+use strongroom_host::disk::{Disk, create_folder_durably, read_all, replace_file};
+use strongroom_host::entropy::MachineEntropy;
+use strongroom_host::real_disk::RealDisk;
+use strongroom_keyring::organisation::Organisation;
+use strongroom_records::ids::{ApplicationId, Hash};
+use strongroom_steward::{
+    Custodian, Error, ErrorKind, Memory, PolicyLanguage, Services, Stewardship,
+};
+use strongroom_store::{Key, Mode, Store};
+use zeroize::Zeroizing;
+
+use crate::args::custody::{In, Of};
+use crate::exit::{Exit, Failure, Result};
+use crate::home::Home;
+use crate::passphrase;
+use crate::place::Place;
+
+/// LIMIT: how long a command waits for another one that writes.
+const LOCK_TRIES: u32 = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// LIMIT: bytes of a secret handed over.
+const SECRET_LEN_MAX: u64 = 4096;
+
+/// An open list of applications, for one command at a time.
+pub struct Office {
+    stewardship: Stewardship,
+    home: Home,
+    workspace: String,
+    organisation: OrganisationId,
+    _lock: Option<Box<dyn Send + Sync>>,
+}
+
+/// Opens the list of applications of a workspace.
+///
+/// # Errors
+/// Wrong passphrase, no such store, in use, damaged.
+pub fn open(options: &In) -> Result<Office> {
+    let home = Home::find()?;
+    let place = Place::parse(&options.workspace, &home)?;
+    super::require_workspace(&place)?;
+    let secret = passphrase::read(&options.passphrase)?;
+    let shown = place.shown();
+    let store = super::stores::open(&place, Mode::ReadWrite)?;
+    let keys = super::unlock(&*store, &shown, &secret)?;
+    drop(secret);
+    let lock = lock(&place)?;
+    let organisation = organisation(&*store, &shown, &keys.organisation())?;
+    keys.check_certified(&organisation).map_err(|error| Failure::keyring(&shown, &error))?;
+    let workspace = keys.workspace().to_string();
+    home.directories()
+        .create(&RealDisk)
+        .map_err(|error| Failure::io("making the folders of local state", &error))?;
+    let folder = home.directories().state.join(&workspace).join("policy");
+    create_folder_durably(&RealDisk, &folder)
+        .map_err(|error| Failure::io("making the folders of local state", &error))?;
+    let id = keys.organisation();
+    let services = Services {
+        store,
+        wait: strongroom_store::wait,
+        keys: Arc::new(keys),
+        organisation: Arc::new(organisation),
+        clock: Arc::new(MachineClock::new()),
+        entropy: Arc::new(MachineEntropy),
+        memory: Arc::new(Pins { folder }),
+        language: Arc::new(CedarLanguage),
+    };
+    let stewardship = Stewardship::open(services).map_err(|error| failure(&error))?;
+    Ok(Office { stewardship, home, workspace, organisation: id, _lock: lock })
+}
+
+/// Opens an application.
+///
+/// # Errors
+/// As [`open`]; no such application, its key missing or wrong.
+pub fn application(options: &Of) -> Result<(Office, Custodian)> {
+    let office = open(&options.place)?;
+    let listed = office.stewardship.find(&options.app).map_err(|error| failure(&error))?;
+    let locator = options.custody.clone().unwrap_or_else(|| listed.custody.clone());
+    let custody = custody(&locator)?;
+    let opened = office.stewardship.application(&options.app, custody);
+    let custodian = opened.map_err(|error| failure(&error))?;
+    Ok((office, custodian))
+}
+
+/// The organisation of a store, if it is the one that is trusted.
+///
+/// # Errors
+/// No such store; another organisation.
+pub fn trusted(workspace: &str, pinned: &OrganisationId) -> Result<Organisation> {
+    let home = Home::find()?;
+    let place = Place::parse(workspace, &home)?;
+    super::require_workspace(&place)?;
+    let store = super::stores::open(&place, Mode::ReadOnly)?;
+    organisation(&*store, &place.shown(), pinned)
+}
+
+impl Office {
+    /// The list.
+    pub fn stewardship(&mut self) -> &mut Stewardship {
+        &mut self.stewardship
+    }
+
+    /// The organisation.
+    pub fn organisation(&self) -> OrganisationId {
+        self.organisation
+    }
+
+    /// Where application keys are kept unless somebody says otherwise.
+    pub fn default_custody(&self) -> String {
+        let folder = self.home.directories().state.join(&self.workspace).join("policy");
+        format!("file:{}", folder.join("application.keys").display())
+    }
+}
+
+/// Custody at a place.
+///
+/// # Errors
+/// No such kind; the secret is missing or none.
+pub fn custody(locator: &str) -> Result<Arc<dyn Custody>> {
+    let unknown = || {
+        Failure::new(Exit::Usage, "no such kind of custody")
+            .hint("give file:PATH, env:NAME, fd:N or credential:NAME")
+    };
+    let (kind, rest) = locator.split_once(':').ok_or_else(unknown)?;
+    let handed = |way: Way, text: Zeroizing<Vec<u8>>| -> Result<Arc<dyn Custody>> {
+        let parsed = Handed::parse(way, &text).map_err(|error| failure(&error.into()))?;
+        Ok(Arc::new(parsed))
+    };
+    match kind {
+        "file" => {
+            let path = std::path::absolute(rest)
+                .map_err(|error| Failure::io("finding the key file", &error))?;
+            Ok(Arc::new(KeyFile::new(Arc::new(RealDisk), path)))
+        }
+        "env" => {
+            let missing = || {
+                Failure::new(Exit::Locked, format!("the variable `{rest}` of custody is not set"))
+                    .hint("set it to 64 hexadecimal digits; better, use a file, fd:N or credential:NAME")
+            };
+            let value = std::env::var_os(rest).ok_or_else(missing)?;
+            handed(Way::Environment, Zeroizing::new(value.into_encoded_bytes()))
+        }
+        "fd" => {
+            let number: u32 = rest.parse().map_err(|_| unknown())?;
+            handed(Way::Descriptor, secret_from(Path::new(&format!("/proc/self/fd/{number}")))?)
+        }
+        "credential" => {
+            let missing = || {
+                Failure::new(Exit::Locked, "there is no folder of credentials").hint(
+                    "run it as a service with `LoadCredential=`, or set CREDENTIALS_DIRECTORY",
+                )
+            };
+            let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(missing)?;
+            if rest.is_empty() || rest.contains('/') {
+                return Err(unknown());
+            }
+            handed(Way::Credential, secret_from(&PathBuf::from(folder).join(rest))?)
+        }
+        _ => Err(unknown()),
+    }
+}
+
+fn secret_from(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let failed = |error: &std::io::Error| Failure {
+        exit: Exit::Locked,
+        ..Failure::io("reading the secret of custody", error)
+    };
+    let file = fs::File::open(path).map_err(|error| failed(&error))?;
+    let mut text = Zeroizing::new(Vec::with_capacity(256));
+    file.take(SECRET_LEN_MAX).read_to_end(&mut text).map_err(|error| failed(&error))?;
+    Ok(text)
+}
+
+/// What failed, in the words and numbers of this command.
+pub fn failure(error: &Error) -> Failure {
+    let (exit, hint) = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::Invalid => (Exit::Failed, None),
+        ErrorKind::Conflict => (Exit::Failed, Some("try again")),
+        ErrorKind::Denied => (Exit::Denied, Some("the audit log says why, to whoever may read it")),
+        ErrorKind::Held => {
+            (Exit::Denied, Some("`strongroom subject show` lists the holds; lift them first"))
+        }
+        ErrorKind::Locked => (Exit::Locked, Some("give the place of the key with `--custody`")),
+        ErrorKind::Forked | ErrorKind::Corrupt => (
+            Exit::Damaged,
+            Some("`strongroom audit verify` says what is damaged and changes nothing"),
+        ),
+        ErrorKind::Unavailable => {
+            (Exit::Unreachable, Some("check the connection to the store and retry"))
+        }
+        ErrorKind::Full => (Exit::Failed, Some("free space there and try again")),
+        ErrorKind::ReadOnly => (Exit::Failed, Some("the store may not be written")),
+        ErrorKind::Unsupported => (Exit::Failed, Some("use a newer version of strongroom")),
+        ErrorKind::Internal => (Exit::Bug, Some("this is a bug; please report it")),
+    };
+    let failure = Failure::new(exit, error.to_string());
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// One command writes at a time. A bucket has no locks: there the register's own order decides, and the loser tries again.
+fn lock(place: &Place) -> Result<Option<Box<dyn Send + Sync>>> {
+    let Place::Folder(root) = place else { return Ok(None) };
+    let clock = MachineClock::new();
+    for _ in 0..LOCK_TRIES {
+        match RealDisk.lock(&root.join(".lock-policy")) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => clock.sleep(LOCK_PAUSE),
+            Err(error) => {
+                return Err(Failure::io(format!("locking `{}`", place.shown()), &error));
+            }
+        }
+    }
+    Err(Failure::new(Exit::Failed, "another command works on the applications").hint("try again"))
+}
+
+fn organisation(store: &dyn Store, shown: &str, pinned: &OrganisationId) -> Result<Organisation> {
+    let genesis = strongroom_store::wait(store.get(Key::Organisation(0), None))
+        .map_err(|error| Failure::store(format!("opening `{shown}`"), &error))?;
+    Organisation::verify(&genesis, pinned).map_err(|error| Failure::keyring(shown, &error))
+}
+
+/// Heads this device has seen: one small file for each application.
+struct Pins {
+    folder: PathBuf,
+}
+
+impl Memory for Pins {
+    fn recall(&self, application: &ApplicationId) -> strongroom_steward::Result<Option<Pin>> {
+        let damaged = || Error::new(ErrorKind::Corrupt, "the memory of heads is damaged");
+        let text = match read_all(&RealDisk, &self.folder.join(application.to_string())) {
+            Ok(bytes) => String::from_utf8(bytes).map_err(|_| damaged())?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(_) => return Err(damaged()),
+        };
+        let (seq, hash) = text.trim_end().split_once(' ').ok_or_else(damaged)?;
+        let seq = seq.parse().map_err(|_| damaged())?;
+        Ok(Some(Pin { seq, hash: Hash::parse(hash).ok_or_else(damaged)? }))
+    }
+
+    fn remember(&self, application: &ApplicationId, pin: &Pin) -> strongroom_steward::Result<()> {
+        let text = format!("{} {}\n", pin.seq, pin.hash);
+        replace_file(&RealDisk, &self.folder.join(application.to_string()), text.as_bytes())
+            .map_err(|_| Error::new(ErrorKind::Unavailable, "local state cannot be written"))
+    }
+}
+
+/// The policy language.
+struct CedarLanguage;
+
+impl PolicyLanguage for CedarLanguage {
+    fn built_in(&self) -> &str {
+        strongroom_cedar::BUILT_IN
+    }
+
+    fn read(&self, text: &str) -> strongroom_steward::Result<Arc<dyn DecisionPoint>> {
+        match Cedar::read(text) {
+            Ok(cedar) => Ok(Arc::new(cedar)),
+            Err(refused) => Err(Error::new(ErrorKind::Invalid, refused.to_string())),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `strongroom audit`: the verifiable log of everything that was decided and done.
+
+use serde_json::{Value, json};
+use strongroom_authorizer::Reason;
+use strongroom_format::ids::OrganisationId;
+use strongroom_records::ids::Hash;
+use strongroom_records::log::{Entry, Outcome};
+use strongroom_records::receipt::Deed;
+use strongroom_steward::{Target, kind_text, time_text, verify_receipt};
+
+use super::input;
+use super::subject::Folder;
+use crate::args::custody::{Audit, AuditExport, AuditReceipt, AuditShow, Of};
+use crate::assemble::custody::{self, failure};
+use crate::exit::{Exit, Failure, Result};
+use crate::ui::{self, Format};
+
+/// Does one of the verbs.
+///
+/// # Errors
+/// Those of the verb.
+pub fn run(options: &Audit, format: Format) -> Result<Exit> {
+    match options {
+        Audit::Show(options) => show(options, format),
+        Audit::Verify(of) => verify(of, format),
+        Audit::Export(options) => export(options, format),
+        Audit::Receipt(options) => receipt(options, format),
+    }
+}
+
+fn show(options: &AuditShow, format: Format) -> Result<Exit> {
+    let (_office, custodian) = custody::application(&options.of)?;
+    let newest = custodian.record_count().saturating_sub(options.count);
+    let from = options.from.unwrap_or(newest);
+    let entries = custodian.entries(from, options.count).map_err(|error| failure(&error))?;
+    let text: String = entries.iter().map(entry_text).collect();
+    let lines: Vec<Value> = entries.iter().map(entry_json).collect();
+    ui::answer(format, &text, &json!({ "entries": lines }))?;
+    Ok(Exit::Done)
+}
+
+fn verify(of: &Of, format: Format) -> Result<Exit> {
+    let (_office, custodian) = custody::application(of)?;
+    let verified = custodian.verify().map_err(|error| failure(&error))?;
+    let findings: Vec<Value> = verified
+        .findings
+        .iter()
+        .map(|finding| json!({"record": finding.seq, "what": finding.what}))
+        .collect();
+    let mut text = format!(
+        "{} records, {} entries, {} cells, {} nodes: ",
+        verified.records, verified.entries, verified.cells, verified.nodes
+    );
+    text += if findings.is_empty() { "sound\n" } else { "damaged\n" };
+    for finding in &verified.findings {
+        text += &format!("record {}: {}\n", finding.seq, finding.what);
+    }
+    let json = json!({
+        "records": verified.records, "entries": verified.entries, "cells": verified.cells,
+        "nodes": verified.nodes,
+        "findings": findings,
+    });
+    ui::answer(format, &text, &json)?;
+    Ok(if verified.findings.is_empty() { Exit::Done } else { Exit::Damaged })
+}
+
+fn export(options: &AuditExport, format: Format) -> Result<Exit> {
+    let (_office, custodian) = custody::application(&options.of)?;
+    let mut folder = Folder::create(&options.to)?;
+    let entries = custodian.entries(0, u64::MAX).map_err(|error| failure(&error))?;
+    let lines: String = entries.iter().map(|entry| format!("{}\n", entry_json(entry))).collect();
+    let head = custodian.signed_head().map_err(|error| failure(&error))?;
+    let key = format!("{}\n", custodian.head_verifier());
+    for (name, text) in [("entries.jsonl", &lines), ("head.txt", &head), ("head-key.txt", &key)] {
+        folder.write(name, text.as_bytes()).map_err(|error| failure(&error))?;
+    }
+    ui::answer(format, "", &json!({"entries": entries.len(), "head": head}))?;
+    Ok(Exit::Done)
+}
+
+fn receipt(options: &AuditReceipt, format: Format) -> Result<Exit> {
+    let bad = || Failure::new(Exit::Usage, "an organisation is named by 64 hexadecimal digits");
+    let pinned = OrganisationId(Hash::parse(&options.organisation).ok_or_else(bad)?.0);
+    let bytes = input(&options.file, "the receipt")?;
+    let organisation = custody::trusted(&options.workspace, &pinned)?;
+    let receipt = verify_receipt(&bytes, &organisation).map_err(|error| failure(&error))?;
+    let (what, statement) = match &receipt.deed {
+        Deed::Consent(_) => ("consent", None),
+        Deed::Erasure(deed) => ("erasure", Some(deed.statement.clone())),
+        Deed::Export(_) => ("export", None),
+        Deed::Rotation(_) => ("rotation", None),
+    };
+    let time = time_text(receipt.time);
+    let text = format!(
+        "{what}, {time}, record {}: holds\n{}",
+        receipt.position,
+        statement.as_ref().map(|text| format!("{text}\n")).unwrap_or_default()
+    );
+    let json = json!({
+        "what": what, "time": time, "application": receipt.application.to_string(),
+        "record": receipt.position, "statement": statement, "holds": true,
+    });
+    ui::answer(format, &text, &json)?;
+    Ok(Exit::Done)
+}
+
+fn entry_text(entry: &Entry) -> String {
+    let mut text =
+        format!("{:>6}  {}  {}", entry.seq, time_text(entry.time), kind_text(entry.kind));
+    if let Some(judgement) = &entry.judgement {
+        let outcome = if judgement.outcome == Outcome::Allow { "allowed" } else { "refused" };
+        text += &format!("  {outcome}");
+        let reason = Reason::from_number(judgement.reason).map(Reason::text);
+        text += &reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    }
+    if let Some(about) = &entry.about {
+        text += &format!("  {}#{}", about.subject, about.number);
+    }
+    text + "\n"
+}
+
+fn entry_json(entry: &Entry) -> Value {
+    let judgement = entry.judgement.as_ref();
+    json!({
+        "record": entry.seq,
+        "time": time_text(entry.time),
+        "what": kind_text(entry.kind),
+        "operator": entry.operator.to_string(),
+        "activity": entry.activity.map(|activity| activity.to_string()),
+        "class": entry.class.map(|class| class.0),
+        "allowed": judgement.map(|judgement| judgement.outcome == Outcome::Allow),
+        "reason": judgement.and_then(|j| Reason::from_number(j.reason)).map(Reason::text),
+        "policy_set": judgement.map(|judgement| judgement.policy_set.to_string()),
+        "subject": entry.about.as_ref().map(|about| about.subject.to_string()),
+        "number": entry.about.as_ref().map(|about| about.number),
+    })
+}

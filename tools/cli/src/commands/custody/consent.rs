@@ -1,0 +1,84 @@
+//! `strongroom consent`: what subjects answered.
+
+use serde_json::json;
+use strongroom_records::subject::ConsentStatus;
+use strongroom_steward::{Answer, status_text, time_text};
+
+use super::{input, keep_receipt, moment, subject_id};
+use crate::args::custody::{Consent, ConsentAnswer, ConsentShow};
+use crate::assemble::custody::{self, failure};
+use crate::exit::{Exit, Result};
+use crate::ui::{self, Format};
+
+/// Does one of the verbs.
+///
+/// # Errors
+/// Those of the verb.
+pub fn run(options: &Consent, format: Format) -> Result<Exit> {
+    match options {
+        Consent::Show(options) => show(options, format),
+        Consent::Grant(options) => answer(options, ConsentStatus::Given, format),
+        Consent::Deny(options) => answer(options, ConsentStatus::Refused, format),
+        Consent::Withdraw(options) => answer(options, ConsentStatus::Withdrawn, format),
+        Consent::Object(options) => answer(options, ConsentStatus::Objected, format),
+        Consent::History(options) => history(options, format),
+    }
+}
+
+fn show(options: &ConsentShow, format: Format) -> Result<Exit> {
+    let subject = subject_id(&options.subject)?;
+    let (_office, custodian) = custody::application(&options.of)?;
+    let (mut text, mut lines) = (String::new(), Vec::new());
+    for (activity, status) in custodian.consents(&subject).map_err(|error| failure(&error))? {
+        let status = status_text(status);
+        text += &format!("{}: {status}\n", activity.name);
+        lines.push(json!({
+            "activity": activity.name, "purpose": activity.purpose, "status": status,
+            "notice": activity.notice,
+        }));
+    }
+    ui::answer(format, &text, &json!({ "consents": lines }))?;
+    Ok(Exit::Done)
+}
+
+fn answer(options: &ConsentAnswer, status: ConsentStatus, format: Format) -> Result<Exit> {
+    let subject = subject_id(&options.subject)?;
+    let evidence = match &options.evidence {
+        Some(path) => input(path, "the evidence")?,
+        None => Vec::new(),
+    };
+    let answer = Answer {
+        activity: options.activity.clone(),
+        status,
+        explicit: options.explicit,
+        classes: options.classes.clone(),
+        until: moment(options.until.as_deref())?,
+        evidence,
+    };
+    let (_office, mut custodian) = custody::application(&options.of)?;
+    let receipt = custodian.answer(&subject, &answer).map_err(|error| failure(&error))?;
+    keep_receipt(options.receipt.as_deref(), &receipt)?;
+    let json = json!({"activity": options.activity, "status": status_text(status)});
+    ui::answer(format, "", &json)?;
+    Ok(Exit::Done)
+}
+
+fn history(options: &ConsentShow, format: Format) -> Result<Exit> {
+    let subject = subject_id(&options.subject)?;
+    let (_office, custodian) = custody::application(&options.of)?;
+    let activities = custodian.activities().map_err(|error| failure(&error))?;
+    let (mut text, mut lines) = (String::new(), Vec::new());
+    for consent in custodian.consent_history(&subject).map_err(|error| failure(&error))? {
+        let found = activities.iter().find(|activity| activity.id == consent.activity);
+        let name = found.map_or_else(|| consent.activity.to_string(), |a| a.name.clone());
+        let (time, status) = (time_text(consent.expressed), status_text(consent.status));
+        text += &format!("{time}  {name}: {status}\n");
+        lines.push(json!({
+            "time": time, "activity": name, "status": status, "record": consent.position,
+            "evidence_sha256": consent.evidence_hash.to_string(),
+            "notice_sha256": consent.notice_hash.to_string(),
+        }));
+    }
+    ui::answer(format, &text, &json!({ "history": lines }))?;
+    Ok(Exit::Done)
+}

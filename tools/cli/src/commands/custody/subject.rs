@@ -1,0 +1,305 @@
+//! `strongroom subject`: the people the data is about.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::{Value, json};
+use strongroom_records::log::Outcome;
+use strongroom_records::subject::SubjectState;
+use strongroom_steward::{Asked, Error, ErrorKind, SubjectLine, Target, kind_text, time_text};
+
+use super::app::ending_text;
+use super::{input, input_text, keep_receipt, output, subject_id};
+use crate::args::custody::{
+    Compartment, Subject, SubjectCreate, SubjectErase, SubjectExport, SubjectFind, SubjectHold,
+    SubjectList, SubjectOne, SubjectPut,
+};
+use crate::assemble::custody::{self, failure};
+use crate::exit::{Exit, Failure, Result};
+use crate::ui::{self, Format};
+
+/// Does one of the verbs.
+///
+/// # Errors
+/// Those of the verb.
+pub fn run(options: &Subject, format: Format) -> Result<Exit> {
+    match options {
+        Subject::Create(options) => create(options, format),
+        Subject::Find(options) => find(options, format),
+        Subject::List(options) => list(options, format),
+        Subject::Show(options) => show(options, format),
+        Subject::Put(options) => put(options, format),
+        Subject::Get(options) => {
+            let (_office, mut custodian) = custody::application(&options.compartment.of)?;
+            let asked = asked(&options.compartment);
+            let read = custodian.read_file(&asked, &options.name);
+            ui::write_out(&read.map_err(|error| failure(&error))?)?;
+            Ok(Exit::Done)
+        }
+        Subject::Files(options) => files(&options.compartment, format),
+        Subject::Report(options) => report(options, format),
+        Subject::Export(options) => export(options, format),
+        Subject::Erase(options) => erase(options, format),
+        Subject::Hold(options) => hold(options, format),
+        Subject::Restrict(options) => {
+            let subject = subject_id(&options.one.subject)?;
+            let (_office, mut custodian) = custody::application(&options.one.of)?;
+            custodian.restrict(&subject, !options.lift).map_err(|error| failure(&error))?;
+            show_line(&custodian.subject(&subject).map_err(|error| failure(&error))?, "", format)
+        }
+    }
+}
+
+fn create(options: &SubjectCreate, format: Format) -> Result<Exit> {
+    let lookups = match &options.lookup_from {
+        Some(path) => attributes(path)?,
+        None => Vec::new(),
+    };
+    let (_office, mut custodian) = custody::application(&options.of)?;
+    let subject = custodian.create_subject(&lookups).map_err(|error| failure(&error))?;
+    ui::answer(format, &format!("{subject}\n"), &json!({"subject": subject.to_string()}))?;
+    Ok(Exit::Done)
+}
+
+fn find(options: &SubjectFind, format: Format) -> Result<Exit> {
+    let attributes = attributes(&options.lookup_from)?;
+    let [(name, value)] = &attributes[..] else {
+        return Err(Failure::new(Exit::Usage, "a search is by one attribute"));
+    };
+    let (_office, mut custodian) = custody::application(&options.of)?;
+    let found = custodian.find_subjects(name, value).map_err(|error| failure(&error))?;
+    let ids: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let text: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    ui::answer(format, &text, &json!({"subjects": ids}))?;
+    Ok(Exit::Done)
+}
+
+fn list(options: &SubjectList, format: Format) -> Result<Exit> {
+    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (mut text, mut lines) = (String::new(), Vec::new());
+    match &options.activity {
+        None => {
+            for line in custodian.subjects().map_err(|error| failure(&error))? {
+                text += &format!("{}  {}\n", line.subject, state_text(line.state));
+                lines.push(line_json(&line));
+            }
+        }
+        Some(activity) => {
+            for (pseudonym, classes) in
+                custodian.scope(activity).map_err(|error| failure(&error))?
+            {
+                let mut names = Vec::new();
+                for class in classes {
+                    names.push(custodian.class_name(class).map_err(|error| failure(&error))?);
+                }
+                text += &format!("{pseudonym}  {}\n", names.join(" "));
+                lines.push(json!({"subject": pseudonym.to_string(), "classes": names}));
+            }
+        }
+    }
+    ui::answer(format, &text, &json!({"subjects": lines}))?;
+    Ok(Exit::Done)
+}
+
+fn show(options: &SubjectOne, format: Format) -> Result<Exit> {
+    let subject = subject_id(&options.subject)?;
+    let (_office, custodian) = custody::application(&options.of)?;
+    let line = custodian.subject(&subject).map_err(|error| failure(&error))?;
+    let mut text =
+        format!("{}  {}  {}\n", line.subject, state_text(line.state), time_text(line.created));
+    for hold in &line.holds {
+        text += &format!("hold  {}\n", hold.ground);
+    }
+    show_line(&line, &text, format)
+}
+
+fn show_line(line: &SubjectLine, text: &str, format: Format) -> Result<Exit> {
+    ui::answer(format, text, &line_json(line))?;
+    Ok(Exit::Done)
+}
+
+fn put(options: &SubjectPut, format: Format) -> Result<Exit> {
+    let content = input(&options.from, "the content")?;
+    let (_office, mut custodian) = custody::application(&options.compartment.of)?;
+    let put = custodian.put_file(&asked(&options.compartment), &options.name, &content);
+    put.map_err(|error| failure(&error))?;
+    ui::answer(format, "", &json!({"name": options.name, "size": content.len()}))?;
+    Ok(Exit::Done)
+}
+
+fn files(options: &Compartment, format: Format) -> Result<Exit> {
+    let (_office, mut custodian) = custody::application(&options.of)?;
+    let files = custodian.files(&asked(options)).map_err(|error| failure(&error))?;
+    let (mut text, mut lines) = (String::new(), Vec::new());
+    for file in files {
+        let written = time_text(file.written);
+        text += &format!("{:>12}  {written}  {}\n", file.len, file.name);
+        lines.push(json!({"name": file.name, "size": file.len, "written": written}));
+    }
+    ui::answer(format, &text, &json!({"files": lines}))?;
+    Ok(Exit::Done)
+}
+
+fn report(options: &SubjectOne, format: Format) -> Result<Exit> {
+    let subject = subject_id(&options.subject)?;
+    let (_office, custodian) = custody::application(&options.of)?;
+    let report = custodian.report(&subject).map_err(|error| failure(&error))?;
+    let (mut text, mut lines) = (String::new(), Vec::new());
+    for line in &report.lines {
+        let entry = &line.entry;
+        let (time, kind) = (time_text(entry.time), kind_text(entry.kind));
+        let outcome = entry.judgement.as_ref().map(|j| j.outcome == Outcome::Allow);
+        let shown = match outcome {
+            Some(true) => "allowed",
+            Some(false) => "refused",
+            None => "",
+        };
+        let activity = line.activity.as_deref().unwrap_or("own");
+        text += format!("{time}  {kind}  {activity}  {shown}").trim_end();
+        text += "\n";
+        lines.push(json!({
+            "time": time, "what": kind, "activity": line.activity, "allowed": outcome,
+            "class": entry.class.map(|class| class.0), "record": entry.seq,
+        }));
+    }
+    let json = json!({
+        "entries": lines, "complete": report.holds(), "head": report.head,
+    });
+    ui::answer(format, &text, &json)?;
+    Ok(if report.holds() { Exit::Done } else { Exit::Damaged })
+}
+
+fn export(options: &SubjectExport, format: Format) -> Result<Exit> {
+    let subject = subject_id(&options.one.subject)?;
+    let (_office, mut custodian) = custody::application(&options.one.of)?;
+    let mut folder = Folder::create(&options.to)?;
+    let exported = custodian.export(&subject, &mut folder).map_err(|error| failure(&error))?;
+    let deed = &exported.deed;
+    let json = json!({
+        "folder": options.to.display().to_string(), "files": deed.files, "bytes": deed.bytes,
+        "manifest": deed.manifest.to_string(),
+    });
+    ui::answer(format, "", &json)?;
+    Ok(Exit::Done)
+}
+
+fn erase(options: &SubjectErase, format: Format) -> Result<Exit> {
+    let subject = subject_id(&options.one.subject)?;
+    if !options.yes {
+        confirm(&options.one.subject)?;
+    }
+    let (_office, mut custodian) = custody::application(&options.one.of)?;
+    let erased = custodian.erase(&subject).map_err(|error| failure(&error))?;
+    keep_receipt(options.receipt.as_deref(), &erased.receipt)?;
+    let deed = &erased.deed;
+    let ending = ending_text(deed.destroyed.ending);
+    let json = json!({
+        "subject": subject.to_string(),
+        "objects_removed": deed.objects_removed,
+        "objects_left": deed.objects_left,
+        "old_key": ending,
+        "irrecoverable_from": deed.irrecoverable_from.map(time_text),
+        "statement": deed.statement,
+    });
+    ui::answer(format, &format!("{}\n", deed.statement), &json)?;
+    Ok(if deed.objects_left == 0 { Exit::Done } else { Exit::Partial })
+}
+
+fn confirm(subject: &str) -> Result<()> {
+    let refused =
+        || Failure::new(Exit::Failed, "nothing was erased").hint("say `yes`, or give `--yes`");
+    if !io::stdin().is_terminal() {
+        return Err(refused());
+    }
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "erase subject {subject} for good? (yes/no) ");
+    let _ = err.flush();
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(|error| Failure::io("asking", &error))?;
+    if answer.trim() == "yes" { Ok(()) } else { Err(refused()) }
+}
+
+fn hold(options: &SubjectHold, format: Format) -> Result<Exit> {
+    let subject = subject_id(&options.one.subject)?;
+    let (_office, mut custodian) = custody::application(&options.one.of)?;
+    let done = match options.lift {
+        true => custodian.lift_hold(&subject, &options.ground),
+        false => custodian.place_hold(&subject, &options.ground),
+    };
+    done.map_err(|error| failure(&error))?;
+    show_line(&custodian.subject(&subject).map_err(|error| failure(&error))?, "", format)
+}
+
+fn asked(options: &Compartment) -> Asked {
+    Asked {
+        activity: options.activity.clone(),
+        subject: options.subject.clone(),
+        class: options.class.clone(),
+        purpose: options.purpose.clone(),
+    }
+}
+
+/// A JSON object of texts.
+fn attributes(path: &Path) -> Result<Vec<(String, String)>> {
+    let text = input_text(path, "the attributes")?;
+    let bad = || {
+        Failure::new(Exit::Failed, "the attributes are not a JSON object of texts")
+            .hint("for example {\"email\": \"ada@example.com\"}")
+    };
+    let json: Value = serde_json::from_str(&text).map_err(|_| bad())?;
+    let fields = json.as_object().ok_or_else(bad)?;
+    let field = |(name, value): (&String, &Value)| {
+        value.as_str().map(|value| (name.clone(), value.to_owned())).ok_or_else(bad)
+    };
+    fields.iter().map(field).collect()
+}
+
+fn line_json(line: &SubjectLine) -> Value {
+    json!({
+        "subject": line.subject.to_string(),
+        "state": state_text(line.state),
+        "created": time_text(line.created),
+        "holds": line.holds.iter().map(|hold| hold.ground.clone()).collect::<Vec<_>>(),
+        "audit_pseudonym": line.pseudonym.to_string(),
+    })
+}
+
+fn state_text(state: SubjectState) -> &'static str {
+    match state {
+        SubjectState::Active => "active",
+        SubjectState::Restricted => "restricted",
+        SubjectState::Erasing => "erasing",
+        SubjectState::Erased => "erased",
+    }
+}
+
+/// A new folder of this machine, for its owner alone.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes it.
+    pub(super) fn create(path: &Path) -> Result<Self> {
+        let made = fs::DirBuilder::new().mode(0o700).create(path);
+        made.map_err(|error| Failure::io(format!("making `{}`", path.display()), &error))?;
+        Ok(Self(path.to_path_buf()))
+    }
+}
+
+impl Target for Folder {
+    fn write(&mut self, path: &str, bytes: &[u8]) -> strongroom_steward::Result<()> {
+        let refused = |message: &str| Error::new(ErrorKind::Unavailable, message);
+        // A name from the register never leads out of the folder.
+        let path = Path::new(path);
+        if !path.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(refused("a file's name leads out of the package"));
+        }
+        let path = self.0.join(path);
+        if let Some(folder) = path.parent() {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|_| refused("a folder of the package cannot be made"))?;
+        }
+        output(&path, bytes, "the package").map_err(|failure| refused(&failure.message))
+    }
+}

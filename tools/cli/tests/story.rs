@@ -1,0 +1,373 @@
+//! The story of personal data, told by the command alone: two applications, some people, three consumers; yes and no,
+//! withdrawal, a new application key, an export compared with what was put in, an erasure; nothing personal on any disk.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{Place, Said};
+use serde_json::Value;
+
+const SCHEMA: &str =
+    r#"{"email": {"type": "email", "required": true, "lookup": true}, "name": {"type": "text"}}"#;
+const PEOPLE: [&str; 4] = ["ada", "bob", "charlie", "dora"];
+
+/// Where and with what everything happens: `shop` has its key in a file, `clinic` in a variable.
+struct Story {
+    place: Place,
+}
+
+impl Story {
+    fn new() -> Self {
+        let place = Place::with_workspace();
+        fs::write(place.path("schema.json"), SCHEMA).unwrap();
+        fs::write(place.path("notice.md"), "We write to you once a month.\n").unwrap();
+        fs::write(place.path("answer.json"), r#"{"who": "canary herself", "how": "web form"}"#)
+            .unwrap();
+        Self { place }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = self.place.command(line);
+        command.args(["--workspace"]).arg(self.place.store());
+        command.args(["--passphrase-file"]).arg(self.place.path("pass"));
+        command.env("CLINIC_KEY", "5a".repeat(32));
+        command
+    }
+
+    fn say(&self, line: &str) -> Said {
+        self.place.said(self.command(line).stdin(Stdio::null()).output().unwrap())
+    }
+
+    #[track_caller]
+    fn done(&self, line: &str) -> String {
+        self.say(line).expect_done()
+    }
+
+    #[track_caller]
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.done(&format!("{line} --json"))).unwrap()
+    }
+
+    /// Runs with something on standard input.
+    #[track_caller]
+    fn told(&self, line: &str, input: &str) -> String {
+        let mut command = self.command(line);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        self.place.said(child.wait_with_output().unwrap()).expect_done().trim_end().to_owned()
+    }
+
+    fn profile(name: &str) -> String {
+        format!(r#"{{"email": "{name}-canary@example.com", "name": "{name}-canary"}}"#)
+    }
+
+    /// A person of an application, with profile and order.
+    fn person(&self, app: &str, name: &str) -> String {
+        let email = format!(r#"{{"email": "{name}-canary@example.com"}}"#);
+        let subject = self.told(&format!("subject create --app {app} --lookup-from -"), &email);
+        let put = format!("subject put {subject} --app {app} --class");
+        self.told(&format!("{put} identifiable --name profile.json"), &Self::profile(name));
+        self.told(
+            &format!("{put} owned --name {name}-canary.txt"),
+            &format!("{name}-canary: roses"),
+        );
+        subject
+    }
+
+    /// Pseudonyms that an activity sees.
+    fn seen(&self, app: &str, activity: &str) -> Vec<String> {
+        let listed = self.json(&format!("subject list --app {app} --activity {activity}"));
+        let lines = listed["subjects"].as_array().unwrap().clone();
+        lines.iter().map(|line| line["subject"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[test]
+fn the_story_of_two_applications_and_three_consumers() {
+    let story = Story::new();
+    let folder = story.place.path("");
+    story.done(&format!("app create shop --custody file:{}/shop.key", folder.display()));
+    story.done("app create clinic --custody env:CLINIC_KEY");
+    story.done(&format!("app schema --app shop --from {}/schema.json", folder.display()));
+    story.done("app class health --app clinic --special");
+    let applications = story.json("app list");
+    let names: Vec<&str> = applications["applications"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["shop", "clinic"]);
+    let subjects: Vec<String> = PEOPLE.iter().map(|name| story.person("shop", name)).collect();
+    let patient = story.told(
+        "subject create --app clinic --lookup-from -",
+        r#"{"email": "ada-canary@example.com"}"#,
+    );
+    consumers(&story);
+    answers(&story, &subjects);
+    special_class(&story, &patient);
+    withdrawal(&story, &subjects);
+    rotation(&story, &subjects);
+    export(&story, &subjects);
+    erasure(&story, &subjects);
+    let verified = story.json("audit verify --app shop");
+    assert_eq!(verified["findings"].as_array().unwrap().len(), 0);
+    assert!(verified["entries"].as_u64().unwrap() > 40);
+    nothing_personal_on_disk(&story);
+}
+
+/// Three jobs of the shop: two by consent, one by contract. Nothing is open before approval.
+fn consumers(story: &Story) {
+    let notice = story.place.path("notice.md");
+    for (name, basis, class) in [
+        ("newsletter", "consent", "identifiable"),
+        ("research", "consent", "owned"),
+        ("shipping", "contract", "identifiable"),
+    ] {
+        story.done(&format!(
+            "consumer register {name} --app shop --purpose {name}.work --basis {basis} --class {class} --notice {}",
+            notice.display()
+        ));
+        assert_eq!(story.seen("shop", name), Vec::<String>::new());
+        story.done(&format!("consumer approve {name} --app shop"));
+    }
+    assert_eq!(story.json("consumer list --app shop")["activities"].as_array().unwrap().len(), 3);
+}
+
+/// ada and bob agree to the newsletter, charlie refuses, dora says nothing; only charlie agrees to research.
+fn answers(story: &Story, subjects: &[String]) {
+    let shown = story.done(&format!("consent show --app shop --subject {}", subjects[0]));
+    assert_eq!(shown, "newsletter: requested\nresearch: requested\n");
+    let evidence = story.place.path("answer.json");
+    for (verb, who, activity) in [
+        ("grant", 0, "newsletter"),
+        ("grant", 1, "newsletter"),
+        ("deny", 2, "newsletter"),
+        ("grant", 2, "research"),
+    ] {
+        story.done(&format!(
+            "consent {verb} --app shop --subject {} --activity {activity} --evidence {}",
+            subjects[who],
+            evidence.display()
+        ));
+    }
+    assert_eq!(story.seen("shop", "newsletter").len(), 2);
+    assert_eq!(story.seen("shop", "research").len(), 1);
+    assert_eq!(story.seen("shop", "shipping").len(), 4);
+    let seen = story.seen("shop", "newsletter");
+    let get =
+        format!("subject get {} --app shop --class identifiable --name profile.json", seen[0]);
+    assert_eq!(story.done(&format!("{get} --activity newsletter")), Story::profile("ada"));
+    // Another consumer's name for her, another class, the subject's id: refused in the same words.
+    for line in [
+        format!("{get} --activity research"),
+        format!("subject get {} --app shop --class owned --name x --activity newsletter", seen[0]),
+        format!(
+            "subject get {} --app shop --class identifiable --name x --activity newsletter",
+            subjects[0]
+        ),
+        format!(
+            "subject get {} --app shop --class identifiable --name x --activity newsletter",
+            "ab".repeat(16)
+        ),
+    ] {
+        story.say(&line).expect_refused(
+            4,
+            "strongroom: not allowed\nhint: the audit log says why, to whoever may read it\n",
+        );
+    }
+}
+
+/// A special class opens by an explicit consent alone.
+fn special_class(story: &Story, patient: &str) {
+    story.told(
+        &format!("subject put {patient} --app clinic --class health --name finding.txt"),
+        "canary: well",
+    );
+    let notice = story.place.path("notice.md");
+    story.done(&format!(
+        "consumer register study --app clinic --purpose study --basis consent --class health --notice {}",
+        notice.display()
+    ));
+    story.done("consumer approve study --app clinic");
+    story.done(&format!("consent grant --app clinic --subject {patient} --activity study"));
+    assert_eq!(story.seen("clinic", "study").len(), 0);
+    story.done(&format!(
+        "consent grant --app clinic --subject {patient} --activity study --explicit"
+    ));
+    assert_eq!(story.seen("clinic", "study").len(), 1);
+}
+
+fn withdrawal(story: &Story, subjects: &[String]) {
+    let seen = story.seen("shop", "newsletter");
+    story.done(&format!(
+        "consent withdraw --app shop --subject {} --activity newsletter",
+        subjects[1]
+    ));
+    assert_eq!(story.seen("shop", "newsletter"), seen[..1]);
+    let get = format!(
+        "subject get {} --app shop --class identifiable --name profile.json --activity newsletter",
+        seen[1]
+    );
+    assert_eq!(story.say(&get).code, 4);
+    let explained = story.json("audit show --app shop --count 1");
+    let entry = &explained["entries"][0];
+    assert_eq!(entry["reason"], "the subject did not agree, or no longer does");
+    let record = entry["record"].as_u64().unwrap();
+    let text = story.done(&format!("policy explain {record} --app shop"));
+    assert!(text.contains("open  refused"), "{text}");
+}
+
+fn rotation(story: &Story, subjects: &[String]) {
+    let old = fs::read(story.place.path("shop.key")).unwrap();
+    let rotated = story.json("app rotate --app shop");
+    assert_eq!(
+        (rotated["generation"].as_u64(), rotated["old_key_refused"].as_bool()),
+        (Some(2), Some(true))
+    );
+    let get = format!("subject get {} --app shop --class owned --name ada-canary.txt", subjects[0]);
+    assert_eq!(story.done(&get), "ada-canary: roses");
+    let new = fs::read(story.place.path("shop.key")).unwrap();
+    fs::write(story.place.path("shop.key"), old).unwrap();
+    story.say(&get).expect_refused(
+        5,
+        "strongroom: the application key is not in custody\nhint: give the place of the key with `--custody`\n",
+    );
+    fs::write(story.place.path("shop.key"), new).unwrap();
+    let rotated = story.json("app rotate --app clinic");
+    assert_eq!(
+        rotated["old_key_refused"].as_bool(),
+        Some(false),
+        "a handed secret is not ours to end"
+    );
+}
+
+/// The package is what was put in, and `sha256sum` finds it whole.
+fn export(story: &Story, subjects: &[String]) {
+    let bag = story.place.path("bag");
+    story.done(&format!("subject export {} --app shop --to {}", subjects[0], bag.display()));
+    let read = |path: &str| fs::read_to_string(bag.join(path)).unwrap();
+    assert_eq!(read("data/files/identifiable/profile.json"), Story::profile("ada"));
+    assert_eq!(read("data/files/owned/ada-canary.txt"), "ada-canary: roses");
+    let consents: Value = serde_json::from_str(&read("data/consents.json")).unwrap();
+    assert_eq!(
+        (&consents[0]["activity"], &consents[0]["status"]),
+        (&"newsletter".into(), &"given".into())
+    );
+    let report: Value = serde_json::from_str(&read("data/access-report.json")).unwrap();
+    let reads = report.as_array().unwrap().iter().filter(|line| line["activity"] == "newsletter");
+    assert!(reads.count() >= 3);
+    assert!(read("data/index.html").contains("newsletter"));
+    for manifest in ["manifest-sha256.txt", "tagmanifest-sha256.txt"] {
+        let check = Command::new("sha256sum")
+            .args(["--check", "--quiet", manifest])
+            .current_dir(&bag)
+            .status();
+        assert!(check.unwrap().success(), "{manifest}");
+    }
+    let organisation = story.json("app list")["organisation"].as_str().unwrap().to_owned();
+    let receipt = bag.join("receipt.cbor");
+    let mut command = story.place.command("audit receipt");
+    command.arg(&receipt).args(["--organisation", &organisation, "-w"]).arg(story.place.store());
+    let said = story.place.said(command.output().unwrap()).expect_done();
+    assert!(said.starts_with("export, ") && said.contains("holds"), "{said}");
+    fs::remove_dir_all(&bag).unwrap();
+}
+
+fn erasure(story: &Story, subjects: &[String]) {
+    let ada = &subjects[0];
+    story.done(&format!("subject hold {ada} --app shop --ground litigation"));
+    story.say(&format!("subject erase {ada} --app shop --yes")).expect_refused(
+        4,
+        "strongroom: a hold is in force\nhint: `strongroom subject show` lists the holds; lift them first\n",
+    );
+    story.done(&format!("subject hold {ada} --app shop --ground litigation --lift"));
+    story
+        .say(&format!("subject erase {ada} --app shop"))
+        .expect_refused(1, "strongroom: nothing was erased\nhint: say `yes`, or give `--yes`\n");
+    let receipt = story.place.path("receipt");
+    let erased = story
+        .json(&format!("subject erase {ada} --app shop --yes --receipt {}", receipt.display()));
+    assert_eq!(erased["objects_left"].as_u64(), Some(0));
+    assert_eq!(erased["irrecoverable_from"], Value::Null, "a key file is best effort and says so");
+    let get = format!("subject get {ada} --app shop --class owned --name ada-canary.txt");
+    assert_eq!(story.say(&get).code, 4);
+    let found = story
+        .told("subject find --app shop --lookup-from -", r#"{"email": "ada-canary@example.com"}"#);
+    assert_eq!(found, "");
+    let found = story
+        .told("subject find --app shop --lookup-from -", r#"{"email": "bob-canary@example.com"}"#);
+    assert_eq!(found, subjects[1]);
+    assert!(story.done(&format!("subject report {ada} --app shop")).contains("erasure closed"));
+    assert_eq!(story.seen("shop", "shipping").len(), 3);
+}
+
+/// Every file below the store and the home, searched for what people and jobs are called.
+fn nothing_personal_on_disk(story: &Story) {
+    let mut count = 0;
+    let mut folders = vec![story.place.store(), story.place.path("home")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            count += 1;
+            let bytes = fs::read(entry.path()).unwrap();
+            for word in ["canary", "example.com", "roses", "newsletter", "litigation"] {
+                let is_there = bytes.windows(word.len()).any(|window| window == word.as_bytes());
+                assert!(!is_there, "`{word}` in {}", entry.path().display());
+            }
+        }
+    }
+    assert!(count > 100);
+}
+
+#[test]
+fn a_store_with_applications_is_still_a_sound_workspace() {
+    let story = Story::new();
+    story.done("app create shop");
+    story.person("shop", "ada");
+    story.place.run("check STORE --passphrase-file PASS").expect_sound();
+    assert!(!Path::new(&story.place.store()).join("policy").join("canary").exists());
+}
+
+#[test]
+fn errors_are_plain_words_and_documented_numbers() {
+    let story = Story::new();
+    story.done("app create shop");
+    for (line, code, first) in [
+        ("app create shop", 1, "strongroom: there is an application of that name"),
+        ("app rotate --app nobody", 1, "strongroom: there is no such application"),
+        ("app create x --custody safe:1", 2, "strongroom: no such kind of custody"),
+        (
+            "app create x --custody env:NOT_SET",
+            5,
+            "strongroom: the variable `NOT_SET` of custody is not set",
+        ),
+        (
+            "subject show xyz --app shop",
+            2,
+            "strongroom: a subject is named by 32 hexadecimal digits",
+        ),
+        (
+            "subject show 00000000000000000000000000000000 --app shop",
+            1,
+            "strongroom: there is no such subject",
+        ),
+        ("consumer approve nobody --app shop", 1, "strongroom: there is no such activity"),
+        ("policy explain 0 --app shop", 1, "strongroom: that record holds no decision"),
+    ] {
+        let said = story.say(line);
+        assert_eq!((said.code, said.err.lines().next()), (code, Some(first)), "{line}");
+    }
+    let wrong = story.place.run("app list --workspace STORE --passphrase-file WRONG");
+    assert_eq!(wrong.code, 5);
+}
