@@ -19,11 +19,14 @@ const ACTIVITIES: [(&str, Basis, &[&str]); 3] = [
     ("fraud", Basis::LegitimateInterest, &["identifiable", "owned"]),
 ];
 
+/// Whether an answer allows, is explicit, which classes it covers, whether it objects.
+type Said = (bool, bool, BTreeSet<String>, bool);
+
 /// What was said and done, in the plainest form.
 #[derive(Default)]
 struct Model {
-    /// (subject, activity) to (allows, explicit, classes, objected).
-    answers: BTreeMap<(SubjectId, usize), (bool, bool, BTreeSet<String>, bool)>,
+    /// By subject and activity.
+    answers: BTreeMap<(SubjectId, usize), Said>,
     restricted: BTreeSet<SubjectId>,
     erased: BTreeSet<SubjectId>,
     suspended: BTreeSet<usize>,
@@ -97,8 +100,8 @@ fn step(shop: &mut Custodian, model: &mut Model, subjects: &[SubjectId], chance:
                 ..answer(name, status)
             };
             let done = shop.answer(&subject, &said);
-            let possible = !model.erased.contains(&subject)
-                && !(status.allows() && model.suspended.contains(&activity));
+            let too_late = status.allows() && model.suspended.contains(&activity);
+            let possible = !(model.erased.contains(&subject) || too_late);
             assert_eq!(done.is_ok(), possible);
             if possible {
                 let objected = status == ConsentStatus::Objected;
