@@ -8,9 +8,9 @@ use cedar_policy::{
     RestrictedExpression as Value, Schema,
 };
 use strongroom_authorizer::{Facts, Request};
-use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
+use strongroom_records::activity::{Activity, ActivityState, Reach};
 use strongroom_records::ids::{ActivityId, ClassId};
-use strongroom_records::subject::{Consent, ConsentStatus, SubjectState};
+use strongroom_records::subject::{Consent, SubjectState};
 
 /// The request in Cedar's words; none if there is nobody to ask for.
 pub(crate) fn request(request: &Request, facts: &Facts, schema: &Schema) -> Option<Asked> {
@@ -72,7 +72,7 @@ fn acting(activity: &Activity) -> Option<Entity> {
         attribute("key", Value::new_string(activity.id.to_string())),
         attribute("consumer", reference("Consumer", &activity.consumer)?),
         attribute("purpose", reference("Purpose", &activity.purpose)?),
-        attribute("basis", Value::new_string(basis(activity.basis).to_owned())),
+        attribute("basis", Value::new_string(activity.basis.name().to_owned())),
         attribute("classes", set(&activity.classes)?),
         flag("writes", activity.reach == Reach::Write),
         attribute("state", Value::new_string(state(activity.state).to_owned())),
@@ -100,7 +100,7 @@ fn subject(request: &Request, facts: &Facts) -> Option<Entity> {
 
 fn answer(consent: &Consent) -> Option<Value> {
     let mut fields = vec![
-        attribute("status", Value::new_string(status(consent.status).to_owned())),
+        attribute("status", Value::new_string(consent.status.name().to_owned())),
         flag("explicit", consent.explicit),
         attribute("classes", set(&consent.classes)?),
     ];
@@ -171,38 +171,11 @@ fn flag(name: &str, value: bool) -> (String, Value) {
     (name.to_owned(), Value::new_bool(value))
 }
 
-fn basis(basis: Basis) -> &'static str {
-    match basis {
-        Basis::Consent => "consent",
-        Basis::Contract => "contract",
-        Basis::LegalObligation => "legal-obligation",
-        Basis::VitalInterests => "vital-interests",
-        Basis::PublicTask => "public-task",
-        Basis::LegitimateInterest => "legitimate-interest",
-    }
-}
-
 fn state(state: ActivityState) -> &'static str {
     match state {
         ActivityState::Proposed => "proposed",
         ActivityState::Approved => "approved",
         ActivityState::Suspended => "suspended",
         ActivityState::Ended => "ended",
-    }
-}
-
-fn status(status: ConsentStatus) -> &'static str {
-    match status {
-        ConsentStatus::Requested => "requested",
-        ConsentStatus::Deferred => "deferred",
-        ConsentStatus::Refused => "refused",
-        ConsentStatus::Given => "given",
-        ConsentStatus::Renewed => "renewed",
-        ConsentStatus::Withdrawn => "withdrawn",
-        ConsentStatus::Revoked => "revoked",
-        ConsentStatus::Invalidated => "invalidated",
-        ConsentStatus::Expired => "expired",
-        ConsentStatus::Unknown => "unknown",
-        ConsentStatus::Objected => "objected",
     }
 }

@@ -32,6 +32,20 @@ pub enum Basis {
     LegitimateInterest,
 }
 
+impl Basis {
+    /// Its name in policies, answers and exports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Consent => "consent",
+            Self::Contract => "contract",
+            Self::LegalObligation => "legal-obligation",
+            Self::VitalInterests => "vital-interests",
+            Self::PublicTask => "public-task",
+            Self::LegitimateInterest => "legitimate-interest",
+        }
+    }
+}
+
 /// How far an activity has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]

@@ -225,6 +225,25 @@ pub enum ConsentStatus {
 }
 
 impl ConsentStatus {
+    /// Its name in policies, answers and exports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Deferred => "deferred",
+            Self::Refused => "refused",
+            Self::Given => "given",
+            Self::Renewed => "renewed",
+            Self::Withdrawn => "withdrawn",
+            Self::Revoked => "revoked",
+            Self::Invalidated => "invalidated",
+            Self::Expired => "expired",
+            Self::Unknown => "unknown",
+            Self::Objected => "objected",
+        }
+    }
+}
+
+impl ConsentStatus {
     /// Only these allow.
     pub fn allows(self) -> bool {
         matches!(self, Self::Given | Self::Renewed)

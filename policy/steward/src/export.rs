@@ -165,12 +165,12 @@ impl Custodian {
             "activity": activity.name,
             "consumer": activity.consumer,
             "purpose": activity.purpose,
-            "basis": basis_text(activity),
+            "basis": activity.basis.name(),
             "classes": classes,
             "recipients": activity.recipients,
             "retention_days": activity.retention_days,
             "notice": activity.notice,
-            "status": status_text(status),
+            "status": status.name(),
         })
     }
 }
@@ -217,7 +217,7 @@ pub(crate) fn line_json(line: &ReportLine) -> Value {
         "allowed": judgement.map(|judgement| judgement.outcome == Outcome::Allow),
         "reason": judgement.and_then(|j| Reason::from_number(j.reason)).map(Reason::text),
         "consent": line.detail.as_ref().and_then(|detail| detail.consent.as_ref())
-            .map(|consent| status_text(consent.status)),
+            .map(|consent| consent.status.name()),
         "record": entry.seq,
     })
 }
@@ -267,7 +267,7 @@ fn page(about: &Value, consents: &[(Activity, ConsentStatus)], report: &SubjectR
     for (activity, status) in consents {
         let cells =
             [&activity.name, &activity.consumer, &activity.purpose].map(|cell| escape(cell));
-        let (basis, status) = (basis_text(activity), status_text(*status));
+        let (basis, status) = (activity.basis.name(), status.name());
         let _ = writeln!(
             html,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{basis}</td><td>{status}</td></tr>",
@@ -328,36 +328,6 @@ fn link(path: &str) -> String {
         }
     }
     out
-}
-
-/// The name of a basis in answers and exports.
-pub fn basis_text(activity: &Activity) -> &'static str {
-    use strongroom_records::activity::Basis;
-    match activity.basis {
-        Basis::Consent => "consent",
-        Basis::Contract => "contract",
-        Basis::LegalObligation => "legal-obligation",
-        Basis::VitalInterests => "vital-interests",
-        Basis::PublicTask => "public-task",
-        Basis::LegitimateInterest => "legitimate-interest",
-    }
-}
-
-/// The name of a status in answers and exports.
-pub fn status_text(status: ConsentStatus) -> &'static str {
-    match status {
-        ConsentStatus::Requested => "requested",
-        ConsentStatus::Deferred => "deferred",
-        ConsentStatus::Refused => "refused",
-        ConsentStatus::Given => "given",
-        ConsentStatus::Renewed => "renewed",
-        ConsentStatus::Withdrawn => "withdrawn",
-        ConsentStatus::Revoked => "revoked",
-        ConsentStatus::Invalidated => "invalidated",
-        ConsentStatus::Expired => "expired",
-        ConsentStatus::Unknown => "unknown",
-        ConsentStatus::Objected => "objected",
-    }
 }
 
 /// The name of a kind of entry in answers and exports.

@@ -45,7 +45,7 @@ pub use custodian::Custodian;
 pub use directory::Stewardship;
 pub use erase::Erased;
 pub use error::{Error, ErrorKind, Result};
-pub use export::{Exported, Target, basis_text, kind_text, status_text};
+pub use export::{Exported, Target, kind_text};
 pub use files::FileLine;
 pub use policies::PolicyLanguage;
 pub use receipts::verify_receipt;

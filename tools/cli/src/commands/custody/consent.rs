@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use strongroom_records::subject::ConsentStatus;
-use strongroom_steward::{Answer, status_text, time_text};
+use strongroom_steward::{Answer, time_text};
 
 use super::{input, keep_receipt, moment, subject_id};
 use crate::args::custody::{Consent, ConsentAnswer, ConsentShow};
@@ -30,7 +30,7 @@ fn show(options: &ConsentShow, format: Format) -> Result<Exit> {
     let (_office, custodian) = custody::application(&options.of)?;
     let (mut text, mut lines) = (String::new(), Vec::new());
     for (activity, status) in custodian.consents(&subject).map_err(|error| failure(&error))? {
-        let status = status_text(status);
+        let status = status.name();
         text += &format!("{}: {status}\n", activity.name);
         lines.push(json!({
             "activity": activity.name, "purpose": activity.purpose, "status": status,
@@ -58,7 +58,7 @@ fn answer(options: &ConsentAnswer, status: ConsentStatus, format: Format) -> Res
     let (_office, mut custodian) = custody::application(&options.of)?;
     let receipt = custodian.answer(&subject, &answer).map_err(|error| failure(&error))?;
     keep_receipt(options.receipt.as_deref(), &receipt)?;
-    let json = json!({"activity": options.activity, "status": status_text(status)});
+    let json = json!({"activity": options.activity, "status": status.name()});
     ui::answer(format, "", &json)?;
     Ok(Exit::Done)
 }
@@ -71,7 +71,7 @@ fn history(options: &ConsentShow, format: Format) -> Result<Exit> {
     for consent in custodian.consent_history(&subject).map_err(|error| failure(&error))? {
         let found = activities.iter().find(|activity| activity.id == consent.activity);
         let name = found.map_or_else(|| consent.activity.to_string(), |a| a.name.clone());
-        let (time, status) = (time_text(consent.expressed), status_text(consent.status));
+        let (time, status) = (time_text(consent.expressed), consent.status.name());
         text += &format!("{time}  {name}: {status}\n");
         lines.push(json!({
             "time": time, "activity": name, "status": status, "record": consent.position,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
-use strongroom_steward::{Custodian, Proposal, basis_text, time_text};
+use strongroom_steward::{Custodian, Proposal, time_text};
 
 use super::{input_text, moment};
 use crate::args::custody::{BasisName, Consumer, ConsumerOne, ConsumerRegister};
@@ -45,7 +45,7 @@ pub fn run(options: &Consumer, format: Format) -> Result<Exit> {
                     activity.name,
                     activity.consumer,
                     activity.purpose,
-                    basis_text(&activity),
+                    activity.basis.name(),
                     state_text(activity.state),
                 );
                 lines.push(activity_json(&custodian, &activity)?);
@@ -99,7 +99,7 @@ fn activity_json(custodian: &Custodian, activity: &Activity) -> Result<Value> {
         "name": activity.name,
         "consumer": activity.consumer,
         "purpose": activity.purpose,
-        "basis": basis_text(activity),
+        "basis": activity.basis.name(),
         "classes": classes,
         "writes": activity.reach == Reach::Write,
         "recipients": activity.recipients,
