@@ -119,10 +119,11 @@ impl Flights {
         (flight, Landing { number, sender })
     }
 
-    /// Ends one; `got` bytes came.
-    pub(crate) fn end(&mut self, id: ObjectId, landing: &Landing, got: Option<u64>) {
-        let Some(flights) = self.under_way.get_mut(&id) else { return };
-        if let Some(index) = flights.iter().position(|flight| flight.number == landing.number) {
+    /// Ends one; `got` bytes came. False if it was forgotten meanwhile.
+    pub(crate) fn end(&mut self, id: ObjectId, landing: &Landing, got: Option<u64>) -> bool {
+        let Some(flights) = self.under_way.get_mut(&id) else { return false };
+        let index = flights.iter().position(|flight| flight.number == landing.number);
+        if let Some(index) = index {
             let flight = flights.swap_remove(index);
             let end = flight.range.start + got.unwrap_or(u64::MAX >> 1);
             if end < flight.range.end
@@ -134,6 +135,12 @@ impl Flights {
         if flights.is_empty() {
             self.under_way.remove(&id);
         }
+        index.is_some()
+    }
+
+    /// Nobody else takes what the flights of an object bring; true if there were any.
+    pub(crate) fn forget(&mut self, id: ObjectId) -> bool {
+        self.under_way.remove(&id).is_some()
     }
 
     /// Widens a range that must be fetched: who goes on where he stopped gets twice as much each time, and who misses
@@ -260,6 +267,18 @@ mod tests {
         }
         let next = flights.widen(ObjectId([2; 16]), &(0..128 << 10), Why::Announced);
         assert_eq!(next, 0..WINDOW_LEN_MAX);
+    }
+
+    #[test]
+    fn a_forgotten_flight_is_found_by_nobody_and_ends_as_such() {
+        let mut flights = Flights::default();
+        let (_, landing) = flights.begin(ID, 0..100);
+        assert!(flights.find(ID, &(0..100)).is_some());
+        assert!(flights.forget(ID) && !flights.forget(ID));
+        assert!(flights.find(ID, &(0..100)).is_none());
+        let (_, next) = flights.begin(ID, 0..100);
+        assert!(!flights.end(ID, &landing, Some(100)));
+        assert!(flights.end(ID, &next, Some(100)));
     }
 
     #[test]

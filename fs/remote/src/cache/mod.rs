@@ -98,7 +98,10 @@ impl CachedStore {
                 // What could not be kept is fetched again.
                 let _ = shelved.await;
             }
-            inner.flights.lock().end(id, &landing, got);
+            if !inner.flights.lock().end(id, &landing, got) {
+                // Distrusted between landing and shelf.
+                inner.shelf.forget(id);
+            }
         }));
         flight
     }
@@ -257,7 +260,11 @@ impl Store for CachedStore {
 
     fn distrust(&self, key: Key) -> bool {
         match key {
-            Key::Object(id) => self.inner.shelf.forget(id),
+            Key::Object(id) => {
+                // Bytes that just landed are the same bytes as those on the shelf.
+                let in_flight = self.inner.flights.lock().forget(id);
+                self.inner.shelf.forget(id) || in_flight
+            }
             _ => self.inner.store.distrust(key),
         }
     }
