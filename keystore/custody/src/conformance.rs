@@ -42,6 +42,26 @@ pub fn conformance(open: Open<'_>) {
     many_at_once_are_served(open);
 }
 
+/// Custody that is disabled or away says so, and never that a key is gone: receipts stand on that difference.
+///
+/// # Panics
+/// If it does not.
+pub fn out_of_reach(custody: &dyn Custody, away: &dyn Fn(bool)) {
+    let own = place(7, 9);
+    custody.create(&own, &seeded(30)).expect("a key");
+    let wrap = custody.wrap(&own, &secret(9), &seeded(31)).expect("a wrap");
+    away(true);
+    let is_told = |kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::Denied);
+    assert!(is_told(kind_of(custody.unwrap(&own, &wrap))));
+    assert!(is_told(kind_of(custody.wrap(&own, &secret(9), &seeded(32)))));
+    assert!(is_told(kind_of(custody.create(&place(7, 10), &seeded(33)))));
+    assert!(is_told(kind_of(custody.destroy(&own.application, &own.key))));
+    assert!(is_told(kind_of(custody.list(&own.application))));
+    away(false);
+    assert!(custody.unwrap(&own, &wrap).expect("the key") == secret(9));
+    assert_eq!(custody.list(&own.application).expect("a list"), [own.key]);
+}
+
 fn secret(seed: u8) -> Secret<32> {
     Secret::from_bytes(&[seed; 32])
 }

@@ -1,8 +1,8 @@
 //! Where application keys are kept, and who can end them.
 //!
 //! An application key wraps the root of one application's keystore and is used for nothing else. It lives in custody
-//! alone: [`Custody`] is the one door, [`file`] and [`handed`] are the kinds of this crate, `keystore/pkcs11` is the kind
-//! for security modules. All pass [`conformance`]. What hangs from the root is `keystore/tree`'s; reading secrets from
+//! alone: [`Custody`] is the one door; [`file`], [`handed`] and [`pkcs11`] are the kinds there are. All pass
+//! [`conformance`]. What hangs from the root is `keystore/tree`'s; reading secrets from
 //! variables, descriptors and credentials is the tools'.
 //!
 //! 1. A wrap is bound to organisation, application, generation, kind of custody and key id: a swapped provider or key is
@@ -17,6 +17,9 @@ pub mod conformance;
 mod error;
 pub mod file;
 pub mod handed;
+pub mod pkcs11;
+#[doc(hidden)]
+pub mod testing;
 #[doc(hidden)]
 pub mod vault;
 

@@ -1,6 +1,7 @@
 //! Keys in memory that end at once, for tests: what a security module promises.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use strongroom_crypto::secret::{CustodyKey, Secret};
@@ -13,7 +14,11 @@ type Keys = BTreeMap<(ApplicationId, KeyId), CustodyKey>;
 
 /// Custody in memory. Clones share it.
 #[derive(Clone, Default)]
-pub struct Vault(Arc<Mutex<Keys>>);
+pub struct Vault {
+    keys: Arc<Mutex<Keys>>,
+    is_away: Arc<AtomicBool>,
+    leaves_after_destroying: Arc<AtomicBool>,
+}
 
 impl Vault {
     /// An empty one.
@@ -21,8 +26,21 @@ impl Vault {
         Self::default()
     }
 
-    fn keys(&self) -> MutexGuard<'_, Keys> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes it out of reach, or brings it back.
+    pub fn set_away(&self, away: bool) {
+        self.is_away.store(away, Ordering::SeqCst);
+    }
+
+    /// Goes out of reach once a key was destroyed.
+    pub fn go_away_after_destroying(&self) {
+        self.leaves_after_destroying.store(true, Ordering::SeqCst);
+    }
+
+    fn keys(&self) -> Result<MutexGuard<'_, Keys>> {
+        if self.is_away.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "custody is out of reach"));
+        }
+        Ok(self.keys.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -32,7 +50,7 @@ impl Custody for Vault {
     }
 
     fn create(&self, place: &KeyPlace, entropy: &dyn Entropy) -> Result<()> {
-        let mut keys = self.keys();
+        let mut keys = self.keys()?;
         if keys.contains_key(&(place.application, place.key)) {
             return Err(Error::new(ErrorKind::Exists, "there is a key of that id in custody"));
         }
@@ -42,24 +60,27 @@ impl Custody for Vault {
     }
 
     fn wrap(&self, place: &KeyPlace, key: &Secret<32>, entropy: &dyn Entropy) -> Result<Vec<u8>> {
-        let keys = self.keys();
+        let keys = self.keys()?;
         let own = keys.get(&(place.application, place.key)).ok_or(Error::MISSING_KEY)?;
         Ok(crate::wrap_under(own, Kind::Vault, place, key, entropy))
     }
 
     fn unwrap(&self, place: &KeyPlace, wrap: &[u8]) -> Result<Secret<32>> {
-        let keys = self.keys();
+        let keys = self.keys()?;
         let own = keys.get(&(place.application, place.key)).ok_or(Error::MISSING_KEY)?;
         crate::unwrap_under(own, Kind::Vault, place, wrap)
     }
 
     fn destroy(&self, application: &ApplicationId, key: &KeyId) -> Result<()> {
-        self.keys().remove(&(*application, *key));
+        self.keys()?.remove(&(*application, *key));
+        if self.leaves_after_destroying.swap(false, Ordering::SeqCst) {
+            self.set_away(true);
+        }
         Ok(())
     }
 
     fn list(&self, application: &ApplicationId) -> Result<Vec<KeyId>> {
-        let keys = self.keys();
+        let keys = self.keys()?;
         Ok(keys.keys().filter(|(own, _)| own == application).map(|(_, key)| *key).collect())
     }
 }
@@ -67,11 +88,12 @@ impl Custody for Vault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::conformance;
+    use crate::conformance::{conformance, out_of_reach};
 
     #[test]
     fn a_vault_conforms() {
         let vault = Vault::new();
         conformance(&|| Box::new(vault.clone()));
+        out_of_reach(&vault, &|away| vault.set_away(away));
     }
 }

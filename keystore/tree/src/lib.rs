@@ -220,8 +220,15 @@ impl Keystore {
     }
 
     /// Whether custody still unwraps a root: asked after its key was destroyed.
-    pub fn still_opens(&self, root: &Root) -> bool {
-        self.root_key(root).is_ok()
+    ///
+    /// # Errors
+    /// `Unavailable` or `Denied` when custody cannot be asked: that is no proof of anything.
+    pub fn still_opens(&self, root: &Root) -> Result<bool> {
+        match self.root_key(root) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Locked => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Commitment of a subject's key, for the register and the receipt.

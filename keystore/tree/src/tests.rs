@@ -90,7 +90,12 @@ fn a_punctured_slot_is_vacant_and_all_others_are_whole() {
     shelf.apply(&change);
     assert_eq!(tree.destroy_others(&change.root), Ok(1));
     assert_eq!(tree.destroy_others(&change.root), Ok(0));
-    assert!(!tree.still_opens(&root));
+    assert_eq!(tree.still_opens(&root), Ok(false));
+    // Custody that cannot be asked proves nothing.
+    vault.set_away(true);
+    assert_eq!(tree.still_opens(&root).err().unwrap().kind(), ErrorKind::Unavailable);
+    vault.set_away(false);
+    assert_eq!(tree.still_opens(&change.root), Ok(true));
     assert_eq!(vault.list(&ApplicationId([2; 16])).unwrap(), [change.root.key]);
     for slot in slots {
         let expected = match slot {

@@ -73,7 +73,7 @@ impl Custodian {
             key: before.key,
             generation: before.generation,
             ending,
-            refused_afterwards: ending != Ending::NotOurs && !keystore.still_opens(before),
+            refused_afterwards: ending != Ending::NotOurs && !keystore.still_opens(before)?,
         })
     }
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use common::{World, answer, own, registered};
@@ -120,6 +120,8 @@ impl Archive {
         let organisation = world.services.keys.organisation().0;
         let application = self.nodes[0].application;
         let mut class_keys: Vec<(SubjectId, u16, ClassKey)> = Vec::new();
+        // What was stored more than once is tried once.
+        let windows: HashSet<&[u8]> = opened.iter().flat_map(|bytes| bytes.windows(104)).collect();
         for (slot, secret) in leaves.iter().filter(|(slot, _)| *slot >= 4096 && slot % 2 == 0) {
             let key = SubjectKey::from_bytes(secret.expose());
             let subject = subjects[usize::try_from((slot - 4096) / 2).unwrap()];
@@ -127,7 +129,7 @@ impl Archive {
                 let fields =
                     [Value::Bytes(&subject.0), Value::Uint(u64::from(class)), Value::Uint(1)];
                 let context = Context::new(Usage::ClassKeyWrap, &organisation, &fields);
-                for window in opened.iter().flat_map(|bytes| bytes.windows(104)) {
+                for window in &windows {
                     if let Ok(plain) = seal::open(&key, &context, window) {
                         let own = ClassKey::from_bytes(plain.expose().try_into().unwrap());
                         if !class_keys.iter().any(|(_, _, k)| k.expose() == own.expose()) {
@@ -247,6 +249,53 @@ fn an_erased_subject_is_in_no_archive_where_custody_ends_keys() {
     let leaves = Archive::of(&world).leaves(&world, &world.vault);
     assert!(leaves.iter().all(|(slot, _)| *slot != 4096), "her slot");
     assert!(shop.verify().unwrap().findings.is_empty());
+}
+
+/// The same, with a real module that holds the application key. The control is in the same search.
+#[test]
+fn an_erased_subject_is_in_no_archive_with_a_security_module() {
+    let name = "an_erased_subject_is_in_no_archive_with_a_security_module";
+    strongroom_custody::testing::with_a_token(
+        name,
+        &[&|token| {
+            let world = World::new(26);
+            let mut stewardship = world.stewardship();
+            let custody = || Arc::new(token.open());
+            let mut shop = stewardship.create("shop", "pkcs11:", custody(), 1).unwrap();
+            let subjects = peopled(&mut shop);
+            let before = Archive::of(&world).all(&world, &*custody(), &subjects);
+            for name in ["ada", "bob", "charlie"] {
+                assert!(holds(&before, &format!("{name}-canary ordered")), "{name}");
+            }
+            shop.rotate().unwrap();
+            let erased = shop.erase(&subjects[0]).unwrap();
+            let after = Archive::of(&world).all(&world, &*custody(), &subjects);
+            assert!(!holds(&after, "ada-canary"));
+            for name in ["bob", "charlie"] {
+                assert!(holds(&after, &format!("{name}-canary ordered")), "{name}");
+            }
+            let deed = &erased.deed;
+            assert_eq!(deed.destroyed.provider, strongroom_custody::Kind::Pkcs11.number());
+            assert_eq!(deed.destroyed.ending, Ending::Immediate);
+            assert!(deed.destroyed.refused_afterwards && deed.irrecoverable_from.is_some());
+            assert!(deed.statement.starts_with("Irrecoverable from the time of this receipt on"));
+            assert_eq!(custody().list(&shop.listed().application).unwrap().len(), 1);
+        }],
+    );
+}
+
+/// Custody that goes away between destroying and trying gives no receipt; asked again it does.
+#[test]
+fn an_end_that_could_not_be_tried_is_not_claimed() {
+    let world = World::new(27);
+    let mut shop = world.create("shop");
+    let subjects = peopled(&mut shop);
+    world.vault.go_away_after_destroying();
+    let refused = shop.erase(&subjects[0]).err().unwrap();
+    assert_eq!(refused.kind(), strongroom_steward::ErrorKind::Unavailable);
+    world.vault.set_away(false);
+    let erased = shop.erase(&subjects[0]).unwrap();
+    assert!(erased.deed.destroyed.refused_afterwards);
 }
 
 /// With the old key held back, the archive opens: that is what destroying it is for.

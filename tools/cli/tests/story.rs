@@ -339,6 +339,38 @@ fn a_store_with_applications_is_still_a_sound_workspace() {
     assert!(!Path::new(&story.place.store()).join("policy").join("canary").exists());
 }
 
+/// Each command is a process, so each finds the key in the token anew.
+#[test]
+fn an_application_key_in_a_security_module_ends_at_once_and_the_receipt_says_so() {
+    let story = Story::new();
+    let Some((settings, token)) = strongroom_custody::testing::token_in(&story.place.path(""))
+    else {
+        return;
+    };
+    let json = |line: &str| -> Value {
+        let mut command = story.command(&format!("{line} --json"));
+        let output = command.env("SOFTHSM2_CONF", &settings).output().unwrap();
+        serde_json::from_str(&story.place.said(output).expect_done()).unwrap()
+    };
+    json(&format!("app create vault --custody pkcs11:{token}"));
+    let made = json("subject create --app vault");
+    let subject = made["subject"].as_str().unwrap();
+    assert_eq!(json("app rotate --app vault")["old_key_refused"].as_bool(), Some(true));
+    let erased = json(&format!("subject erase {subject} --app vault --yes"));
+    assert_eq!(erased["old_key"], "destroyed");
+    assert!(erased["irrecoverable_from"].is_string());
+    // Without its settings the module has no such token; another PIN opens nothing.
+    let away = story.say("subject list --app vault");
+    assert_eq!((away.code, away.err.lines().next().unwrap_or_default()), (6, NO_TOKEN));
+    fs::write(story.place.path("pin"), "000000").unwrap();
+    let mut refused = story.command("subject list --app vault");
+    let refused = story.place.said(refused.env("SOFTHSM2_CONF", &settings).output().unwrap());
+    let said = "strongroom: the token refuses the PIN; it is not tried again";
+    assert_eq!((refused.code, refused.err.lines().next()), (4, Some(said)));
+}
+
+const NO_TOKEN: &str = "strongroom: there is no such token in the module";
+
 #[test]
 fn errors_are_plain_words_and_documented_numbers() {
     let story = Story::new();

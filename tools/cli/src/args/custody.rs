@@ -28,7 +28,7 @@ pub struct Of {
     /// Name or id of the application
     #[arg(long, value_name = "NAME", help_heading = "Where")]
     pub app: String,
-    /// Where the application key is, if not where `app create` was told: file:PATH, env:NAME, fd:N, credential:NAME
+    /// Where the application key is, if not where `app create` was told: file:PATH, env:NAME, fd:N, credential:NAME, pkcs11:…
     #[arg(long, value_name = "PLACE", help_heading = "Where")]
     pub custody: Option<String>,
 }
@@ -63,7 +63,7 @@ pub struct AppCreate {
     pub name: String,
     #[command(flatten)]
     pub place: In,
-    /// Where its key is kept: file:PATH, env:NAME, fd:N, credential:NAME [default: a file in the state folder]
+    /// Where its key is kept: file:PATH, env:NAME, fd:N, credential:NAME, pkcs11:… [default: a file in the state folder]
     #[arg(long, value_name = "PLACE", help_heading = "Application")]
     pub custody: Option<String>,
     /// How many devices must stand behind an activity or a policy set

@@ -12,6 +12,7 @@ use strongroom_cedar::Cedar;
 use strongroom_custody::Custody;
 use strongroom_custody::file::KeyFile;
 use strongroom_custody::handed::{Handed, Way};
+use strongroom_custody::pkcs11::{Locator, Token};
 use strongroom_format::ids::OrganisationId;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::disk::{Disk, create_folder_durably, read_all, replace_file};
@@ -135,7 +136,7 @@ impl Office {
 pub fn custody(locator: &str) -> Result<Arc<dyn Custody>> {
     let unknown = || {
         Failure::new(Exit::Usage, "no such kind of custody")
-            .hint("give file:PATH, env:NAME, fd:N or credential:NAME")
+            .hint("give file:PATH, env:NAME, fd:N, credential:NAME or pkcs11:…")
     };
     let (kind, rest) = locator.split_once(':').ok_or_else(unknown)?;
     let handed = |way: Way, text: Zeroizing<Vec<u8>>| -> Result<Arc<dyn Custody>> {
@@ -172,8 +173,35 @@ pub fn custody(locator: &str) -> Result<Arc<dyn Custody>> {
             }
             handed(Way::Credential, secret_from(&PathBuf::from(folder).join(rest))?)
         }
+        "pkcs11" => {
+            let place = Locator::parse(rest).map_err(|error| failure(&error.into()).hint(TOKEN))?;
+            let pin = pin(&place.pin_source)?;
+            let token = Token::open(place, pin).map_err(|error| failure(&error.into()))?;
+            Ok(Arc::new(token))
+        }
         _ => Err(unknown()),
     }
+}
+
+const TOKEN: &str =
+    "write pkcs11:token=LABEL?module-path=/usr/lib/…/module.so&pin-source=file:PATH (or env:NAME)";
+
+/// The PIN of a token, without its line end.
+fn pin(source: &str) -> Result<Zeroizing<String>> {
+    let text = match source.split_once(':') {
+        Some(("file", path)) => secret_from(Path::new(path))?,
+        Some(("env", name)) => {
+            let missing = || {
+                Failure::new(Exit::Locked, format!("the variable `{name}` of custody is not set"))
+                    .hint("set it to the PIN of the token")
+            };
+            Zeroizing::new(std::env::var_os(name).ok_or_else(missing)?.into_encoded_bytes())
+        }
+        _ => return Err(Failure::new(Exit::Usage, "no such place of a PIN").hint(TOKEN)),
+    };
+    let text = std::str::from_utf8(&text)
+        .map_err(|_| Failure::new(Exit::Locked, "the PIN of custody is no text"))?;
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 fn secret_from(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
