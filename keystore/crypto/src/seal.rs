@@ -100,6 +100,45 @@ pub fn open<K: SealingKey>(
     open_by::<aead::Default>(checked(key, context), context.as_bytes(), sealed)
 }
 
+/// Opens chunks of one message in any order: for who reads ranges of it.
+///
+/// # Security
+/// Says nothing about where the message ends: whoever asks knows its length from elsewhere.
+pub struct Opener {
+    derived: Derived<aead::Default>,
+}
+
+impl Opener {
+    /// Takes salt and commitment, the first [`PREFIX_LEN`] bytes of the message.
+    ///
+    /// # Errors
+    /// [`OpenError`] when key, salt or context are not those of the message.
+    ///
+    /// # Panics
+    /// If the key does not accept the context's usage.
+    pub fn new<K: SealingKey>(
+        key: &K,
+        context: &Context,
+        prefix: &[u8],
+    ) -> Result<Self, OpenError> {
+        let (salt, rest) = prefix.split_first_chunk().ok_or(OpenError)?;
+        let commitment = rest.first_chunk::<COMMITMENT_LEN>().ok_or(OpenError)?;
+        let derived = Derived::new(key, context, salt);
+        if equal(&derived.commitment, commitment) { Ok(Self { derived }) } else { Err(OpenError) }
+    }
+
+    /// Opens whole chunks from number `first` on.
+    ///
+    /// # Errors
+    /// [`OpenError`], whatever was wrong; no plaintext is left behind then.
+    pub fn open(&self, first: u64, sealed: &[u8]) -> Result<SecretBytes, OpenError> {
+        let tags = sealed.len().div_ceil(CHUNK_SEALED_LEN) * TAG_LEN;
+        let mut out = vec![0; sealed.len().checked_sub(tags).ok_or(OpenError)?];
+        self.derived.open_chunks(first, sealed, &mut out)?;
+        Ok(SecretBytes::new(out))
+    }
+}
+
 /// What one salt derives: AEAD key, base nonce and commitment.
 pub(crate) struct Derived<A> {
     aead: A,
@@ -321,6 +360,23 @@ mod tests {
         let (one, two) = sealed[56..].split_at_mut(16_400);
         one.swap_with_slice(&mut two[..16_400]);
         assert!(open(&key(), &context, &sealed).is_err());
+    }
+
+    #[test]
+    fn any_range_of_chunks_opens_in_any_order_and_no_other() {
+        let (context, plain, sealed) = sealed(40_000);
+        let opener = Opener::new(&key(), &context, &sealed[..PREFIX_LEN]).unwrap();
+        let chunk = |number: usize| PREFIX_LEN + number * CHUNK_SEALED_LEN;
+        for (first, end) in [(2, 3), (0, 1), (1, 3), (0, 3)] {
+            let part = &sealed[chunk(first)..chunk(end).min(sealed.len())];
+            let opened = opener.open(first as u64, part).unwrap_or_default();
+            assert_eq!(opened.expose(), &plain[first * CHUNK_LEN..(end * CHUNK_LEN).min(40_000)]);
+            assert!(opener.open(first as u64 + 1, part).is_err());
+            assert!(opener.open(first as u64, &part[..part.len() - 1]).is_err());
+        }
+        let other = EpochKey::from_bytes(&[6; 32]);
+        assert!(Opener::new(&other, &context, &sealed[..PREFIX_LEN]).is_err());
+        assert!(Opener::new(&key(), &context, &sealed[..PREFIX_LEN - 1]).is_err());
     }
 
     #[test]

@@ -8,6 +8,10 @@ pub trait Clock: Send + Sync {
     fn now_ns(&self) -> i64;
     /// Time since some fixed point; never goes back.
     fn elapsed(&self) -> Duration;
+    /// As [`Clock::elapsed`], but goes on while the machine sleeps: what leases count on.
+    fn since_boot(&self) -> Duration {
+        self.elapsed()
+    }
     /// Blocks the calling thread for `time` (a simulated clock advances and returns at once).
     fn sleep(&self, time: Duration);
 }
@@ -43,6 +47,17 @@ impl Clock for MachineClock {
         self.start.elapsed()
     }
 
+    #[cfg(target_os = "linux")]
+    #[expect(unsafe_code, reason = "the standard library has no clock that counts sleep")]
+    fn since_boot(&self) -> Duration {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: writes one timespec that lives on this stack.
+        let done = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+        assert_eq!(done, 0, "every Linux since 2.6.39 has this clock");
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+
     fn sleep(&self, time: Duration) {
         std::thread::sleep(time);
     }
@@ -58,5 +73,7 @@ mod tests {
         let before = clock.elapsed();
         assert!(clock.now_ns() > 1_735_689_600_000_000_000);
         assert!(clock.elapsed() >= before);
+        let booted = clock.since_boot();
+        assert!(booted > Duration::ZERO && clock.since_boot() >= booted);
     }
 }

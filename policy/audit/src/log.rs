@@ -240,6 +240,36 @@ impl Log {
         Ok(Appended { seq, leaves, grants })
     }
 
+    /// Goes one record on, if somebody else has appended one: it must be the next of the chain, signed by a device that
+    /// counts. Costs one question when there is none.
+    ///
+    /// # Errors
+    /// `Corrupt` when the next record does not follow the newest one known; those of the store.
+    pub fn advance(
+        &mut self,
+        trust: &dyn Trust,
+        sealer: &dyn Sealer,
+    ) -> Result<Option<(Header, Body)>> {
+        let seq = self.next_seq();
+        let Some(bytes) = self.shelves.find(Shelf::Log, u128::from(seq))? else { return Ok(None) };
+        let record = Record::parse(&bytes)?;
+        verify_record(&record, trust)?;
+        let parent = self.head.as_ref().map_or(Hash::NONE, |(_, hash)| *hash);
+        let header = &record.header;
+        let plain = sealer.open(header, record.signed.rest)?;
+        let body: Body = cbor::decode_canonical(&plain)?;
+        let follows = header.seq == seq
+            && header.application == self.application()
+            && header.parent == parent
+            && header.tree_size == self.tree_size() + body.entries.len() as u64;
+        if !follows {
+            return Err(Error::corrupt("a register record does not follow the one before"));
+        }
+        let hash = record.signed.hash();
+        self.head = Some((record.header.clone(), hash));
+        Ok(Some((record.header, body)))
+    }
+
     /// Header and body of a record, opened. Chain and signature are not verified here: see [`crate::verify`].
     ///
     /// # Errors

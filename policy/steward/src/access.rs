@@ -3,6 +3,7 @@
 use strongroom_audit::Grant;
 use strongroom_authorizer::{Action, Decision, Facts, Request, decide};
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
+use strongroom_records::application::{DeclaredClass, Description};
 use strongroom_records::ids::{ActivityId, ClassId, Hash, Pseudonym, SubjectId};
 use strongroom_records::log::Kind;
 
@@ -230,14 +231,18 @@ impl Custodian {
 
     /// How long a release of a class lives.
     fn lease(&self, class: ClassId) -> Result<i64> {
-        let description = self.description()?;
+        Ok(self.life(&self.description()?, class))
+    }
+
+    pub(crate) fn life(&self, description: &Description, class: ClassId) -> i64 {
         if let Some((_, seconds)) = description.leases.iter().find(|(own, _)| *own == class) {
-            return Ok(i64::from(*seconds).saturating_mul(1_000_000_000));
+            return i64::from(*seconds).saturating_mul(1_000_000_000);
         }
-        Ok(match class {
-            _ if self.is_special(class)? => LEASE_SPECIAL,
+        let is_special = |own: &DeclaredClass| own.class == class && own.special;
+        match class {
+            _ if description.classes.iter().any(is_special) => LEASE_SPECIAL,
             ClassId::IDENTIFIABLE => LEASE_IDENTIFIABLE,
             _ => LEASE_OWNED,
-        })
+        }
     }
 }

@@ -28,6 +28,10 @@ impl Custodian {
         &self.listed
     }
 
+    pub(crate) fn set_listed(&mut self, listed: Listed) {
+        self.listed = listed;
+    }
+
     /// Whether its data may be used.
     pub(crate) fn is_active(&self) -> bool {
         self.listed.state == ApplicationState::Active
@@ -104,16 +108,7 @@ impl Custodian {
     /// # Errors
     /// `Corrupt`.
     pub fn class_name(&self, class: ClassId) -> Result<String> {
-        let description = self.description()?;
-        Ok(match class {
-            ClassId::IDENTIFIABLE => "identifiable".to_owned(),
-            ClassId::OWNED => "owned".to_owned(),
-            class => description
-                .classes
-                .iter()
-                .find(|declared| declared.class == class)
-                .map_or_else(|| class.0.to_string(), |declared| declared.name.clone()),
-        })
+        Ok(name_of(&self.description()?, class))
     }
 
     /// All classes.
@@ -134,6 +129,18 @@ impl Custodian {
         transaction.cell(CellKind::Description, &SINGLE, &cbor::encode(description));
         transaction.entry(Kind::Declared, |_| ());
         self.register.commit(transaction).map(drop)
+    }
+}
+
+/// The name of a class, or its number where nobody declared it.
+pub(crate) fn name_of(description: &Description, class: ClassId) -> String {
+    match class {
+        ClassId::IDENTIFIABLE => "identifiable".to_owned(),
+        ClassId::OWNED => "owned".to_owned(),
+        class => {
+            let declared = description.classes.iter().find(|declared| declared.class == class);
+            declared.map_or_else(|| class.0.to_string(), |declared| declared.name.clone())
+        }
     }
 }
 

@@ -145,16 +145,33 @@ impl Stewardship {
         self.write(Kind::ApplicationState, line)
     }
 
+    /// Goes one record on; false when there is none.
+    pub(crate) fn follow_one(&mut self) -> Result<bool> {
+        let Some((_, body)) = self.log.advance(&self.services, &DirectorySealer(&self.services))?
+        else {
+            return Ok(false);
+        };
+        let line = cbor::decode_canonical::<Listed>(&body.payload);
+        // What is not understood is not skipped: nothing is listed any more.
+        let line = line.inspect_err(|_| self.listed.clear())?;
+        self.list(line);
+        Ok(true)
+    }
+
+    fn list(&mut self, line: Listed) {
+        match self.listed.iter_mut().find(|other| other.application == line.application) {
+            Some(other) => *other = line,
+            None => self.listed.push(line),
+        }
+    }
+
     fn write(&mut self, kind: Kind, line: Listed) -> Result<()> {
         let now = self.services.clock.now_ns();
         let drafts = vec![Draft { entry: blank(kind), detail: Vec::new(), decision: None }];
         let batch = Batch { now, keystore: None, drafts, payload: cbor::encode(&line) };
         let signer = DeviceSigner { keys: &self.services.keys, head: None };
         self.log.append(&DirectorySealer(&self.services), &signer, batch)?;
-        match self.listed.iter_mut().find(|other| other.application == line.application) {
-            Some(other) => *other = line,
-            None => self.listed.push(line),
-        }
+        self.list(line);
         self.remember(None)
     }
 

@@ -4,11 +4,12 @@ use serde_json::Value as Json;
 use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
 use strongroom_crypto::hash::sha256;
-use strongroom_crypto::seal;
+use strongroom_crypto::seal::{self, Opener};
 use strongroom_crypto::secret::{ClassKey, SubjectKey};
 use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::cbor;
-use strongroom_records::ids::{ClassId, FileId, Hash, SubjectId};
+use strongroom_format::ids::OrganisationId;
+use strongroom_records::ids::{ApplicationId, ClassId, FileId, Hash, SubjectId};
 use strongroom_records::subject::{
     ClassCell, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder, SubjectCell,
 };
@@ -120,7 +121,7 @@ impl OpenFolder {
         }
         let services = register.services();
         let id = FileId(services.entropy.array());
-        let context = file_context(register, subject, self.class, &id);
+        let context = FileHome::new(register, subject).context(self.class, &id);
         let sealed = seal::seal(&self.key, &context, services.entropy.array(), plain);
         let file = File {
             name: name.to_owned(),
@@ -150,6 +151,13 @@ impl OpenFolder {
         files.get(at)
     }
 
+    /// What opens ranges of a file, from the first bytes of its sealed form.
+    pub fn opener(&self, home: &FileHome, file: &FileId, prefix: &[u8]) -> Result<Opener> {
+        let context = home.context(self.class, file);
+        let damaged = |_| Error::corrupt("a subject's file is damaged or missing");
+        Opener::new(&self.key, &context, prefix).map_err(damaged)
+    }
+
     /// Reads a file.
     pub fn read(&self, register: &Register, subject: &SubjectId, file: &File) -> Result<Vec<u8>> {
         let damaged = || Error::corrupt("a subject's file is damaged or missing");
@@ -158,7 +166,7 @@ impl OpenFolder {
         if sha256(&sealed) != file.hash.0 {
             return Err(damaged());
         }
-        let context = file_context(register, subject, self.class, &file.id);
+        let context = FileHome::new(register, subject).context(self.class, &file.id);
         let plain = seal::open(&self.key, &context, &sealed).map_err(|_| damaged())?;
         Ok(plain.into_vec())
     }
@@ -269,15 +277,29 @@ fn folder_context(
     Context::new(Usage::SubjectFolder, &register.services().keys.organisation().0, &fields)
 }
 
-fn file_context(register: &Register, subject: &SubjectId, class: ClassId, id: &FileId) -> Context {
-    let application = register.application();
-    let fields = [
-        Value::Bytes(&application.0),
-        Value::Bytes(&subject.0),
-        Value::Uint(u64::from(class.0)),
-        Value::Bytes(&id.0),
-    ];
-    Context::new(Usage::SubjectFile, &register.services().keys.organisation().0, &fields)
+/// Whose a file is: what its seal is bound to, but class and id.
+#[derive(Clone)]
+pub(crate) struct FileHome {
+    pub organisation: OrganisationId,
+    pub application: ApplicationId,
+    pub subject: SubjectId,
+}
+
+impl FileHome {
+    pub fn new(register: &Register, subject: &SubjectId) -> Self {
+        let organisation = register.services().keys.organisation();
+        Self { organisation, application: register.application(), subject: *subject }
+    }
+
+    fn context(&self, class: ClassId, id: &FileId) -> Context {
+        let fields = [
+            Value::Bytes(&self.application.0),
+            Value::Bytes(&self.subject.0),
+            Value::Uint(u64::from(class.0)),
+            Value::Bytes(&id.0),
+        ];
+        Context::new(Usage::SubjectFile, &self.organisation.0, &fields)
+    }
 }
 
 fn check_file_name(name: &str) -> Result<()> {

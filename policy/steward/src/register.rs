@@ -1,5 +1,6 @@
 //! The register of one application: its log, its keystore, its cells; and the transaction that changes them together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use strongroom_audit::log::Pin;
@@ -38,6 +39,10 @@ pub(crate) struct Register {
     key: RegisterKey,
     head_key: HeadKey,
     root: Root,
+    /// Cells of records that others wrote while this register was open. Such a record is durable before its cells are, so
+    /// the store may still hold what was before.
+    newer: BTreeMap<[u8; 16], Cell>,
+    is_broken: bool,
 }
 
 /// What one record will change.
@@ -74,7 +79,8 @@ impl Register {
         head_seed.zeroize();
         let root = change.root.clone();
         let services = services.clone();
-        let mut register = Self { services, log, keystore, key, head_key, root };
+        let (newer, is_broken) = (BTreeMap::new(), false);
+        let mut register = Self { services, log, keystore, key, head_key, root, newer, is_broken };
         let mut transaction = Transaction::new(&register);
         transaction.change = Some(change);
         transaction.cell(CellKind::Secrets, &SINGLE, &cbor::encode(&secrets));
@@ -105,7 +111,8 @@ impl Register {
         let services = services.clone();
         // The head key is in a cell, which needs the register to be read.
         let head_key = HeadKey::from_seed(Secret::from_bytes(&[0; 32]));
-        let mut register = Self { services, log, keystore, key, head_key, root };
+        let (newer, is_broken) = (BTreeMap::new(), false);
+        let mut register = Self { services, log, keystore, key, head_key, root, newer, is_broken };
         register.settle()?;
         let secrets = register.cell(CellKind::Secrets, &SINGLE)?;
         let secrets = secrets.ok_or_else(|| Error::corrupt("the register has no head key"))?;
@@ -157,14 +164,56 @@ impl Register {
     /// Content of a cell; none if it was never written.
     pub fn cell(&self, kind: CellKind, id: &[u8; 16]) -> Result<Option<Vec<u8>>> {
         let name = self.cell_name(kind, id);
-        let Some(bytes) = self.log.shelves().find(Shelf::Cell, u128::from_be_bytes(name))? else {
-            return Ok(None);
+        let stored = self.log.shelves().find(Shelf::Cell, u128::from_be_bytes(name))?;
+        let stored = stored.map(|bytes| cbor::decode_canonical::<Cell>(&bytes)).transpose()?;
+        let newer = self.newer.get(&name);
+        let cell = match (&stored, newer) {
+            (None, None) => return Ok(None),
+            (Some(stored), Some(newer)) if stored.version > newer.version => stored,
+            (_, Some(newer)) => newer,
+            (Some(stored), None) => stored,
         };
-        let cell: Cell = cbor::decode_canonical(&bytes)?;
-        let context = self.cell_context(&name, cell.version);
+        self.open_cell(&name, cell).map(Some)
+    }
+
+    fn open_cell(&self, name: &[u8; 16], cell: &Cell) -> Result<Vec<u8>> {
+        let context = self.cell_context(name, cell.version);
         let plain = seal::open(&self.key, &context, &cell.sealed);
         let damaged = |_| Error::corrupt("a cell of the register is damaged");
-        Ok(Some(plain.map_err(damaged)?.into_vec()))
+        Ok(plain.map_err(damaged)?.into_vec())
+    }
+
+    /// Goes one record on, if somebody else has written one. Returns the cells it changed, opened.
+    pub fn follow(&mut self) -> Result<Option<Vec<([u8; 16], Vec<u8>)>>> {
+        if self.is_broken {
+            return Err(Error::corrupt("a register record makes no sense"));
+        }
+        let (services, application) = (&self.services, self.log.application());
+        let sealer = RegisterSealer { services, application, key: &self.key };
+        let Some((header, body)) = self.log.advance(services, &sealer)? else { return Ok(None) };
+        // What is not understood is not skipped: nothing after it counts.
+        self.is_broken = true;
+        let root = header.keystore;
+        self.root = root.ok_or_else(|| Error::corrupt("the register has no keystore"))?;
+        let payload: Payload = cbor::decode_canonical(&body.payload)?;
+        let mut changed = Vec::new();
+        for change in payload.cells {
+            let cell: Cell = cbor::decode_canonical(&change.cell)?;
+            changed.push((change.name, self.open_cell(&change.name, &cell)?));
+            self.newer.insert(change.name, cell);
+        }
+        self.is_broken = false;
+        Ok(Some(changed))
+    }
+
+    /// Carries out what the last writer may have left undone; nobody else may be writing. What was followed is then in the
+    /// store.
+    pub fn catch_up(&mut self) -> Result<()> {
+        if !self.newer.is_empty() {
+            self.settle()?;
+            self.newer.clear();
+        }
+        Ok(())
     }
 
     /// The leaf an entry will be, so that cells of the same record can hold its hash.

@@ -22,6 +22,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("strongroom-workspace", 60),
     ("strongroom-steward", 60),
     ("strongroom-mount", 70),
+    ("strongroom-view", 70),
     ("strongroom-check", 79),
     ("strongroom", 80),
     ("strongroom-agent", 80),

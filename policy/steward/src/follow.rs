@@ -1,0 +1,86 @@
+//! Following: an open application learns what others have recorded since, without being opened anew.
+//!
+//! A record counts from the moment it is durable, and its cells may reach the store a little later: what was followed is
+//! believed over what is stored until then.
+
+use std::collections::BTreeSet;
+
+use strongroom_format::cbor;
+use strongroom_records::application::Listed;
+use strongroom_records::ids::SubjectId;
+use strongroom_records::register::CellKind;
+use strongroom_records::subject::SubjectCell;
+
+use crate::custodian::Custodian;
+use crate::directory::Stewardship;
+use crate::error::Result;
+use crate::register::SINGLE;
+
+/// What others recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Records.
+    pub records: u64,
+    /// Subjects of whom anything changed: consents, files, state, keys.
+    pub subjects: BTreeSet<SubjectId>,
+    /// Whether what holds for everybody changed: activities, policies, classes, the state of the application.
+    pub rules: bool,
+}
+
+impl Custodian {
+    /// Reads on in the register. Costs one question when there is nothing new. An error that comes after something new is
+    /// met again by the next call.
+    ///
+    /// # Errors
+    /// `Corrupt` when what follows does not fit; those of the store.
+    pub fn follow(&mut self) -> Result<News> {
+        let mut news = News::default();
+        let rules = [CellKind::Description, CellKind::Activities, CellKind::PolicySet];
+        loop {
+            let cells = match self.register_mut().follow() {
+                Ok(Some(cells)) => cells,
+                Err(error) if news.records == 0 => return Err(error),
+                Ok(None) | Err(_) => return Ok(news),
+            };
+            news.records += 1;
+            for (name, plain) in cells {
+                let register = self.register();
+                if rules.iter().any(|kind| register.cell_name(*kind, &SINGLE) == name) {
+                    news.rules = true;
+                } else if let Ok(cell) = cbor::decode_canonical::<SubjectCell>(&plain)
+                    && register.cell_name(CellKind::Subject, &cell.subject.0) == name
+                {
+                    news.subjects.insert(cell.subject);
+                }
+            }
+        }
+    }
+
+    /// Carries out what another writer may have died over. Whoever calls it keeps other writers out meanwhile.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn catch_up(&mut self) -> Result<()> {
+        self.register_mut().catch_up()
+    }
+
+    /// Takes the application's line in the list as it is now. True if anything changed.
+    pub fn relist(&mut self, line: &Listed) -> bool {
+        let changed = self.listed() != line;
+        if changed {
+            self.set_listed(line.clone());
+        }
+        changed
+    }
+}
+
+impl Stewardship {
+    /// Reads on in the list of applications.
+    ///
+    /// # Errors
+    /// As [`Custodian::follow`].
+    pub fn follow(&mut self) -> Result<()> {
+        while self.follow_one()? {}
+        Ok(())
+    }
+}

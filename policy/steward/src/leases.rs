@@ -1,0 +1,294 @@
+//! Leases: what somebody who looks for a while may use, and for how long. Decided and recorded in batches, released class by
+//! class, read in ranges.
+//!
+//! ```text
+//! rules ──▶ prospects       whom an activity would see: nothing recorded, nothing released
+//!   └─────▶ lend            decision → record → grants, all of a batch in one record
+//!             └─▶ release   a grant for a class key and the names below it ─▶ file ─▶ ranges of its bytes
+//! ```
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use strongroom_audit::{Draft, Grant};
+use strongroom_authorizer::{Action, DecisionPoint, Facts, Request, decide};
+use strongroom_crypto::seal::{CHUNK_LEN, CHUNK_SEALED_LEN, Opener, PREFIX_LEN, sealed_len};
+use strongroom_records::activity::Activity;
+use strongroom_records::application::Description;
+use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
+use strongroom_records::log::{Entry, Kind};
+use strongroom_records::subject::{Detail, File};
+use strongroom_store::{ErrorKind as StoreKind, Key, PolicyKey, Shelf, Store};
+
+use crate::custodian::Custodian;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{FileHome, OpenFolder};
+use crate::register::{Transaction, blank};
+use crate::subjects::Subject;
+
+/// What holds for every decision about one activity, as of one position of the register.
+pub struct Rules {
+    activity: Activity,
+    description: Description,
+    point: Arc<dyn DecisionPoint>,
+    active: bool,
+}
+
+/// A subject that an activity may see now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prospect {
+    /// Who.
+    pub subject: SubjectId,
+    /// What the activity calls it.
+    pub pseudonym: Pseudonym,
+    /// The classes of its data that the activity may have.
+    pub classes: Vec<ClassId>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whose data.
+    pub subject: SubjectId,
+    /// Of which class.
+    pub class: ClassId,
+    /// To do what.
+    pub action: Action,
+    /// Files it is about, if any: they stand in the sealed detail of the entry.
+    pub files: Vec<FileId>,
+}
+
+/// A released class of a subject's data: its key and the names of its files.
+pub struct OpenClass {
+    folder: OpenFolder,
+    home: FileHome,
+    store: Arc<dyn Store>,
+}
+
+/// A file of a released class.
+pub struct OpenFile {
+    class: Arc<OpenClass>,
+    file: File,
+    opener: OnceLock<Opener>,
+}
+
+impl Rules {
+    /// The activity.
+    pub fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
+    /// The name of a class.
+    pub fn class_name(&self, class: ClassId) -> String {
+        crate::custodian::name_of(&self.description, class)
+    }
+
+    fn is_special(&self, class: ClassId) -> bool {
+        self.description.classes.iter().any(|own| own.class == class && own.special)
+    }
+}
+
+impl Custodian {
+    /// Reads what holds for an activity now.
+    ///
+    /// # Errors
+    /// `Denied` when there is no such activity; `Corrupt`.
+    pub fn rules(&self, activity: &str) -> Result<Rules> {
+        let activity = self.acting(Some(activity))?.ok_or_else(Error::denied)?;
+        let (description, point) = (self.description()?, self.point()?);
+        Ok(Rules { activity, description, point, active: self.is_active() })
+    }
+
+    /// Whether an activity would see a subject now, and what of it. Nothing is recorded and nothing released: what is told
+    /// to anybody needs a lease first.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn prospect(&self, rules: &Rules, subject: &SubjectId) -> Result<Option<Prospect>> {
+        let Some(own) = self.register().subject(subject)? else { return Ok(None) };
+        let may = |class: &ClassId| {
+            let request = self.request(rules, *subject, *class, Action::List);
+            let decision = decide(&*rules.point, request, &self.known(rules, Some(&own), *class));
+            decision.reason().is_none()
+        };
+        let classes: Vec<ClassId> = rules.activity.classes.iter().copied().filter(may).collect();
+        if classes.is_empty() {
+            return Ok(None);
+        }
+        let Some(key) = self.register().subject_key(&own.cell)? else { return Ok(None) };
+        let pseudonym = self.register().pseudonym(&key, subject, &rules.activity.id);
+        Ok(Some(Prospect { subject: *subject, pseudonym, classes }))
+    }
+
+    /// Everybody an activity would see now, in the order they were created. As [`Custodian::prospect`].
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn prospects(&self, rules: &Rules) -> Result<Vec<Prospect>> {
+        let mut all = Vec::new();
+        for subject in self.subject_ids()? {
+            all.extend(self.prospect(rules, &subject)?);
+        }
+        Ok(all)
+    }
+
+    /// Decides each request and puts all decisions into one record. A grant for each that was allowed.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody else wrote meanwhile: follow and ask again. Those of the store. No grant then.
+    pub fn lend(&mut self, rules: &Rules, wanted: &[Wanted]) -> Result<Vec<Option<Grant>>> {
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        let mut subjects: BTreeMap<SubjectId, Subject> = BTreeMap::new();
+        for one in wanted {
+            if !subjects.contains_key(&one.subject)
+                && let Some(own) = register.subject(&one.subject)?
+            {
+                subjects.insert(one.subject, own);
+            }
+            let mut own = subjects.get_mut(&one.subject);
+            let request = self.request(rules, one.subject, one.class, one.action);
+            let request = Request { now: transaction.now, ..request };
+            let facts = self.known(rules, own.as_deref(), one.class);
+            let decision = decide(&*rules.point, request, &facts);
+            let life = self.life(&rules.description, one.class);
+            let fill = |entry: &mut Entry| {
+                entry.activity = Some(rules.activity.id);
+                entry.class = Some(one.class);
+            };
+            match own.as_mut() {
+                Some(own) => {
+                    let detail = Detail { files: one.files.clone(), ..Detail::default() };
+                    let detail = (!one.files.is_empty()).then_some(&detail);
+                    let decision = Some((decision, life));
+                    register.tell(&mut transaction, own, Kind::Access, detail, decision, fill);
+                }
+                None => {
+                    let mut entry = blank(Kind::Access);
+                    fill(&mut entry);
+                    let decision = Some((decision, life));
+                    transaction.draft(Draft { entry, detail: Vec::new(), decision });
+                }
+            }
+        }
+        for own in subjects.values_mut() {
+            register.put_subject(&mut transaction, own);
+        }
+        Ok(self.register_mut().commit(transaction)?.1)
+    }
+
+    /// Releases the class that a grant names.
+    ///
+    /// # Errors
+    /// `Denied` when the grant is over or the subject gone; `Corrupt`.
+    pub fn release(&self, grant: &Grant) -> Result<OpenClass> {
+        let (register, subject) = (self.register(), grant.subject());
+        let own = register.subject(&subject)?.ok_or_else(Error::denied)?;
+        let key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
+        let folder = OpenFolder::open(register, grant, &key, &own.cell)?;
+        let home = FileHome::new(register, &subject);
+        Ok(OpenClass { folder, home, store: Arc::clone(&self.services().store) })
+    }
+
+    fn request(
+        &self,
+        rules: &Rules,
+        subject: SubjectId,
+        class: ClassId,
+        action: Action,
+    ) -> Request {
+        Request {
+            application: self.register().application(),
+            activity: rules.activity.id,
+            action,
+            subject,
+            class,
+            purpose: None,
+            operator: self.services().keys.device_id(),
+            now: self.services().clock.now_ns(),
+        }
+    }
+
+    fn known(&self, rules: &Rules, own: Option<&Subject>, class: ClassId) -> Facts {
+        let consent = own.and_then(|own| {
+            let consents = &own.record.consents;
+            consents.iter().find(|consent| consent.activity == rules.activity.id).cloned()
+        });
+        let device = self.services().keys.device_id();
+        Facts {
+            application_active: rules.active,
+            activity: Some(rules.activity.clone()),
+            subject: own.map(|own| own.cell.state),
+            consent,
+            is_special: rules.is_special(class),
+            operator_certified: self.services().organisation.device(&device).is_some(),
+        }
+    }
+}
+
+impl OpenClass {
+    /// Its files, by name.
+    pub fn files(&self) -> &[File] {
+        &self.folder.folder.files
+    }
+
+    /// Opens a file of it. Nothing is read yet.
+    pub fn file(self: &Arc<Self>, file: &File) -> OpenFile {
+        OpenFile { class: Arc::clone(self), file: file.clone(), opener: OnceLock::new() }
+    }
+
+    async fn sealed(&self, file: &FileId, range: Range<u64>) -> Result<bytes::Bytes> {
+        let (application, name) = (self.home.application.0, u128::from_be_bytes(file.0));
+        let key = Key::Policy(PolicyKey { application, shelf: Shelf::Object, name });
+        self.store.get(key, Some(range)).await.map_err(|error| match error.kind() {
+            StoreKind::NotFound => Error::new(ErrorKind::NotFound, "a subject's file is gone"),
+            StoreKind::Corrupt => damaged(),
+            _ => Error::new(ErrorKind::Unavailable, "a subject's file cannot be read"),
+        })
+    }
+}
+
+impl OpenFile {
+    /// Reads up to `len` bytes; fewer only at the end. Takes no more memory than that and two chunks.
+    ///
+    /// # Errors
+    /// `NotFound` when its bytes have been replaced or removed; `Corrupt`; those of the store.
+    pub async fn read(&self, offset: u64, len: u32) -> Result<Vec<u8>> {
+        let end = self.file.len.min(offset.saturating_add(u64::from(len)));
+        if offset >= end {
+            return Ok(Vec::new());
+        }
+        let (chunk, total) = (CHUNK_LEN as u64, self.file.len);
+        let (first, last) = (offset / chunk, (end - 1) / chunk);
+        let sealed = |number: u64| PREFIX_LEN as u64 + number * CHUNK_SEALED_LEN as u64;
+        let whole = sealed_len(usize::try_from(total).map_err(|_| damaged())?) as u64;
+        let range = sealed(first)..sealed(last + 1).min(whole);
+        let opener = self.opener().await?;
+        let bytes = self.class.sealed(&self.file.id, range).await?;
+        let opened = opener.open(first, &bytes).map_err(|_| damaged())?;
+        let from = usize::try_from(offset - first * chunk).map_err(|_| damaged())?;
+        let count = usize::try_from(end - offset).map_err(|_| damaged())?;
+        let mut plain = opened.into_vec();
+        if plain.len() < from + count {
+            return Err(damaged());
+        }
+        plain.truncate(from + count);
+        plain.drain(..from);
+        Ok(plain)
+    }
+
+    async fn opener(&self) -> Result<&Opener> {
+        if let Some(opener) = self.opener.get() {
+            return Ok(opener);
+        }
+        let class = &self.class;
+        let prefix = class.sealed(&self.file.id, 0..PREFIX_LEN as u64).await?;
+        let opener = class.folder.opener(&class.home, &self.file.id, &prefix)?;
+        Ok(self.opener.get_or_init(|| opener))
+    }
+}
+
+fn damaged() -> Error {
+    Error::corrupt("a subject's file is damaged or missing")
+}

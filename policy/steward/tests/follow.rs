@@ -1,0 +1,130 @@
+//! Two who have one application open: each learns what the other recorded; what is leased is decided, on record, and read in
+//! ranges.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{World, answer, by, kind, own, registered};
+use strongroom_authorizer::Action;
+use strongroom_records::activity::{ActivityState, Basis};
+use strongroom_records::application::ApplicationState;
+use strongroom_records::ids::{ClassId, SubjectId};
+use strongroom_records::log::Outcome;
+use strongroom_records::subject::ConsentStatus;
+use strongroom_steward::{Custodian, ErrorKind, News, Wanted};
+
+fn wanted(subject: SubjectId, action: Action) -> Wanted {
+    Wanted { subject, class: ClassId::OWNED, action, files: Vec::new() }
+}
+
+/// A shop with ada, who agreed to the newsletter and has one file.
+fn shop(world: &World) -> (Custodian, SubjectId) {
+    let mut shop = world.create("shop");
+    registered(&mut shop, "newsletter", Basis::Consent, &["owned"]);
+    let ada = shop.create_subject(&[]).unwrap();
+    shop.put_file(&own(ada, "owned"), "file", b"roses").unwrap();
+    shop.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
+    (shop, ada)
+}
+
+#[test]
+fn an_open_application_follows_what_another_recorded() {
+    let world = World::new(1);
+    let (mut writer, ada) = shop(&world);
+    let mut reader = world.open("shop");
+    assert_eq!(reader.follow().unwrap(), News::default());
+    let rules = reader.rules("newsletter").unwrap();
+    assert!(reader.prospect(&rules, &ada).unwrap().is_some());
+
+    writer.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+    let news = reader.follow().unwrap();
+    assert_eq!((news.records, news.subjects.contains(&ada), news.rules), (1, true, false));
+    assert_eq!(reader.prospect(&rules, &ada).unwrap(), None);
+
+    writer.stop_activity("newsletter", ActivityState::Suspended).unwrap();
+    assert!(reader.follow().unwrap().rules);
+    world.stewardship().set_state("shop", ApplicationState::Disabled).unwrap();
+    let mut listed = world.stewardship();
+    assert!(reader.relist(listed.find("shop").unwrap()));
+    assert!(!reader.relist(listed.find("shop").unwrap()));
+    listed.follow().unwrap();
+}
+
+#[test]
+fn a_withdrawal_counts_from_its_record_also_when_its_writer_dies_before_the_cell() {
+    let world = World::new(2);
+    let (mut writer, ada) = shop(&world);
+    let mut reader = world.open("shop");
+    // One change gets through: the record. The cell that follows from it does not.
+    world.store.die_after(Some(1));
+    let withdrawn = answer("newsletter", ConsentStatus::Withdrawn);
+    assert_eq!(kind(writer.answer(&ada, &withdrawn)), ErrorKind::Unavailable);
+    world.store.die_after(None);
+    assert!(reader.follow().unwrap().subjects.contains(&ada));
+    let rules = reader.rules("newsletter").unwrap();
+    assert_eq!(reader.prospect(&rules, &ada).unwrap(), None);
+    reader.catch_up().unwrap();
+    assert_eq!(reader.prospect(&rules, &ada).unwrap(), None);
+    assert!(reader.verify().unwrap().findings.is_empty());
+}
+
+#[test]
+fn whoever_has_not_followed_gets_no_grant() {
+    let world = World::new(3);
+    let (mut writer, ada) = shop(&world);
+    let mut reader = world.open("shop");
+    let rules = reader.rules("newsletter").unwrap();
+    writer.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+    let refused = reader.lend(&rules, &[wanted(ada, Action::Open)]);
+    assert_eq!(kind(refused), ErrorKind::Conflict);
+    reader.follow().unwrap();
+    let grants = reader.lend(&rules, &[wanted(ada, Action::Open)]).unwrap();
+    assert!(grants[0].is_none());
+    let entry = reader.entries(reader.record_count() - 1, 1).unwrap().remove(0);
+    assert_eq!(entry.judgement.unwrap().outcome, Outcome::Deny);
+}
+
+#[test]
+fn one_record_holds_all_that_was_asked_at_once_and_ranges_equal_the_file() {
+    let world = World::new(4);
+    let (mut shop, ada) = shop(&world);
+    let bytes: Vec<u8> = (0..100_000_u32).map(|i| i.to_le_bytes()[1]).collect();
+    shop.put_file(&own(ada, "owned"), "long", &bytes).unwrap();
+    shop.put_file(&own(ada, "owned"), "empty", b"").unwrap();
+    let rules = shop.rules("newsletter").unwrap();
+    let before = shop.record_count();
+    let stranger = SubjectId([9; 16]);
+    let asked =
+        [wanted(ada, Action::List), wanted(stranger, Action::Open), wanted(ada, Action::Open)];
+    let mut grants = shop.lend(&rules, &asked).unwrap();
+    assert_eq!(shop.record_count(), before + 1);
+    assert_eq!(grants.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+    let class = Arc::new(shop.release(&grants.remove(2).unwrap()).unwrap());
+    let names: Vec<&str> = class.files().iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, ["empty", "file", "long"]);
+    let long = class.file(&class.files()[2]);
+    let read = |offset: u64, len: u32| now(long.read(offset, len));
+    for (offset, len) in
+        [(0, 1), (0, 200_000), (16_383, 2), (16_384, 16_384), (99_999, 9), (50_000, 40_000)]
+    {
+        let end = bytes.len().min(offset + len);
+        assert_eq!(read(offset as u64, u32::try_from(len).unwrap()), bytes[offset..end]);
+    }
+    assert_eq!((read(100_000, 5), read(1 << 40, 5)), (vec![], vec![]));
+    assert_eq!(now(class.file(&class.files()[0]).read(0, 9)), b"");
+    assert!(shop.report(&ada).unwrap().holds());
+    let refused = shop.read_file(&by("newsletter", ada, "owned"), "long");
+    assert_eq!(kind(refused), ErrorKind::Denied, "a consumer does not know the subject by its id");
+}
+
+fn now(read: impl Future<Output = strongroom_steward::Result<Vec<u8>>>) -> Vec<u8> {
+    let mut read = std::pin::pin!(read);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match read.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(result) => result.unwrap(),
+        std::task::Poll::Pending => panic!("a store in memory answers at once"),
+    }
+}

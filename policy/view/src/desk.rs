@@ -1,0 +1,436 @@
+//! The desk: the one thread of a view that decides, records and releases, and that follows what others record.
+//!
+//! ```text
+//! look ──▶ follow the register ─▶ whose prospects changed? ─▶ gates shut, kernel told
+//! serve ─▶ fence ─▶ catch up, look ─▶ one record for all that was asked ─▶ release ─▶ fence down ─▶ answers
+//! tend ──▶ leases that are over end; those in use are renewed at half their life, by a full decision
+//! ```
+//!
+//! ORDER: a gate is shut before the kernel is told to drop pages, and nothing is answered from behind a gate that is shut.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use strongroom_audit::Grant;
+use strongroom_authorizer::Action;
+use strongroom_records::ids::{ClassId, FileId, SubjectId};
+use strongroom_steward::{
+    Custodian, Error as StewardError, ErrorKind as StewardKind, Rules, Stewardship, Wanted,
+};
+use strongroom_workspace::door::Change;
+use strongroom_workspace::error::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+
+use crate::gate::{Compartment, Standing};
+use crate::view::{Consumer, Fence, Inner};
+
+/// LIMIT: requests that are answered by one record.
+const BATCH_COUNT_MAX: usize = 256;
+/// LIMIT: how long a request waits for another writer.
+const FENCE_LIMIT: Duration = Duration::from_secs(20);
+const FENCE_PAUSE: Duration = Duration::from_millis(2);
+/// LIMIT: how often a record is tried again that somebody else's came before.
+const CONFLICT_COUNT_MAX: u32 = 50;
+/// Refused look-ups are recorded no more often than that.
+const STRANGER_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a kernel request has to wait for.
+#[derive(Clone)]
+pub(crate) enum Ask {
+    /// These people may be shown.
+    Show(Vec<SubjectId>),
+    /// The names in a class may be shown.
+    Names(Arc<Compartment>),
+    /// A file may be read.
+    Read(Arc<Compartment>, FileId),
+    /// Everything recorded so far is in force here.
+    Look,
+}
+
+/// A request and who waits for it.
+pub(crate) struct Request {
+    pub ask: Ask,
+    pub reply: oneshot::Sender<Result<()>>,
+}
+
+/// The thread's own.
+pub(crate) struct Desk {
+    stewardship: Stewardship,
+    custodian: Custodian,
+    activity: String,
+    rules: Rules,
+    fence: Fence,
+    poll: Duration,
+    inner: Arc<Inner>,
+    /// Compartments with a lease.
+    live: Vec<Arc<Compartment>>,
+    /// Recorded by others and not decided anew yet.
+    stale_rules: bool,
+    stale: BTreeSet<SubjectId>,
+    stranger_told: Option<Duration>,
+}
+
+/// Requests by compartment: whether names are wanted, which files.
+type Needs = Vec<(Arc<Compartment>, Need)>;
+
+#[derive(Clone, Default)]
+struct Need {
+    shown: bool,
+    names: bool,
+    files: Vec<FileId>,
+}
+
+impl Desk {
+    /// Reads whom the activity may see. Nothing is told of it yet.
+    pub fn open(consumer: Consumer, inner: Arc<Inner>) -> std::result::Result<Self, StewardError> {
+        let Consumer { stewardship, custodian, activity, fence, poll } = consumer;
+        let rules = custodian.rules(&activity)?;
+        let mut desk = Self {
+            stewardship,
+            custodian,
+            activity,
+            rules,
+            fence,
+            poll,
+            inner,
+            live: Vec::new(),
+            stale_rules: true,
+            stale: BTreeSet::new(),
+            stranger_told: None,
+        };
+        desk.look()?;
+        Ok(desk)
+    }
+
+    /// Until the view is gone.
+    pub fn run(mut self, requests: &Receiver<Request>) {
+        loop {
+            let first = match requests.recv_timeout(self.poll) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return self.close(),
+            };
+            self.watch();
+            let asked: Vec<Request> =
+                first.into_iter().chain(requests.try_iter().take(BATCH_COUNT_MAX - 1)).collect();
+            let (mut needs, mut replies) = (Needs::new(), Vec::new());
+            for Request { ask, reply } in asked {
+                self.gather(ask, &mut needs);
+                replies.push(reply);
+            }
+            self.renewals(&mut needs);
+            let done = self.serve(needs);
+            for reply in replies {
+                // Whoever asked may have given up.
+                let _ = reply.send(done.clone());
+            }
+            self.tell_strangers();
+        }
+    }
+
+    /// Shuts everything: what is open reads no more.
+    fn close(&mut self) {
+        let all = self.inner.state.lock().subjects();
+        for subject in all {
+            self.settle(&subject, None);
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.inner.clock.since_boot()
+    }
+
+    /// Follows, and ends leases that are over. What cannot be trusted ends everything.
+    fn watch(&mut self) {
+        let looked = self.look();
+        self.inner.note_trouble(looked.as_ref().err().map(ToString::to_string));
+        let passes = |kind| {
+            use StewardKind as S;
+            matches!(kind, S::Unavailable | S::Conflict | S::Full | S::ReadOnly)
+        };
+        if looked.is_err_and(|error| !passes(error.kind())) {
+            self.close();
+        }
+        self.lapse();
+    }
+
+    /// What cannot be decided anew is shut until it can be.
+    fn look(&mut self) -> std::result::Result<(), StewardError> {
+        self.stewardship.follow()?;
+        let id = self.custodian.listed().application.to_string();
+        let line = self.stewardship.find(&id)?.clone();
+        let relisted = self.custodian.relist(&line);
+        let news = self.custodian.follow()?;
+        self.stale_rules |= relisted || news.rules;
+        self.stale.extend(news.subjects);
+        if self.stale_rules {
+            let decided = self.reconsider_all();
+            if decided.is_err() {
+                self.close();
+            }
+            decided?;
+            self.stale_rules = false;
+            self.stale.clear();
+        }
+        while let Some(subject) = self.stale.first().copied() {
+            let decided = self.reconsider(&subject);
+            if decided.is_err() {
+                self.settle(&subject, None);
+            }
+            decided?;
+            self.stale.remove(&subject);
+        }
+        Ok(())
+    }
+
+    /// Decides anew about everybody: those with leases first, so that what is withdrawn from them ends soonest.
+    fn reconsider_all(&mut self) -> std::result::Result<(), StewardError> {
+        self.rules = self.custodian.rules(&self.activity)?;
+        let mut first: Vec<SubjectId> = self.live.iter().map(|own| own.subject).collect();
+        first.extend(self.inner.state.lock().subjects());
+        let mut done = BTreeSet::new();
+        for subject in first {
+            if done.insert(subject) {
+                self.reconsider(&subject)?;
+            }
+        }
+        for prospect in self.custodian.prospects(&self.rules)? {
+            if done.insert(prospect.subject) {
+                self.settle(&prospect.subject.clone(), Some(prospect));
+            }
+        }
+        Ok(())
+    }
+
+    fn reconsider(&mut self, subject: &SubjectId) -> std::result::Result<(), StewardError> {
+        let prospect = self.custodian.prospect(&self.rules, subject)?;
+        self.settle(subject, prospect);
+        // Files may have come and gone as well.
+        let mut changes = Vec::new();
+        let state = self.inner.state.lock();
+        for compartment in state.person_of(subject).map_or(&[][..], |person| &person.compartments) {
+            compartment.forget_names();
+            changes.extend(state.renamed(compartment));
+        }
+        drop(state);
+        self.tell(changes);
+        Ok(())
+    }
+
+    fn settle(&mut self, subject: &SubjectId, prospect: Option<strongroom_steward::Prospect>) {
+        let name = |class: ClassId| self.rules.class_name(class);
+        let settled = self.inner.state.lock().settle(subject, prospect, name);
+        self.live.retain(|own| !settled.gone.iter().any(|gone| Arc::ptr_eq(own, gone)));
+        self.tell(settled.changes);
+    }
+
+    fn tell(&self, changes: Vec<Change>) {
+        for change in changes {
+            // Nobody listens where nothing is mounted.
+            let _ = self.inner.changes.send(change);
+        }
+    }
+
+    fn lapse(&mut self) {
+        let (now, mut changes) = (self.now(), Vec::new());
+        for compartment in &self.live {
+            let lapse = compartment.lapse(now);
+            if lapse.listing || lapse.reading {
+                changes.extend(self.inner.state.lock().lapsed(compartment, lapse));
+            }
+        }
+        self.live.retain(|own| own.ends() != (None, None));
+        self.tell(changes);
+    }
+
+    fn gather(&self, ask: Ask, needs: &mut Needs) {
+        match ask {
+            Ask::Look => {}
+            Ask::Show(subjects) => {
+                let state = self.inner.state.lock();
+                for person in subjects.iter().filter_map(|subject| state.person_of(subject)) {
+                    for compartment in &person.compartments {
+                        need(needs, compartment).shown = true;
+                    }
+                }
+            }
+            Ask::Names(compartment) => {
+                let need = need(needs, &compartment);
+                (need.shown, need.names) = (true, true);
+            }
+            Ask::Read(compartment, file) => {
+                let files = &mut need(needs, &compartment).files;
+                if !files.contains(&file) {
+                    files.push(file);
+                }
+            }
+        }
+    }
+
+    /// Leases in use, past their half.
+    fn renewals(&self, needs: &mut Needs) {
+        let now = self.now();
+        for compartment in self.live.iter().filter(|own| own.wants_renewal(now)) {
+            let open = self.inner.state.lock().open_files(compartment);
+            let files = &mut need(needs, compartment).files;
+            files.extend(open);
+            files.sort();
+            files.dedup();
+        }
+    }
+
+    /// Decides, records, releases what is needed. What was refused is gone from the view when this returns.
+    fn serve(&mut self, needs: Needs) -> Result<()> {
+        if needs.is_empty() {
+            return Ok(());
+        }
+        let guard = self.wait_for_fence()?;
+        let served = self.serve_alone(&needs);
+        drop(guard);
+        let served = served.map_err(|error| refused(&error));
+        self.inner.note_trouble(served.as_ref().err().map(ToString::to_string));
+        served
+    }
+
+    /// While others write, what they record is followed: a withdrawal does not wait for us, nor we for more than it.
+    fn wait_for_fence(&mut self) -> Result<Box<dyn Send>> {
+        let end = self.now() + FENCE_LIMIT;
+        loop {
+            if let Some(guard) = (self.fence)() {
+                return Ok(guard);
+            }
+            if self.now() >= end {
+                let message = "another command works on the applications";
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+            self.watch();
+            self.inner.pause(FENCE_PAUSE);
+        }
+    }
+
+    fn serve_alone(&mut self, needs: &Needs) -> std::result::Result<(), StewardError> {
+        for _ in 0..CONFLICT_COUNT_MAX {
+            self.look()?;
+            self.custodian.catch_up()?;
+            let wanted = self.wanted(needs);
+            // ORDER: the lease's own clock starts before the custodian's does.
+            let now = self.now();
+            let asked: Vec<Wanted> = wanted.iter().map(|(_, wanted)| wanted.clone()).collect();
+            let grants = match asked.is_empty() {
+                true => Vec::new(),
+                false => match self.custodian.lend(&self.rules, &asked) {
+                    Err(error) if error.kind() == StewardKind::Conflict => continue,
+                    grants => grants?,
+                },
+            };
+            self.inner.count(asked.len());
+            for ((compartment, wanted), grant) in wanted.into_iter().zip(grants) {
+                match grant {
+                    Some(grant) => self.admit(&compartment, &wanted, grant, now)?,
+                    None => self.reconsider(&wanted.subject)?,
+                }
+            }
+            let custodian = &self.custodian;
+            for (compartment, _) in needs.iter().filter(|(_, need)| need.names) {
+                compartment.open_names(|grant| custodian.release(grant))?;
+            }
+            return Ok(());
+        }
+        Err(StewardError::new(StewardKind::Unavailable, "others write all the time"))
+    }
+
+    /// What needs a record: what no live lease covers.
+    fn wanted(&self, needs: &Needs) -> Vec<(Arc<Compartment>, Wanted)> {
+        let now = self.now();
+        let mut wanted = Vec::new();
+        for (compartment, need) in needs {
+            let (subject, class) = (compartment.subject, compartment.class);
+            if need.shown && matches!(compartment.shown(now), Standing::Lapsed) {
+                let files = Vec::new();
+                let one = Wanted { subject, class, action: Action::List, files };
+                wanted.push((Arc::clone(compartment), one));
+            }
+            let is_lapsed =
+                |file: &&FileId| matches!(compartment.reads(file, now), Standing::Lapsed);
+            let mut files: Vec<FileId> = need.files.iter().filter(is_lapsed).copied().collect();
+            if compartment.wants_renewal(now) {
+                files.clone_from(&need.files);
+            }
+            if !files.is_empty() && !matches!(compartment.shown(now), Standing::Shut) {
+                let one = Wanted { subject, class, action: Action::Open, files };
+                wanted.push((Arc::clone(compartment), one));
+            }
+        }
+        wanted
+    }
+
+    fn admit(
+        &mut self,
+        compartment: &Arc<Compartment>,
+        wanted: &Wanted,
+        grant: Grant,
+        now: Duration,
+    ) -> std::result::Result<(), StewardError> {
+        let life = u64::try_from(grant.end().saturating_sub(grant.begin())).unwrap_or(0);
+        let end = now + Duration::from_nanos(life);
+        match wanted.action {
+            Action::List => compartment.show(grant, end),
+            Action::Open | Action::Write | Action::Export => {
+                let class = self.custodian.release(&grant)?;
+                compartment.admit(class, &wanted.files, now, end);
+            }
+        }
+        if !self.live.iter().any(|own| Arc::ptr_eq(own, compartment)) {
+            self.live.push(Arc::clone(compartment));
+        }
+        Ok(())
+    }
+
+    /// Somebody asked for names that are not there: on record once a minute, so that a crawl cannot flood the log. After the
+    /// answer, so that its time tells nothing.
+    fn tell_strangers(&mut self) {
+        let now = self.now();
+        let is_early = self.stranger_told.is_some_and(|told| now < told + STRANGER_PAUSE);
+        if is_early || !self.inner.take_stranger() {
+            return;
+        }
+        self.stranger_told = Some(now);
+        let Some(class) = self.rules.activity().classes.first().copied() else { return };
+        let Some(_guard) = (self.fence)() else { return self.inner.note_stranger() };
+        let (subject, files) = (SubjectId([0; 16]), Vec::new());
+        let wanted = [Wanted { subject, class, action: Action::List, files }];
+        let told = self.look().and_then(|()| self.custodian.catch_up());
+        let told = told.and_then(|()| self.custodian.lend(&self.rules, &wanted));
+        if told.is_err() {
+            (self.stranger_told, _) = (None, self.inner.note_stranger());
+        }
+    }
+}
+
+fn need<'n>(needs: &'n mut Needs, compartment: &Arc<Compartment>) -> &'n mut Need {
+    let at = needs.iter().position(|(own, _)| Arc::ptr_eq(own, compartment));
+    let at = at.unwrap_or_else(|| {
+        needs.push((Arc::clone(compartment), Need::default()));
+        needs.len() - 1
+    });
+    &mut needs[at].1
+}
+
+/// A steward's refusal, as the filesystem says it.
+pub(crate) fn refused(error: &StewardError) -> Error {
+    use StewardKind as S;
+    let kind = match error.kind() {
+        S::NotFound => ErrorKind::Stale,
+        S::Denied | S::Held => ErrorKind::Denied,
+        S::Locked => ErrorKind::Locked,
+        S::Forked | S::Corrupt => ErrorKind::Corrupt,
+        S::Unavailable | S::Conflict => ErrorKind::Unavailable,
+        S::Full => ErrorKind::Full,
+        S::ReadOnly => ErrorKind::ReadOnly,
+        S::Unsupported => ErrorKind::Unsupported,
+        S::Exists | S::Invalid | S::Internal => ErrorKind::Internal,
+    };
+    Error::new(kind, error.to_string())
+}

@@ -1,0 +1,226 @@
+//! One class of one subject in the view: its gate, and the leases behind it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use strongroom_audit::Grant;
+use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
+use strongroom_records::subject::File;
+use strongroom_steward::{OpenClass, OpenFile};
+
+/// A class of a subject, as long as the activity may have it without a break. What is agreed again later is another one.
+pub(crate) struct Compartment {
+    pub subject: SubjectId,
+    pub pseudonym: Pseudonym,
+    pub class: ClassId,
+    /// Name of the class, and of its folder.
+    pub name: String,
+    gate: Mutex<Gate>,
+}
+
+/// Times are of the clock that counts from boot.
+#[derive(Default)]
+struct Gate {
+    shut: bool,
+    listing: Option<Listing>,
+    reading: Option<Reading>,
+    handle_count: usize,
+}
+
+/// The names may be shown.
+struct Listing {
+    end: Duration,
+    grant: Grant,
+    class: Option<Arc<OpenClass>>,
+}
+
+/// The files that are on record may be read.
+struct Reading {
+    end: Duration,
+    half: Duration,
+    class: Arc<OpenClass>,
+    noted: BTreeSet<FileId>,
+}
+
+/// How a compartment stands for somebody who wants to use it.
+pub(crate) enum Standing<T> {
+    /// It may be used.
+    Live(T),
+    /// Ask the desk.
+    Lapsed,
+    /// Never again.
+    Shut,
+}
+
+/// What ends when a lease does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lapse {
+    pub listing: bool,
+    pub reading: bool,
+}
+
+/// An open file of the view.
+pub(crate) struct Handle {
+    pub compartment: Arc<Compartment>,
+    pub file: File,
+    /// The file under the key of the present lease.
+    open: Mutex<Option<(Arc<OpenClass>, Arc<OpenFile>)>>,
+}
+
+impl Compartment {
+    pub fn new(subject: SubjectId, pseudonym: Pseudonym, class: ClassId, name: String) -> Self {
+        Self { subject, pseudonym, class, name, gate: Mutex::default() }
+    }
+
+    /// Whether its name may be shown.
+    pub fn shown(&self, now: Duration) -> Standing<()> {
+        let gate = self.gate.lock();
+        match &gate.listing {
+            _ if gate.shut => Standing::Shut,
+            Some(listing) if now < listing.end => Standing::Live(()),
+            _ => Standing::Lapsed,
+        }
+    }
+
+    /// The names in it.
+    pub fn names(&self, now: Duration) -> Standing<Arc<OpenClass>> {
+        let gate = self.gate.lock();
+        match &gate.listing {
+            _ if gate.shut => Standing::Shut,
+            Some(Listing { end, class: Some(class), .. }) if now < *end => {
+                Standing::Live(Arc::clone(class))
+            }
+            _ => Standing::Lapsed,
+        }
+    }
+
+    /// What reads a file in it, if opening that file is on record.
+    pub fn reads(&self, file: &FileId, now: Duration) -> Standing<Arc<OpenClass>> {
+        let gate = self.gate.lock();
+        match &gate.reading {
+            _ if gate.shut => Standing::Shut,
+            Some(reading) if now < reading.end && reading.noted.contains(file) => {
+                Standing::Live(Arc::clone(&reading.class))
+            }
+            _ => Standing::Lapsed,
+        }
+    }
+
+    /// When the leases end that are there: of names, of contents.
+    pub fn ends(&self) -> (Option<Duration>, Option<Duration>) {
+        let gate = self.gate.lock();
+        let listing = gate.listing.as_ref().map(|listing| listing.end);
+        (listing, gate.reading.as_ref().map(|reading| reading.end))
+    }
+
+    /// Whether a lease of its contents is in use and past its half.
+    pub fn wants_renewal(&self, now: Duration) -> bool {
+        let gate = self.gate.lock();
+        let past = gate.reading.as_ref().is_some_and(|reading| now >= reading.half);
+        past && gate.handle_count > 0
+    }
+
+    /// The names may be shown until `end`.
+    pub fn show(&self, grant: Grant, end: Duration) {
+        let mut gate = self.gate.lock();
+        if !gate.shut {
+            gate.listing = Some(Listing { end, grant, class: None });
+        }
+    }
+
+    /// Opens the names with the grant that shows them.
+    pub fn open_names<E>(
+        &self,
+        open: impl FnOnce(&Grant) -> Result<OpenClass, E>,
+    ) -> Result<(), E> {
+        let mut gate = self.gate.lock();
+        if let Some(listing) = gate.listing.as_mut().filter(|listing| listing.class.is_none()) {
+            listing.class = Some(Arc::new(open(&listing.grant)?));
+        }
+        Ok(())
+    }
+
+    /// The names may have changed.
+    pub fn forget_names(&self) {
+        if let Some(listing) = &mut self.gate.lock().listing {
+            listing.class = None;
+        }
+    }
+
+    /// These files may be read from `now` until `end`. Files that an unexpired lease has on record stay.
+    pub fn admit(&self, class: OpenClass, files: &[FileId], now: Duration, end: Duration) {
+        let mut gate = self.gate.lock();
+        if gate.shut {
+            return;
+        }
+        let mut noted: BTreeSet<FileId> = files.iter().copied().collect();
+        let (mut end, mut half) = (end, now + end.saturating_sub(now) / 2);
+        // A file more under a running lease: that lease's end counts, so that nothing is used longer than it was decided for.
+        if let Some(before) = gate.reading.take().filter(|before| now < before.half) {
+            noted.extend(before.noted);
+            (end, half) = (end.min(before.end), half.min(before.half));
+        }
+        gate.reading = Some(Reading { end, half, class: Arc::new(class), noted });
+    }
+
+    /// Ends the lease of its contents: a read that goes on asks anew.
+    pub fn lapse_reading(&self) {
+        self.gate.lock().reading = None;
+    }
+
+    /// Ends what is over.
+    pub fn lapse(&self, now: Duration) -> Lapse {
+        let mut gate = self.gate.lock();
+        let listing = gate.listing.take_if(|listing| now >= listing.end).is_some();
+        let reading = gate.reading.take_if(|reading| now >= reading.end).is_some();
+        Lapse { listing, reading }
+    }
+
+    /// Shuts it for good and lets go of the keys. False if it was shut.
+    pub fn shut(&self) -> bool {
+        let mut gate = self.gate.lock();
+        (gate.listing, gate.reading) = (None, None);
+        !std::mem::replace(&mut gate.shut, true)
+    }
+}
+
+impl Handle {
+    pub fn new(compartment: Arc<Compartment>, file: File) -> Self {
+        compartment.gate.lock().handle_count += 1;
+        Self { compartment, file, open: Mutex::default() }
+    }
+
+    /// What reads the file now. None if it is no longer among the files of its class.
+    pub fn open(&self, class: Arc<OpenClass>) -> Option<Arc<OpenFile>> {
+        let mut open = self.open.lock();
+        if let Some((own, file)) = open.as_ref()
+            && Arc::ptr_eq(own, &class)
+        {
+            return Some(Arc::clone(file));
+        }
+        let own = &self.file;
+        // The same content under another key is another object of the same name, length and time.
+        let is_it = |file: &&File| file.id == own.id;
+        let is_again = |file: &&File| {
+            (&file.name, file.len, file.written) == (&own.name, own.len, own.written)
+        };
+        let found = class.files().iter().find(is_it);
+        let found = found.or_else(|| class.files().iter().find(is_again))?.clone();
+        let file = Arc::new(class.file(&found));
+        *open = Some((class, Arc::clone(&file)));
+        Some(file)
+    }
+
+    /// Lets go of the key.
+    pub fn close(&self) {
+        *self.open.lock() = None;
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.compartment.gate.lock().handle_count -= 1;
+    }
+}

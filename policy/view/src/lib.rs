@@ -1,0 +1,25 @@
+//! What one processing job may see of people's data, as a filesystem: `subjects/<pseudonym>/<class>/<file>`, read-only.
+//!
+//! Implements the kernel door's trait ([`strongroom_workspace::door::Core`]); the door itself is `platform/mount`'s. Deciding,
+//! recording and releasing are `policy/steward`'s: one thread of the view, the *desk*, asks it, and follows what others record.
+//!
+//! ```text
+//! kernel ─▶ View ── in memory, under a live lease ──▶ reply
+//!             └─ else ─▶ desk: fence, follow, decide, record, release ─▶ reply
+//! desk, all the time: new records ─▶ gates shut ─▶ kernel pages and names dropped
+//! ```
+//!
+//! 1. Nothing is told or read without a recorded, unexpired grant. What was not agreed is not there: names, counts, numbers.
+//! 2. A gate that is shut stays shut: handles opened before never read again, whatever is agreed later.
+//! 3. A lease counts from before it was asked for, on a clock that goes on while the machine sleeps; use does not prolong it.
+//! 4. When the register cannot be followed or trusted, leases end by themselves, or at once.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod core;
+mod desk;
+mod gate;
+mod state;
+mod view;
+
+pub use view::{Consumer, Fence, View};

@@ -1,0 +1,350 @@
+//! What the view is made of at this moment: people, folders, files that the kernel knows, open handles.
+//!
+//! Everything here follows from what the desk learned. Inode numbers are given in the order in which things are first shown
+//! and never again, so that they tell neither order nor number of anything else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
+use strongroom_records::subject::File;
+use strongroom_steward::Prospect;
+use strongroom_workspace::door::{Change, Ino};
+
+use crate::gate::{Compartment, Handle};
+
+/// The folder of people.
+pub(crate) const SUBJECTS: Ino = Ino(2);
+pub(crate) const SUBJECTS_NAME: &[u8] = b"subjects";
+
+/// Somebody the activity may see.
+pub(crate) struct Person {
+    pub subject: SubjectId,
+    /// In the order of classes.
+    pub compartments: Vec<Arc<Compartment>>,
+}
+
+/// A thing with an inode number.
+#[derive(Clone)]
+pub(crate) enum Thing {
+    Root,
+    Subjects,
+    Person(Pseudonym),
+    Class(Arc<Compartment>),
+    File(Arc<Compartment>, File),
+}
+
+/// How a thing is found again.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Place {
+    Person(Pseudonym),
+    Class(Pseudonym, ClassId),
+    File(Pseudonym, ClassId, FileId),
+}
+
+struct Node {
+    thing: Thing,
+    /// How often the kernel was told of it and has not forgotten.
+    count: u64,
+}
+
+/// All of it.
+pub(crate) struct State {
+    people: BTreeMap<Pseudonym, Person>,
+    names: HashMap<SubjectId, Pseudonym>,
+    nodes: HashMap<u64, Node>,
+    places: HashMap<Place, u64>,
+    handles: HashMap<u64, Arc<Handle>>,
+    next_ino: u64,
+    next_handle: u64,
+}
+
+impl Thing {
+    fn place(&self) -> Option<Place> {
+        match self {
+            Thing::Root | Thing::Subjects => None,
+            Thing::Person(pseudonym) => Some(Place::Person(*pseudonym)),
+            Thing::Class(own) => Some(Place::Class(own.pseudonym, own.class)),
+            Thing::File(own, file) => Some(Place::File(own.pseudonym, own.class, file.id)),
+        }
+    }
+
+    fn is_in(&self, compartment: &Arc<Compartment>) -> bool {
+        match self {
+            Thing::Root | Thing::Subjects | Thing::Person(_) => false,
+            Thing::Class(own) | Thing::File(own, _) => Arc::ptr_eq(own, compartment),
+        }
+    }
+}
+
+impl State {
+    pub fn new() -> Self {
+        Self {
+            people: BTreeMap::new(),
+            names: HashMap::new(),
+            nodes: HashMap::new(),
+            places: HashMap::new(),
+            handles: HashMap::new(),
+            next_ino: SUBJECTS.0 + 1,
+            next_handle: 1,
+        }
+    }
+
+    /// What an inode number stands for.
+    pub fn thing(&self, ino: Ino) -> Option<Thing> {
+        match ino {
+            Ino::ROOT => Some(Thing::Root),
+            SUBJECTS => Some(Thing::Subjects),
+            ino => self.nodes.get(&ino.0).map(|node| node.thing.clone()),
+        }
+    }
+
+    pub fn person(&self, pseudonym: &Pseudonym) -> Option<&Person> {
+        self.people.get(pseudonym)
+    }
+
+    /// People in the order of their pseudonyms, from one on.
+    pub fn people_from(&self, first: Pseudonym) -> impl Iterator<Item = (&Pseudonym, &Person)> {
+        self.people.range(first..)
+    }
+
+    pub fn person_of(&self, subject: &SubjectId) -> Option<&Person> {
+        self.people.get(self.names.get(subject)?)
+    }
+
+    pub fn people_count(&self) -> usize {
+        self.people.len()
+    }
+
+    pub fn subjects(&self) -> Vec<SubjectId> {
+        self.names.keys().copied().collect()
+    }
+
+    /// The inode number of a thing, given now if it has none; `count` more of the kernel's knowing it.
+    pub fn ino(&mut self, thing: &Thing, count: u64) -> Ino {
+        let place = match thing {
+            Thing::Root => return Ino::ROOT,
+            Thing::Subjects => return SUBJECTS,
+            thing => thing.place(),
+        };
+        let next = self.next_ino;
+        let ino = match place {
+            Some(place) => *self.places.entry(place).or_insert(next),
+            None => next,
+        };
+        if ino == next {
+            self.next_ino += 1;
+        }
+        let fresh = || Node { thing: thing.clone(), count: 0 };
+        self.nodes.entry(ino).or_insert_with(fresh).count += count;
+        Ino(ino)
+    }
+
+    /// The kernel knows it once more.
+    pub fn remember(&mut self, ino: Ino) {
+        if let Some(node) = self.nodes.get_mut(&ino.0) {
+            node.count += 1;
+        }
+    }
+
+    pub fn forget(&mut self, ino: Ino, count: u64) {
+        let Some(node) = self.nodes.get_mut(&ino.0) else { return };
+        node.count = node.count.saturating_sub(count);
+        if node.count == 0 {
+            self.drop_node(ino.0);
+        }
+    }
+
+    fn drop_node(&mut self, ino: u64) {
+        let Some(node) = self.nodes.remove(&ino) else { return };
+        if let Some(place) = node.thing.place()
+            && self.places.get(&place) == Some(&ino)
+        {
+            self.places.remove(&place);
+        }
+    }
+
+    pub fn open(&mut self, handle: Handle) -> u64 {
+        let number = self.next_handle;
+        self.next_handle += 1;
+        self.handles.insert(number, Arc::new(handle));
+        number
+    }
+
+    pub fn handle(&self, number: u64) -> Option<Arc<Handle>> {
+        self.handles.get(&number).cloned()
+    }
+
+    pub fn release(&mut self, number: u64) {
+        self.handles.remove(&number);
+    }
+
+    /// Files of a compartment that are open.
+    pub fn open_files(&self, compartment: &Arc<Compartment>) -> Vec<FileId> {
+        let own = |handle: &&Arc<Handle>| Arc::ptr_eq(&handle.compartment, compartment);
+        let mut files: Vec<FileId> =
+            self.handles.values().filter(own).map(|handle| handle.file.id).collect();
+        files.sort();
+        files.dedup();
+        files
+    }
+
+    /// Takes what an activity may see of a subject as it is now. Returns compartments that are new or gone, and what the
+    /// kernel has to drop: contents first, of open files before others.
+    pub fn settle(
+        &mut self,
+        subject: &SubjectId,
+        prospect: Option<Prospect>,
+        class_name: impl Fn(ClassId) -> String,
+    ) -> Settled {
+        let mut settled = Settled::default();
+        let classes = prospect.as_ref().map_or(&[][..], |prospect| &prospect.classes);
+        let before = self.names.get(subject).copied();
+        let changed = prospect.as_ref().map(|prospect| prospect.pseudonym);
+        if let Some(pseudonym) = before {
+            let kept =
+                |own: &Arc<Compartment>| changed == Some(pseudonym) && classes.contains(&own.class);
+            let person = self.people.get_mut(&pseudonym);
+            let all = person.map(|person| std::mem::take(&mut person.compartments));
+            let (stay, gone) = all.unwrap_or_default().into_iter().partition(kept);
+            settled.gone = gone;
+            for compartment in &settled.gone {
+                compartment.shut();
+                settled.changes.extend(self.drop_compartment(compartment));
+            }
+            if let Some(person) = self.people.get_mut(&pseudonym) {
+                person.compartments = stay;
+            }
+        }
+        match (before, prospect) {
+            (Some(before), None) => {
+                self.people.remove(&before);
+                self.names.remove(subject);
+                settled.changes.extend(self.drop_person(&before));
+            }
+            (_, Some(prospect)) => self.add(prospect, class_name, &mut settled),
+            (None, None) => {}
+        }
+        settled
+    }
+
+    fn add(
+        &mut self,
+        prospect: Prospect,
+        class_name: impl Fn(ClassId) -> String,
+        settled: &mut Settled,
+    ) {
+        let Prospect { subject, pseudonym, classes } = prospect;
+        self.names.insert(subject, pseudonym);
+        let empty = || Person { subject, compartments: Vec::new() };
+        let is_new = !self.people.contains_key(&pseudonym);
+        let person = self.people.entry(pseudonym).or_insert_with(empty);
+        let folder = self.places.get(&Place::Person(pseudonym)).copied();
+        for class in classes {
+            if person.compartments.iter().any(|own| own.class == class) {
+                continue;
+            }
+            let name = class_name(class);
+            if let Some(folder) = folder {
+                let name = name.clone().into_bytes();
+                settled.changes.push(Change::Name { folder: Ino(folder), name });
+            }
+            let compartment = Compartment::new(subject, pseudonym, class, name);
+            person.compartments.push(Arc::new(compartment));
+        }
+        person.compartments.sort_by_key(|own| own.class);
+        if is_new {
+            let name = pseudonym.to_string().into_bytes();
+            settled.changes.push(Change::Name { folder: SUBJECTS, name });
+        }
+    }
+
+    /// What the kernel has to drop of a compartment that is shut. Its numbers are not given again.
+    fn drop_compartment(&mut self, compartment: &Arc<Compartment>) -> Vec<Change> {
+        let open = self.open_files(compartment);
+        for handle in self.handles.values() {
+            if Arc::ptr_eq(&handle.compartment, compartment) {
+                handle.close();
+            }
+        }
+        let own = |node: &Node| node.thing.is_in(compartment);
+        let mut inos: Vec<u64> =
+            self.nodes.iter().filter(|(_, node)| own(node)).map(|(ino, _)| *ino).collect();
+        let is_open = |ino: &u64| match self.nodes.get(ino).map(|node| &node.thing) {
+            Some(Thing::File(_, file)) => open.contains(&file.id),
+            _ => false,
+        };
+        inos.sort_by_key(|ino| (!is_open(ino), *ino));
+        let mut changes: Vec<Change> =
+            inos.iter().map(|ino| Change::Inode { ino: Ino(*ino), content: true }).collect();
+        let pseudonym = compartment.pseudonym;
+        if let Some(folder) = self.places.get(&Place::Person(pseudonym)) {
+            let name = compartment.name.clone().into_bytes();
+            changes.push(Change::Name { folder: Ino(*folder), name });
+        }
+        let class = self.places.get(&Place::Class(pseudonym, compartment.class)).copied();
+        for ino in inos {
+            let Some(node) = self.nodes.get(&ino) else { continue };
+            if let (Thing::File(_, file), Some(class)) = (&node.thing, class) {
+                let name = file.name.clone().into_bytes();
+                changes.push(Change::Name { folder: Ino(class), name });
+            }
+            if let Some(place) = node.thing.place() {
+                self.places.remove(&place);
+            }
+        }
+        changes
+    }
+
+    fn drop_person(&mut self, pseudonym: &Pseudonym) -> Vec<Change> {
+        self.places.remove(&Place::Person(*pseudonym));
+        vec![Change::Name { folder: SUBJECTS, name: pseudonym.to_string().into_bytes() }]
+    }
+
+    /// What the kernel has to drop when a lease has ended: contents, or names.
+    pub fn lapsed(&self, compartment: &Arc<Compartment>, lapse: crate::gate::Lapse) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if lapse.reading {
+            for handle in self.handles.values() {
+                if Arc::ptr_eq(&handle.compartment, compartment) {
+                    handle.close();
+                }
+            }
+            for (ino, node) in &self.nodes {
+                if matches!(&node.thing, Thing::File(own, _) if Arc::ptr_eq(own, compartment)) {
+                    changes.push(Change::Inode { ino: Ino(*ino), content: true });
+                }
+            }
+        }
+        if lapse.listing {
+            changes.extend(self.renamed(compartment));
+            let name = compartment.pseudonym.to_string().into_bytes();
+            changes.push(Change::Name { folder: SUBJECTS, name });
+        }
+        changes
+    }
+
+    /// What the kernel has to drop when files of a compartment may have changed: names and the list of them.
+    pub fn renamed(&self, compartment: &Arc<Compartment>) -> Vec<Change> {
+        let class = self.places.get(&Place::Class(compartment.pseudonym, compartment.class));
+        let Some(class) = class.map(|ino| Ino(*ino)) else { return Vec::new() };
+        let mut changes = vec![Change::Inode { ino: class, content: true }];
+        for node in self.nodes.values() {
+            match &node.thing {
+                Thing::File(own, file) if Arc::ptr_eq(own, compartment) => {
+                    let name = file.name.clone().into_bytes();
+                    changes.push(Change::Name { folder: class, name });
+                }
+                _ => {}
+            }
+        }
+        changes
+    }
+}
+
+/// What [`State::settle`] changed.
+#[derive(Default)]
+pub(crate) struct Settled {
+    pub gone: Vec<Arc<Compartment>>,
+    pub changes: Vec<Change>,
+}

@@ -1,0 +1,143 @@
+//! Starting a view, and what its threads share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::json;
+use strongroom_host::clock::Clock;
+use strongroom_host::thread;
+use strongroom_steward::{Custodian, Error, ErrorKind, Stewardship};
+use strongroom_workspace::door::{Change, TimeNs};
+use tokio::sync::oneshot;
+
+use crate::desk::{Ask, Desk, Request};
+use crate::state::State;
+
+/// Keeps other writers of the register out while it lives; none while somebody else does. Never waits.
+pub type Fence = Box<dyn Fn() -> Option<Box<dyn Send>> + Send>;
+
+/// Who looks, and through whom.
+pub struct Consumer {
+    /// The list of applications.
+    pub stewardship: Stewardship,
+    /// The application.
+    pub custodian: Custodian,
+    /// Name of the activity.
+    pub activity: String,
+    /// Keeps other writers out.
+    pub fence: Fence,
+    /// How often the register is looked at for what others recorded.
+    pub poll: Duration,
+}
+
+/// What one activity may see, as a filesystem. Cheap to clone; it ends with its last clone.
+#[derive(Clone)]
+pub struct View {
+    pub(crate) inner: Arc<Inner>,
+    requests: Sender<Request>,
+}
+
+pub(crate) struct Inner {
+    pub state: Mutex<State>,
+    pub clock: Arc<dyn Clock>,
+    pub changes: Sender<Change>,
+    /// Who all of it belongs to.
+    pub owner: (u32, u32),
+    /// Time of folders: tells nothing about people.
+    pub began: TimeNs,
+    activity: String,
+    application: String,
+    news: Mutex<Option<Receiver<Change>>>,
+    trouble: Mutex<Option<String>>,
+    stranger: AtomicBool,
+    recorded: AtomicU64,
+}
+
+impl View {
+    /// Reads whom the activity may see, and follows from then on. `owner` is whose the files shall be.
+    ///
+    /// # Errors
+    /// `Denied` when there is no such activity; `Corrupt`; `Internal` when no thread can be started.
+    pub fn start(
+        consumer: Consumer,
+        clock: Arc<dyn Clock>,
+        owner: (u32, u32),
+    ) -> Result<Self, Error> {
+        let (changes, news) = mpsc::channel();
+        let inner = Arc::new(Inner {
+            state: Mutex::new(State::new()),
+            began: clock.now_ns(),
+            clock,
+            changes,
+            owner,
+            activity: consumer.activity.clone(),
+            application: consumer.custodian.listed().name.clone(),
+            news: Mutex::new(Some(news)),
+            trouble: Mutex::default(),
+            stranger: AtomicBool::new(false),
+            recorded: AtomicU64::new(0),
+        });
+        let desk = Desk::open(consumer, Arc::clone(&inner))?;
+        let (requests, asked) = mpsc::channel();
+        let started = thread::spawn("view-desk", move || desk.run(&asked));
+        let refused = |_| Error::new(ErrorKind::Internal, "the machine has no thread left");
+        started.map_err(refused)?;
+        Ok(Self { inner, requests })
+    }
+
+    /// Hands a request to the desk and waits for it.
+    pub(crate) async fn ask(&self, ask: Ask) -> strongroom_workspace::error::Result<()> {
+        use strongroom_workspace::error::{Error, ErrorKind};
+        let gone = || Error::new(ErrorKind::Unavailable, "the view has ended");
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request { ask, reply }).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// What it says about itself.
+    pub(crate) fn status(&self) -> Vec<u8> {
+        let inner = &self.inner;
+        let json = json!({
+            "mode": "activity",
+            "activity": inner.activity,
+            "application": inner.application,
+            "subjects": inner.state.lock().people_count(),
+            "recorded_decisions": inner.recorded.load(Ordering::Relaxed),
+            "trouble": *inner.trouble.lock(),
+        });
+        json.to_string().into_bytes()
+    }
+}
+
+impl Inner {
+    pub fn now(&self) -> Duration {
+        self.clock.since_boot()
+    }
+
+    pub fn pause(&self, time: Duration) {
+        self.clock.sleep(time);
+    }
+
+    pub fn take_news(&self) -> Option<Receiver<Change>> {
+        self.news.lock().take()
+    }
+
+    pub fn note_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock() = trouble;
+    }
+
+    pub fn note_stranger(&self) {
+        self.stranger.store(true, Ordering::Relaxed);
+    }
+
+    pub fn take_stranger(&self) -> bool {
+        self.stranger.swap(false, Ordering::Relaxed)
+    }
+
+    pub fn count(&self, decisions: usize) {
+        self.recorded.fetch_add(decisions as u64, Ordering::Relaxed);
+    }
+}
