@@ -13,6 +13,7 @@ pub mod probe;
 pub mod remote;
 pub mod retry;
 mod runtime;
+#[cfg(feature = "s3")]
 mod s3;
 mod swift;
 pub mod transport;

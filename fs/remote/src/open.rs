@@ -9,6 +9,7 @@ use crate::address::Address;
 use crate::remote::{Access, Machine, RemoteStore};
 use crate::retry::Patience;
 use crate::runtime::Threads;
+#[cfg(feature = "s3")]
 use crate::s3::S3;
 use crate::swift::Swift;
 use crate::transport::{Fault, FaultKind, Transport};
@@ -24,10 +25,17 @@ pub fn open(address: &Address, machine: &Machine, access: Access) -> Result<Remo
     let threads = Threads::start()?;
     let connected = threads.handle().block_on(async {
         let connecting = async {
-            Ok(match address {
-                Address::S3(address) => Box::new(S3::connect(address).await?) as Box<dyn Transport>,
+            let transport: Box<dyn Transport> = match address {
+                #[cfg(feature = "s3")]
+                Address::S3(address) => Box::new(S3::connect(address).await?),
+                #[cfg(not(feature = "s3"))]
+                Address::S3(_) => {
+                    let text = "this program was built without S3 (feature `s3`)";
+                    return Err(Fault::new(FaultKind::Invalid, text));
+                }
                 Address::Swift(address) => Box::new(Swift::connect(address).await?),
-            })
+            };
+            Ok(transport)
         };
         let late = |_| Fault::new(FaultKind::Broken, "the server does not answer");
         timeout(CONNECT_LIMIT, connecting).await.unwrap_or_else(|error| Err(late(error)))

@@ -1,5 +1,6 @@
 //! Puts the rooms together: store, keys, engine, kernel door. The only file that knows all of them.
 
+#[cfg(feature = "custody")]
 pub mod custody;
 mod serving;
 mod stores;

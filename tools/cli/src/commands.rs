@@ -1,6 +1,7 @@
 //! One file for each verb.
 
 mod check;
+#[cfg(feature = "custody")]
 mod custody;
 mod help;
 mod init;
@@ -28,12 +29,29 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         Command::Sync(options) => sync::run(&options, format),
         Command::Check(options) => check::run(&options, format),
         Command::Passwd(options) => passwd::run(&options, format),
+        #[cfg(feature = "custody")]
         Command::App(options) => custody::app::run(&options, format),
+        #[cfg(feature = "custody")]
         Command::Subject(options) => custody::subject::run(&options, format),
+        #[cfg(feature = "custody")]
         Command::Consumer(options) => custody::consumer::run(&options, format),
+        #[cfg(feature = "custody")]
         Command::Consent(options) => custody::consent::run(&options, format),
+        #[cfg(feature = "custody")]
         Command::Policy(options) => custody::policy::run(&options, format),
+        #[cfg(feature = "custody")]
         Command::Audit(options) => custody::audit::run(&options, format),
+        #[cfg(not(feature = "custody"))]
+        Command::App(_)
+        | Command::Subject(_)
+        | Command::Consumer(_)
+        | Command::Consent(_)
+        | Command::Policy(_)
+        | Command::Audit(_) => Err(crate::exit::Failure::new(
+            Exit::Usage,
+            "this program was built without custody of personal data",
+        )
+        .hint("build it with `cargo build --release --package strongroom`")),
         Command::Completions(options) => help::completions(&options),
         Command::Man(options) => help::man(&options),
     }

@@ -195,7 +195,8 @@ fn what_next(demo: &Demo) {
          \x20 unset STRONGROOM_HOME\n\
          \x20 strongroom init ~/work.strongroom\n\
          \x20 mkdir ~/work && strongroom mount ~/work.strongroom ~/work --background\n\n\
-         The program is {program}.",
+         The program is {program}.\n\
+         It knows folders and Swift. With S3 and custody of personal data: cargo build --release --package strongroom",
         demo.program.parent().unwrap_or(Path::new("")).display(),
     );
 }
