@@ -23,7 +23,7 @@ mod vacancy;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use strongroom_crypto::hash::sha256;
 use strongroom_crypto::kdf;
@@ -83,6 +83,8 @@ pub struct Keystore {
     application: ApplicationId,
     custody: Arc<dyn Custody>,
     entropy: Arc<dyn Entropy>,
+    /// The key of the root in use and the wrap it came from, so that custody, which may be slow, is asked once for each root.
+    held: Mutex<Option<(Vec<u8>, NodeKey)>>,
 }
 
 impl Keystore {
@@ -93,7 +95,7 @@ impl Keystore {
         custody: Arc<dyn Custody>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        Self { organisation, application, custody, entropy }
+        Self { organisation, application, custody, entropy, held: Mutex::default() }
     }
 
     /// The custody.
@@ -216,6 +218,8 @@ impl Keystore {
         for key in &others {
             self.custody.destroy(&self.application, key)?;
         }
+        // What an older root gave must not outlive its key here.
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(others.len())
     }
 
@@ -224,16 +228,17 @@ impl Keystore {
     /// # Errors
     /// `Unavailable` or `Denied` when custody cannot be asked: that is no proof of anything.
     pub fn still_opens(&self, root: &Root) -> Result<bool> {
-        match self.root_key(root) {
+        match self.asked_root_key(root) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Locked => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Commitment of a subject's key, for the register and the receipt.
-    pub fn commitment(&self, key: &Secret<32>, slot: u64) -> Hash {
-        let fields = [Value::Bytes(&self.application.0), Value::Uint(slot), Value::Uint(0)];
+    /// Commitment of a subject's key of a generation, for the register and the receipt.
+    pub fn commitment(&self, key: &Secret<32>, slot: u64, generation: u64) -> Hash {
+        let fields =
+            [Value::Bytes(&self.application.0), Value::Uint(slot), Value::Uint(generation)];
         let context = Context::new(Usage::SubjectKeyCommitment, &self.organisation.0, &fields);
         Hash(*kdf::derive(key, &context).expose())
     }
@@ -272,6 +277,16 @@ impl Keystore {
     }
 
     fn root_key(&self, root: &Root) -> Result<NodeKey> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, key)) = held.as_ref().filter(|(wrap, _)| *wrap == root.wrap) {
+            return Ok(NodeKey::from_bytes(key.expose()));
+        }
+        let key = self.asked_root_key(root)?;
+        *held = Some((root.wrap.clone(), NodeKey::from_bytes(key.expose())));
+        Ok(key)
+    }
+
+    fn asked_root_key(&self, root: &Root) -> Result<NodeKey> {
         let kind = self.custody.describe().kind;
         if kind.number() != root.provider {
             return Err(Error::OTHER_CUSTODY);

@@ -60,6 +60,20 @@ pub struct Description {
     /// Longest lease in seconds, by class; a class without one has the default.
     #[n(3)]
     pub leases: Vec<(ClassId, u32)>,
+    /// The rotation of everybody's keys that is on its way.
+    #[n(4)]
+    pub rotation: Option<Rotation>,
+}
+
+/// A rotation of everybody's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Rotation {
+    /// Record that began it: a subject whose own number is not below is done.
+    #[n(0)]
+    pub began: u64,
+    /// Whether everything is sealed anew.
+    #[n(1)]
+    pub deep: bool,
 }
 
 /// A class of data an application declared.

@@ -53,6 +53,35 @@ pub enum Deed {
     /// An application key was changed.
     #[n(4)]
     Rotation(#[n(0)] Destroyed),
+    /// A subject's keys were changed.
+    #[n(5)]
+    SubjectRotation(#[n(0)] Box<SubjectRotationDeed>),
+}
+
+/// A change of a subject's keys.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SubjectRotationDeed {
+    /// Whose, by the name of the audit log.
+    #[n(0)]
+    pub subject: Pseudonym,
+    /// Generation of the subject key from now on.
+    #[n(1)]
+    pub generation: u64,
+    /// Commitment of the key before.
+    #[n(2)]
+    pub before: Hash,
+    /// Commitment of the key after.
+    #[n(3)]
+    pub after: Hash,
+    /// Files sealed anew.
+    #[n(4)]
+    pub files: u64,
+    /// Bytes of them.
+    #[n(5)]
+    pub bytes: u64,
+    /// What became of the application key that led to the old one.
+    #[n(6)]
+    pub destroyed: Destroyed,
 }
 
 /// A consent.

@@ -97,11 +97,11 @@ pub const BLOCK_LEN: u64 = 64;
 /// Slot of the register key.
 pub const REGISTER_SLOT: u64 = 0;
 /// Slot of the first look-up bucket.
-pub const BUCKET_SLOT: u64 = 1024;
-/// Buckets.
-pub const BUCKET_COUNT: u64 = 1024;
+pub const BUCKET_SLOT: u64 = 65_536;
+/// Buckets: so many that one has few rows with a million subjects, because it is replaced as a whole.
+pub const BUCKET_COUNT: u64 = 65_536;
 /// Slot of the first subject; each takes two.
-pub const SUBJECT_SLOT: u64 = 4096;
+pub const SUBJECT_SLOT: u64 = 131_072;
 
 /// Secrets of the register itself.
 #[derive(Encode, Decode)]

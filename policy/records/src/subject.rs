@@ -78,6 +78,16 @@ pub struct SubjectCell {
     /// The erasure that is on its way or done.
     #[n(13)]
     pub erasure: Option<Erasure>,
+    /// Generation of the subject key, from 1.
+    #[n(14)]
+    pub generation: u64,
+    /// The secret that activities' names for the subject come from, sealed under the subject key as a class key of class 0
+    /// and generation 1. It outlives rotations; none once erased.
+    #[cbor(n(15), with = "minicbor::bytes")]
+    pub names: Vec<u8>,
+    /// Record of the newest rotation of everybody that did this subject; 0 for none.
+    #[n(16)]
+    pub rotated: u64,
 }
 
 /// How far an erasure has come. Each part is there once its step is done.
@@ -141,6 +151,20 @@ pub struct ClassCell {
     /// Objects of its files: names on the shelf of objects, so that they can be removed without any key.
     #[n(5)]
     pub objects: Vec<FileId>,
+    /// Keys that files are still sealed under while everything is sealed anew, oldest first.
+    #[n(6)]
+    pub older: Vec<OlderKey>,
+}
+
+/// A class key on its way out.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct OlderKey {
+    /// Its generation.
+    #[n(0)]
+    pub generation: u64,
+    /// The key, sealed under the subject's.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub wrap: Vec<u8>,
 }
 
 /// Files of one class, sealed under the class key.

@@ -14,7 +14,7 @@ use strongroom_format::{decode_canonical, encode};
 use strongroom_records::Signed;
 use strongroom_records::activity::{Activities, Activity, ActivityState, Basis, Reach};
 use strongroom_records::application::{
-    ApplicationState, Approvable, Approval, DeclaredClass, Description, Listed, PolicySet,
+    ApplicationState, Approvable, Approval, DeclaredClass, Description, Listed, PolicySet, Rotation,
 };
 use strongroom_records::ids::{
     ActivityId, ApplicationId, ClassId, FileId, Hash, KeyId, Pseudonym, SubjectId,
@@ -24,11 +24,11 @@ use strongroom_records::log::{
     About, Body, Entry, Header, Judgement, Kind, Logged, MAGIC, Outcome, Record, head_note,
 };
 use strongroom_records::receipt::{
-    ConsentDeed, Deed, Destroyed, Ending, ErasureDeed, ExportDeed, Receipt,
+    ConsentDeed, Deed, Destroyed, Ending, ErasureDeed, ExportDeed, Receipt, SubjectRotationDeed,
 };
 use strongroom_records::register::{Block, Cell, CellChange, Gone, GoneFrom, Payload, Secrets};
 use strongroom_records::subject::{
-    Bucket, ClassCell, Consent, ConsentStatus, Detail, Erasure, File, Folder, Hold, Row,
+    Bucket, ClassCell, Consent, ConsentStatus, Detail, Erasure, File, Folder, Hold, OlderKey, Row,
     SubjectCell, SubjectRecord, SubjectState,
 };
 
@@ -61,7 +61,7 @@ fn root() -> Root {
         key: KeyId([5; 16]),
         wrap: vec![6; WRAP_LEN],
         node: NodePlace { name: [7; 16], hash: hash(8) },
-        next_slot: 4098,
+        next_slot: 131_074,
     }
 }
 
@@ -74,7 +74,7 @@ fn node() -> Node {
 
 fn leaf_node() -> Node {
     let child = Child { place: 0, generation: 1, wrap: vec![9; WRAP_LEN], node: None };
-    Node { application: APPLICATION, level: 0, index: 64, children: vec![child] }
+    Node { application: APPLICATION, level: 0, index: 2048, children: vec![child] }
 }
 
 fn about() -> About {
@@ -173,7 +173,7 @@ fn activity() -> Activity {
 fn subject() -> SubjectCell {
     SubjectCell {
         subject: SUBJECT,
-        slot: 4096,
+        slot: 131_072,
         state: SubjectState::Active,
         commitment: hash(22),
         created: TIME,
@@ -186,13 +186,17 @@ fn subject() -> SubjectCell {
         record: vec![23; 80],
         classes: vec![ClassCell {
             class: ClassId::OWNED,
-            generation: 1,
+            generation: 2,
             wrap: vec![24; WRAP_LEN],
             version: 2,
             folder: vec![25; 90],
             objects: vec![FileId([26; 16])],
+            older: vec![OlderKey { generation: 1, wrap: vec![40; WRAP_LEN] }],
         }],
         erasure: None,
+        generation: 2,
+        names: vec![41; WRAP_LEN],
+        rotated: 7,
     }
 }
 
@@ -209,6 +213,7 @@ fn erased() -> SubjectCell {
             objects: vec![FileId([26; 16])],
             receipt: vec![],
         }),
+        names: vec![],
         ..subject()
     }
 }
@@ -239,7 +244,7 @@ fn erasure_deed() -> Deed {
         subject: Pseudonym([12; 16]),
         received: 10,
         commitment: hash(22),
-        slot: 4096,
+        slot: 131_072,
         root_before: hash(8),
         root_after: hash(28),
         path: vec![encode(&leaf_node()).into()],
@@ -249,6 +254,18 @@ fn erasure_deed() -> Deed {
         objects_left: 0,
         irrecoverable_from: Some(TIME),
         statement: "Irrecoverable.".into(),
+    }))
+}
+
+fn subject_rotation_deed() -> Deed {
+    Deed::SubjectRotation(Box::new(SubjectRotationDeed {
+        subject: Pseudonym([12; 16]),
+        generation: 2,
+        before: hash(22),
+        after: hash(42),
+        files: 3,
+        bytes: 4000,
+        destroyed: destroyed(),
     }))
 }
 
@@ -300,6 +317,7 @@ fn application_vectors() -> Vec<Vector> {
         schema: "{}".into(),
         approvals: 2,
         leases: vec![(ClassId::OWNED, 60)],
+        rotation: Some(Rotation { began: 9, deep: true }),
     };
     let set = PolicySet {
         version: 1,
@@ -351,6 +369,7 @@ fn subject_vectors() -> Vec<Vector> {
             })),
         ),
         cbor("receipt, rotation", &receipt(Deed::Rotation(destroyed()))),
+        cbor("receipt, rotation of a subject", &receipt(subject_rotation_deed())),
     ]
 }
 

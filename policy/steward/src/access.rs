@@ -6,9 +6,11 @@ use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
 use strongroom_records::application::{DeclaredClass, Description};
 use strongroom_records::ids::{ActivityId, ClassId, Hash, Pseudonym, SubjectId};
 use strongroom_records::log::Kind;
+use strongroom_records::subject::Row;
 
 use crate::custodian::Custodian;
 use crate::error::{Error, Result};
+use crate::lookup::Buckets;
 use crate::register::{Transaction, blank};
 use crate::subjects::Subject;
 
@@ -16,6 +18,9 @@ use crate::subjects::Subject;
 const LEASE_IDENTIFIABLE: i64 = 120_000_000_000;
 const LEASE_OWNED: i64 = 300_000_000_000;
 const LEASE_SPECIAL: i64 = 60_000_000_000;
+
+/// LIMIT: subjects that one record of a scope decides on.
+const SCOPE_COUNT: u64 = 256;
 
 /// Who asks for what.
 #[derive(Clone, Debug)]
@@ -154,12 +159,7 @@ impl Custodian {
             return SubjectId::parse(text).map(Some).ok_or_else(no_id);
         }
         let pseudonym = Pseudonym::parse(text).ok_or_else(no_id)?;
-        for subject in self.subject_ids()? {
-            if self.known_as(&subject, activity)? == Some(pseudonym) {
-                return Ok(Some(subject));
-            }
-        }
-        Ok(None)
+        self.register().named(activity, &pseudonym)
     }
 
     /// What an activity calls a subject; none once it is erased.
@@ -170,8 +170,32 @@ impl Custodian {
     ) -> Result<Option<Pseudonym>> {
         let register = self.register();
         let own = register.subject(subject)?.ok_or_else(Error::no_subject)?;
-        let key = register.subject_key(&own.cell)?;
-        Ok(key.map(|key| register.pseudonym(&key, subject, activity)))
+        let Some(key) = register.subject_key(&own.cell)? else { return Ok(None) };
+        register.pseudonym(&key, &own.cell, activity).map(Some)
+    }
+
+    /// What an activity calls a subject, for an application that tells a job whom to work on. On record. From here on the
+    /// activity may ask by that name, which gives it nothing that was not agreed.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown subject or activity.
+    pub fn name_for(&mut self, subject: &SubjectId, activity: &str) -> Result<Pseudonym> {
+        let unknown = || Error::new(crate::ErrorKind::NotFound, "there is no such activity");
+        let activity = self.acting(Some(activity))?.ok_or_else(unknown)?;
+        let name = self.known_as(subject, &activity.id)?.ok_or_else(Error::no_subject)?;
+        let mut own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        let mut buckets = Buckets::default();
+        let hash = register.name_hash(&activity.id, &name)?;
+        buckets.insert(register, Row { hash, subject: *subject })?;
+        register.tell(&mut transaction, &mut own, Kind::Lookup, None, None, |entry| {
+            entry.activity = Some(activity.id);
+        });
+        register.put_subject(&mut transaction, &mut own);
+        register.put_leaves(&mut transaction, buckets)?;
+        self.register_mut().commit(transaction)?;
+        Ok(name)
     }
 
     /// Whom an activity may see now: pseudonyms, and the classes it may have of each. On record, one entry for each
@@ -180,14 +204,35 @@ impl Custodian {
     /// # Errors
     /// `Denied` when there is no such activity.
     pub fn scope(&mut self, activity: &str) -> Result<Vec<(Pseudonym, Vec<ClassId>)>> {
+        let (mut shown, mut from) = (Vec::new(), 0);
+        loop {
+            shown.extend(self.scope_from(activity, from, SCOPE_COUNT)?);
+            from += SCOPE_COUNT;
+            if from >= self.subject_count() {
+                return Ok(shown);
+            }
+        }
+    }
+
+    /// The same, of the subjects from a number on, in one record.
+    ///
+    /// # Errors
+    /// As [`Custodian::scope`].
+    pub fn scope_from(
+        &mut self,
+        activity: &str,
+        from: u64,
+        count: u64,
+    ) -> Result<Vec<(Pseudonym, Vec<ClassId>)>> {
         let activity = self.acting(Some(activity))?.ok_or_else(Error::denied)?;
         let point = self.point()?;
         let now = self.services().clock.now_ns();
         let operator = self.services().keys.device_id();
         let mut shown = Vec::new();
         let mut transaction = Transaction::new(self.register());
+        let mut buckets = Buckets::default();
         transaction.now = now;
-        for subject in self.subject_ids()? {
+        for subject in self.subject_ids_from(from, count.min(SCOPE_COUNT))? {
             let Some(mut own) = self.register().subject(&subject)? else { continue };
             let mut allowed = Vec::new();
             for class in activity.classes.clone() {
@@ -218,10 +263,13 @@ impl Custodian {
             if !allowed.is_empty() {
                 self.register().put_subject(&mut transaction, &mut own);
                 if let Some(pseudonym) = self.known_as(&subject, &activity.id)? {
+                    let hash = self.register().name_hash(&activity.id, &pseudonym)?;
+                    buckets.insert(self.register(), Row { hash, subject })?;
                     shown.push((pseudonym, allowed));
                 }
             }
         }
+        self.register().put_leaves(&mut transaction, buckets)?;
         if shown.is_empty() {
             transaction.entry(Kind::Lookup, |entry| entry.activity = Some(activity.id));
         }

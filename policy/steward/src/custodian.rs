@@ -124,7 +124,7 @@ impl Custodian {
         Ok(declared.iter().any(|declared| declared.class == class && declared.special))
     }
 
-    fn describe(&mut self, description: &Description) -> Result<()> {
+    pub(crate) fn describe(&mut self, description: &Description) -> Result<()> {
         let mut transaction = Transaction::new(&self.register);
         transaction.cell(CellKind::Description, &SINGLE, &cbor::encode(description));
         transaction.entry(Kind::Declared, |_| ());

@@ -109,6 +109,7 @@ impl Stewardship {
             schema: String::new(),
             approvals,
             leases: Vec::new(),
+            rotation: None,
         };
         let description = cbor::encode(&description);
         let founded =

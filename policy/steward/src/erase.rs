@@ -12,7 +12,7 @@
 use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::{Deed, Destroyed, Ending, ErasureDeed};
-use strongroom_records::subject::{ClassCell, Erasure, SubjectState};
+use strongroom_records::subject::{Erasure, SubjectState};
 
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
@@ -127,6 +127,7 @@ impl Custodian {
         let classes = std::mem::take(&mut own.cell.classes);
         let objects: Vec<_> = classes.into_iter().flat_map(|class| class.objects).collect();
         objects.iter().for_each(|object| transaction.drop_object(*object));
+        own.cell.names = Vec::new();
         own.cell.state = SubjectState::Erased;
         let mut erasure = own.cell.erasure.take().ok_or_else(unfinished)?;
         erasure.root_before = Some(before);
@@ -200,7 +201,7 @@ impl Custodian {
     /// Buckets that have rows of a subject: from the subject's folder, or, where no key opens it, from all of them.
     fn buckets_of(&self, own: &Subject) -> Result<Vec<crate::lookup::OpenBucket>> {
         let register = self.register();
-        let numbers = match lookups(register, own) {
+        let numbers = match self.hashes_of(own) {
             Some(hashes) => {
                 let mut numbers: Vec<u64> = hashes.iter().map(Register::bucket_number).collect();
                 numbers.sort_unstable();
@@ -211,6 +212,9 @@ impl Custodian {
         };
         let mut buckets = Vec::new();
         for number in numbers {
+            if !register.has_bucket(number)? {
+                continue;
+            }
             let bucket = register.bucket(number)?;
             let is_theirs = bucket.bucket.rows.iter().any(|row| row.subject == own.cell.subject);
             if is_theirs {
@@ -221,6 +225,21 @@ impl Custodian {
     }
 }
 
+impl Custodian {
+    /// Every hash that may lead to a subject: of attributes, and of the name each activity has; none if some key or folder
+    /// does not open.
+    fn hashes_of(&self, own: &Subject) -> Option<Vec<Hash>> {
+        let register = self.register();
+        let mut hashes = lookups(register, own)?;
+        let key = register.subject_key(&own.cell).ok()??;
+        for activity in self.activities().ok()? {
+            let name = register.pseudonym(&key, &own.cell, &activity.id).ok()?;
+            hashes.push(register.name_hash(&activity.id, &name).ok()?);
+        }
+        Some(hashes)
+    }
+}
+
 /// Look-up hashes of a subject; none if some key or folder does not open.
 fn lookups(register: &Register, own: &Subject) -> Option<Vec<Hash>> {
     let identifiable = strongroom_records::ids::ClassId::IDENTIFIABLE;
@@ -228,21 +247,11 @@ fn lookups(register: &Register, own: &Subject) -> Option<Vec<Hash>> {
         return Some(Vec::new());
     };
     let key = register.subject_key(&own.cell).ok()??;
-    let class_key = class_key(register, own, class, &key)?;
+    let (subject, generation) = (&own.cell.subject, class.generation);
+    let class_key =
+        register.unwrap_class(&key, subject, class.class, generation, &class.wrap).ok()?;
+    let class_key = strongroom_crypto::secret::ClassKey::from(class_key);
     read_folder(register, &own.cell.subject, class, &class_key).ok().map(|folder| folder.lookups)
-}
-
-/// Opens a class key to remove what it leads to. The erasure itself is the record that stands before it.
-fn class_key(
-    register: &Register,
-    own: &Subject,
-    class: &ClassCell,
-    key: &strongroom_crypto::secret::SubjectKey,
-) -> Option<strongroom_crypto::secret::ClassKey> {
-    let keystore = register.keystore();
-    let context = keystore.class_context(&own.cell.subject.0, class.class.0, class.generation);
-    let plain = strongroom_crypto::seal::open(key, &context, &class.wrap).ok()?;
-    Some(strongroom_crypto::secret::ClassKey::from_bytes(plain.expose().try_into().ok()?))
 }
 
 fn is_final(destroyed: &Destroyed) -> bool {

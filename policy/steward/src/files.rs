@@ -1,5 +1,7 @@
 //! A subject's files of one class: the folder that names them, and their bytes.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
@@ -11,13 +13,14 @@ use strongroom_format::cbor;
 use strongroom_format::ids::OrganisationId;
 use strongroom_records::ids::{ApplicationId, ClassId, FileId, Hash, SubjectId};
 use strongroom_records::subject::{
-    ClassCell, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder, SubjectCell,
+    ClassCell, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder, OlderKey, SubjectCell,
 };
 use strongroom_store::Shelf;
 
 use crate::access::Asked;
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lookup::Buckets;
 use crate::register::{Register, Transaction};
 
 /// LIMIT: bytes of one file, which is sealed and opened in memory.
@@ -43,6 +46,7 @@ pub(crate) struct OpenFolder {
     version: u64,
     key: ClassKey,
     wrap: Vec<u8>,
+    older: Vec<(OlderKey, ClassKey)>,
     pub folder: Folder,
 }
 
@@ -59,10 +63,53 @@ impl OpenFolder {
             return Self::fresh(register, subject_key, &cell.subject, class);
         };
         let now = register.services().clock.now_ns();
-        let key = strongroom_tree::release(register.keystore(), grant, subject_key, own, now)?;
-        let folder = read_folder(register, &cell.subject, own, &key)?;
-        let (generation, version, wrap) = (own.generation, own.version, own.wrap.clone());
-        Ok(Self { class, generation, version, key, wrap, folder })
+        // Nothing of the class is opened without the grant: the newest key and those on their way out.
+        strongroom_tree::release(register.keystore(), grant, subject_key, own, now)?;
+        Self::reopened(register, subject_key, &cell.subject, own)
+    }
+
+    /// A folder that is there, for the register's own work on it.
+    pub fn reopened(
+        register: &Register,
+        subject_key: &SubjectKey,
+        subject: &SubjectId,
+        own: &ClassCell,
+    ) -> Result<Self> {
+        let open = |generation, wrap: &[u8]| {
+            let key = register.unwrap_class(subject_key, subject, own.class, generation, wrap)?;
+            Ok::<_, Error>(ClassKey::from(key))
+        };
+        let key = open(own.generation, &own.wrap)?;
+        let folder = read_folder(register, subject, own, &key)?;
+        let mut older = Vec::new();
+        for old in &own.older {
+            older.push((old.clone(), open(old.generation, &old.wrap)?));
+        }
+        let (class, generation, version) = (own.class, own.generation, own.version);
+        Ok(Self { class, generation, version, key, wrap: own.wrap.clone(), older, folder })
+    }
+
+    /// Takes a fresh class key; the present one goes on its way out.
+    pub fn renew(&mut self, register: &Register, subject_key: &SubjectKey, subject: &SubjectId) {
+        let keystore = register.keystore();
+        let secret = keystore.generate();
+        let generation = self.generation + 1;
+        let wrap = keystore.wrap_class(subject_key, &subject.0, self.class.0, generation, &secret);
+        let key = std::mem::replace(&mut self.key, ClassKey::from(secret));
+        let wrap = std::mem::replace(&mut self.wrap, wrap);
+        self.older.push((OlderKey { generation: self.generation, wrap }, key));
+        self.generation = generation;
+    }
+
+    /// Names of files that are not sealed under the newest key.
+    pub fn outdated(&self) -> Vec<String> {
+        let is_old = |file: &&File| file.generation != self.generation;
+        self.folder.files.iter().filter(is_old).map(|file| file.name.clone()).collect()
+    }
+
+    /// Generations of keys that files are sealed under.
+    pub fn generations(&self) -> BTreeSet<u64> {
+        self.folder.files.iter().map(|file| file.generation).collect()
     }
 
     /// The first folder of a subject that is being created: nothing is released by it.
@@ -84,7 +131,8 @@ impl OpenFolder {
         let secret = keystore.generate();
         let wrap = keystore.wrap_class(subject_key, &subject.0, class.0, 1, &secret);
         let key = ClassKey::from(secret);
-        Ok(Self { class, generation: 1, version: 0, key, wrap, folder: Folder::default() })
+        let (older, folder) = (Vec::new(), Folder::default());
+        Ok(Self { class, generation: 1, version: 0, key, wrap, older, folder })
     }
 
     /// Seals the folder into the subject's cell.
@@ -99,6 +147,7 @@ impl OpenFolder {
             version,
             folder: seal::seal(&self.key, &context, salt, &cbor::encode(&self.folder)),
             objects: self.folder.files.iter().map(|file| file.id).collect(),
+            older: self.older.into_iter().map(|(older, _)| older).collect(),
         };
         match cell.classes.binary_search_by_key(&self.class, |class| class.class) {
             Ok(at) => cell.classes[at] = own,
@@ -152,10 +201,10 @@ impl OpenFolder {
     }
 
     /// What opens ranges of a file, from the first bytes of its sealed form.
-    pub fn opener(&self, home: &FileHome, file: &FileId, prefix: &[u8]) -> Result<Opener> {
-        let context = home.context(self.class, file);
+    pub fn opener(&self, home: &FileHome, file: &File, prefix: &[u8]) -> Result<Opener> {
+        let context = home.context(self.class, &file.id);
         let damaged = |_| Error::corrupt("a subject's file is damaged or missing");
-        Opener::new(&self.key, &context, prefix).map_err(damaged)
+        Opener::new(self.key_of(file)?, &context, prefix).map_err(damaged)
     }
 
     /// Reads a file.
@@ -167,8 +216,18 @@ impl OpenFolder {
             return Err(damaged());
         }
         let context = FileHome::new(register, subject).context(self.class, &file.id);
-        let plain = seal::open(&self.key, &context, &sealed).map_err(|_| damaged())?;
+        let plain = seal::open(self.key_of(file)?, &context, &sealed).map_err(|_| damaged())?;
         Ok(plain.into_vec())
+    }
+
+    fn key_of(&self, file: &File) -> Result<&ClassKey> {
+        if file.generation == self.generation {
+            return Ok(&self.key);
+        }
+        let mut older = self.older.iter();
+        let found = older.find(|(older, _)| older.generation == file.generation);
+        let lost = || Error::corrupt("a subject's file is sealed under a key that is gone");
+        found.map(|(_, key)| key).ok_or_else(lost)
     }
 }
 
@@ -195,17 +254,13 @@ impl Custodian {
         if let Some(before) = before {
             transaction.drop_object(before);
         }
-        let mut leaves = Vec::new();
+        let mut buckets = Buckets::default();
         if let Some(lookups) = lookups {
-            register.relabel(&mut transaction, &mut folder, subject, &lookups, &mut leaves)?;
+            register.relabel(&mut buckets, &mut folder, subject, &lookups)?;
         }
         folder.close(register, &mut own.cell);
         register.put_subject(&mut transaction, &mut own);
-        if !leaves.is_empty() {
-            let (root, keystore) = (register.root(), register.keystore());
-            let change = keystore.put(root, &register.nodes(), &leaves, root.next_slot)?;
-            transaction.keystore(change);
-        }
+        register.put_leaves(&mut transaction, buckets)?;
         self.register_mut().commit(transaction).map(drop)
     }
 
@@ -239,7 +294,7 @@ impl Custodian {
         Ok(folder.folder.files.iter().map(line).collect())
     }
 
-    fn check_profile(&self, plain: &[u8]) -> Result<Vec<(String, String)>> {
+    pub(crate) fn check_profile(&self, plain: &[u8]) -> Result<Vec<(String, String)>> {
         let no_json = |_| Error::invalid("a profile is a JSON object");
         let profile: Json = serde_json::from_slice(plain).map_err(no_json)?;
         let schema = self.schema()?;

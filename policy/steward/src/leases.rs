@@ -18,12 +18,13 @@ use strongroom_records::activity::Activity;
 use strongroom_records::application::Description;
 use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
 use strongroom_records::log::{Entry, Kind};
-use strongroom_records::subject::{Detail, File};
+use strongroom_records::subject::{Detail, File, Row};
 use strongroom_store::{ErrorKind as StoreKind, Key, PolicyKey, Shelf, Store};
 
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{FileHome, OpenFolder};
+use crate::lookup::Buckets;
 use crate::register::{Transaction, blank};
 use crate::subjects::Subject;
 
@@ -117,7 +118,7 @@ impl Custodian {
             return Ok(None);
         }
         let Some(key) = self.register().subject_key(&own.cell)? else { return Ok(None) };
-        let pseudonym = self.register().pseudonym(&key, subject, &rules.activity.id);
+        let pseudonym = self.register().pseudonym(&key, &own.cell, &rules.activity.id)?;
         Ok(Some(Prospect { subject: *subject, pseudonym, classes }))
     }
 
@@ -141,6 +142,7 @@ impl Custodian {
         let register = self.register();
         let mut transaction = Transaction::new(register);
         let mut subjects: BTreeMap<SubjectId, Subject> = BTreeMap::new();
+        let mut buckets = Buckets::default();
         for one in wanted {
             if !subjects.contains_key(&one.subject)
                 && let Some(own) = register.subject(&one.subject)?
@@ -152,6 +154,16 @@ impl Custodian {
             let request = Request { now: transaction.now, ..request };
             let facts = self.known(rules, own.as_deref(), one.class);
             let decision = decide(&*rules.point, request, &facts);
+            if let Some(own) = own.as_ref()
+                && one.action == Action::List
+                && decision.reason().is_none()
+                && let Some(key) = register.subject_key(&own.cell)?
+            {
+                // Whoever is shown a name may ask by it from here on.
+                let name = register.pseudonym(&key, &own.cell, &rules.activity.id)?;
+                let hash = register.name_hash(&rules.activity.id, &name)?;
+                buckets.insert(register, Row { hash, subject: one.subject })?;
+            }
             let life = self.life(&rules.description, one.class);
             let fill = |entry: &mut Entry| {
                 entry.activity = Some(rules.activity.id);
@@ -175,6 +187,7 @@ impl Custodian {
         for own in subjects.values_mut() {
             register.put_subject(&mut transaction, own);
         }
+        register.put_leaves(&mut transaction, buckets)?;
         Ok(self.register_mut().commit(transaction)?.1)
     }
 
@@ -284,7 +297,7 @@ impl OpenFile {
         }
         let class = &self.class;
         let prefix = class.sealed(&self.file.id, 0..PREFIX_LEN as u64).await?;
-        let opener = class.folder.opener(&class.home, &self.file.id, &prefix)?;
+        let opener = class.folder.opener(&class.home, &self.file, &prefix)?;
         Ok(self.opener.get_or_init(|| opener))
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! The hash key lives as long as the application, so whoever has it can test a guess. What makes an erased subject's rows
 //! unreadable is the bucket's key: an erasure gives every bucket it touched a fresh one.
+//!
+//! The names that activities have for subjects are found the same way: a row is written when a name is first told to
+//! somebody.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_crypto::hash::sha256;
 use strongroom_crypto::kdf;
@@ -9,7 +14,7 @@ use strongroom_crypto::seal;
 use strongroom_crypto::secret::{BucketKey, Secret};
 use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::cbor;
-use strongroom_records::ids::{Hash, SubjectId};
+use strongroom_records::ids::{ActivityId, Hash, Pseudonym, SubjectId};
 use strongroom_records::register::{BUCKET_COUNT, BUCKET_SLOT, Cell, CellKind};
 use strongroom_records::subject::{Bucket, Row};
 
@@ -43,9 +48,13 @@ impl OpenBucket {
         self.key = key;
     }
 
-    pub fn insert(&mut self, row: Row) {
-        if let Err(at) = self.bucket.rows.binary_search(&row) {
-            self.bucket.rows.insert(at, row);
+    fn insert(&mut self, row: Row) -> bool {
+        match self.bucket.rows.binary_search(&row) {
+            Ok(_) => false,
+            Err(at) => {
+                self.bucket.rows.insert(at, row);
+                true
+            }
         }
     }
 
@@ -56,16 +65,83 @@ impl OpenBucket {
     }
 }
 
+/// Buckets that one record changes, each opened once.
+#[derive(Default)]
+pub(crate) struct Buckets {
+    open: BTreeMap<u64, OpenBucket>,
+    changed: BTreeSet<u64>,
+}
+
+impl Buckets {
+    fn at(&mut self, register: &Register, hash: &Hash) -> Result<&mut OpenBucket> {
+        use std::collections::btree_map::Entry;
+        match self.open.entry(Register::bucket_number(hash)) {
+            Entry::Occupied(there) => Ok(there.into_mut()),
+            Entry::Vacant(vacant) => {
+                let bucket = register.bucket(*vacant.key())?;
+                Ok(vacant.insert(bucket))
+            }
+        }
+    }
+
+    /// Adds a row, if it is not there.
+    pub fn insert(&mut self, register: &Register, row: Row) -> Result<()> {
+        if self.at(register, &row.hash)?.insert(row) {
+            self.changed.insert(Register::bucket_number(&row.hash));
+        }
+        Ok(())
+    }
+
+    /// Takes a row away.
+    pub fn remove(&mut self, register: &Register, row: Row) -> Result<()> {
+        self.at(register, &row.hash)?.remove(row.subject, Some(&[row.hash]));
+        self.changed.insert(Register::bucket_number(&row.hash));
+        Ok(())
+    }
+
+    /// Writes what changed; returns the keys that are not in the keystore yet.
+    pub fn close(
+        self,
+        register: &Register,
+        transaction: &mut Transaction,
+    ) -> Vec<(u64, Secret<32>)> {
+        let mut leaves = Vec::new();
+        for number in &self.changed {
+            let bucket = &self.open[number];
+            leaves.extend(bucket.is_new.then(|| bucket.leaf()));
+            register.put_bucket(transaction, bucket);
+        }
+        leaves
+    }
+}
+
 impl Register {
+    /// Keyed hash of an activity's name for a subject.
+    pub fn name_hash(&self, activity: &ActivityId, name: &Pseudonym) -> Result<Hash> {
+        self.special_hash("name", &[activity.0, name.0].concat())
+    }
+
+    /// Keyed hash of something that is no attribute: attributes have a name, and these have none.
+    pub fn special_hash(&self, what: &str, bytes: &[u8]) -> Result<Hash> {
+        self.keyed_hash(&[&[0], what.as_bytes(), &[0], bytes].concat())
+    }
+
     /// Keyed hash of an attribute.
     pub fn lookup_hash(&self, name: &str, value: &str) -> Result<Hash> {
         if name.is_empty() || name.len() + value.len() > ATTRIBUTE_LEN_MAX {
             return Err(Error::invalid("an attribute is empty or longer than 1,024 bytes"));
         }
+        if name.starts_with('\0') {
+            return Err(Error::invalid("an attribute's name is a name"));
+        }
+        self.keyed_hash(&normal(name, value))
+    }
+
+    fn keyed_hash(&self, bytes: &[u8]) -> Result<Hash> {
         let application = self.application();
         let own = [Value::Bytes(&application.0)];
         let key = self.derive(Usage::LookupKey, &own);
-        let digest = sha256(&normal(name, value));
+        let digest = sha256(bytes);
         let fields = [Value::Bytes(&application.0), Value::Bytes(&digest)];
         let organisation = self.services().keys.organisation();
         let context = Context::new(Usage::LookupHash, &organisation.0, &fields);
@@ -75,6 +151,20 @@ impl Register {
     pub fn bucket_number(hash: &Hash) -> u64 {
         let [first, second, ..] = hash.0;
         (u64::from(first) << 8 | u64::from(second)) % BUCKET_COUNT
+    }
+
+    /// Whether anybody ever wrote a bucket.
+    pub fn has_bucket(&self, number: u64) -> Result<bool> {
+        let name = self.cell_name(CellKind::Bucket, &bucket_id(number));
+        let shelves = self.log().shelves();
+        Ok(shelves.has(strongroom_store::Shelf::Cell, u128::from_be_bytes(name))?)
+    }
+
+    /// Whom an activity means by a name it was told; none for any other.
+    pub fn named(&self, activity: &ActivityId, name: &Pseudonym) -> Result<Option<SubjectId>> {
+        let hash = self.name_hash(activity, name)?;
+        let bucket = self.bucket(Self::bucket_number(&hash))?;
+        Ok(bucket.bucket.rows.iter().find(|row| row.hash == hash).map(|row| row.subject))
     }
 
     /// Opens a bucket; an empty one with a fresh key if there is none.

@@ -25,6 +25,7 @@ use strongroom_tree::{Change, Keystore, Nodes};
 use zeroize::Zeroize;
 
 use crate::error::{Error, Result};
+use crate::lookup::Buckets;
 use crate::sealers::{DeviceSigner, RegisterSealer};
 use crate::services::Services;
 
@@ -159,6 +160,21 @@ impl Register {
     /// The key in a slot of the keystore.
     pub fn leaf(&self, slot: u64) -> Result<Option<Secret<32>>> {
         Ok(self.keystore.open(&self.root, &self.nodes(), slot)?)
+    }
+
+    /// Puts buckets into a transaction that does not change the keystore otherwise.
+    pub fn put_leaves(&self, transaction: &mut Transaction, buckets: Buckets) -> Result<()> {
+        let leaves = buckets.close(self, transaction);
+        if !leaves.is_empty() {
+            let root = &self.root;
+            transaction.keystore(self.keystore.put(
+                root,
+                &self.nodes(),
+                &leaves,
+                root.next_slot,
+            )?);
+        }
+        Ok(())
     }
 
     /// Content of a cell; none if it was never written.

@@ -7,12 +7,16 @@
 //! Interrupted before 2, the old key is in force and the next rotation sweeps the new one. Interrupted after 2, the new key
 //! is in force and [`Custodian::sweep`] destroys the old.
 
+mod subject;
+
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::{Deed, Destroyed, Ending};
 
 use crate::custodian::Custodian;
 use crate::error::Result;
 use crate::register::Transaction;
+
+pub use subject::{Depth, Resealed, SubjectRotated};
 
 /// A rotation that is done.
 #[derive(Clone, Debug)]

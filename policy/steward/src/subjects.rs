@@ -1,7 +1,5 @@
 //! Subjects: created, found again, listed; and the chain of entries about each.
 
-use std::collections::BTreeMap;
-
 use strongroom_audit::Draft;
 use strongroom_authorizer::Decision;
 use strongroom_crypto::hash::sha256;
@@ -10,14 +8,16 @@ use strongroom_crypto::seal;
 use strongroom_crypto::secret::{AuditKey, Secret, SubjectKey};
 use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::cbor;
-use strongroom_records::ids::{ActivityId, Hash, Pseudonym, SubjectId};
+use strongroom_records::ids::{ActivityId, ClassId, Hash, Pseudonym, SubjectId};
+use strongroom_records::keystore::SLOT_COUNT;
 use strongroom_records::log::{About, Entry, Kind};
 use strongroom_records::register::{BLOCK_LEN, Block, CellKind, SUBJECT_SLOT};
 use strongroom_records::subject::{Detail, Hold, Row, SubjectCell, SubjectRecord, SubjectState};
 
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::OpenFolder;
+use crate::files::{OpenFolder, PROFILE};
+use crate::lookup::Buckets;
 use crate::register::{Register, Transaction, blank};
 
 /// A subject, as far as the register lets one see.
@@ -26,6 +26,22 @@ pub(crate) struct Subject {
     pub record: SubjectRecord,
     audit_key: Option<AuditKey>,
 }
+
+/// A subject that is to be created.
+#[derive(Clone, Debug, Default)]
+pub struct NewSubject {
+    /// Its id, where [`Custodian::id_for_request`] gave one; a random one otherwise.
+    pub id: Option<SubjectId>,
+    /// Attributes to find it by.
+    pub lookups: Vec<(String, String)>,
+    /// Its profile, held against the schema like any other.
+    pub profile: Option<Vec<u8>>,
+}
+
+/// LIMIT: subjects that are created together.
+const NEW_COUNT_MAX: usize = 1000;
+/// Stands in the wrap of the secret that names come from: no class of data has this number.
+const NAMES: ClassId = ClassId(0);
 
 /// A subject in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,21 +64,80 @@ impl Custodian {
     /// # Errors
     /// `Denied` when the application is disabled; `Invalid` for attributes that are none.
     pub fn create_subject(&mut self, lookups: &[(String, String)]) -> Result<SubjectId> {
+        let person = NewSubject { lookups: lookups.to_vec(), ..NewSubject::default() };
+        let made = self.create_subjects(std::slice::from_ref(&person))?;
+        made.first().copied().ok_or_else(missing)
+    }
+
+    /// Creates subjects together, in one record: all of them or none. One whose id is taken already is left as it is.
+    ///
+    /// # Errors
+    /// As [`Custodian::create_subject`]; `Invalid` for a profile that does not fit the schema, or too many at once.
+    pub fn create_subjects(&mut self, people: &[NewSubject]) -> Result<Vec<SubjectId>> {
         if !self.is_active() {
             return Err(Error::new(ErrorKind::Denied, "the application is disabled"));
         }
+        if people.len() > NEW_COUNT_MAX {
+            return Err(Error::invalid("at most 1,000 subjects are created at once"));
+        }
         let register = self.register();
-        let (root, keystore) = (register.root(), register.keystore());
-        let slot = root.next_slot;
-        let subject = SubjectId(register.services().entropy.array());
-        let (key, audit_key) = (keystore.generate(), keystore.generate());
         let mut transaction = Transaction::new(register);
+        let mut buckets = Buckets::default();
+        let (mut leaves, mut made, mut new) = (Vec::new(), Vec::new(), Vec::new());
+        let mut slot = register.root().next_slot;
+        for person in people {
+            let subject =
+                person.id.unwrap_or_else(|| SubjectId(register.services().entropy.array()));
+            made.push(subject);
+            if new.contains(&subject) || person.id.is_some() && register.has_subject(&subject)? {
+                continue;
+            }
+            if slot + 2 > SLOT_COUNT {
+                return Err(Error::new(ErrorKind::Full, "the application has no place for more"));
+            }
+            leaves.extend(self.add_subject(
+                &mut transaction,
+                &mut buckets,
+                subject,
+                slot,
+                person,
+            )?);
+            new.push(subject);
+            slot += 2;
+        }
+        if new.is_empty() {
+            return Ok(made);
+        }
+        let register = self.register();
+        leaves.extend(buckets.close(register, &mut transaction));
+        let root = register.root();
+        register.put_in_blocks(&mut transaction, root.next_slot, &new)?;
+        let change = register.keystore().put(root, &register.nodes(), &leaves, slot)?;
+        transaction.keystore(change);
+        self.register_mut().commit(transaction)?;
+        Ok(made)
+    }
+
+    /// Puts one new subject into a transaction; returns the keys for the keystore.
+    fn add_subject(
+        &self,
+        transaction: &mut Transaction,
+        buckets: &mut Buckets,
+        subject: SubjectId,
+        slot: u64,
+        person: &NewSubject,
+    ) -> Result<Vec<(u64, Secret<32>)>> {
+        let register = self.register();
+        let keystore = register.keystore();
+        let (key, audit_key) = (keystore.generate(), keystore.generate());
+        let subject_key = SubjectKey::from_bytes(key.expose());
+        let names = keystore.wrap_class(&subject_key, &subject.0, NAMES.0, 1, &keystore.generate());
         let mut own = Subject {
             cell: SubjectCell {
                 subject,
                 slot,
                 state: SubjectState::Active,
-                commitment: keystore.commitment(&key, slot),
+                commitment: keystore.commitment(&key, slot, 1),
                 created: transaction.now,
                 pseudonym: register.audit_pseudonym(&audit_key, &subject),
                 entry_number: 0,
@@ -73,25 +148,53 @@ impl Custodian {
                 record: Vec::new(),
                 classes: Vec::new(),
                 erasure: None,
+                generation: 1,
+                names,
+                rotated: 0,
             },
             record: SubjectRecord::default(),
             audit_key: Some(AuditKey::from_bytes(audit_key.expose())),
         };
-        let mut leaves = Vec::new();
-        if !lookups.is_empty() {
-            let subject_key = SubjectKey::from_bytes(key.expose());
+        let mut lookups = person.lookups.clone();
+        if let Some(profile) = &person.profile {
+            lookups.extend(self.check_profile(profile)?);
+        }
+        if !lookups.is_empty() || person.profile.is_some() {
             let mut folder = OpenFolder::identifiable(register, &subject_key, &own.cell)?;
-            register.relabel(&mut transaction, &mut folder, subject, lookups, &mut leaves)?;
+            register.relabel(buckets, &mut folder, subject, &lookups)?;
+            if let Some(profile) = &person.profile {
+                let now = transaction.now;
+                let written = folder.write(register, &subject, PROFILE, profile, now)?;
+                transaction.object(written.0, written.1);
+            }
             folder.close(register, &mut own.cell);
         }
-        leaves.extend([(slot, key), (slot + 1, audit_key)]);
-        let change = keystore.put(root, &register.nodes(), &leaves, slot + 2)?;
-        register.tell(&mut transaction, &mut own, Kind::SubjectCreated, None, None, |_| ());
-        register.put_subject(&mut transaction, &mut own);
-        register.put_in_block(&mut transaction, slot, subject)?;
-        transaction.keystore(change);
-        self.register_mut().commit(transaction)?;
-        Ok(subject)
+        register.tell(transaction, &mut own, Kind::SubjectCreated, None, None, |_| ());
+        register.put_subject(transaction, &mut own);
+        Ok(vec![(slot, key), (slot + 1, audit_key)])
+    }
+
+    /// The id that a request of that name makes: the same for the same name, so that a repeated request makes nobody twice.
+    ///
+    /// # Errors
+    /// None that a caller could cause.
+    pub fn id_for_request(&self, name: &str) -> Result<SubjectId> {
+        let hash = self.register().special_hash("request", name.as_bytes())?;
+        Ok(SubjectId(*hash.0.first_chunk().expect("32 bytes have 16")))
+    }
+
+    /// How many subjects there are, erased ones included.
+    pub fn subject_count(&self) -> u64 {
+        (self.register().root().next_slot - SUBJECT_SLOT) / 2
+    }
+
+    /// Some subjects, in the order they were created, from a number on.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn subjects_from(&self, from: u64, count: u64) -> Result<Vec<SubjectLine>> {
+        let ids = self.subject_ids_from(from, count)?;
+        ids.iter().map(|subject| self.subject(subject)).collect()
     }
 
     /// All subjects, in the order they were created.
@@ -99,26 +202,23 @@ impl Custodian {
     /// # Errors
     /// `Corrupt`.
     pub fn subjects(&self) -> Result<Vec<SubjectLine>> {
-        let mut lines = Vec::new();
-        for subject in self.subject_ids()? {
-            let own = self.register().subject(&subject)?.ok_or_else(missing)?;
-            lines.push(SubjectLine {
-                subject,
-                state: own.cell.state,
-                created: own.cell.created,
-                holds: own.cell.holds,
-                pseudonym: own.cell.pseudonym,
-            });
-        }
-        Ok(lines)
+        self.subjects_from(0, self.subject_count())
     }
 
     /// Ids of all subjects, erased ones included.
     pub(crate) fn subject_ids(&self) -> Result<Vec<SubjectId>> {
-        let count = (self.register().root().next_slot - SUBJECT_SLOT) / 2;
+        self.subject_ids_from(0, self.subject_count())
+    }
+
+    /// Some of them, from a number on.
+    pub(crate) fn subject_ids_from(&self, from: u64, count: u64) -> Result<Vec<SubjectId>> {
+        let end = self.subject_count().min(from.saturating_add(count));
         let mut subjects = Vec::new();
-        for number in 0..count.div_ceil(BLOCK_LEN) {
-            subjects.extend(self.register().block(number)?.subjects);
+        for number in from / BLOCK_LEN..end.div_ceil(BLOCK_LEN) {
+            let block = self.register().block(number)?.subjects;
+            let places = (number * BLOCK_LEN..).zip(block);
+            let wanted = places.filter(|(place, _)| (from..end).contains(place));
+            subjects.extend(wanted.map(|(_, subject)| subject));
         }
         Ok(subjects)
     }
@@ -210,7 +310,7 @@ impl Register {
     /// The subject's key; none once it is erased.
     pub fn subject_key(&self, cell: &SubjectCell) -> Result<Option<SubjectKey>> {
         let Some(key) = self.leaf(cell.slot)? else { return Ok(None) };
-        if self.keystore().commitment(&key, cell.slot) != cell.commitment {
+        if self.keystore().commitment(&key, cell.slot, cell.generation) != cell.commitment {
             return Err(Error::corrupt("a subject's key is not the one that was committed to"));
         }
         Ok(Some(SubjectKey::from(key)))
@@ -265,15 +365,58 @@ impl Register {
         cbor::decode_canonical(plain.expose()).ok()
     }
 
-    /// What an activity calls a subject.
+    /// What an activity calls a subject: the same through all rotations.
     pub fn pseudonym(
         &self,
         key: &SubjectKey,
-        subject: &SubjectId,
+        cell: &SubjectCell,
         activity: &ActivityId,
-    ) -> Pseudonym {
-        let fields = [Value::Bytes(&subject.0), Value::Bytes(&activity.0)];
-        self.short(Usage::SubjectPseudonym, &Secret::from_bytes(key.expose()), &fields)
+    ) -> Result<Pseudonym> {
+        let names = self.unwrap_class(key, &cell.subject, NAMES, 1, &cell.names)?;
+        let fields = [Value::Bytes(&cell.subject.0), Value::Bytes(&activity.0)];
+        Ok(self.short(Usage::SubjectPseudonym, &names, &fields))
+    }
+
+    /// Opens a class key outside of any release: to wrap it anew, to seal anew what it seals, or to remove it.
+    pub fn unwrap_class(
+        &self,
+        key: &SubjectKey,
+        subject: &SubjectId,
+        class: ClassId,
+        generation: u64,
+        wrap: &[u8],
+    ) -> Result<Secret<32>> {
+        let damaged = || Error::corrupt("a class key of a subject is damaged");
+        let context = self.keystore().class_context(&subject.0, class.0, generation);
+        let plain = seal::open(key, &context, wrap).map_err(|_| damaged())?;
+        Ok(Secret::from_bytes(plain.expose().try_into().map_err(|_| damaged())?))
+    }
+
+    /// Wraps everything that hangs from a subject key under another one.
+    pub fn rewrap(&self, cell: &mut SubjectCell, old: &SubjectKey, new: &SubjectKey) -> Result<()> {
+        let subject = cell.subject;
+        let again = |class: ClassId, generation, wrap: &[u8]| {
+            let key = self.unwrap_class(old, &subject, class, generation, wrap)?;
+            Ok::<_, Error>(self.keystore().wrap_class(new, &subject.0, class.0, generation, &key))
+        };
+        cell.names = again(NAMES, 1, &cell.names)?;
+        for own in &mut cell.classes {
+            if !own.older.is_empty() {
+                // What no file is sealed under any more is not carried on.
+                let folder = OpenFolder::reopened(self, old, &subject, own)?;
+                let used = folder.generations();
+                own.older.retain(|older| used.contains(&older.generation));
+            }
+            own.wrap = again(own.class, own.generation, &own.wrap)?;
+            for older in &mut own.older {
+                older.wrap = again(own.class, older.generation, &older.wrap)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_subject(&self, subject: &SubjectId) -> Result<bool> {
+        Ok(self.cell(CellKind::Subject, &subject.0)?.is_some())
     }
 
     fn audit_pseudonym(&self, key: &Secret<32>, subject: &SubjectId) -> Pseudonym {
@@ -286,14 +429,13 @@ impl Register {
         Pseudonym(*secret.expose().first_chunk().expect("32 bytes have 16"))
     }
 
-    /// Replaces the look-up rows of a subject; leaves of new buckets are added to `leaves`.
+    /// Replaces the look-up rows of a subject.
     pub fn relabel(
         &self,
-        transaction: &mut Transaction,
+        buckets: &mut Buckets,
         folder: &mut OpenFolder,
         subject: SubjectId,
         lookups: &[(String, String)],
-        leaves: &mut Vec<(u64, Secret<32>)>,
     ) -> Result<()> {
         let mut hashes = Vec::new();
         for (name, value) in lookups {
@@ -302,41 +444,34 @@ impl Register {
         hashes.sort();
         hashes.dedup();
         let before = std::mem::replace(&mut folder.folder.lookups, hashes.clone());
-        let mut buckets = BTreeMap::new();
-        for hash in before.iter().chain(&hashes) {
-            let number = Self::bucket_number(hash);
-            if let std::collections::btree_map::Entry::Vacant(vacant) = buckets.entry(number) {
-                vacant.insert(self.bucket(number)?);
-            }
+        for hash in before.into_iter().filter(|hash| !hashes.contains(hash)) {
+            buckets.remove(self, Row { hash, subject })?;
         }
-        for bucket in buckets.values_mut() {
-            bucket.remove(subject, Some(&before));
-            for hash in &hashes {
-                if bucket.slot()
-                    == strongroom_records::register::BUCKET_SLOT + Self::bucket_number(hash)
-                {
-                    bucket.insert(Row { hash: *hash, subject });
-                }
-            }
-            if bucket.is_new {
-                leaves.push(bucket.leaf());
-            }
-            self.put_bucket(transaction, bucket);
+        for hash in hashes {
+            buckets.insert(self, Row { hash, subject })?;
         }
         Ok(())
     }
 
-    fn put_in_block(
+    /// Lists new subjects, whose slots follow each other from `slot` on.
+    fn put_in_blocks(
         &self,
         transaction: &mut Transaction,
         slot: u64,
-        subject: SubjectId,
+        subjects: &[SubjectId],
     ) -> Result<()> {
-        let number = (slot - SUBJECT_SLOT) / 2 / BLOCK_LEN;
-        let mut block = self.block(number)?;
-        block.subjects.push(subject);
-        let id = u128::from(number).to_be_bytes();
-        transaction.cell(CellKind::Block, &id, &cbor::encode(&block));
+        let mut rest = subjects;
+        let mut place = (slot - SUBJECT_SLOT) / 2;
+        while !rest.is_empty() {
+            let number = place / BLOCK_LEN;
+            let mut block = self.block(number)?;
+            let room = usize::try_from(BLOCK_LEN - place % BLOCK_LEN).unwrap_or(rest.len());
+            let (here, after) = rest.split_at(room.min(rest.len()));
+            block.subjects.extend_from_slice(here);
+            let id = u128::from(number).to_be_bytes();
+            transaction.cell(CellKind::Block, &id, &cbor::encode(&block));
+            (rest, place) = (after, (number + 1) * BLOCK_LEN);
+        }
         Ok(())
     }
 

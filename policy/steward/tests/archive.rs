@@ -23,7 +23,7 @@ use strongroom_records::keystore::{Node, Root};
 use strongroom_records::log::Record;
 use strongroom_records::receipt::Ending;
 use strongroom_records::subject::ConsentStatus;
-use strongroom_steward::{Custodian, Services, Stewardship};
+use strongroom_steward::{Custodian, Depth, Services, Stewardship, verify_receipt};
 use strongroom_store::{Key, Shelf};
 
 /// All that the archive has, sorted by kind.
@@ -108,26 +108,32 @@ impl Archive {
         leaves
     }
 
-    /// Plaintexts of objects that the leaves lead to. Wraps of class keys are looked for at every offset of everything
-    /// that the leaves themselves open, and of everything that was ever written.
-    fn plaintexts(
+    /// Class keys that the leaves lead to. Their wraps are looked for in everything that the leaves themselves open.
+    fn class_keys(
         &self,
         world: &World,
         leaves: &[(u64, Secret<32>)],
         subjects: &[SubjectId],
         opened: &[Vec<u8>],
-    ) -> Vec<Vec<u8>> {
+    ) -> Vec<(SubjectId, u16, ClassKey)> {
         let organisation = world.services.keys.organisation().0;
-        let application = self.nodes[0].application;
         let mut class_keys: Vec<(SubjectId, u16, ClassKey)> = Vec::new();
-        // What was stored more than once is tried once.
-        let windows: HashSet<&[u8]> = opened.iter().flat_map(|bytes| bytes.windows(104)).collect();
-        for (slot, secret) in leaves.iter().filter(|(slot, _)| *slot >= 4096 && slot % 2 == 0) {
+        // A wrap stands in a record as a byte string of 104 bytes; the control shows that all are found so. What was
+        // stored more than once is tried once.
+        let windows: HashSet<&[u8]> = opened
+            .iter()
+            .flat_map(|bytes| bytes.windows(106))
+            .filter_map(|window| window.strip_prefix(&[0x58, 104]))
+            .collect();
+        for (slot, secret) in leaves.iter().filter(|(slot, _)| *slot >= 131_072 && slot % 2 == 0) {
             let key = SubjectKey::from_bytes(secret.expose());
-            let subject = subjects[usize::try_from((slot - 4096) / 2).unwrap()];
-            for class in [1_u16, 2] {
-                let fields =
-                    [Value::Bytes(&subject.0), Value::Uint(u64::from(class)), Value::Uint(1)];
+            let subject = subjects[usize::try_from((slot - 131_072) / 2).unwrap()];
+            for (class, generation) in [(1_u16, 1), (1, 2), (2, 1), (2, 2)] {
+                let fields = [
+                    Value::Bytes(&subject.0),
+                    Value::Uint(u64::from(class)),
+                    Value::Uint(generation),
+                ];
                 let context = Context::new(Usage::ClassKeyWrap, &organisation, &fields);
                 for window in &windows {
                     if let Ok(plain) = seal::open(&key, &context, window) {
@@ -139,8 +145,19 @@ impl Archive {
                 }
             }
         }
+        class_keys
+    }
+
+    /// Plaintexts of objects that class keys open.
+    fn plaintexts(
+        &self,
+        world: &World,
+        class_keys: &[(SubjectId, u16, ClassKey)],
+    ) -> Vec<(FileId, Vec<u8>)> {
+        let organisation = world.services.keys.organisation().0;
+        let application = self.nodes[0].application;
         let mut plaintexts = Vec::new();
-        for (subject, class, key) in &class_keys {
+        for (subject, class, key) in class_keys {
             for (id, sealed) in &self.objects {
                 let fields = [
                     Value::Bytes(&application.0),
@@ -150,7 +167,7 @@ impl Archive {
                 ];
                 let context = Context::new(Usage::SubjectFile, &organisation, &fields);
                 if let Ok(plain) = seal::open(key, &context, sealed) {
-                    plaintexts.push(plain.into_vec());
+                    plaintexts.push((*id, plain.into_vec()));
                 }
             }
         }
@@ -198,9 +215,9 @@ impl Archive {
     fn all(&self, world: &World, custody: &dyn Custody, subjects: &[SubjectId]) -> Vec<Vec<u8>> {
         let leaves = self.leaves(world, custody);
         let opened = self.register_plaintexts(world, &leaves);
-        let mut found = self.plaintexts(world, &leaves, subjects, &opened);
-        found.extend(opened);
-        found
+        let class_keys = self.class_keys(world, &leaves, subjects, &opened);
+        let found = self.plaintexts(world, &class_keys);
+        found.into_iter().map(|(_, plain)| plain).chain(opened).collect()
     }
 }
 
@@ -247,7 +264,7 @@ fn an_erased_subject_is_in_no_archive_where_custody_ends_keys() {
     }
     // The hash of her address is testable by whoever has the register key: it must be in nothing that opens.
     let leaves = Archive::of(&world).leaves(&world, &world.vault);
-    assert!(leaves.iter().all(|(slot, _)| *slot != 4096), "her slot");
+    assert!(leaves.iter().all(|(slot, _)| *slot != 131_072), "her slot");
     assert!(shop.verify().unwrap().findings.is_empty());
 }
 
@@ -282,6 +299,48 @@ fn an_erased_subject_is_in_no_archive_with_a_security_module() {
             assert_eq!(custody().list(&shop.listed().application).unwrap().len(), 1);
         }],
     );
+}
+
+/// Keys from before a deep rotation open nothing that is stored now, keys of now nothing from before.
+#[test]
+fn after_a_deep_rotation_old_keys_and_new_data_have_nothing_in_common() {
+    let world = World::new(28);
+    let mut shop = world.create("shop");
+    let subjects = peopled(&mut shop);
+    let keys = || {
+        let archive = Archive::of(&world);
+        let leaves = archive.leaves(&world, &world.vault);
+        let opened = archive.register_plaintexts(&world, &leaves);
+        archive.class_keys(&world, &leaves, &subjects, &opened)
+    };
+    let live = || -> HashSet<FileId> {
+        let objects = world.store.live().into_keys().filter_map(|key| match key {
+            Key::Policy(key) if key.shelf == Shelf::Object => Some(FileId(key.name.to_be_bytes())),
+            _ => None,
+        });
+        objects.collect()
+    };
+    let hers = |keys: Vec<(SubjectId, u16, ClassKey)>| -> Vec<(SubjectId, u16, ClassKey)> {
+        keys.into_iter().filter(|(subject, _, _)| *subject == subjects[0]).collect()
+    };
+    let (keys_before, live_before) = (hers(keys()), live());
+    let opened = Archive::of(&world).plaintexts(&world, &keys_before);
+    assert_eq!(opened.iter().filter(|(id, _)| live_before.contains(id)).count(), 2);
+
+    let rotated = shop.rotate_subject(&subjects[0], Depth::Deep, None, &mut |_| ()).unwrap();
+    assert_eq!((rotated.deed.files, rotated.deed.generation), (2, 2));
+    assert!(rotated.deed.destroyed.refused_afterwards);
+    assert!(verify_receipt(&rotated.receipt, &world.services.organisation).is_ok());
+
+    let (keys_after, live_after) = (hers(keys()), live());
+    // Whoever had her keys before has nothing that is stored now.
+    let opened = Archive::of(&world).plaintexts(&world, &keys_before);
+    assert_eq!(opened.iter().filter(|(id, _)| live_after.contains(id)).count(), 0);
+    // Whoever has everything that lives now has nothing that was stored before, and all that is.
+    let opened = Archive::of(&world).plaintexts(&world, &keys_after);
+    assert_eq!(opened.iter().filter(|(id, _)| live_before.contains(id)).count(), 0);
+    assert_eq!(opened.iter().filter(|(id, _)| live_after.contains(id)).count(), 2);
+    assert_eq!(live_after.len(), live_before.len(), "nothing is left behind");
 }
 
 /// Custody that goes away between destroying and trying gives no receipt; asked again it does.

@@ -9,7 +9,7 @@ use common::{World, answer, own, registered};
 use strongroom_records::activity::Basis;
 use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::{ConsentStatus, SubjectState};
-use strongroom_steward::{Custodian, ErrorKind, verify_receipt};
+use strongroom_steward::{Custodian, Depth, ErrorKind, verify_receipt};
 
 const PROFILE: &[u8] = br#"{"email": "ada@example.com"}"#;
 
@@ -96,6 +96,66 @@ fn rotation_is_resumable_after_every_step() {
         },
     );
     assert!(deaths >= 4, "{deaths}");
+}
+
+/// Readers go on at every moment, whatever died; a deep rotation goes on where it stood, for one subject and for all.
+#[test]
+fn deep_rotation_is_resumable_after_every_step_and_nothing_is_unreadable_meanwhile() {
+    let deep = |shop: &mut Custodian, subject: &SubjectId| {
+        shop.rotate_subject(subject, Depth::Deep, None, &mut |_| ())
+    };
+    let whole = |world: &World, shop: &mut Custodian, subject: SubjectId| {
+        assert_eq!(shop.read_file(&own(subject, "owned"), "order.txt").unwrap(), b"17 roses");
+        assert_eq!(shop.read_file(&own(subject, "identifiable"), "profile.json").unwrap(), PROFILE);
+        let application = shop.listed().application;
+        let left = strongroom_custody::Custody::list(&world.vault, &application).unwrap();
+        assert_eq!(left.len(), 1, "application keys");
+    };
+    let deaths = die_everywhere(
+        35,
+        |shop, ada| deep(shop, &ada).map(drop),
+        |world, shop, ada, _| {
+            assert_eq!(shop.read_file(&own(ada, "owned"), "order.txt").unwrap(), b"17 roses");
+            let done = deep(shop, &ada).unwrap();
+            assert!(done.deed.generation >= 2 && done.deed.before != done.deed.after);
+            whole(world, shop, ada);
+        },
+    );
+    assert!(deaths > 20, "{deaths}");
+    let deaths = die_everywhere(
+        36,
+        |shop, _| shop.rotate_everybody(Depth::Deep, &mut |_| ()).map(drop),
+        |world, shop, ada, bob| {
+            let was_rotating = shop.is_rotating().unwrap();
+            let (done, _) = shop.rotate_everybody(Depth::Shallow, &mut |_| ()).unwrap();
+            // What began deep ends deep.
+            assert!(!was_rotating || done.files <= 4);
+            assert!(!shop.is_rotating().unwrap());
+            whole(world, shop, ada);
+            whole(world, shop, bob);
+        },
+    );
+    assert!(deaths > 20, "{deaths}");
+}
+
+/// An erasure does not wait for a rotation, and a rotation never brings anybody back.
+#[test]
+fn an_erasure_in_the_middle_of_a_rotation_ends_both() {
+    for calls in [5, 12, 20, 28, 36, 44] {
+        let (world, ada, bob) = prepared(37);
+        let mut shop = world.open("shop");
+        world.store.die_after(Some(calls));
+        let _ = shop.rotate_subject(&ada, Depth::Deep, None, &mut |_| ());
+        world.store.die_after(None);
+        drop(shop);
+        let mut shop = world.open("shop");
+        let erased = shop.erase(&ada).unwrap();
+        assert_eq!(erased.deed.objects_left, 0);
+        let refused = shop.rotate_subject(&ada, Depth::Deep, None, &mut |_| ()).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotFound);
+        assert_eq!(shop.read_file(&own(bob, "owned"), "order.txt").unwrap(), b"17 roses");
+        assert!(shop.verify().unwrap().findings.is_empty());
+    }
 }
 
 #[test]

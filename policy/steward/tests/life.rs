@@ -10,7 +10,7 @@ use strongroom_records::application::ApplicationState;
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::{Deed, Ending};
 use strongroom_records::subject::ConsentStatus;
-use strongroom_steward::{ErrorKind, verify_receipt};
+use strongroom_steward::{Depth, ErrorKind, NewSubject, verify_receipt};
 
 const PROFILE: &[u8] = br#"{"email": "ada@example.com", "name": "Ada"}"#;
 const SCHEMA: &str =
@@ -243,4 +243,105 @@ fn restricted_data_is_stored_and_not_released() {
     assert_eq!(kind(shop.read_file(&own(ada, "owned"), "order.txt")), ErrorKind::Denied);
     shop.restrict(&ada, false).unwrap();
     assert!(shop.read_file(&own(ada, "owned"), "order.txt").is_ok());
+}
+
+/// What consumers call people survives rotations; a class alone can be sealed anew; what is written meanwhile is under the new
+/// key.
+#[test]
+fn rotation_changes_no_name_no_consent_and_no_byte() {
+    let world = World::new(61);
+    let mut shop = world.create("shop");
+    registered(&mut shop, "newsletter", Basis::Consent, &["identifiable"]);
+    let ada = shop.create_subject(&[("email".into(), "ada@example.com".into())]).unwrap();
+    for number in 0..70 {
+        let name = format!("order-{number}.txt");
+        shop.put_file(&own(ada, "owned"), &name, name.as_bytes()).unwrap();
+    }
+    shop.put_file(&own(ada, "identifiable"), "a.txt", b"a").unwrap();
+    shop.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
+    let seen = shop.scope("newsletter").unwrap();
+    let read = by("newsletter", seen[0].0, "identifiable");
+    let owned = shop.class("owned").unwrap();
+    let mut told = Vec::new();
+    let rotated = shop
+        .rotate_subject(&ada, Depth::Deep, Some(owned), &mut |done| told.push(done.files))
+        .unwrap();
+    assert_eq!((rotated.deed.files, told.as_slice()), (70, &[32, 64, 70][..]));
+    shop.rotate_subject(&ada, Depth::Shallow, None, &mut |_| ()).unwrap();
+    let (done, destroyed) = shop.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap();
+    assert_eq!((done.subjects, done.files), (1, 71));
+    assert!(destroyed.unwrap().refused_afterwards);
+    assert_eq!(shop.scope("newsletter").unwrap(), seen);
+    assert_eq!(shop.read_file(&read, "a.txt").unwrap(), b"a");
+    assert_eq!(shop.find_subjects("email", "ada@example.com").unwrap(), [ada]);
+    for number in 0..70 {
+        let name = format!("order-{number}.txt");
+        assert_eq!(shop.read_file(&own(ada, "owned"), &name).unwrap(), name.as_bytes());
+    }
+    let erased = shop.erase(&ada).unwrap();
+    assert_eq!((erased.deed.objects_removed, erased.deed.objects_left), (71, 0));
+    assert!(shop.verify().unwrap().findings.is_empty());
+}
+
+/// A name works once it was told to somebody: listed, or handed over by the application; and it gives nothing not agreed.
+#[test]
+fn names_of_activities_are_found_at_once_and_end_with_the_person() {
+    let world = World::new(62);
+    let mut shop = world.create("shop");
+    registered(&mut shop, "newsletter", Basis::Consent, &["identifiable"]);
+    registered(&mut shop, "shipping", Basis::Contract, &["identifiable"]);
+    let ada = shop.create_subject(&[]).unwrap();
+    shop.put_file(&own(ada, "identifiable"), "a.txt", b"a").unwrap();
+    let (letter, parcel) =
+        (shop.name_for(&ada, "newsletter").unwrap(), shop.name_for(&ada, "shipping").unwrap());
+    assert_ne!(letter, parcel);
+    let mut read = |activity: &str, name| {
+        shop.read_file(&by(activity, name, "identifiable"), "a.txt").map_err(|error| error.kind())
+    };
+    assert_eq!(read("shipping", parcel), Ok(b"a".to_vec()));
+    assert_eq!(read("shipping", letter), Err(ErrorKind::Denied));
+    assert_eq!(read("newsletter", letter), Err(ErrorKind::Denied));
+    shop.erase(&ada).unwrap();
+    let read = shop.read_file(&by("shipping", parcel, "identifiable"), "a.txt");
+    assert_eq!(kind(read), ErrorKind::Denied);
+}
+
+/// Many at once are one record, found like any other; a repeated request makes nobody twice.
+#[test]
+fn subjects_created_together_are_like_those_created_alone() {
+    let world = World::new(63);
+    let mut shop = world.create("shop");
+    shop.set_schema(r#"{"email": {"type": "email", "lookup": true}}"#).unwrap();
+    let ids: Vec<_> =
+        (0..150).map(|n| shop.id_for_request(&format!("import {n}")).unwrap()).collect();
+    let people: Vec<NewSubject> = ids
+        .iter()
+        .enumerate()
+        .map(|(n, id)| NewSubject {
+            id: Some(*id),
+            lookups: vec![("number".into(), n.to_string())],
+            profile: Some(format!("{{\"email\": \"p{n}@example.com\"}}").into_bytes()),
+        })
+        .collect();
+    let records = shop.record_count();
+    assert_eq!(shop.create_subjects(&people[..100]).unwrap(), ids[..100]);
+    assert_eq!(shop.record_count(), records + 1);
+    assert_eq!(shop.create_subjects(&people).unwrap(), ids);
+    assert_eq!(shop.subject_count(), 150);
+    assert_eq!(shop.create_subjects(&people).unwrap(), ids);
+    assert_eq!((shop.subject_count(), shop.record_count()), (150, records + 2));
+    for n in [0, 63, 64, 99, 100, 149] {
+        let found = shop.find_subjects("email", &format!("p{n}@example.com")).unwrap();
+        assert_eq!(found, [ids[n]]);
+        assert_eq!(shop.find_subjects("number", &n.to_string()).unwrap(), [ids[n]]);
+        let profile = shop.read_file(&own(ids[n], "identifiable"), "profile.json").unwrap();
+        assert_eq!(profile, people[n].profile.clone().unwrap());
+    }
+    let listed: Vec<_> = shop.subjects_from(60, 10).unwrap().iter().map(|l| l.subject).collect();
+    assert_eq!(listed, ids[60..70]);
+    let bad = NewSubject { profile: Some(b"{\"email\": 7}".to_vec()), ..NewSubject::default() };
+    assert_eq!(kind(shop.create_subjects(&[people[0].clone(), bad])), ErrorKind::Invalid);
+    shop.erase(&ids[64]).unwrap();
+    assert!(shop.find_subjects("email", "p64@example.com").unwrap().is_empty());
+    assert!(shop.verify().unwrap().findings.is_empty());
 }

@@ -234,6 +234,11 @@ fn rotation(story: &Story, subjects: &[String]) {
     );
     let get = format!("subject get {} --app shop --class owned --name ada-canary.txt", subjects[0]);
     assert_eq!(story.done(&get), "ada-canary: roses");
+    let one = story.json(&format!("subject rotate {} --deep --app shop", subjects[0]));
+    assert_eq!((one["generation"].as_u64(), one["files"].as_u64()), (Some(2), Some(2)));
+    let all = story.json("app rotate --everybody --deep --app shop");
+    assert_eq!((all["subjects"].as_u64(), all["files"].as_u64()), (Some(4), Some(8)));
+    assert_eq!(story.done(&get), "ada-canary: roses");
     let new = fs::read(story.place.path("shop.key")).unwrap();
     fs::write(story.place.path("shop.key"), old).unwrap();
     story.say(&get).expect_refused(
@@ -328,6 +333,28 @@ fn nothing_personal_on_disk(story: &Story) {
         }
     }
     assert!(count > 100);
+}
+
+#[test]
+fn many_people_are_imported_once_however_often_it_is_asked() {
+    let story = Story::new();
+    story.done("app create shop");
+    let people: String = (0..3)
+        .map(|n| format!("{{\"lookups\": {{\"number\": \"{n}\"}}, \"profile\": {{\"n\": {n}}}}}\n"))
+        .collect();
+    let ids = story.told("subject import - --app shop --request first", &people);
+    assert_eq!(ids.lines().count(), 3);
+    assert_eq!(story.told("subject import - --app shop --request first", &people), ids);
+    let found = story.told("subject find --app shop --lookup-from -", r#"{"number": "1"}"#);
+    assert_eq!(Some(found.as_str()), ids.lines().nth(1));
+    fs::write(story.place.path("bad"), format!("{people}[]\n")).unwrap();
+    let bad = story.place.path("bad");
+    story.say(&format!("subject import {} --app shop", bad.display())).expect_refused(
+        1,
+        "strongroom: line 4 is no subject; nothing was created\n\
+         hint: for example {\"lookups\": {\"email\": \"ada@example.com\"}, \"profile\": {}}\n",
+    );
+    assert_eq!(story.json("subject list --app shop")["subjects"].as_array().unwrap().len(), 3);
 }
 
 #[test]

@@ -77,6 +77,12 @@ pub struct AppCreate {
 pub struct AppRotate {
     #[command(flatten)]
     pub of: Of,
+    /// Change the keys of all subjects first; interrupted, it goes on when asked again
+    #[arg(long, help_heading = "Rotate")]
+    pub everybody: bool,
+    /// Seal everything of everybody anew
+    #[arg(long, requires = "everybody", help_heading = "Rotate")]
+    pub deep: bool,
     /// Write the signed receipt into FILE
     #[arg(long, value_name = "FILE", help_heading = "Rotate")]
     pub receipt: Option<PathBuf>,
@@ -123,6 +129,11 @@ pub enum Subject {
         after_help = "Example:\n  echo '{\"email\":\"ada@example.com\"}' | strongroom subject create -w ~/work.strongroom --app shop --lookup-from -"
     )]
     Create(SubjectCreate),
+    /// Create many subjects at once and print their ids
+    #[command(
+        after_help = "Example:\n  strongroom subject import people.jsonl -w ~/work.strongroom --app shop --request 2026-11"
+    )]
+    Import(SubjectImport),
     /// Find subjects by an attribute
     Find(SubjectFind),
     /// List subjects; for an activity, whom it may see, by pseudonym
@@ -141,6 +152,8 @@ pub enum Subject {
     Export(SubjectExport),
     /// Erase a subject for good: keys first, then objects
     Erase(SubjectErase),
+    /// Change a subject's keys; deep, seal everything anew
+    Rotate(SubjectRotate),
     /// Place a hold on a subject, or lift it: nothing is erased while it is in force
     Hold(SubjectHold),
     /// Store a subject's data and release it to nobody, or lift that
@@ -155,6 +168,35 @@ pub struct SubjectCreate {
     /// Read attributes to find the subject by, a JSON object of texts, from FILE (`-` for standard input)
     #[arg(long, value_name = "FILE", help_heading = "Subject")]
     pub lookup_from: Option<PathBuf>,
+}
+
+/// `subject import`.
+#[derive(Debug, Args)]
+pub struct SubjectImport {
+    /// Subjects, one JSON object a line: {"lookups": {…}, "profile": {…}} (`-` for standard input)
+    #[arg(value_name = "FILE")]
+    pub from: PathBuf,
+    #[command(flatten)]
+    pub of: Of,
+    /// Name of this import: asked again under the same name it makes nobody twice
+    #[arg(long, value_name = "NAME", help_heading = "Subject")]
+    pub request: Option<String>,
+}
+
+/// `subject rotate`.
+#[derive(Debug, Args)]
+pub struct SubjectRotate {
+    #[command(flatten)]
+    pub one: SubjectOne,
+    /// Change class keys too and seal every file anew
+    #[arg(long, help_heading = "Rotate")]
+    pub deep: bool,
+    /// Seal anew what is of this class only
+    #[arg(long, value_name = "CLASS", requires = "deep", help_heading = "Rotate")]
+    pub class: Option<String>,
+    /// Write the signed receipt into FILE
+    #[arg(long, value_name = "FILE", help_heading = "Rotate")]
+    pub receipt: Option<PathBuf>,
 }
 
 /// `subject find`.

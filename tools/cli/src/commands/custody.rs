@@ -4,7 +4,9 @@ pub mod app;
 pub mod audit;
 pub mod consent;
 pub mod consumer;
+mod import;
 pub mod policy;
+mod rotate;
 pub mod subject;
 
 use std::fs;

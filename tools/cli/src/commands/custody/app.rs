@@ -5,8 +5,8 @@ use strongroom_records::application::{ApplicationState, Listed};
 use strongroom_records::receipt::Ending;
 use strongroom_steward::time_text;
 
-use super::{input_text, keep_receipt};
-use crate::args::custody::{App, AppCreate, AppRotate, AppState, In};
+use super::input_text;
+use crate::args::custody::{App, AppCreate, AppState, In};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Result};
 use crate::ui::{self, Format};
@@ -19,7 +19,7 @@ pub fn run(options: &App, format: Format) -> Result<Exit> {
     match options {
         App::Create(options) => create(options, format),
         App::List(options) => list(options, format),
-        App::Rotate(options) => rotate(options, format),
+        App::Rotate(options) => super::rotate::application(options, format),
         App::Disable(options) => state(options, ApplicationState::Disabled, format),
         App::Enable(options) => state(options, ApplicationState::Active, format),
         App::Schema(options) => {
@@ -66,22 +66,6 @@ fn list(options: &In, format: Format) -> Result<Exit> {
         lines.push(line_json(line));
     }
     ui::answer(format, &text, &json!({"organisation": organisation, "applications": lines}))?;
-    Ok(Exit::Done)
-}
-
-fn rotate(options: &AppRotate, format: Format) -> Result<Exit> {
-    let (_office, mut custodian) = custody::application(&options.of)?;
-    let rotated = custodian.rotate().map_err(|error| failure(&error))?;
-    keep_receipt(options.receipt.as_deref(), &rotated.receipt)?;
-    let ending = ending_text(rotated.destroyed.ending);
-    let json = json!({
-        "application": custodian.listed().name,
-        "generation": rotated.generation,
-        "old_key": ending,
-        "old_key_refused": rotated.destroyed.refused_afterwards,
-    });
-    let text = format!("generation {}; old key: {ending}\n", rotated.generation);
-    ui::answer(format, &text, &json)?;
     Ok(Exit::Done)
 }
 

@@ -89,6 +89,7 @@ fn receipt(options: &AuditReceipt, format: Format) -> Result<Exit> {
         Deed::Erasure(deed) => ("erasure", Some(deed.statement.clone())),
         Deed::Export(_) => ("export", None),
         Deed::Rotation(_) => ("rotation", None),
+        Deed::SubjectRotation(_) => ("rotation of a subject", None),
     };
     let time = time_text(receipt.time);
     let text = format!(

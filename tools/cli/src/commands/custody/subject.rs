@@ -42,6 +42,8 @@ pub fn run(options: &Subject, format: Format) -> Result<Exit> {
         Subject::Report(options) => report(options, format),
         Subject::Export(options) => export(options, format),
         Subject::Erase(options) => erase(options, format),
+        Subject::Import(options) => super::import::run(options, format),
+        Subject::Rotate(options) => super::rotate::subject(options, format),
         Subject::Hold(options) => hold(options, format),
         Subject::Restrict(options) => {
             let subject = subject_id(&options.one.subject)?;

@@ -1,0 +1,301 @@
+//! New keys for subjects: the subject key, and where it is asked for, the class keys with everything sealed anew.
+//!
+//! ```text
+//! begun     one record: a new class key beside the old one; what is written from here on is under the new
+//! resealed  some files a record: new objects, then the folder names them, then the old objects go
+//! switched  one record: old class keys forgotten, a new subject key, every key above it anew, a new application key
+//! ended     the old application key is destroyed in custody and tried; the receipt is signed
+//! ```
+//!
+//! 1. Readers open by either class key until the switch; writers use the new one. Nothing is unreadable at any moment.
+//! 2. Interrupted anywhere, the next call goes on from what the records say.
+//! 3. After the end no live key leads to an old one: the old class keys were wrapped under the old subject key alone, and that
+//!    lay in keystores that only the old application key opens.
+//!
+//! The subject's audit key stays: it seals entries that cannot be written anew.
+
+use strongroom_crypto::secret::SubjectKey;
+use strongroom_records::application::{Description, Rotation};
+use strongroom_records::ids::{ClassId, Hash, SubjectId};
+use strongroom_records::keystore::Root;
+use strongroom_records::log::Kind;
+use strongroom_records::receipt::{Deed, Destroyed, SubjectRotationDeed};
+use strongroom_records::subject::{ClassCell, SubjectState};
+
+use crate::custodian::Custodian;
+use crate::error::{Error, Result};
+use crate::files::OpenFolder;
+use crate::register::Transaction;
+use crate::subjects::Subject;
+
+/// LIMIT: files, and about how many bytes of them, that one record seals anew.
+const BATCH_FILES_MAX: usize = 32;
+const BATCH_BYTES_MAX: u64 = 32 << 20;
+/// Subjects whose keys one record switches in [`Custodian::rotate_everybody`].
+const SWITCH_COUNT: usize = 32;
+
+/// How deep a rotation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The subject key; class keys are wrapped anew.
+    Shallow,
+    /// Class keys too, and every file is sealed anew.
+    Deep,
+}
+
+/// How far a rotation has come, for whoever waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resealed {
+    /// Files sealed anew.
+    pub files: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Subjects that are done.
+    pub subjects: u64,
+}
+
+/// A rotation of a subject that is done.
+#[derive(Clone, Debug)]
+pub struct SubjectRotated {
+    /// What the receipt says.
+    pub deed: SubjectRotationDeed,
+    /// The signed receipt.
+    pub receipt: Vec<u8>,
+}
+
+impl Custodian {
+    /// Changes a subject's key; deep, also the keys of one class or of all, with everything sealed anew. `progress` hears
+    /// of every record.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown or erased subject; `Locked`; those of custody and store. Whatever was interrupted is taken
+    /// up by the next call.
+    pub fn rotate_subject(
+        &mut self,
+        subject: &SubjectId,
+        depth: Depth,
+        class: Option<ClassId>,
+        progress: &mut dyn FnMut(Resealed),
+    ) -> Result<SubjectRotated> {
+        let mut done = Resealed::default();
+        if depth == Depth::Deep {
+            self.reseal(subject, class, &mut done, progress)?;
+        }
+        let (before, mut switched) = self.switch_keys(&[*subject], None)?;
+        let destroyed = self.destroy_before(&before)?;
+        let (time, position, old, own) = switched.pop().ok_or_else(Error::no_subject)?;
+        let deed = SubjectRotationDeed {
+            subject: own.cell.pseudonym,
+            generation: own.cell.generation,
+            before: old,
+            after: own.cell.commitment,
+            files: done.files,
+            bytes: done.bytes,
+            destroyed,
+        };
+        let receipt = self.receipt(time, position, Deed::SubjectRotation(Box::new(deed.clone())));
+        Ok(SubjectRotated { deed, receipt })
+    }
+
+    /// Changes the keys of every subject. Deep, everything is sealed anew. Interrupted, the next call goes on: subjects that
+    /// were done since it began are not done again.
+    ///
+    /// # Errors
+    /// As [`Custodian::rotate_subject`].
+    pub fn rotate_everybody(
+        &mut self,
+        depth: Depth,
+        progress: &mut dyn FnMut(Resealed),
+    ) -> Result<(Resealed, Option<Destroyed>)> {
+        let rotation = self.begin_everybody(depth)?;
+        let mut done = Resealed::default();
+        let mut destroyed = None;
+        let all = self.subject_ids()?;
+        for some in all.chunks(SWITCH_COUNT) {
+            let due = self.due(some, rotation.began)?;
+            if due.is_empty() {
+                continue;
+            }
+            for subject in due.iter().filter(|_| rotation.deep) {
+                self.reseal(subject, None, &mut done, progress)?;
+            }
+            let (before, _) = self.switch_keys(&due, Some(&rotation))?;
+            destroyed = Some(self.destroy_before(&before)?);
+            done.subjects += due.len() as u64;
+            progress(done);
+        }
+        // One that died between its last switch and the end of the old key left that key.
+        self.sweep()?;
+        self.end_everybody()?;
+        Ok((done, destroyed))
+    }
+
+    /// Whether a rotation of everybody was interrupted.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn is_rotating(&self) -> Result<bool> {
+        Ok(self.description()?.rotation.is_some())
+    }
+
+    /// What goes on, or begins. One that began deep stays deep.
+    fn begin_everybody(&mut self, depth: Depth) -> Result<Rotation> {
+        let mut description = self.description()?;
+        if let Some(rotation) = description.rotation {
+            return Ok(rotation);
+        }
+        let began = self.register().log().next_seq();
+        let rotation = Rotation { began, deep: depth == Depth::Deep };
+        description.rotation = Some(rotation);
+        self.describe(&description)?;
+        Ok(rotation)
+    }
+
+    fn end_everybody(&mut self) -> Result<()> {
+        let description = Description { rotation: None, ..self.description()? };
+        self.describe(&description)
+    }
+
+    /// Those of some subjects that live and are not done since.
+    fn due(&self, some: &[SubjectId], began: u64) -> Result<Vec<SubjectId>> {
+        let mut due = Vec::new();
+        for subject in some {
+            let Some(own) = self.register().subject(subject)? else { continue };
+            let lives = matches!(own.cell.state, SubjectState::Active | SubjectState::Restricted);
+            if lives && own.cell.rotated < began {
+                due.push(*subject);
+            }
+        }
+        Ok(due)
+    }
+
+    /// The first two steps, for one subject.
+    fn reseal(
+        &mut self,
+        subject: &SubjectId,
+        only: Option<ClassId>,
+        done: &mut Resealed,
+        progress: &mut dyn FnMut(Resealed),
+    ) -> Result<()> {
+        self.begin_reseal(subject, only)?;
+        let own = self.living(subject)?;
+        let classes: Vec<ClassId> = own.cell.classes.iter().map(|own| own.class).collect();
+        for class in classes.into_iter().filter(|class| only.is_none_or(|only| only == *class)) {
+            while self.reseal_some(subject, class, done)? {
+                progress(*done);
+            }
+        }
+        Ok(())
+    }
+
+    /// A new key for each class that is not on its way already.
+    fn begin_reseal(&mut self, subject: &SubjectId, only: Option<ClassId>) -> Result<()> {
+        let mut own = self.living(subject)?;
+        let register = self.register();
+        let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::no_subject)?;
+        let is_due = |class: &ClassCell| {
+            class.older.is_empty() && only.is_none_or(|only| only == class.class)
+        };
+        let due: Vec<ClassCell> = own.cell.classes.iter().filter(|c| is_due(c)).cloned().collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = Transaction::new(register);
+        for class in due {
+            let mut folder = OpenFolder::reopened(register, &subject_key, subject, &class)?;
+            folder.renew(register, &subject_key, subject);
+            folder.close(register, &mut own.cell);
+        }
+        register.tell(&mut transaction, &mut own, Kind::SubjectRotated, None, None, |entry| {
+            entry.class = only;
+        });
+        register.put_subject(&mut transaction, &mut own);
+        self.register_mut().commit(transaction).map(drop)
+    }
+
+    /// Seals some files of a class under its newest key; false when none is left.
+    fn reseal_some(
+        &mut self,
+        subject: &SubjectId,
+        class: ClassId,
+        done: &mut Resealed,
+    ) -> Result<bool> {
+        let mut own = self.living(subject)?;
+        let register = self.register();
+        let Some(cell) = own.cell.classes.iter().find(|cell| cell.class == class) else {
+            return Ok(false);
+        };
+        let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::no_subject)?;
+        let mut folder = OpenFolder::reopened(register, &subject_key, subject, cell)?;
+        let mut transaction = Transaction::new(register);
+        let (mut files, mut bytes) = (0, 0);
+        for name in folder.outdated() {
+            if files == BATCH_FILES_MAX || bytes >= BATCH_BYTES_MAX {
+                break;
+            }
+            let Some(file) = folder.find(&name).cloned() else { continue };
+            let plain = folder.read(register, subject, &file)?;
+            let (id, sealed, before) =
+                folder.write(register, subject, &name, &plain, file.written)?;
+            transaction.object(id, sealed);
+            before.into_iter().for_each(|before| transaction.drop_object(before));
+            files += 1;
+            bytes += file.len;
+        }
+        if files == 0 {
+            return Ok(false);
+        }
+        folder.close(register, &mut own.cell);
+        register.put_subject(&mut transaction, &mut own);
+        self.register_mut().commit(transaction)?;
+        done.files += files as u64;
+        done.bytes += bytes;
+        Ok(true)
+    }
+
+    /// The third step, for subjects together: returns the root before, and of each subject time and number of the record,
+    /// the old commitment, and how it stands now.
+    fn switch_keys(
+        &mut self,
+        subjects: &[SubjectId],
+        rotation: Option<&Rotation>,
+    ) -> Result<(Root, Vec<Switched>)> {
+        let register = self.register();
+        let keystore = register.keystore();
+        let before = register.root().clone();
+        let mut transaction = Transaction::new(register);
+        let (mut leaves, mut switched) = (Vec::new(), Vec::new());
+        for subject in subjects {
+            let mut own = self.living(subject)?;
+            let old = own.cell.commitment;
+            let key = keystore.generate();
+            let old_key = register.subject_key(&own.cell)?.ok_or_else(Error::no_subject)?;
+            register.rewrap(&mut own.cell, &old_key, &SubjectKey::from_bytes(key.expose()))?;
+            own.cell.generation += 1;
+            own.cell.commitment = keystore.commitment(&key, own.cell.slot, own.cell.generation);
+            if rotation.is_some() {
+                own.cell.rotated = transaction.seq();
+            }
+            leaves.push((own.cell.slot, key));
+            register.tell(&mut transaction, &mut own, Kind::SubjectRotated, None, None, |_| ());
+            register.put_subject(&mut transaction, &mut own);
+            switched.push((transaction.now, transaction.seq(), old, own));
+        }
+        let change = keystore.puncture(&before, &register.nodes(), &[], &leaves)?;
+        transaction.keystore(change);
+        self.register_mut().commit(transaction)?;
+        Ok((before, switched))
+    }
+
+    /// A subject that is not erased, nor being erased.
+    fn living(&self, subject: &SubjectId) -> Result<Subject> {
+        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        match own.cell.state {
+            SubjectState::Active | SubjectState::Restricted => Ok(own),
+            SubjectState::Erasing | SubjectState::Erased => Err(Error::no_subject()),
+        }
+    }
+}
+
+/// Time and number of the record, the commitment before, the subject after.
+type Switched = (i64, u64, Hash, Subject);

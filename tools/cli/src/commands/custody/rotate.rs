@@ -1,0 +1,91 @@
+//! `strongroom subject rotate` and `strongroom app rotate`: new keys, and where it is asked for everything sealed anew.
+
+use serde_json::json;
+use strongroom_host::clock::{Clock, MachineClock};
+use strongroom_steward::{Depth, Resealed};
+
+use super::app::ending_text;
+use super::{keep_receipt, subject_id};
+use crate::args::custody::{AppRotate, SubjectRotate};
+use crate::assemble::custody::{self, failure};
+use crate::exit::{Exit, Result};
+use crate::ui::{self, Format, Progress};
+
+/// Changes the keys of one subject.
+///
+/// # Errors
+/// No such subject; those of custody and store. Asked again it goes on.
+pub(super) fn subject(options: &SubjectRotate, format: Format) -> Result<Exit> {
+    let subject = subject_id(&options.one.subject)?;
+    let (_office, mut custodian) = custody::application(&options.one.of)?;
+    let class = options.class.as_deref().map(|name| custodian.class(name)).transpose();
+    let class = class.map_err(|error| failure(&error))?;
+    let depth = depth(options.deep);
+    let done = shown(|told| custodian.rotate_subject(&subject, depth, class, told));
+    let rotated = done.map_err(|error| failure(&error))?;
+    keep_receipt(options.receipt.as_deref(), &rotated.receipt)?;
+    let deed = &rotated.deed;
+    let ending = ending_text(deed.destroyed.ending);
+    let json = json!({
+        "subject": subject.to_string(),
+        "generation": deed.generation,
+        "files": deed.files,
+        "bytes": deed.bytes,
+        "old_key": ending,
+        "old_key_refused": deed.destroyed.refused_afterwards,
+    });
+    let text = format!(
+        "generation {}; {} files sealed anew; old key: {ending}\n",
+        deed.generation, deed.files
+    );
+    ui::answer(format, &text, &json)?;
+    Ok(Exit::Done)
+}
+
+/// Changes the application key; with `--everybody`, the keys of all subjects.
+///
+/// # Errors
+/// As [`subject`].
+pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
+    let (_office, mut custodian) = custody::application(&options.of)?;
+    let mut done = Resealed::default();
+    if options.everybody {
+        let depth = depth(options.deep);
+        let rotated = shown(|told| custodian.rotate_everybody(depth, told));
+        done = rotated.map_err(|error| failure(&error))?.0;
+    }
+    let rotated = custodian.rotate().map_err(|error| failure(&error))?;
+    keep_receipt(options.receipt.as_deref(), &rotated.receipt)?;
+    let ending = ending_text(rotated.destroyed.ending);
+    let mut json = json!({
+        "application": custodian.listed().name,
+        "generation": rotated.generation,
+        "old_key": ending,
+        "old_key_refused": rotated.destroyed.refused_afterwards,
+    });
+    let mut text = format!("generation {}; old key: {ending}\n", rotated.generation);
+    if options.everybody {
+        (json["subjects"], json["files"]) = (done.subjects.into(), done.files.into());
+        text += &format!("{} subjects; {} files sealed anew\n", done.subjects, done.files);
+    }
+    ui::answer(format, &text, &json)?;
+    Ok(Exit::Done)
+}
+
+fn depth(deep: bool) -> Depth {
+    if deep { Depth::Deep } else { Depth::Shallow }
+}
+
+/// Does something long, with a line that says how far it is.
+fn shown<T>(act: impl FnOnce(&mut dyn FnMut(Resealed)) -> T) -> T {
+    let clock = MachineClock::new();
+    let began = clock.elapsed();
+    let mut line = Progress::start();
+    let done = act(&mut |done| {
+        let bytes = ui::bytes_text(done.bytes);
+        let text = format!("{} subjects, {} files, {bytes} sealed anew", done.subjects, done.files);
+        line.show(clock.elapsed() - began, &text);
+    });
+    line.finish();
+    done
+}
