@@ -34,7 +34,18 @@ fn die_everywhere(
     act: impl Fn(&mut Custodian, SubjectId) -> Result<(), strongroom_steward::Error>,
     check: impl Fn(&World, &mut Custodian, SubjectId, SubjectId),
 ) -> u64 {
-    for calls in 0..200 {
+    die_at_every(1, seed, act, check)
+}
+
+/// The same at every so manieth change; at each in the long form.
+fn die_at_every(
+    stride: usize,
+    seed: u64,
+    act: impl Fn(&mut Custodian, SubjectId) -> Result<(), strongroom_steward::Error>,
+    check: impl Fn(&World, &mut Custodian, SubjectId, SubjectId),
+) -> u64 {
+    let stride = if std::env::var_os("STRONGROOM_LONG").is_some() { 1 } else { stride };
+    for calls in (0..400).step_by(stride) {
         let (world, ada, bob) = prepared(seed);
         let mut shop = world.open("shop");
         world.store.die_after(Some(calls));
@@ -122,7 +133,8 @@ fn deep_rotation_is_resumable_after_every_step_and_nothing_is_unreadable_meanwhi
         },
     );
     assert!(deaths > 20, "{deaths}");
-    let deaths = die_everywhere(
+    let deaths = die_at_every(
+        5,
         36,
         |shop, _| shop.rotate_everybody(Depth::Deep, &mut |_| ()).map(drop),
         |world, shop, ada, bob| {

@@ -1,5 +1,6 @@
 //! The command line: every verb, option and line of help. What the verbs do lives in `commands`.
 
+pub mod agent;
 pub mod custody;
 
 use std::path::PathBuf;
@@ -79,6 +80,14 @@ pub enum Command {
     /// The verifiable log of everything decided and done with personal data
     #[command(subcommand)]
     Audit(custody::Audit),
+    /// Serve applications to programs over a local HTTP API
+    #[command(
+        after_help = "Example:\n  strongroom agent ~/work.strongroom --socket /run/shop.sock --tokens /etc/strongroom/tokens.json"
+    )]
+    Agent(agent::AgentOptions),
+    /// Who may ask an agent for what
+    #[command(subcommand)]
+    Token(agent::Token),
     /// Print shell completions
     #[command(
         after_help = "Example:\n  strongroom completions bash > /etc/bash_completion.d/strongroom"
@@ -90,7 +99,7 @@ pub enum Command {
 }
 
 /// Where the passphrase comes from: the terminal unless one of these says otherwise.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct PassphraseSource {
     /// Read the passphrase from the first line of FILE (`-` for standard input)
     #[arg(long, value_name = "FILE", help_heading = "Passphrase")]

@@ -41,8 +41,14 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         Command::Policy(options) => custody::policy::run(&options, format),
         #[cfg(feature = "custody")]
         Command::Audit(options) => custody::audit::run(&options, format),
+        #[cfg(feature = "custody")]
+        Command::Agent(options) => custody::agent::run(&options, format),
+        #[cfg(feature = "custody")]
+        Command::Token(options) => custody::agent::token(&options, format),
         #[cfg(not(feature = "custody"))]
-        Command::App(_)
+        Command::Agent(_)
+        | Command::Token(_)
+        | Command::App(_)
         | Command::Subject(_)
         | Command::Consumer(_)
         | Command::Consent(_)

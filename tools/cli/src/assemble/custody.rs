@@ -1,5 +1,7 @@
 //! Puts the rooms of personal data together: store, device, custody, policies, memory of heads.
 
+pub mod agent;
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};

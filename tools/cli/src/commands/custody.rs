@@ -1,5 +1,6 @@
 //! The nouns of personal data, one file each, and what they share.
 
+pub mod agent;
 pub mod app;
 pub mod audit;
 pub mod consent;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Finding;
 
-/// Every package and its level. Tests stand above all; `check` is a tool that the command links.
+/// Every package and its level. Tests stand above all; `check` and `agent` are tools that the command links.
 const LEVELS: &[(&str, u8)] = &[
     ("strongroom-host", 0),
     ("strongroom-crypto", 10),
@@ -24,8 +24,8 @@ const LEVELS: &[(&str, u8)] = &[
     ("strongroom-mount", 70),
     ("strongroom-view", 70),
     ("strongroom-check", 79),
+    ("strongroom-agent", 79),
     ("strongroom", 80),
-    ("strongroom-agent", 80),
     ("strongroom-console", 80),
     ("strongroom-server", 80),
     ("xtask", 80),

@@ -1,0 +1,231 @@
+//! Processing jobs: registered by the application, run under their own tokens. And what concerns the application as a whole.
+
+use serde_json::{Value, json};
+use strongroom_authorizer::Reason;
+use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
+use strongroom_records::log::{Entry, Outcome, base64};
+use strongroom_steward::{Asked, Custodian, Depth, Proposal, Result, kind_text, time_text};
+
+use crate::call::{Call, flag, invalid, moment, text, texts};
+use crate::http::Answer;
+use crate::subjects::{destroyed_json, listed};
+
+/// Lists all jobs.
+pub fn list(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let mut lines = Vec::new();
+    for activity in custodian.activities()? {
+        lines.push(activity_json(custodian, &activity)?);
+    }
+    Ok(Answer::json(200, &json!({ "activities": lines })))
+}
+
+/// Registers a job; it waits for approval.
+pub fn register(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let json = call.json()?;
+    let name = text(&json, "name")?.to_owned();
+    let retention = match &json["retention_days"] {
+        Value::Null => None,
+        days => {
+            let days = days.as_u64().and_then(|days| u32::try_from(days).ok());
+            Some(days.ok_or_else(|| invalid("`retention_days` is no count of days"))?)
+        }
+    };
+    let proposal = Proposal {
+        consumer: json["consumer"].as_str().unwrap_or(&name).to_owned(),
+        purpose: text(&json, "purpose")?.to_owned(),
+        basis: basis(text(&json, "basis")?)?,
+        classes: texts(&json, "classes")?,
+        reach: if flag(&json, "writes")? { Reach::Write } else { Reach::Read },
+        recipients: texts(&json, "recipients")?,
+        retention_days: retention,
+        expires: moment(&json, "expires")?,
+        notice: text(&json, "notice")?.to_owned(),
+        name: name.clone(),
+    };
+    custodian.register_activity(proposal)?;
+    one(custodian, &name, 201)
+}
+
+fn basis(name: &str) -> Result<Basis> {
+    let all = [
+        Basis::Consent,
+        Basis::Contract,
+        Basis::LegalObligation,
+        Basis::VitalInterests,
+        Basis::PublicTask,
+        Basis::LegitimateInterest,
+    ];
+    let found = all.into_iter().find(|basis| basis.name() == name);
+    found.ok_or_else(|| invalid("`basis` is none of the six legal bases"))
+}
+
+/// Approves a job.
+pub fn approve(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    custodian.approve_activity(call.param(0))?;
+    one(custodian, call.param(0), 200)
+}
+
+/// Stops a job for now.
+pub fn suspend(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    custodian.stop_activity(call.param(0), ActivityState::Suspended)?;
+    one(custodian, call.param(0), 200)
+}
+
+/// Stops a job for good.
+pub fn end(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    custodian.stop_activity(call.param(0), ActivityState::Ended)?;
+    one(custodian, call.param(0), 200)
+}
+
+/// Sets what profiles must look like.
+pub fn schema(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let text = std::str::from_utf8(&call.request.body);
+    custodian.set_schema(text.map_err(|_| invalid("the schema is no text"))?)?;
+    Ok(Answer::json(200, &json!({})))
+}
+
+/// Declares a class of data.
+pub fn class(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let json = call.json()?;
+    let name = text(&json, "name")?;
+    let class = custodian.declare_class(name, flag(&json, "special")?)?;
+    Ok(Answer::json(201, &json!({"class": name, "number": class.0})))
+}
+
+/// Changes the application key; where it is asked for, everybody's keys first.
+pub fn rotate(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let json = call.json()?;
+    let depth = if flag(&json, "deep")? { Depth::Deep } else { Depth::Shallow };
+    let mut done = None;
+    if flag(&json, "everybody")? {
+        done = Some(custodian.rotate_everybody(depth, &mut |_| ())?.0);
+    }
+    let rotated = custodian.rotate()?;
+    let json = json!({
+        "generation": rotated.generation,
+        "old_key": destroyed_json(&rotated.destroyed),
+        "subjects": done.map(|done| done.subjects),
+        "files": done.map(|done| done.files),
+        "receipt": base64(&rotated.receipt),
+    });
+    Ok(Answer::json(200, &json))
+}
+
+/// Whom a job may see now, by the names it has for them.
+pub fn scope(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let (from, count) = call.page()?;
+    let shown = custodian.scope_from(call.param(0), from, count)?;
+    let mut lines = Vec::new();
+    for (name, classes) in shown {
+        let mut names = Vec::new();
+        for class in classes {
+            names.push(custodian.class_name(class)?);
+        }
+        lines.push(json!({"subject": name.to_string(), "classes": names}));
+    }
+    let end = from.saturating_add(count.min(SCOPE_COUNT));
+    let next = (end < custodian.subject_count()).then_some(end);
+    Ok(Answer::json(200, &json!({"subjects": lines, "next": next})))
+}
+
+/// LIMIT: subjects that one page of a scope is taken from.
+const SCOPE_COUNT: u64 = 256;
+
+/// Lists a subject's files, for a job.
+pub fn files(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    listed(custodian, &asked(call))
+}
+
+/// Reads a file, for a job.
+pub fn get(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let bytes = custodian.read_file(&asked(call), call.param(3))?;
+    Ok(Answer::bytes("application/octet-stream", bytes))
+}
+
+/// Writes one, for a job that may.
+pub fn put(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    custodian.put_file(&asked(call), call.param(3), &call.request.body)?;
+    Ok(Answer::json(200, &json!({"name": call.param(3), "size": call.request.body.len()})))
+}
+
+fn asked(call: &Call<'_>) -> Asked {
+    let [activity, subject, class] = [0, 1, 2].map(|place| call.param(place).to_owned());
+    Asked { activity: Some(activity), subject, class, purpose: None }
+}
+
+/// Entries of the audit log.
+pub fn audit(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let (from, count) = call.page()?;
+    let lines: Vec<Value> = custodian.entries(from, count)?.iter().map(entry_json).collect();
+    let total = custodian.record_count();
+    Ok(Answer::json(200, &json!({"records": total, "entries": lines})))
+}
+
+/// The newest signed head, and the key it verifies under.
+pub fn head(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let json = json!({"head": custodian.signed_head()?, "key": custodian.head_verifier()});
+    Ok(Answer::json(200, &json))
+}
+
+/// Verifies everything.
+pub fn verify(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let verified = custodian.verify()?;
+    let findings: Vec<Value> = verified
+        .findings
+        .iter()
+        .map(|finding| json!({"record": finding.seq, "what": finding.what}))
+        .collect();
+    let json = json!({
+        "records": verified.records, "entries": verified.entries, "cells": verified.cells,
+        "nodes": verified.nodes, "findings": findings,
+    });
+    Ok(Answer::json(200, &json))
+}
+
+fn entry_json(entry: &Entry) -> Value {
+    let judgement = entry.judgement.as_ref();
+    json!({
+        "record": entry.seq,
+        "time": time_text(entry.time),
+        "what": kind_text(entry.kind),
+        "activity": entry.activity.map(|id| id.to_string()),
+        "class": entry.class.map(|class| class.0),
+        "allowed": judgement.map(|judgement| judgement.outcome == Outcome::Allow),
+        "reason": judgement.and_then(|j| Reason::from_number(j.reason)).map(Reason::text),
+        "subject": entry.about.map(|about| about.subject.to_string()),
+        "number": entry.about.map(|about| about.number),
+    })
+}
+
+fn one(custodian: &Custodian, name: &str, status: u16) -> Result<Answer> {
+    let all = custodian.activities()?;
+    let found = all.iter().find(|activity| activity.name == name);
+    let missing = || invalid("there is no such activity");
+    Ok(Answer::json(status, &activity_json(custodian, found.ok_or_else(missing)?)?))
+}
+
+fn activity_json(custodian: &Custodian, activity: &Activity) -> Result<Value> {
+    let mut classes = Vec::new();
+    for class in &activity.classes {
+        classes.push(custodian.class_name(*class)?);
+    }
+    let state = match activity.state {
+        ActivityState::Proposed => "proposed",
+        ActivityState::Approved => "approved",
+        ActivityState::Suspended => "suspended",
+        ActivityState::Ended => "ended",
+    };
+    Ok(json!({
+        "name": activity.name,
+        "consumer": activity.consumer,
+        "purpose": activity.purpose,
+        "basis": activity.basis.name(),
+        "classes": classes,
+        "writes": activity.reach == Reach::Write,
+        "recipients": activity.recipients,
+        "retention_days": activity.retention_days,
+        "expires": activity.expires.map(time_text),
+        "notice": activity.notice,
+        "state": state,
+    }))
+}

@@ -1,0 +1,157 @@
+//! What can be asked: one line each, held against `docs/agent-api.json` by a test.
+
+use strongroom_steward::{Custodian, Result};
+
+use crate::call::Call;
+use crate::http::Answer;
+use crate::{activities, subjects};
+
+/// Whose token it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The application's own.
+    Application,
+    /// That of the activity which the path names first.
+    Activity,
+    /// An auditor's.
+    Auditor,
+}
+
+type Act = fn(&Call<'_>, &mut Custodian) -> Result<Answer>;
+
+/// One thing that can be asked.
+pub struct Route {
+    method: &'static str,
+    path: &'static str,
+    /// Whose token it takes.
+    pub who: Who,
+    /// What is done.
+    pub act: Act,
+}
+
+const fn route(method: &'static str, path: &'static str, who: Who, act: Act) -> Route {
+    Route { method, path, who, act }
+}
+
+use Who::{Activity as Job, Application as Own, Auditor as Audit};
+
+/// Paths below `/v1/apps/{app}`.
+const ROUTES: &[Route] = &[
+    route("GET", "subjects", Own, subjects::list),
+    route("POST", "subjects", Own, subjects::create),
+    route("POST", "subjects/import", Own, subjects::import),
+    route("POST", "subjects/find", Own, subjects::find),
+    route("GET", "subjects/{subject}", Own, subjects::show),
+    route("GET", "subjects/{subject}/files/{class}", Own, subjects::files),
+    route("GET", "subjects/{subject}/files/{class}/{name}", Own, subjects::get),
+    route("PUT", "subjects/{subject}/files/{class}/{name}", Own, subjects::put),
+    route("GET", "subjects/{subject}/consents", Own, subjects::consents),
+    route("GET", "subjects/{subject}/consents/history", Own, subjects::history),
+    route("PUT", "subjects/{subject}/consents/{activity}", Own, subjects::answer),
+    route("POST", "subjects/{subject}/names/{activity}", Own, subjects::name),
+    route("GET", "subjects/{subject}/report", Own, subjects::report),
+    route("POST", "subjects/{subject}/export", Own, subjects::export),
+    route("POST", "subjects/{subject}/erase", Own, subjects::erase),
+    route("POST", "subjects/{subject}/rotate", Own, subjects::rotate),
+    route("PUT", "subjects/{subject}/restriction", Own, subjects::restrict),
+    route("PUT", "subjects/{subject}/holds/{ground}", Own, subjects::hold),
+    route("DELETE", "subjects/{subject}/holds/{ground}", Own, subjects::lift),
+    route("GET", "activities", Own, activities::list),
+    route("POST", "activities", Own, activities::register),
+    route("POST", "activities/{activity}/approve", Own, activities::approve),
+    route("POST", "activities/{activity}/suspend", Own, activities::suspend),
+    route("POST", "activities/{activity}/end", Own, activities::end),
+    route("PUT", "schema", Own, activities::schema),
+    route("POST", "classes", Own, activities::class),
+    route("POST", "rotate", Own, activities::rotate),
+    route("GET", "jobs/{activity}/subjects", Job, activities::scope),
+    route("GET", "jobs/{activity}/subjects/{name}/files/{class}", Job, activities::files),
+    route("GET", "jobs/{activity}/subjects/{name}/files/{class}/{file}", Job, activities::get),
+    route("PUT", "jobs/{activity}/subjects/{name}/files/{class}/{file}", Job, activities::put),
+    route("GET", "audit", Audit, activities::audit),
+    route("GET", "audit/head", Audit, activities::head),
+    route("POST", "audit/verify", Audit, activities::verify),
+];
+
+/// Method and path of everything that can be asked, as the description writes it.
+pub fn described() -> Vec<(String, String)> {
+    let of_apps = ROUTES
+        .iter()
+        .map(|route| (route.method.to_lowercase(), format!("/v1/apps/{{app}}/{}", route.path)));
+    of_apps.chain([("get".to_owned(), "/v1/health".to_owned())]).collect()
+}
+
+/// The route of a path below an application, and what stands in its places. What is written out goes before a place.
+pub fn find(
+    method: &str,
+    parts: &[&str],
+) -> std::result::Result<(&'static Route, Vec<String>), Answer> {
+    let fitting: Vec<(&Route, Vec<String>)> =
+        ROUTES.iter().filter_map(|route| Some((route, fit(route.path, parts)?))).collect();
+    let is_known = !fitting.is_empty();
+    let theirs = fitting.into_iter().filter(|(route, _)| route.method == method);
+    theirs.min_by_key(|(_, params)| params.len()).ok_or_else(|| match is_known {
+        true => Answer::refused(405, "invalid", "that cannot be done here"),
+        false => Answer::refused(404, "not_found", "there is no such thing here"),
+    })
+}
+
+fn fit(path: &str, parts: &[&str]) -> Option<Vec<String>> {
+    let pattern: Vec<&str> = path.split('/').collect();
+    if pattern.len() != parts.len() {
+        return None;
+    }
+    let mut params = Vec::new();
+    for (wanted, part) in pattern.iter().zip(parts) {
+        if wanted.starts_with('{') {
+            params.push((*part).to_owned());
+        } else if wanted != part {
+            return None;
+        }
+    }
+    Some(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_description_has_what_can_be_asked_and_nothing_else() {
+        let text = include_str!("../../../docs/agent-api.json");
+        let description: Value = serde_json::from_str(text).unwrap();
+        let mut told = BTreeSet::new();
+        for (path, item) in description["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                if method == "parameters" {
+                    continue;
+                }
+                assert!(operation["summary"].is_string(), "{method} {path}");
+                assert!(operation["responses"].is_object(), "{method} {path}");
+                told.insert((method.clone(), path.clone()));
+            }
+            let places = path.matches('{').count();
+            let named = item["parameters"].as_array().map_or(0, Vec::len);
+            assert_eq!(places, named, "{path}");
+        }
+        assert_eq!(told, described().into_iter().collect());
+    }
+
+    #[test]
+    fn what_is_written_out_goes_before_a_place() {
+        let found = |method, parts: &[&str]| {
+            find(method, parts)
+                .map(|(route, params)| (route.path, params.len()))
+                .map_err(|a| a.status)
+        };
+        assert_eq!(found("POST", &["subjects", "find"]), Ok(("subjects/find", 0)));
+        assert_eq!(found("GET", &["subjects", "ab"]), Ok(("subjects/{subject}", 1)));
+        assert_eq!(found("DELETE", &["subjects", "find"]), Err(405));
+        assert_eq!(found("GET", &["subject"]), Err(404));
+        assert_eq!(found("GET", &[]), Err(404));
+    }
+}

@@ -1,0 +1,291 @@
+//! The people the data is about: what an application asks of its own.
+
+use serde_json::{Value, json};
+use strongroom_authorizer::Reason;
+use strongroom_records::log::{Outcome, base64};
+use strongroom_records::receipt::{Destroyed, Ending};
+use strongroom_records::subject::{ConsentStatus, SubjectState};
+use strongroom_steward::{
+    Answer as Said, Asked, Custodian, Depth, NewSubject, ReportLine, Result, SubjectLine,
+    kind_text, time_text,
+};
+
+use crate::call::{Call, flag, invalid, moment, text, texts};
+use crate::http::Answer;
+use crate::package::Package;
+
+/// Lists subjects, without any content.
+pub fn list(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let (from, count) = call.page()?;
+    let lines = custodian.subjects_from(from, count)?;
+    let lines: Vec<Value> = lines.iter().map(line_json).collect();
+    Ok(Answer::json(200, &json!({"total": custodian.subject_count(), "subjects": lines})))
+}
+
+/// Creates one.
+pub fn create(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let request = call.request_name();
+    let person = person(custodian, &call.json()?, request)?;
+    let made = custodian.create_subjects(std::slice::from_ref(&person))?;
+    let subject = made.first().map(ToString::to_string);
+    Ok(Answer::json(201, &json!({ "subject": subject })))
+}
+
+/// Creates many, all or none.
+pub fn import(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let json = call.json()?;
+    let all = json["subjects"].as_array();
+    let all = all.ok_or_else(|| invalid("`subjects` is missing or no list"))?;
+    let mut people = Vec::new();
+    for (index, one) in all.iter().enumerate() {
+        let request = call.request_name().map(|name| format!("{name}/{index}"));
+        people.push(person(custodian, one, request)?);
+    }
+    let made = custodian.create_subjects(&people)?;
+    let made: Vec<String> = made.iter().map(ToString::to_string).collect();
+    Ok(Answer::json(201, &json!({ "subjects": made })))
+}
+
+fn person(custodian: &Custodian, json: &Value, request: Option<String>) -> Result<NewSubject> {
+    if !json.is_object() {
+        return Err(invalid("a subject is an object with `lookups` and `profile`"));
+    }
+    let lookups = match &json["lookups"] {
+        Value::Null => Vec::new(),
+        lookups => attributes(lookups)?,
+    };
+    let profile = match &json["profile"] {
+        Value::Null => None,
+        profile => Some(profile.to_string().into_bytes()),
+    };
+    let id = request.map(|name| custodian.id_for_request(&name)).transpose()?;
+    Ok(NewSubject { id, lookups, profile })
+}
+
+fn attributes(json: &Value) -> Result<Vec<(String, String)>> {
+    let bad = || invalid("attributes are an object of texts");
+    let fields = json.as_object().ok_or_else(bad)?;
+    let field = |(name, value): (&String, &Value)| {
+        value.as_str().map(|value| (name.clone(), value.to_owned())).ok_or_else(bad)
+    };
+    fields.iter().map(field).collect()
+}
+
+/// Finds subjects by an attribute.
+pub fn find(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let attributes = attributes(&call.json()?)?;
+    let [(name, value)] = &attributes[..] else {
+        return Err(invalid("a search is by one attribute"));
+    };
+    let found = custodian.find_subjects(name, value)?;
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    Ok(Answer::json(200, &json!({ "subjects": found })))
+}
+
+/// Shows one.
+pub fn show(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let subject = call.subject()?;
+    Ok(Answer::json(200, &line_json(&custodian.subject(&subject)?)))
+}
+
+/// Lists the files of a class.
+pub fn files(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    listed(custodian, &own(call)?)
+}
+
+/// Reads a file.
+pub fn get(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let bytes = custodian.read_file(&own(call)?, call.param(2))?;
+    Ok(Answer::bytes("application/octet-stream", bytes))
+}
+
+/// Writes one.
+pub fn put(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    custodian.put_file(&own(call)?, call.param(2), &call.request.body)?;
+    Ok(Answer::json(200, &json!({"name": call.param(2), "size": call.request.body.len()})))
+}
+
+fn own(call: &Call<'_>) -> Result<Asked> {
+    let (subject, class) = (call.subject()?.to_string(), call.param(1).to_owned());
+    Ok(Asked { activity: None, subject, class, purpose: None })
+}
+
+/// The list of files of whoever asks.
+pub fn listed(custodian: &mut Custodian, asked: &Asked) -> Result<Answer> {
+    let files = custodian.files(asked)?;
+    let line = |file: &strongroom_steward::FileLine| json!({"name": file.name, "size": file.len, "written": time_text(file.written)});
+    let lines: Vec<Value> = files.iter().map(line).collect();
+    Ok(Answer::json(200, &json!({ "files": lines })))
+}
+
+/// A subject's answers and open questions.
+pub fn consents(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let mut lines = Vec::new();
+    for (activity, status) in custodian.consents(&call.subject()?)? {
+        lines.push(json!({
+            "activity": activity.name, "consumer": activity.consumer, "purpose": activity.purpose,
+            "status": status.name(), "notice": activity.notice,
+        }));
+    }
+    Ok(Answer::json(200, &json!({ "consents": lines })))
+}
+
+/// Every answer a subject ever gave.
+pub fn history(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let activities = custodian.activities()?;
+    let mut lines = Vec::new();
+    for consent in custodian.consent_history(&call.subject()?)? {
+        let found = activities.iter().find(|activity| activity.id == consent.activity);
+        lines.push(json!({
+            "time": time_text(consent.expressed),
+            "activity": found.map(|activity| activity.name.clone()),
+            "status": consent.status.name(),
+            "record": consent.position,
+            "evidence_sha256": consent.evidence_hash.to_string(),
+            "notice_sha256": consent.notice_hash.to_string(),
+        }));
+    }
+    Ok(Answer::json(200, &json!({ "history": lines })))
+}
+
+/// Records an answer. In force when this is answered.
+pub fn answer(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let json = call.json()?;
+    let status = match text(&json, "status")? {
+        "given" => ConsentStatus::Given,
+        "refused" => ConsentStatus::Refused,
+        "withdrawn" => ConsentStatus::Withdrawn,
+        "objected" => ConsentStatus::Objected,
+        _ => return Err(invalid("`status` is given, refused, withdrawn or objected")),
+    };
+    let evidence = match &json["evidence"] {
+        Value::Null => Vec::new(),
+        Value::String(text) => text.as_bytes().to_vec(),
+        other => other.to_string().into_bytes(),
+    };
+    let said = Said {
+        activity: call.param(1).to_owned(),
+        status,
+        explicit: flag(&json, "explicit")?,
+        classes: texts(&json, "classes")?,
+        until: moment(&json, "until")?,
+        evidence,
+    };
+    let receipt = custodian.answer(&call.subject()?, &said)?;
+    let json = json!({
+        "activity": said.activity, "status": status.name(), "receipt": base64(&receipt),
+    });
+    Ok(Answer::json(200, &json))
+}
+
+/// Tells the name that an activity has for a subject.
+pub fn name(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let name = custodian.name_for(&call.subject()?, call.param(1))?;
+    Ok(Answer::json(200, &json!({"subject": name.to_string()})))
+}
+
+/// Reports who used a subject's data, when and why.
+pub fn report(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let report = custodian.report(&call.subject()?)?;
+    let lines: Vec<Value> = report.lines.iter().map(entry_json).collect();
+    let json = json!({"entries": lines, "complete": report.holds(), "head": report.head});
+    Ok(Answer::json(200, &json))
+}
+
+fn entry_json(line: &ReportLine) -> Value {
+    let entry = &line.entry;
+    let judgement = entry.judgement.as_ref();
+    json!({
+        "number": entry.about.as_ref().map(|about| about.number),
+        "time": time_text(entry.time),
+        "what": kind_text(entry.kind),
+        "activity": line.activity,
+        "class": entry.class.map(|class| class.0),
+        "allowed": judgement.map(|judgement| judgement.outcome == Outcome::Allow),
+        "reason": judgement.and_then(|j| Reason::from_number(j.reason)).map(Reason::text),
+        "record": entry.seq,
+    })
+}
+
+/// Exports everything about a subject, as a tar archive.
+pub fn export(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let mut package = Package::default();
+    custodian.export(&call.subject()?, &mut package)?;
+    Ok(Answer::bytes("application/x-tar", package.finish()))
+}
+
+/// Erases a subject for good. Asked again it answers the same.
+pub fn erase(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let erased = custodian.erase(&call.subject()?)?;
+    let deed = &erased.deed;
+    let json = json!({
+        "objects_removed": deed.objects_removed,
+        "objects_left": deed.objects_left,
+        "old_key": destroyed_json(&deed.destroyed),
+        "irrecoverable_from": deed.irrecoverable_from.map(time_text),
+        "statement": deed.statement,
+        "receipt": base64(&erased.receipt),
+    });
+    Ok(Answer::json(200, &json))
+}
+
+/// Changes a subject's keys.
+pub fn rotate(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let json = call.json()?;
+    let depth = if flag(&json, "deep")? { Depth::Deep } else { Depth::Shallow };
+    let class = json["class"].as_str().map(|name| custodian.class(name)).transpose()?;
+    let rotated = custodian.rotate_subject(&call.subject()?, depth, class, &mut |_| ())?;
+    let deed = &rotated.deed;
+    let json = json!({
+        "generation": deed.generation,
+        "files": deed.files,
+        "bytes": deed.bytes,
+        "old_key": destroyed_json(&deed.destroyed),
+        "receipt": base64(&rotated.receipt),
+    });
+    Ok(Answer::json(200, &json))
+}
+
+/// Stores a subject's data and releases it to nobody, or lifts that.
+pub fn restrict(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let restricted = flag(&call.json()?, "restricted")?;
+    custodian.restrict(&call.subject()?, restricted)?;
+    show(call, custodian)
+}
+
+/// Places a hold.
+pub fn hold(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    custodian.place_hold(&call.subject()?, call.param(1))?;
+    show(call, custodian)
+}
+
+/// Lifts the holds of a ground.
+pub fn lift(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    custodian.lift_hold(&call.subject()?, call.param(1))?;
+    show(call, custodian)
+}
+
+fn line_json(line: &SubjectLine) -> Value {
+    let state = match line.state {
+        SubjectState::Active => "active",
+        SubjectState::Restricted => "restricted",
+        SubjectState::Erasing => "erasing",
+        SubjectState::Erased => "erased",
+    };
+    json!({
+        "subject": line.subject.to_string(),
+        "state": state,
+        "created": time_text(line.created),
+        "holds": line.holds.iter().map(|hold| hold.ground.clone()).collect::<Vec<_>>(),
+    })
+}
+
+/// What became of an application key.
+pub fn destroyed_json(destroyed: &Destroyed) -> Value {
+    let ending = match destroyed.ending {
+        Ending::Immediate => "destroyed",
+        Ending::BestEffort => "best_effort",
+        Ending::NotOurs => "not_ours",
+    };
+    json!({"ending": ending, "refused_afterwards": destroyed.refused_afterwards})
+}

@@ -1,0 +1,213 @@
+//! Who may ask for what: a file of tokens, of which it holds hashes only.
+//!
+//! ```text
+//! {"tokens": [{"name": "web", "sha256": "…", "app": "shop", "role": "application", "until": "2027-01-31"}, …]}
+//! ```
+//!
+//! The file is read anew for every request, so that removing a line ends a token at once.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use strongroom_crypto::hash::sha256;
+use strongroom_host::entropy::Entropy;
+use strongroom_records::ids::Hash;
+use strongroom_steward::parse_time;
+
+/// LIMIT: bytes of a file of tokens.
+const FILE_LEN_MAX: u64 = 1 << 20;
+
+/// What a token is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The application itself: everything about its subjects.
+    Application,
+    /// One processing job: whom it may see, and what of them.
+    Activity(String),
+    /// Reads the audit log, and nothing of anybody.
+    Auditor,
+}
+
+impl Role {
+    fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            None if text == "application" => Some(Self::Application),
+            None if text == "auditor" => Some(Self::Auditor),
+            Some(("activity", name)) if !name.is_empty() => Some(Self::Activity(name.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// As the file and people write it.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Application => "application".to_owned(),
+            Self::Auditor => "auditor".to_owned(),
+            Self::Activity(name) => format!("activity:{name}"),
+        }
+    }
+}
+
+/// A token, as the file has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// What people call it.
+    pub name: String,
+    /// SHA-256 of it.
+    pub hash: Hash,
+    /// For which application.
+    pub app: String,
+    /// For what.
+    pub role: Role,
+    /// End.
+    pub until: Option<i64>,
+}
+
+/// The file.
+pub struct Tokens {
+    path: PathBuf,
+}
+
+impl Tokens {
+    /// Tokens in a file.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// The token somebody shows, while it holds.
+    ///
+    /// # Errors
+    /// When the file cannot be read: then nobody is let in.
+    pub fn find(&self, shown: &str, now: i64) -> io::Result<Option<Token>> {
+        // Hashes are compared, so the time it takes tells nothing of a token.
+        let hash = Hash(sha256(shown.as_bytes()));
+        let found = self.read()?.into_iter().find(|token| token.hash == hash);
+        Ok(found.filter(|token| token.until.is_none_or(|until| now < until)))
+    }
+
+    /// Adds a token and returns it: it is shown this once.
+    ///
+    /// # Errors
+    /// Those of the file; `AlreadyExists` for a name that is taken.
+    pub fn add(
+        &self,
+        name: &str,
+        app: &str,
+        role: Role,
+        until: Option<i64>,
+        entropy: &dyn Entropy,
+    ) -> io::Result<String> {
+        let mut tokens = self.read()?;
+        if tokens.iter().any(|token| token.name == name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let secret = Hash(entropy.array());
+        let token = format!("sr_{secret}");
+        let hash = Hash(sha256(token.as_bytes()));
+        tokens.push(Token { name: name.to_owned(), hash, app: app.to_owned(), role, until });
+        write(&self.path, &tokens)?;
+        Ok(token)
+    }
+
+    /// Removes a token: it ends at once. False if there is none.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn remove(&self, name: &str) -> io::Result<bool> {
+        let mut tokens = self.read()?;
+        let count = tokens.len();
+        tokens.retain(|token| token.name != name);
+        if tokens.len() == count {
+            return Ok(false);
+        }
+        write(&self.path, &tokens).map(|()| true)
+    }
+
+    /// All tokens. A file that is not there has none.
+    ///
+    /// # Errors
+    /// Those of the file; `InvalidData` when it is none.
+    pub fn read(&self) -> io::Result<Vec<Token>> {
+        let bytes = match fs::metadata(&self.path) {
+            Ok(about) if about.len() > FILE_LEN_MAX => return Err(bad()),
+            Ok(_) => fs::read(&self.path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let json: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+        let lines = json["tokens"].as_array().ok_or_else(bad)?;
+        lines.iter().map(|line| parse(line).ok_or_else(bad)).collect()
+    }
+}
+
+fn parse(line: &Value) -> Option<Token> {
+    let text = |name: &str| line[name].as_str();
+    Some(Token {
+        name: text("name")?.to_owned(),
+        hash: Hash::parse(text("sha256")?)?,
+        app: text("app")?.to_owned(),
+        role: Role::parse(text("role")?)?,
+        until: match &line["until"] {
+            Value::Null => None,
+            until => Some(parse_time(until.as_str()?)?),
+        },
+    })
+}
+
+/// Beside it and in its place: a reader sees the old file or the new one.
+fn write(path: &Path, tokens: &[Token]) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let line = |token: &Token| {
+        json!({
+            "name": token.name, "sha256": token.hash.to_string(), "app": token.app,
+            "role": token.role.text(), "until": token.until.map(strongroom_steward::time_text),
+        })
+    };
+    let lines: Vec<Value> = tokens.iter().map(line).collect();
+    let beside = path.with_extension("new");
+    let mut file =
+        fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(format!("{:#}\n", json!({"tokens": lines})).as_bytes())?;
+    file.sync_all()?;
+    fs::rename(beside, path)
+}
+
+fn bad() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the file of tokens is none")
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_host::sim::SimEntropy;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_in_the_file_by_its_hash_and_ends_with_its_line_or_its_time() {
+        let folder = std::env::temp_dir().join(format!("strongroom-tokens-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        let tokens = Tokens::new(folder.join("tokens.json"));
+        assert_eq!(tokens.find("sr_00", 0).unwrap(), None);
+        let entropy = SimEntropy::new(1);
+        let web = tokens.add("web", "shop", Role::Application, None, &entropy).unwrap();
+        let role = Role::Activity("newsletter".into());
+        let end = Some(10_000_000_000);
+        let job = tokens.add("job", "shop", role.clone(), end, &entropy).unwrap();
+        assert!(!fs::read_to_string(folder.join("tokens.json")).unwrap().contains(&web));
+        assert_eq!(tokens.find(&web, 0).unwrap().unwrap().role, Role::Application);
+        assert_eq!(tokens.find(&job, 9_999_999_999).unwrap().unwrap().role, role);
+        assert_eq!(tokens.find(&job, 10_000_000_000).unwrap(), None);
+        assert_eq!(tokens.find("sr_00", 0).unwrap(), None);
+        let again = tokens.add("web", "shop", Role::Auditor, None, &entropy);
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(tokens.remove("web").unwrap() && !tokens.remove("web").unwrap());
+        assert_eq!(tokens.find(&web, 0).unwrap(), None);
+        fs::write(folder.join("tokens.json"), "a diary").unwrap();
+        assert!(tokens.find(&web, 0).is_err());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,90 @@
+//! Applications behind an agent: opened once, shared with commands and mounts that write in between.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use strongroom_agent::{Agent, Entrance, Tokens};
+use strongroom_custody::Custody;
+use strongroom_host::clock::MachineClock;
+use strongroom_records::application::ApplicationState;
+use strongroom_steward::{Custodian, Error, ErrorKind, Stewardship};
+
+use super::{Office, custody, failure, lock, open};
+use crate::args::agent::AgentOptions;
+use crate::args::custody::In;
+use crate::exit::{Exit, Failure, Result};
+use crate::home::Home;
+use crate::place::Place;
+
+/// Opens applications for an agent.
+///
+/// # Errors
+/// As for a command on each of them; no application at all.
+pub fn agent(options: &AgentOptions) -> Result<Arc<Agent>> {
+    let place = Place::parse(&options.store, &Home::find()?)?;
+    let of = In { workspace: options.store.clone(), passphrase: options.passphrase.clone() };
+    let Office { stewardship, .. } = open(&of)?;
+    let mut names = options.apps.clone();
+    if names.is_empty() {
+        let done = stewardship.applications().iter();
+        let done = done.filter(|line| line.state != ApplicationState::Making);
+        names.extend(done.map(|line| line.name.clone()));
+    }
+    if names.is_empty() {
+        return Err(Failure::new(Exit::Failed, "the workspace has no application yet")
+            .hint("`strongroom app create` makes one"));
+    }
+    let mut places = Vec::new();
+    for name in names {
+        let listed = stewardship.find(&name).map_err(|error| failure(&error))?;
+        let given = options.custody.iter().filter_map(|text| text.split_once('='));
+        let given = given.into_iter().find(|(own, _)| *own == name);
+        let custody = custody(given.map_or(listed.custody.as_str(), |(_, locator)| locator))?;
+        places.push((name, custody));
+    }
+    let stewardship = Arc::new(Mutex::new(stewardship));
+    let entrance = |(name, custody): (String, Arc<dyn Custody>)| {
+        let (place, stewardship) = (place.clone(), Arc::clone(&stewardship));
+        let shared = Shared { name: name.clone(), custody, stewardship, place };
+        (name, Box::new(shared) as Box<dyn Entrance>)
+    };
+    let entrances = places.into_iter().map(entrance).collect();
+    let tokens = Tokens::new(options.tokens.clone());
+    Agent::new(entrances, tokens, Arc::new(MachineClock::new())).map_err(|error| failure(&error))
+}
+
+/// One application, and the list it stands in.
+struct Shared {
+    name: String,
+    custody: Arc<dyn Custody>,
+    stewardship: Arc<Mutex<Stewardship>>,
+    place: Place,
+}
+
+impl Shared {
+    fn list(&self) -> MutexGuard<'_, Stewardship> {
+        self.stewardship.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fence(&self) -> strongroom_steward::Result<Box<dyn Send>> {
+        let busy =
+            |_| Error::new(ErrorKind::Unavailable, "another command works on the applications");
+        Ok(Box::new(lock(&self.place).map_err(busy)?))
+    }
+}
+
+impl Entrance for Shared {
+    fn open(&self) -> strongroom_steward::Result<Custodian> {
+        let _others_wait = self.fence()?;
+        self.list().application(&self.name, Arc::clone(&self.custody))
+    }
+
+    fn enter(&self, custodian: &mut Custodian) -> strongroom_steward::Result<Box<dyn Send>> {
+        let fence = self.fence()?;
+        let mut list = self.list();
+        list.follow()?;
+        custodian.relist(list.find(&self.name)?);
+        custodian.follow()?;
+        custodian.catch_up()?;
+        Ok(fence)
+    }
+}
