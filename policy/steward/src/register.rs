@@ -46,6 +46,9 @@ pub(crate) struct Register {
     is_broken: bool,
 }
 
+/// Names and contents of cells that a record changed.
+pub(crate) type ChangedCells = Vec<([u8; 16], Vec<u8>)>;
+
 /// What one record will change.
 pub(crate) struct Transaction {
     /// Time of the record.
@@ -200,7 +203,7 @@ impl Register {
     }
 
     /// Goes one record on, if somebody else has written one. Returns the cells it changed, opened.
-    pub fn follow(&mut self) -> Result<Option<Vec<([u8; 16], Vec<u8>)>>> {
+    pub fn follow(&mut self) -> Result<Option<ChangedCells>> {
         if self.is_broken {
             return Err(Error::corrupt("a register record makes no sense"));
         }

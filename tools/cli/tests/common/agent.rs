@@ -105,7 +105,7 @@ impl Client {
             line.clear();
             self.stream.read_line(&mut line).unwrap();
             match line.trim_end().split_once(": ") {
-                Some((name, value)) if name == "Content-Length" => len = value.parse().unwrap(),
+                Some(("Content-Length", value)) => len = value.parse().unwrap(),
                 Some(_) => {}
                 None => break,
             }
