@@ -333,7 +333,7 @@ CHECKPOINT = record(
 )
 REFERENCE = record(ID, U32, U32, U8, U64, HASH)
 PART = record(
-    ID, U64, optional(REFERENCE), U8, U64, ID, BYTES, many(record(U32, ID, U64)),
+    ID, U64, optional(REFERENCE), U8, U64, ID, BYTES, many(record(U32, ID, U64, U64)),
     many(record(ID, U64, U64, U64, U64)),
 )
 
@@ -418,6 +418,7 @@ OPERATION = variant({
     11: record(U64, U64, U64, U64, U64, U64, i64),
     12: record(U64),
     13: record(ID, ID, many(U64), many(record(U32, U32))),
+    16: record(U64, many(EXTENT)),
 })
 
 
@@ -580,13 +581,16 @@ class Tree:
         is_folder = kind == FOLDER
         self.inodes[ino] = Inode([
             kind, mode, uid, gid, 2 if is_folder else 1, len(target), 0, time, time, time, time, rdev,
-            folder if is_folder else 0, (content[0], *content[1]), [],
+            folder, (content[0], *content[1]), [],
         ])
         self.add_name(folder, name, ino, kind)
         self.touch(folder, int(is_folder), time)
 
     def op_link(self, ino, folder, name, time):
         inode = self.inode(ino)
+        if inode.links == 0:
+            inode.parent = folder
+            self.orphans.discard(ino)
         inode.links += 1
         inode.ctime = time
         self.add_name(folder, name, ino, inode.kind)
@@ -692,6 +696,13 @@ class Tree:
                     place = moved[extent[3]]
                     inode.extents[index] = [*extent[:2], target, place, *extent[4:]]
 
+    def op_rewrite(self, ino, extents):
+        inode = self.inode(ino)
+        need(inode.tag != INLINE, "rewrite of inline content")
+        need(all(extent[0] + extent[1] <= inode.size for extent in extents), "rewrite past the end")
+        for extent in extents:
+            inode.place(extent)
+
     def entry(self, folder, name):
         found = self.names.get(folder, {}).get(name)
         need(found is not None, "no such name")
@@ -723,8 +734,7 @@ class Tree:
 
     def move(self, ino, folder, time):
         inode = self.inode(ino)
-        if inode.kind == FOLDER:
-            inode.parent = folder
+        inode.parent = folder
         inode.ctime = time
 
     def touch(self, folder, gained, time):
@@ -736,6 +746,7 @@ class Tree:
 OPERATION_NAMES = {
     1: "create", 2: "link", 3: "unlink", 4: "rename", 5: "exchange", 6: "set_attributes", 7: "set_xattr",
     8: "set_inline", 9: "set_extents", 10: "punch", 11: "clone", 12: "purge", 13: "relocate",
+    16: "rewrite",
 }
 
 

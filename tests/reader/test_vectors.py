@@ -9,13 +9,21 @@ import strongroom_reader as reader
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures" / "format"
 
-# The one operation that only journals hold.
+# The operations that only journals hold.
 WRITE = reader.record(reader.U64, reader.U64, reader.BYTES, reader.U16, reader.i64)
 
 
+def boolean(value):
+    reader.need(type(value) is bool, "boolean expected")
+    return value
+
+
+BASED = reader.record(reader.U64, reader.U64, boolean)
+
+
 def parse_operation(data):
-    if data[:2] == b"\x82\x0e":
-        return reader.decode(data, reader.variant({14: WRITE}))
+    if data[:2] in (b"\x82\x0e", b"\x82\x0f"):
+        return reader.decode(data, reader.variant({14: WRITE, 15: BASED}))
     return reader.decode(data, reader.OPERATION)
 
 

@@ -192,7 +192,7 @@ pub struct CompartmentState {
     pub journals: Vec<JournalMark>,
 }
 
-/// A writer slot: who numbers inodes in it, and how far.
+/// A writer slot: which home numbers inodes in it, and how far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct WriterSlot {
     /// Slot, below 2^23.
@@ -204,6 +204,9 @@ pub struct WriterSlot {
     /// Counter of the next new inode.
     #[n(2)]
     pub next: u64,
+    /// Incarnation of the device it was given to.
+    #[n(3)]
+    pub incarnation: u64,
 }
 
 /// How far an author's journal is contained in the state.

@@ -181,7 +181,7 @@ pub(crate) fn split_parts(bytes: &[u8], lens: impl Iterator<Item = u64>) -> Resu
 pub struct Body {
     /// What the body says of itself.
     pub head: BodyHead,
-    /// Operations in order, `Op::Write` not among them.
+    /// Operations in order, those of journals not among them.
     pub ops: Vec<Op>,
 }
 
@@ -215,11 +215,11 @@ impl Body {
     /// Encodes head and operations; [`BodyHead::op_count`] is set from the operations.
     ///
     /// # Errors
-    /// `Invalid` when an operation is too long or is an `Op::Write`.
+    /// `Invalid` when an operation is too long or stands in journals alone.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let head = BodyHead { op_count: self.ops.len() as u64, ..self.head.clone() };
-        if self.ops.iter().any(|op| matches!(op, Op::Write { .. })) {
-            return Err(Error::invalid("a commit cannot carry journal writes"));
+        if self.ops.iter().any(Op::is_local) {
+            return Err(Error::invalid("a commit cannot carry what stands in journals alone"));
         }
         let mut bytes = cbor::encode(&head);
         bytes.extend(ops::encode(&self.ops)?);
@@ -233,8 +233,8 @@ impl Body {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let (head, rest) = cbor::decode_prefix::<BodyHead>(bytes)?;
         let ops = ops::decode(head.op_count, rest)?;
-        if ops.iter().any(|op| matches!(op, Op::Write { .. })) {
-            return Err(Error::corrupt("journal write in a commit"));
+        if ops.iter().any(Op::is_local) {
+            return Err(Error::corrupt("journal operation in a commit"));
         }
         Ok(Self { head, ops })
     }

@@ -11,9 +11,24 @@ impl Ino {
     /// The root folder of every workspace.
     pub const ROOT: Ino = Ino(1);
 
-    /// Composes a number. Slot 0 is the first device's; its counter begins at 2.
+    /// Composes a number. Slot 0 is the first home's; its counter begins at 2.
     pub const fn compose(slot: u32, counter: u64) -> Self {
         Ino(((slot as u64) << 40) | (counter & ((1 << 40) - 1)))
+    }
+
+    /// Writer slot that gave the number.
+    pub const fn slot(self) -> u32 {
+        (self.0 >> 40) as u32
+    }
+
+    /// Place in its slot.
+    pub const fn counter(self) -> u64 {
+        self.0 & ((1 << 40) - 1)
+    }
+
+    /// First counter that is given in a slot: the root folder has the one before in the first.
+    pub const fn first_counter(slot: u32) -> u64 {
+        if slot == 0 { 2 } else { 1 }
     }
 }
 

@@ -109,7 +109,7 @@ pub struct Inode {
     /// Device number of `Char` and `Block`, else 0.
     #[n(11)]
     pub rdev: u32,
-    /// Parent folder of a folder, else 0. The root's is itself.
+    /// Parent folder. The root's is itself; of a node with several names, a folder where one of them was made or moved to.
     #[n(12)]
     pub parent: Ino,
     /// Content.

@@ -308,4 +308,36 @@ pub enum Op {
         #[n(4)]
         time: i64,
     },
+    /// Journal only: what is in the journal from record `from` on was done on top of this commit. The operations that
+    /// follow in this record, and in the others with the same `from` up to one with `last`, are all that no commit
+    /// holds; they stand for everything before.
+    #[n(15)]
+    Based {
+        /// The commit.
+        #[n(0)]
+        seq: u64,
+        /// Number of the first record that says this.
+        #[n(1)]
+        from: u64,
+        /// Whether this record is the last one.
+        #[n(2)]
+        last: bool,
+    },
+    /// The same bytes in other blocks: extents that replace whatever covers their ranges. Nothing else of the file changes.
+    #[n(16)]
+    Rewrite {
+        /// Inode.
+        #[n(0)]
+        ino: Ino,
+        /// By offset, disjoint, at least one, within the size.
+        #[n(1)]
+        extents: Vec<Extent>,
+    },
+}
+
+impl Op {
+    /// Whether it stands in journals alone, never in a commit.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Op::Write { .. } | Op::Based { .. })
+    }
 }

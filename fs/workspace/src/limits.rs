@@ -6,6 +6,12 @@ use std::time::Duration;
 pub const BATCH_AGE_MAX: Duration = Duration::from_secs(1);
 /// … or when its operations take this many bytes,
 pub const BATCH_OPS_BYTES_MAX: usize = 256 * 1024;
+/// How often the store is asked for commits of others.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Commits of others that are taken in at a time.
+pub const FOLLOW_COUNT_MAX: usize = 64;
+/// Times that others may be first before a commit is left for later.
+pub const LOST_RACES_MAX: u32 = 16;
 /// Bytes of operations in one batch at which changes are refused: commits have failed for long. A body holds 32 MiB.
 pub const BATCH_OPS_BYTES_LIMIT: usize = 24 << 20;
 /// … or when it holds this many bytes of file data.
@@ -81,6 +87,8 @@ pub const JOURNAL_FILE_LEN: u64 = 32 << 20;
 /// The limits that a test makes small, so that everything that happens rarely happens often.
 #[derive(Clone, Debug)]
 pub struct Tuning {
+    /// See [`POLL_INTERVAL`].
+    pub poll_interval: Duration,
     /// See [`BATCH_OPS_BYTES_MAX`].
     pub batch_ops_bytes: usize,
     /// See [`BATCH_OPS_BYTES_LIMIT`].
@@ -127,6 +135,7 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
+            poll_interval: POLL_INTERVAL,
             reserve_bytes: RESERVE_BYTES,
             batch_ops_bytes: BATCH_OPS_BYTES_MAX,
             batch_ops_bytes_limit: BATCH_OPS_BYTES_LIMIT,
@@ -163,4 +172,12 @@ pub enum Broken {
     CutLogBeforeCheckpoint,
     /// A sync of everything leaves out staged blocks.
     SyncWithoutStaging,
+    /// An edit of a file that others have edited goes into the same file.
+    SecondEditReplacesFirst,
+    /// An edit of a file that others have removed is dropped.
+    DeletionBeatsEdit,
+    /// The journal does not say what its records are on top of.
+    BaseNotJournaled,
+    /// A name that others gave meanwhile loses what was under it.
+    TakenNameIsTakenOver,
 }

@@ -84,7 +84,7 @@ pub struct State {
     /// The map of compartment 0.
     pub map: Map,
     /// Its name hash.
-    pub names: NameHash,
+    pub names: Arc<NameHash>,
     /// How often the kernel was told of an inode. Never iterated.
     pub lookups: HashMap<Ino, u64>,
     /// Files that are open, unsealed or ghosts.
@@ -109,6 +109,10 @@ pub struct State {
     pub held_bytes: u64,
     /// Newest commit.
     pub head: Head,
+    /// Whether the journal has yet to say that what follows is on top of `head`: set when others' commits came in.
+    pub unmarked_base: bool,
+    /// Inodes whose pages the kernel may have from before others changed them. Dropped at the next open.
+    pub outdated: BTreeSet<Ino>,
     /// Bytes of log since the last checkpoint.
     pub log_bytes: u64,
     /// Set when durability is unknown: every later change fails.
@@ -140,12 +144,28 @@ impl State {
             let message = "changes cannot be committed; the batch is full until they can";
             return Err(fail(ErrorKind::Full, message));
         }
-        if let Err(error) = journal.append(&bytes) {
+        self.mark_base(journal)?;
+        self.append(journal, &bytes)?;
+        self.take_in(prepared, op, &bytes, now);
+        Ok(())
+    }
+
+    /// ORDER: before the first change that was planned on top of others' commits.
+    fn mark_base(&mut self, journal: &Journal) -> Look<()> {
+        if self.unmarked_base {
+            let (seq, from) = (self.head.seq, journal.position() + 1);
+            self.append(journal, &encode(&Op::Based { seq, from, last: true }))?;
+            self.unmarked_base = false;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, journal: &Journal, bytes: &[u8]) -> Look<()> {
+        if let Err(error) = journal.append(bytes) {
             let error = Error::from(error);
             self.poisoned |= error.kind() == ErrorKind::Poisoned;
             return Err(error.into());
         }
-        self.take_in(prepared, op, &bytes, now);
         Ok(())
     }
 
@@ -190,10 +210,10 @@ impl State {
         Ok(())
     }
 
-    /// Installs an operation of a commit that is in the log.
+    /// Installs an operation of a commit that is in the log, when nothing is in memory but what commits hold.
     pub fn replay(&mut self, op: &Op) -> Look<()> {
         let plan = self.plan(op)?;
-        self.install(plan, op);
+        self.map.install_committed(plan.layer);
         Ok(())
     }
 
@@ -211,13 +231,7 @@ impl State {
     }
 
     fn install(&mut self, plan: Plan, op: &Op) {
-        for key in plan.layer.keys() {
-            if let Subject::Object(object) = subject(key) {
-                // An object that is referred to again (a clone after the last reference went) stays.
-                self.batch.released.remove(&object);
-            }
-        }
-        self.batch.released.extend(plan.released);
+        note_released(&mut self.batch.released, &plan);
         self.map.install(plan.layer);
         self.follow(op);
     }
@@ -256,25 +270,29 @@ impl State {
                 self.doomed.remove(ino);
                 self.forget_removed(*ino);
             }
-            Op::Create { ino, .. } => {
-                let (slot, counter) = ((ino.0 >> 40) as u32, ino.0 & ((1 << 40) - 1));
-                if slot == self.slot {
-                    self.next_counter = self.next_counter.max(counter + 1);
-                }
-            }
+            Op::Create { ino, .. } => self.note_ino(*ino),
             Op::Link { .. }
             | Op::Unlink { .. }
             | Op::Rename { .. }
             | Op::Exchange { .. }
             | Op::SetAttributes { .. }
             | Op::SetXattr { .. }
+            | Op::Based { .. }
+            | Op::Rewrite { .. }
             | Op::Relocate { .. } => {}
+        }
+    }
+
+    /// Never gives this number again, if it is one of ours.
+    pub fn note_ino(&mut self, ino: Ino) {
+        if ino.slot() == self.slot {
+            self.next_counter = self.next_counter.max(ino.counter() + 1);
         }
     }
 
     /// Drops unsealed bytes of an inode that an operation took away with its last name.
     fn forget_removed(&mut self, ino: Ino) {
-        let gone = matches!(self.map.overlay.get(&Key::inode(ino)), Some(None));
+        let gone = matches!(self.map.local.get(&Key::inode(ino)), Some(None));
         if gone {
             self.forget_unsealed(ino);
         }
@@ -297,7 +315,7 @@ impl State {
     /// An inode that lost its last name and that nobody has open stays only to go piece by piece. Not for replay: who
     /// had it open may have gone on with it.
     pub fn doom_if_closed(&mut self, ino: Ino) {
-        let orphan = matches!(self.map.overlay.get(&Key::orphan(ino)), Some(Some(_)));
+        let orphan = matches!(self.map.local.get(&Key::orphan(ino)), Some(Some(_)));
         if orphan && !self.is_open(ino) {
             self.doom(ino);
         }
@@ -390,6 +408,17 @@ impl State {
         })?;
         Ok(found)
     }
+}
+
+/// Takes note of objects whose last reference goes, and of those that are referred to again (a clone after the last
+/// reference went).
+pub fn note_released(released: &mut BTreeSet<ObjectId>, plan: &Plan) {
+    for key in plan.layer.keys() {
+        if let Subject::Object(object) = subject(key) {
+            released.remove(&object);
+        }
+    }
+    released.extend(plan.released.iter().copied());
 }
 
 /// A failed look with a kind and a sentence.

@@ -84,8 +84,10 @@ pub struct Inner {
     pub(crate) compaction: Compaction,
     pub(crate) counts: Counts,
     pub(crate) changes: Mutex<Option<std::sync::mpsc::Receiver<Change>>>,
-    /// Kept so that the receiver stays connected.
-    pub(crate) _changes_sender: std::sync::mpsc::Sender<Change>,
+    /// Where changes by others are told.
+    pub(crate) news: std::sync::mpsc::Sender<Change>,
+    /// When the store was last asked for commits of others.
+    pub(crate) polled: Mutex<std::time::Duration>,
     pub(crate) _lock: Option<Box<dyn Send + Sync>>,
     pub(crate) closed: AtomicBool,
     /// Set when the next change must make room first.
@@ -114,6 +116,8 @@ pub struct Counts {
     pub syncs: AtomicU64,
     /// Commits asked for through the mount.
     pub asked: AtomicU64,
+    /// Operations that made no sense any more after others' commits came in.
+    pub unplaced: AtomicU64,
     /// Failures of the background work since the last success.
     pub failures: AtomicU64,
 }
@@ -346,6 +350,9 @@ pub(crate) fn read_only() -> Error {
     Error::new(ErrorKind::ReadOnly, "the workspace is open read-only")
 }
 
+/// No writer slot: nothing is made before there is one.
+const NO_SLOT: u32 = 0x7f_ffff;
+
 /// A state with an empty batch around a map.
 pub(crate) fn fresh_state(
     map: crate::tree::map::Map,
@@ -355,19 +362,21 @@ pub(crate) fn fresh_state(
 ) -> State {
     State {
         map,
-        names,
+        names: Arc::new(names),
         lookups: HashMap::new(),
         files: BTreeMap::new(),
         unsealed: BTreeSet::new(),
         doomed: BTreeMap::new(),
         handles: BTreeMap::new(),
         next_handle: 1,
-        next_counter: 2,
-        slot: 0,
+        next_counter: 1,
+        slot: NO_SLOT,
         batch: crate::state::Batch::default(),
         dirty_bytes: 0,
         held_bytes: 0,
         head,
+        unmarked_base: false,
+        outdated: BTreeSet::new(),
         log_bytes: 0,
         poisoned: false,
         batch_bytes_limit,

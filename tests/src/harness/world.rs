@@ -17,7 +17,8 @@ use super::runner::CALLER;
 pub const STORE: &str = "/store";
 /// Where local state is.
 pub const STATE: &str = "/state";
-const START_NS: i64 = 1_700_000_000_000_000_000;
+/// What clocks show at the beginning.
+pub const START_NS: i64 = 1_700_000_000_000_000_000;
 
 /// Wraps the store that a workspace sees.
 pub type Wrap = Arc<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync>;
@@ -111,6 +112,11 @@ fn founded() -> &'static Founded {
 /// A disk with a new workspace in it. Copies of it are cheap.
 pub fn new_disk() -> SimDisk {
     founded().disk.kill()
+}
+
+/// Keys of the device that made [`new_disk`].
+pub fn keys() -> Arc<DeviceKeys> {
+    founded().keys.clone()
 }
 
 impl World {

@@ -128,7 +128,7 @@ fn begin(subject: &Subject, checkpoint: Checkpoint) -> History {
     let pages = Arc::new(Pages::new(store, keys, (place(subject), epoch), PAGE_CACHE_BYTES));
     let tree = Tree { root: state.root, height: state.height, count: state.count };
     let source = Arc::new(Patient(pages.clone()));
-    let map = Map { overlay: Layer::new(), frozen: None, tree, pages: source };
+    let map = Map::new(tree, source);
     let head = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
     let own = state.journals.iter().filter(|mark| mark.device == subject.keys.device_id());
     History {
@@ -178,7 +178,7 @@ impl History {
         let mut txn = Txn::new(&self.map);
         settled(rules::plan(&mut txn, &self.names, op))?;
         let plan = txn.finish();
-        self.map.install(plan.layer);
+        self.map.install_committed(plan.layer);
         Ok(())
     }
 
@@ -186,7 +186,7 @@ impl History {
         let usage = settled(Txn::new(&self.map).object_use(object));
         if let Ok(Some(usage)) = usage {
             let usage = ObjectUse { stored_len: len, ..usage };
-            self.map.install(Layer::from([(Key::object(object), Some(Value::Object(usage)))]));
+            self.map.install_committed(Layer::from([(Key::object(object), Some(Value::Object(usage)))]));
         }
     }
 }

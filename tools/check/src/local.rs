@@ -119,13 +119,19 @@ fn record(
     number: u64,
     payload: &[u8],
 ) -> Option<(Area, Kind, String)> {
-    let Ok((op, [])) = ops::decode_one(payload) else {
-        return Some((Area::Journal, Kind::Changed, format!("record {number} is no operation")));
-    };
-    let Op::SetExtents { extents, .. } = &op else { return None };
-    let lost = extents.iter().find(|extent| !is_readable(subject, local, extent))?;
-    let text = format!("a block in object {} that record {number} names", lost.object);
-    Some((Area::Staged, Kind::Missing, text))
+    let mut rest = payload;
+    while !rest.is_empty() {
+        let Ok((op, after)) = ops::decode_one(rest) else {
+            return Some((Area::Journal, Kind::Changed, format!("record {number} is no operation")));
+        };
+        rest = after;
+        let (Op::SetExtents { extents, .. } | Op::Rewrite { extents, .. }) = &op else { continue };
+        if let Some(lost) = extents.iter().find(|extent| !is_readable(subject, local, extent)) {
+            let text = format!("a block in object {} that record {number} names", lost.object);
+            return Some((Area::Staged, Kind::Missing, text));
+        }
+    }
+    None
 }
 
 /// Whether a block is whole, on this device or in the store.

@@ -248,6 +248,8 @@ pub fn ops() -> Good {
             "write",
             encode(&Op::Write { ino, offset: 3, data: b"xyz".to_vec(), mode: 0o644, time: 8 }),
         ),
+        ("based", encode(&Op::Based { seq: 77, from: 301, last: true })),
+        ("rewrite", encode(&Op::Rewrite { ino, extents: vec![extent(0, 65_536)] })),
     ]
 }
 
@@ -392,7 +394,7 @@ fn state() -> CompartmentState {
         count: 500,
         name_key: [0xaa; 16],
         digest: vec![0xbb; 32],
-        slots: vec![WriterSlot { slot: 0, device: DeviceId([4; 16]), next: 77 }],
+        slots: vec![WriterSlot { slot: 0, device: DeviceId([4; 16]), next: 77, incarnation: 1 }],
         journals: vec![JournalMark {
             device: DeviceId([4; 16]),
             incarnation: 1,
@@ -599,7 +601,7 @@ pub fn random_op(dice: &mut Dice) -> Op {
     let time = dice.number() as i64 - dice.number() as i64;
     let mode = dice.below(0o10000) as u16;
     let other = Ino(dice.number());
-    match dice.below(9) {
+    match dice.below(11) {
         0 => Op::Create {
             folder: other,
             name: dice.bytes(255),
@@ -654,6 +656,12 @@ pub fn random_op(dice: &mut Dice) -> Op {
                 .collect(),
         },
         7 => Op::Punch { ino, offset: dice.number(), len: dice.number(), time },
+        8 => Op::Based { seq: dice.number(), from: dice.number(), last: dice.below(2) == 0 },
+        9 => {
+            let count = dice.below(5);
+            let extents = (0..count).map(|_| extent(dice.number(), dice.number() as u32)).collect();
+            Op::Rewrite { ino, extents }
+        }
         _ => Op::Write { ino, offset: dice.number(), data: dice.bytes(4096), mode, time },
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use strongroom_crypto::lthash::LtHash;
 use strongroom_format::cbor::encode;
-use strongroom_format::checkpoint::{CompartmentState, PageObject, WriterSlot};
+use strongroom_format::checkpoint::{CompartmentState, PageObject};
 use strongroom_format::ids::{CompartmentId, Digest, Ino};
 use strongroom_format::inode::{Content, Inode, Kind};
 use strongroom_format::key::Key;
@@ -104,7 +104,8 @@ fn put_first_checkpoint(
         count: rewrite.tree.count,
         name_key: services.entropy.array(),
         digest: digest.to_bytes(),
-        slots: vec![WriterSlot { slot: 0, device: keys.device_id(), next: 2 }],
+        // The first home that opens it takes the first slot.
+        slots: Vec::new(),
         journals: Vec::new(),
     };
     let ledger = writer

@@ -4,12 +4,17 @@
 //! The journal's files carry the incarnation; a home without a journal begins a new one. LIMIT: a copy of a home is no
 //! home of its own.
 
-use strongroom_format::checkpoint::{JOURNALS_MAX, JournalMark};
-use strongroom_format::ids::DeviceId;
+use strongroom_format::checkpoint::{JOURNALS_MAX, JournalMark, WriterSlot};
+use strongroom_format::ids::{DeviceId, Ino};
+use strongroom_format::op::Op;
 use strongroom_journal as journal;
+use strongroom_store::{Family, Key as StoreKey};
 
+use super::log::Commit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::outbound::commit::Outbound;
+use crate::later::wait;
+use crate::outbound::commit::{Outbound, Reason};
+use crate::state::State;
 use crate::workspace::{Inner, Mode, Options, Services};
 
 /// Name of the folder with the journal in the folder of the local state.
@@ -26,9 +31,48 @@ pub(super) fn incarnation(options: &Options, services: &Services) -> Result<u64>
 }
 
 impl Outbound {
-    /// Takes note of how far a commit contains the journal of its author.
+    /// Takes note of how far a commit contains the journal of its author, whose first one gives it a writer slot.
     pub(crate) fn note_mark(&mut self, mark: JournalMark) {
+        if self.slot_of(mark.device, mark.incarnation).is_none() {
+            let slot = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+            let (device, incarnation) = (mark.device, mark.incarnation);
+            let next = Ino::first_counter(slot);
+            self.slots.push(WriterSlot { slot, device, next, incarnation });
+        }
         self.marks.insert((mark.device, mark.incarnation), mark);
+    }
+
+    /// Takes note of a commit that was taken in: of its author, and of the inode numbers that it gives.
+    pub(crate) fn note_commit(&mut self, commit: &Commit) {
+        self.note_mark(JournalMark {
+            device: commit.header.author,
+            incarnation: commit.header.incarnation,
+            counter: commit.header.counter,
+            journal_upto: commit.body.head.journal_upto,
+            seq: commit.head.seq,
+        });
+        for op in &commit.body.ops {
+            let Op::Create { ino, .. } = op else { continue };
+            self.note_given(ino.slot(), ino.counter() + 1);
+        }
+    }
+
+    /// Whether other homes write too, or once did. What they may need then stays: commits, checkpoints, and what these
+    /// name.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.slots.len() > 1
+    }
+
+    /// Numbers of a slot are given up to here.
+    pub(crate) fn note_given(&mut self, slot: u32, next: u64) {
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            slot.next = slot.next.max(next);
+        }
+    }
+
+    fn slot_of(&self, device: DeviceId, incarnation: u64) -> Option<WriterSlot> {
+        let is_it = |slot: &&WriterSlot| (slot.device, slot.incarnation) == (device, incarnation);
+        self.slots.iter().find(is_it).copied()
     }
 
     /// How far journals are contained, for a checkpoint. The home that was not used for longest is forgotten first.
@@ -55,29 +99,55 @@ impl Inner {
         }
     }
 
-    /// The newest commit that this home's journal can build on: what it remembers, or its own last one.
-    pub(super) fn base_seq(&self, remembered_seq: Option<u64>) -> u64 {
-        let outbound = self.outbound.lock();
-        let own = outbound.own_mark(self.keys.device_id(), self.incarnation);
-        remembered_seq.max(own.map(|mark| mark.seq)).unwrap_or(0)
+    /// The writer slot of this home, once a commit has given it.
+    pub(crate) fn own_slot(&self, outbound: &Outbound) -> Option<WriterSlot> {
+        outbound.slot_of(self.keys.device_id(), self.incarnation)
     }
 
-    /// Fails if what this home's journal holds was done without knowing what others have committed since.
+    /// Makes sure that this home has a writer slot.
     ///
     /// # Errors
-    /// `Conflict`; the journal keeps everything.
-    pub(super) fn check_unmoved(&self, base_seq: u64) -> Result<()> {
-        let outbound = self.outbound.lock();
-        let own = (self.keys.device_id(), self.incarnation);
-        let moved = outbound.marks.iter().any(|(home, mark)| *home != own && mark.seq > base_seq);
-        let forgotten = outbound.marks.len() >= JOURNALS_MAX && !outbound.marks.contains_key(&own);
-        if !moved && !forgotten {
+    /// What the commit met.
+    pub(super) fn claim_slot(&self) -> Result<()> {
+        if self.options.mode == Mode::ReadOnly {
             return Ok(());
         }
-        let message = format!(
-            "changes made here on top of commit {base_seq} were never committed, and another home has committed since; \
-             they are kept in the local state and not applied"
-        );
-        Err(Error::new(ErrorKind::Conflict, message))
+        self.commit_if_slotless()?;
+        let outbound = self.outbound.lock();
+        self.take_slot(&outbound, &mut self.state.lock());
+        Ok(())
+    }
+
+    fn commit_if_slotless(&self) -> Result<()> {
+        if self.own_slot(&self.outbound.lock()).is_some() {
+            return Ok(());
+        }
+        self.commit(Reason::Claiming)?;
+        let seq = self.state.lock().head.seq;
+        let newer = wait(async {
+            let after = Some(StoreKey::Checkpoint(seq - 1));
+            Ok(self.store.list(Family::Checkpoint, after).await?)
+        })?;
+        if newer.is_empty() || self.outbound.lock().checkpoint_seq >= seq {
+            return Ok(());
+        }
+        // The only home there was went on and cut its log, so that the number seemed free.
+        wait(async { Ok(self.store.delete(StoreKey::Log(seq)).await?) })?;
+        let message = "another home was busy just when this one began; try again";
+        Err(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// Numbers inodes in the slot of this home from here on.
+    pub(super) fn take_slot(&self, outbound: &Outbound, state: &mut State) {
+        if let Some(slot) = self.own_slot(outbound) {
+            state.slot = slot.slot;
+            state.next_counter = state.next_counter.max(slot.next);
+        }
+    }
+
+    /// The commit that the first journal record which no commit holds was done on top of: this home's own last one. None
+    /// if it has been forgotten.
+    pub(super) fn own_last_seq(&self, outbound: &Outbound) -> Option<u64> {
+        outbound.own_mark(self.keys.device_id(), self.incarnation).map(|mark| mark.seq)
     }
 }

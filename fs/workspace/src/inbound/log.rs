@@ -72,8 +72,16 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// `Corrupt`; those of the store.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
+        self.checkpoint_upto(u64::MAX)
+    }
+
+    /// The newest checkpoint that covers no commit after `seq`.
+    ///
+    /// # Errors
+    /// As [`Reader::checkpoint`].
+    pub fn checkpoint_upto(&self, seq: u64) -> Result<Checkpoint> {
         let keys = self.list(Family::Checkpoint)?;
-        let newest = keys.last().copied();
+        let newest = keys.into_iter().rfind(|key| *key <= StoreKey::Checkpoint(seq));
         let key = newest
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the store holds no checkpoint"))?;
         let bytes = get(self.store, key)?.ok_or_else(|| missing(key))?;
@@ -136,10 +144,23 @@ impl<'a> Reader<'a> {
         head: Head,
         visit: &mut dyn FnMut(&Commit) -> Result<()>,
     ) -> Result<Head> {
+        self.commits_upto(head, u64::MAX, visit)
+    }
+
+    /// Visits the commits after `head` up to number `last` in order.
+    ///
+    /// # Errors
+    /// As [`Reader::commits`].
+    pub fn commits_upto(
+        &self,
+        head: Head,
+        last: u64,
+        visit: &mut dyn FnMut(&Commit) -> Result<()>,
+    ) -> Result<Head> {
         let mut head = head;
         for key in self.list(Family::Log)? {
             let StoreKey::Log(seq) = key else { continue };
-            if seq <= head.seq {
+            if seq <= head.seq || seq > last {
                 continue;
             }
             if seq != head.seq + 1 {
@@ -153,7 +174,11 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    fn open_commit(&self, key: StoreKey, parent: Head, bytes: &[u8]) -> Result<Commit> {
+    /// Verifies the commit that follows `parent`.
+    ///
+    /// # Errors
+    /// `Corrupt` when it does not verify or connect.
+    pub(super) fn open_commit(&self, key: StoreKey, parent: Head, bytes: &[u8]) -> Result<Commit> {
         let bad = || damaged(key);
         let file = CommitFile::parse(bytes).map_err(|error| damaged_by(key, error))?;
         let header = file.header;

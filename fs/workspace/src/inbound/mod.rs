@@ -1,7 +1,13 @@
-//! From the store to this device: making a workspace, opening one, replaying log and journal.
+//! From the store to this device: making a workspace, opening one, replaying log and journal, and taking in what
+//! others commit meanwhile.
 
+pub mod conflict;
 pub mod create;
+pub mod follow;
 pub mod home;
 pub mod log;
+mod news;
 pub mod open;
+mod rebase;
 pub mod recover;
+mod taken;

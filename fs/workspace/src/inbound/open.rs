@@ -9,7 +9,6 @@ use strongroom_crypto::hash::blake3_256;
 use strongroom_crypto::lthash::{LtHash, STATE_LEN};
 use strongroom_crypto::secret::NameKey;
 use strongroom_crypto::usage::Context;
-use strongroom_format::checkpoint::JournalMark;
 use strongroom_format::ids::Digest;
 use strongroom_host::disk::{DiskFile, OpenMode, create_folder_durably, read_all};
 use strongroom_keyring::DeviceKeys;
@@ -20,13 +19,13 @@ use super::log::{Checkpoint, Commit, Reader};
 use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
 use crate::error::{Error, ErrorKind, Result};
-use crate::outbound::commit::{Leftovers, Outbound, note_stored_len};
+use crate::outbound::commit::{Leftovers, Outbound, with_stored_len};
 use crate::outbound::compact::Compaction;
 use crate::outbound::publish::EPOCH;
 use crate::outbound::seal::Sealer;
-use crate::state::{Batch, Head, State};
+use crate::state::{Head, State};
 use crate::tree::btree::Tree;
-use crate::tree::map::{Layer, Map};
+use crate::tree::map::Map;
 use crate::tree::pages::Pages;
 use crate::tree::rules::NameHash;
 use crate::tree::txn::Txn;
@@ -83,7 +82,8 @@ impl Workspace {
             compaction: Compaction::default(),
             counts: Counts::default(),
             changes: Mutex::new(Some(receiver)),
-            _changes_sender: sender,
+            news: sender,
+            polled: Mutex::new(services.clock.elapsed()),
             _lock: lock,
             closed: AtomicBool::new(false),
             overfull: AtomicBool::new(false),
@@ -94,9 +94,10 @@ impl Workspace {
             staging,
             pages,
         };
-        inner.replay_log(&reader, &checkpoint)?;
+        inner.replay_log(&reader, &checkpoint, u64::MAX)?;
         inner.check_remembered_head()?;
-        inner.recover()?;
+        inner.recover(&reader)?;
+        inner.claim_slot()?;
         Ok(Workspace(Arc::new(inner)))
     }
 }
@@ -130,14 +131,10 @@ fn open_staging(options: &Options, services: &Services) -> Result<Arc<Staging>> 
 fn initial_state(checkpoint: &Checkpoint, pages: &Arc<Pages>, options: &Options) -> State {
     let state = &checkpoint.state;
     let tree = Tree { root: state.root, height: state.height, count: state.count };
-    let map = Map { overlay: Layer::new(), frozen: None, tree, pages: pages.clone() };
+    let map = Map::new(tree, pages.clone());
     let names = NameHash::new(NameKey::from_bytes(&state.name_key));
     let head = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
-    let mut fresh = fresh_state(map, names, head, options.tuning.batch_ops_bytes_limit);
-    if let Some(slot) = state.slots.iter().find(|slot| slot.slot == fresh.slot) {
-        fresh.next_counter = slot.next;
-    }
-    fresh
+    fresh_state(map, names, head, options.tuning.batch_ops_bytes_limit)
 }
 
 fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
@@ -149,9 +146,11 @@ fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
     Ok(Outbound {
         pending: None,
         adopted: Vec::new(),
+        tried: Vec::new(),
         counter: 0,
         journal_upto: 0,
         marks: marks.collect(),
+        slots: state.slots.clone(),
         ledger: checkpoint.root.page_objects.iter().map(|entry| (entry.object, *entry)).collect(),
         checkpoint_seq: checkpoint.root.seq,
         checkpoint_due: None,
@@ -164,27 +163,36 @@ fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
 }
 
 impl Inner {
-    /// Applies the commits after the checkpoint.
-    fn replay_log(&self, reader: &Reader<'_>, checkpoint: &Checkpoint) -> Result<()> {
+    /// Begins anew with the map as it was after commit `seq`.
+    ///
+    /// # Errors
+    /// `Corrupt` if that is not in the store any more.
+    pub(super) fn load_at(&self, reader: &Reader<'_>, seq: u64) -> Result<()> {
+        let checkpoint = reader.checkpoint_upto(seq)?;
+        *self.outbound.lock() = initial_outbound(&checkpoint)?;
+        *self.state.lock() = initial_state(&checkpoint, &self.pages, &self.options);
+        self.replay_log(reader, &checkpoint, seq)?;
+        if self.state.lock().head.seq == seq {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Corrupt, format!("commit {seq} is not in the store any more")))
+    }
+
+    /// Applies the commits after the checkpoint up to number `last`.
+    fn replay_log(&self, reader: &Reader<'_>, checkpoint: &Checkpoint, last: u64) -> Result<()> {
         let start = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
         let remembered = self.remembered_head();
         check_history(remembered, start)?;
         let mut outbound = self.outbound.lock();
         let mut state = self.state.lock();
-        reader.commits(start, &mut |commit| {
+        reader.commits_upto(start, last, &mut |commit| {
             check_history(remembered, commit.head)?;
             self.replay_commit(&mut state, commit)?;
-            outbound.note_mark(JournalMark {
-                device: commit.header.author,
-                incarnation: commit.header.incarnation,
-                counter: commit.header.counter,
-                journal_upto: commit.body.head.journal_upto,
-                seq: commit.head.seq,
-            });
+            outbound.note_commit(commit);
             Ok(())
         })?;
         self.find_own_mark(&mut outbound);
-        state.batch = Batch::default();
+        self.take_slot(&outbound, &mut state);
         Ok(())
     }
 
@@ -196,7 +204,7 @@ impl Inner {
             let usage =
                 self.waiting(state, |state| Txn::new(&state.map).object_use(added.object))?;
             if let Some(usage) = usage {
-                note_stored_len(state, added.object, usage, added.len);
+                state.map.install_committed(with_stored_len(added.object, usage, added.len));
             }
         }
         state.head = commit.head;

@@ -14,6 +14,7 @@ use strongroom_journal::Journal;
 use strongroom_store::{Body, Key as StoreKey};
 
 use super::home::JOURNAL_FOLDER;
+use super::log::Reader;
 use crate::block::fetch::Wanted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
@@ -33,25 +34,74 @@ struct Replayed {
     failed: Option<Error>,
 }
 
+impl Replayed {
+    fn goes_on(&self) -> bool {
+        self.cut.is_none() && self.failed.is_none()
+    }
+}
+
+/// Records that no commit holds, kept until it is known what they were done on top of.
+#[derive(Default)]
+struct Leftover {
+    records: Vec<(u64, Vec<u8>)>,
+    /// The commit below them, if one of them says it.
+    base: Option<u64>,
+    /// Number of the first record of a statement whose last one is not there yet.
+    began: Option<u64>,
+}
+
+impl Leftover {
+    fn take(&mut self, number: u64, payload: &[u8]) -> Result<()> {
+        let (op, _) = ops::decode_one(payload)?;
+        match op {
+            Op::Based { seq, from, last } => {
+                if self.began != Some(from) {
+                    self.drop_unfinished();
+                }
+                self.records.push((number, payload.to_vec()));
+                self.began = Some(from);
+                if last {
+                    self.records.retain(|(number, _)| *number >= from);
+                    (self.base, self.began) = (Some(seq), None);
+                }
+            }
+            _ => {
+                self.drop_unfinished();
+                self.records.push((number, payload.to_vec()));
+            }
+        }
+        Ok(())
+    }
+
+    /// A statement that is not whole was never built on.
+    fn drop_unfinished(&mut self) {
+        if let Some(from) = self.began.take() {
+            self.records.retain(|(number, _)| *number < from);
+        }
+    }
+}
+
 impl Inner {
-    /// Replays the journal, drops what nothing names, and ends orphans.
-    pub(super) fn recover(&self) -> Result<()> {
+    /// Replays the journal, puts what it holds on top of what others have committed since, drops what nothing names, and
+    /// ends orphans.
+    pub(super) fn recover(&self, reader: &Reader<'_>) -> Result<()> {
         if self.options.mode == Mode::ReadOnly {
             return Ok(());
         }
         self.confirm_head()?;
         self.drop_committed_objects()?;
-        let base_seq = self.base_seq(self.remembered_head().map(|head| head.seq));
-        let replayed = self.replay_journal(base_seq)?;
-        let head = self.state.lock().head;
-        if head.seq > base_seq {
-            // ORDER: before anything new is journaled, which builds on it.
-            self.remember_head_durably(head)?;
-        }
+        let newest = self.state.lock().head;
+        let is_shared = self.outbound.lock().is_shared();
+        let replayed = match is_shared {
+            false => self.replay_journal()?,
+            true => self.replay_leftover(reader)?,
+        };
+        self.remember_head_durably(newest)?;
         if replayed.records == 0 && replayed.cut.is_none() {
             self.drop_unnamed_objects()?;
         }
         self.adopt_put_objects()?;
+        self.follow(&mut self.outbound.lock())?;
         if replayed.cut.is_some() {
             // ORDER: before anything new is journaled, or the next recovery would stop at the same record again.
             self.commit(Reason::Covering)?;
@@ -91,32 +141,80 @@ impl Inner {
         Ok(())
     }
 
-    fn replay_journal(&self, base_seq: u64) -> Result<Replayed> {
+    /// Where nobody else ever wrote, every record is on top of the newest commit.
+    fn replay_journal(&self) -> Result<Replayed> {
         let covered = self.outbound.lock().journal_upto;
+        let mut replayed = Replayed::default();
+        let journal = self.open_journal(&mut |number, payload| {
+            if number > covered && replayed.goes_on() {
+                self.replay_into(&mut replayed, number, payload);
+            }
+        })?;
+        self.keep_journal(journal, replayed)
+    }
+
+    /// Where others write too, records are replayed on top of the commit that they were done on top of.
+    fn replay_leftover(&self, reader: &Reader<'_>) -> Result<Replayed> {
+        let covered = self.outbound.lock().journal_upto;
+        let (mut left, mut replayed) = (Leftover::default(), Replayed::default());
+        let journal = self.open_journal(&mut |number, payload| {
+            if number > covered && replayed.failed.is_none() {
+                replayed.failed = left.take(number, payload).err();
+            }
+        })?;
+        left.drop_unfinished();
+        let own = self.own_last_seq(&self.outbound.lock());
+        let head = self.state.lock().head.seq;
+        let base = left.base.or(own);
+        if left.records.is_empty() {
+            self.state.lock().unmarked_base = base != Some(head);
+            return self.keep_journal(journal, replayed);
+        }
+        if base != Some(head) {
+            let base = base.ok_or_else(|| stranded(head))?;
+            self.load_at(reader, base).map_err(|error| match error.kind() {
+                ErrorKind::Corrupt => stranded(base),
+                _ => error,
+            })?;
+        }
+        for (number, payload) in &left.records {
+            if replayed.goes_on() {
+                self.replay_into(&mut replayed, *number, payload);
+            }
+        }
+        self.keep_journal(journal, replayed)
+    }
+
+    fn replay_into(&self, replayed: &mut Replayed, number: u64, payload: &[u8]) {
+        match self.replay_record(payload) {
+            Ok(Step::Done) => replayed.records += 1,
+            Ok(Step::BytesMissing) => replayed.cut = Some(number),
+            Err(error) => replayed.failed = Some(error),
+        }
+    }
+
+    fn open_journal(&self, sink: &mut dyn FnMut(u64, &[u8])) -> Result<Journal> {
         let options = journal::Options {
             folder: self.options.state_folder.join(JOURNAL_FOLDER),
             file_len_max: self.options.tuning.journal_file_len,
             device: self.keys.device_id(),
             organisation: self.keys.organisation(),
             incarnation: self.incarnation,
-            first_number_min: covered + 1,
+            first_number_min: self.outbound.lock().journal_upto + 1,
         };
         let services = journal::Services {
             disk: self.services.disk.clone(),
             entropy: self.services.entropy.clone(),
         };
-        let mut replayed = Replayed::default();
         let mut sink = |number: u64, payload: &[u8]| {
-            if number > covered && replayed.cut.is_none() && replayed.failed.is_none() {
-                match self.check_unmoved(base_seq).and_then(|()| self.replay_record(payload)) {
-                    Ok(Step::Done) => replayed.records += 1,
-                    Ok(Step::BytesMissing) => replayed.cut = Some(number),
-                    Err(error) => replayed.failed = Some(error),
-                }
-            }
+            sink(number, payload);
             Ok(())
         };
-        let journal = Journal::open(options, self.keys.journal_key(), services, &mut sink)?;
+        Ok(Journal::open(options, self.keys.journal_key(), services, &mut sink)?)
+    }
+
+    fn keep_journal(&self, journal: Journal, replayed: Replayed) -> Result<Replayed> {
+        let mut replayed = replayed;
         if let Some(error) = replayed.failed.take() {
             return Err(error);
         }
@@ -131,25 +229,37 @@ impl Inner {
     }
 
     fn replay_record(&self, payload: &[u8]) -> Result<Step> {
-        let (op, rest) = ops::decode_one(payload)?;
-        if !rest.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                "a journal record holds more than one operation",
-            ));
+        let (first, mut rest) = ops::decode_one(payload)?;
+        if !matches!(first, Op::Based { .. }) {
+            if rest.is_empty() {
+                return self.replay_op(&first, payload);
+            }
+            let message = "a journal record holds more than one operation";
+            return Err(Error::new(ErrorKind::Corrupt, message));
         }
-        if let Op::SetExtents { extents, .. } = &op
+        while !rest.is_empty() {
+            let (op, after) = ops::decode_one(rest)?;
+            if self.replay_op(&op, &rest[..rest.len() - after.len()])? == Step::BytesMissing {
+                return Ok(Step::BytesMissing);
+            }
+            rest = after;
+        }
+        Ok(Step::Done)
+    }
+
+    fn replay_op(&self, op: &Op, bytes: &[u8]) -> Result<Step> {
+        if let Op::SetExtents { extents, .. } | Op::Rewrite { extents, .. } = op
             && !self.are_readable(extents)?
         {
             return Ok(Step::BytesMissing);
         }
         let mut state = self.state.lock();
-        if let Op::Clone { from, to, .. } = &op {
+        if let Op::Clone { from, to, .. } = op {
             self.seal_as_blocks(&mut state, *from)?;
             self.seal_as_blocks(&mut state, *to)?;
         }
         let now = self.services.clock.elapsed();
-        self.waiting(&mut state, |state| state.redo(now, &op, payload))?;
+        self.waiting(&mut state, |state| state.redo(now, op, bytes))?;
         Ok(Step::Done)
     }
 
@@ -200,7 +310,7 @@ impl Inner {
                 Some(Value::Object(usage)) => usage.stored_len == 0,
                 _ => false,
             };
-            let keys = state.map.overlay.iter().filter(|(_, value)| unknown(value));
+            let keys = state.map.local.iter().filter(|(_, value)| unknown(value));
             keys.filter_map(|(key, _)| match subject(key) {
                 Subject::Object(object) => Some(object),
                 _ => None,
@@ -239,6 +349,16 @@ impl Inner {
     }
 }
 
+/// Changes that cannot be placed: what they were done on top of is not in the store any more.
+fn stranded(base_seq: u64) -> Error {
+    let message = format!(
+        "changes made here on top of commit {base_seq} were never committed, and that is not in the store any more; they \
+         are kept in the local state and not applied"
+    );
+    Error::new(ErrorKind::Conflict, message)
+}
+
+#[derive(PartialEq)]
 enum Step {
     Done,
     BytesMissing,

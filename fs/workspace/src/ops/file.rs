@@ -30,8 +30,8 @@ impl State {
             Handle { ino, access, synchronous, drop_set_id, stream: Stream::default() },
         );
         self.file(ino).handles += 1;
-        // All changes come through this kernel, so what it has cached is current.
-        Opened { handle, keep_cache: true }
+        // What others changed is told to the kernel, but not while the file was open.
+        Opened { handle, keep_cache: !self.outdated.remove(&ino) }
     }
 
     fn writing(&self, handle: HandleId) -> Look<Ino> {

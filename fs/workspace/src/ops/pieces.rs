@@ -60,7 +60,7 @@ impl Inner {
         let is_ahead = {
             let state = self.state.lock();
             let behind =
-                state.map.frozen.is_some() && state.map.overlay.len() > OVERLAY_COUNT_MAX / 2;
+                state.map.frozen.is_some() && state.map.changed_count() > OVERLAY_COUNT_MAX / 2;
             behind || state.batch.ops.len() > state.batch_bytes_limit / 4
         };
         if is_ahead || self.commit_is_due() {

@@ -22,14 +22,17 @@ impl Inner {
         }
     }
 
-    /// Commits if that is due, compacts if that is, and takes large files away that lost their last name.
+    /// Takes in what others committed, commits if that is due, compacts if that is, and takes large files away that lost their last name.
     ///
     /// # Errors
-    /// Those of the commit and of the removal.
+    /// Those of the store, of the commit and of the removal.
     pub(crate) fn upkeep(&self) -> Result<()> {
+        // What others did must not keep back what was done here: a store that is away fails in both.
+        let polled = self.poll_if_due();
         if self.commit_is_due() {
             self.commit(Reason::Due)?;
         }
+        polled?;
         self.compact_if_due();
         self.purge_doomed()
     }

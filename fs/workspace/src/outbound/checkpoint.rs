@@ -10,7 +10,7 @@ use strongroom_crypto::seal;
 use strongroom_crypto::usage::{Context, Usage};
 use strongroom_format::cbor::encode;
 use strongroom_format::checkpoint::{
-    CheckpointRoot, CompartmentState, JournalMark, PageObject, PartRef, WriterSlot, build,
+    CheckpointRoot, CompartmentState, JournalMark, PageObject, PartRef, build,
 };
 use strongroom_format::ids::{CompartmentId, Digest, ObjectId};
 use strongroom_format::page::PageRef;
@@ -70,7 +70,7 @@ impl Inner {
             Some(written) => written,
             None => self.write_pages(outbound, &tree, &layer)?,
         };
-        if let Err(error) = self.put_root(&due, &written) {
+        if let Err(error) = self.put_root(outbound, &due, &written) {
             outbound.written = Some(written);
             return Err(error);
         }
@@ -82,13 +82,17 @@ impl Inner {
         }
         outbound.digest = written.digest;
         let before = std::mem::replace(&mut outbound.ledger, written.ledger);
-        let gone = before.keys().filter(|object| !outbound.ledger.contains_key(*object));
-        outbound.leftovers.stored.extend(gone);
+        if !outbound.is_shared() {
+            let gone = before.keys().filter(|object| !outbound.ledger.contains_key(*object));
+            outbound.leftovers.stored.extend(gone);
+        }
         outbound.checkpoint_due = None;
         outbound.checkpoint_seq = due.head.seq;
         self.counts.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.compaction.note(&layer);
-        outbound.leftovers.log_upto = Some(due.head.seq);
+        if !outbound.is_shared() {
+            outbound.leftovers.log_upto = Some(due.head.seq);
+        }
         Ok(())
     }
 
@@ -142,12 +146,9 @@ impl Inner {
         Ok(digest)
     }
 
-    fn put_root(&self, due: &CheckpointDue, written: &Written) -> Result<()> {
+    fn put_root(&self, outbound: &Outbound, due: &CheckpointDue, written: &Written) -> Result<()> {
         let Written { tree, digest, ledger } = written;
-        let (name_key, next) = {
-            let state = self.state.lock();
-            (*state.names.key().expose(), state.next_counter)
-        };
+        let name_key = *self.state.lock().names.key().expose();
         let part = CompartmentState {
             compartment: CompartmentId::ORDINARY,
             seq: due.head.seq,
@@ -156,7 +157,7 @@ impl Inner {
             count: tree.count,
             name_key,
             digest: digest.to_bytes(),
-            slots: vec![WriterSlot { slot: 0, device: self.keys.device_id(), next }],
+            slots: outbound.slots.clone(),
             journals: due.marks.clone(),
         };
         let ledger = ledger.values().copied().collect();

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 use strongroom_crypto::lthash::LtHash;
-use strongroom_format::checkpoint::JournalMark;
+use strongroom_format::checkpoint::{JournalMark, WriterSlot};
 use strongroom_format::commit::ObjectAdded;
 use strongroom_format::ids::{DeviceId, Ino, ObjectId};
 use strongroom_format::inode::ObjectUse;
@@ -24,7 +24,9 @@ use strongroom_format::key::Key;
 use super::checkpoint::{CheckpointDue, Ledger, Written};
 use crate::block::staging::Staged;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{BATCH_AGE_MAX, CHECKPOINT_OVERLAY_COUNT, OVERLAY_COUNT_MAX, Tuning};
+use crate::limits::{
+    BATCH_AGE_MAX, CHECKPOINT_OVERLAY_COUNT, LOST_RACES_MAX, OVERLAY_COUNT_MAX, Tuning,
+};
 use crate::state::{Batch, State, poisoned};
 use crate::tree::map::{Layer, Value};
 use crate::tree::need::{Look, Need};
@@ -43,6 +45,8 @@ pub enum Reason {
     Closing,
     /// Journal records were given up at recovery: the commit says so, even if it carries nothing.
     Covering,
+    /// A home begins: the commit gives it its writer slot, even if it carries nothing.
+    Claiming,
 }
 
 type StagedObjects = Vec<Arc<Staged>>;
@@ -65,10 +69,12 @@ pub struct Cut {
     pub discarded: Vec<Arc<Staged>>,
     /// Objects in the store nothing refers to any more.
     pub released: Vec<ObjectId>,
-    /// Whether the overlay was frozen here for a checkpoint.
-    pub frozen: bool,
+    /// Whether what is committed is set aside for a checkpoint as soon as it is published.
+    pub freezes: bool,
     /// What the first try to publish found of the objects.
     pub tried: Option<Vec<ObjectAdded>>,
+    /// Staged objects that a cut before this one tried to put.
+    pub tried_before: Vec<ObjectAdded>,
 }
 
 /// What a published commit or checkpoint has made superfluous and what could not go yet. Nothing depends on it.
@@ -100,10 +106,14 @@ pub struct Outbound {
     pub leftovers: Leftovers,
     /// Objects in the store that no commit names yet: the crash came between putting them and the commit.
     pub adopted: Vec<ObjectAdded>,
+    /// Staged objects that may be in the store: a cut that was given up tried to put them.
+    pub tried: Vec<ObjectAdded>,
     /// Last journal record of this home that a commit covers.
     pub journal_upto: u64,
     /// The same of every home, by device and incarnation.
     pub marks: BTreeMap<(DeviceId, u64), JournalMark>,
+    /// Writer slots given so far: who has which, and how far.
+    pub slots: Vec<WriterSlot>,
     /// Newest commit after which head and journal were brought in line.
     pub remembered_seq: u64,
     /// Digest of the last checkpoint's map.
@@ -137,7 +147,7 @@ impl Inner {
         if is_full(state, &self.options.tuning) {
             self.ask_commit();
         }
-        let stuck = state.map.frozen.is_some() && state.map.overlay.len() > OVERLAY_COUNT_MAX;
+        let stuck = state.map.frozen.is_some() && state.map.changed_count() > OVERLAY_COUNT_MAX;
         if stuck || state.batch.ops.len() > state.batch_bytes_limit / 2 {
             self.overfull.store(true, Ordering::Release);
         }
@@ -175,14 +185,27 @@ impl Inner {
             // A sync that failed once says yes the next time, to bytes that are not there.
             return Err(poisoned());
         }
+        let mut lost_count = 0;
+        while let Err(error) = self.commit_once(outbound, reason) {
+            lost_count += 1;
+            if error.kind() != ErrorKind::Conflict || lost_count > LOST_RACES_MAX {
+                return Err(error);
+            }
+            // Another was first: what is not committed goes on top of that.
+            self.follow(outbound)?;
+        }
+        self.checkpoint_if_due(outbound)
+    }
+
+    fn commit_once(&self, outbound: &mut Outbound, reason: Reason) -> Result<()> {
         if let Some(cut) = outbound.pending.take() {
             self.publish_or_keep(outbound, cut)?;
         }
         self.seal_ahead()?;
-        if let Some(cut) = self.cut(outbound, reason)? {
-            self.publish_or_keep(outbound, cut)?;
+        match self.cut(outbound, reason)? {
+            Some(cut) => self.publish_or_keep(outbound, cut),
+            None => Ok(()),
         }
-        self.checkpoint_if_due(outbound)
     }
 
     fn publish_or_keep(&self, outbound: &mut Outbound, mut cut: Cut) -> Result<()> {
@@ -247,7 +270,12 @@ impl Inner {
         let nothing = batch.count == 0 && staged.is_empty() && batch.released.is_empty();
         // Closing with a long log but nothing new: an empty commit carries the checkpoint, so that opening is quick.
         let long = state.log_bytes >= self.options.tuning.checkpoint_log_bytes_at_close;
-        let wanted = reason == Reason::Covering || (reason == Reason::Closing && long);
+        let wanted = match reason {
+            Reason::Covering => true,
+            Reason::Claiming => self.own_slot(outbound).is_none(),
+            Reason::Closing => long,
+            Reason::Due | Reason::Asked => false,
+        };
         if nothing && !wanted {
             state.batch = Batch::default();
             return Ok(None);
@@ -258,7 +286,9 @@ impl Inner {
         outbound.adopted.clear();
         let batch = std::mem::take(&mut state.batch);
         let released = in_store_only(&batch, &discarded);
-        let frozen = self.freeze_if_due(&mut state, outbound, reason, batch.ops.len());
+        let freezes = self.checkpoint_is_due(&state, outbound, reason, batch.ops.len());
+        // ORDER: from here on changes are not in this cut.
+        state.map.settling = std::mem::take(&mut state.map.local);
         Ok(Some(Cut {
             ops: batch.ops,
             count: batch.count,
@@ -268,8 +298,9 @@ impl Inner {
             adopted,
             discarded,
             released,
-            frozen,
+            freezes,
             tried: None,
+            tried_before: std::mem::take(&mut outbound.tried),
         }))
     }
 
@@ -284,7 +315,7 @@ impl Inner {
             let usage = self.waiting(state, |state| Txn::new(&state.map).object_use(object.id))?;
             match usage {
                 Some(usage) => {
-                    note_stored_len(state, object.id, usage, object.len());
+                    state.map.install(with_stored_len(object.id, usage, object.len()));
                     used.push(object);
                 }
                 None => unused.push(object),
@@ -298,43 +329,37 @@ impl Inner {
         for added in adopted {
             let id = added.object;
             if let Some(usage) = self.waiting(state, |state| Txn::new(&state.map).object_use(id))? {
-                note_stored_len(state, id, usage, added.len);
+                state.map.install(with_stored_len(id, usage, added.len));
                 named.push(*added);
             }
         }
         Ok(named)
     }
 
-    fn freeze_if_due(
+    fn checkpoint_is_due(
         &self,
-        state: &mut State,
+        state: &State,
         outbound: &Outbound,
         reason: Reason,
         ops_len: usize,
     ) -> bool {
         let limit = match reason {
-            Reason::Due | Reason::Asked | Reason::Covering => {
+            Reason::Due | Reason::Asked | Reason::Covering | Reason::Claiming => {
                 self.options.tuning.checkpoint_log_bytes
             }
             Reason::Closing => self.options.tuning.checkpoint_log_bytes_at_close,
         };
         let due = state.log_bytes + ops_len as u64 >= limit
-            || state.map.overlay.len() >= CHECKPOINT_OVERLAY_COUNT;
+            || state.map.changed_count() >= CHECKPOINT_OVERLAY_COUNT;
         let free = state.map.frozen.is_none() && outbound.checkpoint_due.is_none();
-        if due && free {
-            let layer: Layer = std::mem::take(&mut state.map.overlay);
-            state.map.frozen = Some(Arc::new(layer));
-        }
         due && free
     }
 }
 
-/// What replaying a commit does after its operations: every added object that is in use gets its stored length.
-pub(crate) fn note_stored_len(state: &mut State, object: ObjectId, usage: ObjectUse, len: u64) {
+/// What follows the operations of a commit: every added object that is in use gets its stored length.
+pub(crate) fn with_stored_len(object: ObjectId, usage: ObjectUse, len: u64) -> Layer {
     let usage = ObjectUse { stored_len: len, ..usage };
-    let mut layer = Layer::new();
-    layer.insert(Key::object(object), Some(Value::Object(usage)));
-    state.map.install(layer);
+    Layer::from([(Key::object(object), Some(Value::Object(usage)))])
 }
 
 fn is_full(state: &State, tuning: &Tuning) -> bool {
@@ -347,8 +372,8 @@ fn in_store_only(batch: &Batch, discarded: &[Arc<Staged>]) -> Vec<ObjectId> {
     batch.released.difference(&never_put).copied().collect()
 }
 
-/// The error of a device that meets another's commit where its own should go.
+/// The error of a home that meets another's commit where its own should go.
 pub(crate) fn lost_race(seq: u64) -> Error {
-    let message = format!("another device wrote commit {seq}; mount again to see it");
+    let message = format!("another home wrote commit {seq} first");
     Error::new(ErrorKind::Conflict, message)
 }

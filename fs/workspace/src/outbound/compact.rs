@@ -260,15 +260,7 @@ impl Inner {
         if !state.has_run(run)? {
             return Ok(false);
         }
-        let inode = state.inode(run.ino)?;
-        let op = Op::SetExtents {
-            ino: run.ino,
-            size: inode.size,
-            extents: vec![extent.clone()],
-            mode: inode.mode,
-            mtime: inode.mtime,
-            ctime: inode.ctime,
-        };
+        let op = Op::Rewrite { ino: run.ino, extents: vec![extent.clone()] };
         state.execute(self.journal()?, self.services.clock.elapsed(), &op)?;
         state.batch.data_bytes += u64::from(extent.len);
         self.wake_if_full(state);

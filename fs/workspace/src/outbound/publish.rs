@@ -45,6 +45,18 @@ impl Inner {
         if late {
             self.put_objects(cut)?;
         }
+        self.note_published(outbound, cut, (counter, head), record.len() as u64);
+        Ok(())
+    }
+
+    /// A cut is in the log: what was on its way is committed.
+    pub(crate) fn note_published(
+        &self,
+        outbound: &mut Outbound,
+        cut: &Cut,
+        (counter, head): (u64, Head),
+        len: u64,
+    ) {
         outbound.counter = counter;
         outbound.journal_upto = cut.journal_upto;
         outbound.note_mark(JournalMark {
@@ -55,10 +67,14 @@ impl Inner {
             seq: head.seq,
         });
         let mut state = self.state.lock();
+        outbound.note_given(state.slot, state.next_counter);
         state.head = head;
-        state.log_bytes += record.len() as u64;
+        state.log_bytes += len;
+        state.map.settle();
+        if cut.freezes {
+            state.map.freeze();
+        }
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
-        Ok(())
     }
 
     fn put_objects(&self, cut: &mut Cut) -> Result<Vec<ObjectAdded>> {
@@ -77,13 +93,20 @@ impl Inner {
         }
         let added = cut.objects.iter().map(describe).collect::<Result<Vec<_>>>()?;
         cut.tried = Some(added.clone());
-        let bodies = cut
+        let before = std::mem::take(&mut cut.tried_before);
+        let (again, first): (Vec<_>, Vec<_>) = cut
             .objects
+            .iter()
+            .partition(|object| before.iter().any(|added| added.object == object.id));
+        for object in again {
+            self.put_again(object, &before)?;
+        }
+        let bodies = first
             .iter()
             .map(|object| (StoreKey::Object(object.id), StoreBody::File(object.path.clone())))
             .collect();
         wait(async { Ok(self.store.put_many(bodies).await.map(drop)?) })?;
-        for object in &cut.objects {
+        for object in first {
             self.staging.retire(object.id);
         }
         Ok(added)
@@ -179,13 +202,15 @@ impl Inner {
     }
 
     /// What follows from a commit that is durable.
-    pub(super) fn settle(&self, outbound: &mut Outbound, cut: Cut) {
-        if cut.frozen {
+    pub(crate) fn settle(&self, outbound: &mut Outbound, cut: Cut) {
+        if cut.freezes {
             let head = self.state.lock().head;
             outbound.checkpoint_due = Some(CheckpointDue { head, marks: outbound.marks_to_keep() });
         }
         outbound.leftovers.staged.extend(cut.discarded);
-        outbound.leftovers.stored.extend(cut.released);
+        if !outbound.is_shared() {
+            outbound.leftovers.stored.extend(cut.released);
+        }
     }
 
     /// Lets go of what commits and checkpoints made superfluous. What cannot go now goes another time.

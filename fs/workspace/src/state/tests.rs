@@ -76,7 +76,7 @@ fn state_over(content: Content, looks: u64) -> State {
     let made = Tree::default().rewrite(&none, changes.into_iter(), &Default::default(), &mut pages);
     let tree = made.ok().unwrap().tree;
     pages.looks_left = AtomicU64::new(looks);
-    let map = Map { overlay: BTreeMap::new(), frozen: None, tree, pages: Arc::new(pages) };
+    let map = Map::new(tree, Arc::new(pages));
     let head = Head { seq: 0, hash: Digest([0; 32]) };
     fresh_state(map, NameHash::new(NameKey::from_bytes(&[0; 16])), head, 1 << 20)
 }

@@ -1,4 +1,12 @@
-//! The merged view of overlay, frozen layer and tree.
+//! The merged view of what no commit holds, of what was committed since the checkpoint, and of the tree.
+//!
+//! ```text
+//! local      changes that are in no cut yet
+//! settling   changes of a cut that is being published, or of others' commits that are being taken in
+//! overlay    committed, since the last freeze
+//! frozen     committed, being written out by a checkpoint
+//! tree       the last checkpoint
+//! ```
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
@@ -13,7 +21,7 @@ use crate::tree::btree::{PageSource, Tree};
 use crate::tree::need::Look;
 
 /// A value of the map, decoded.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub enum Value {
     /// Under `D`.
     Entry(Arc<Entry>),
@@ -83,8 +91,12 @@ const CHUNK_COUNT: usize = 128;
 
 /// The map. Cloning is not offered: there is one per compartment.
 pub struct Map {
-    /// Changes since the last freeze.
-    pub overlay: Layer,
+    /// Changes that are in no cut yet.
+    pub local: Layer,
+    /// Changes on their way into the overlay.
+    pub settling: Layer,
+    /// What was committed since the last freeze.
+    pub overlay: Arc<Layer>,
     /// What a checkpoint is writing out.
     pub frozen: Option<Arc<Layer>>,
     /// The last checkpoint.
@@ -94,13 +106,46 @@ pub struct Map {
 }
 
 impl Map {
+    /// What a checkpoint says.
+    pub fn new(tree: Tree, pages: Arc<dyn PageSource + Send + Sync>) -> Self {
+        Self {
+            local: Layer::new(),
+            settling: Layer::new(),
+            overlay: Arc::default(),
+            frozen: None,
+            tree,
+            pages,
+        }
+    }
+
+    /// The same without what no commit holds. Shares everything.
+    pub fn committed(&self) -> Self {
+        Self {
+            local: Layer::new(),
+            settling: Layer::new(),
+            overlay: self.overlay.clone(),
+            frozen: self.frozen.clone(),
+            tree: self.tree.clone(),
+            pages: self.pages.clone(),
+        }
+    }
+
+    /// Layers above the tree, newest first.
+    fn layers(&self) -> [Option<&Layer>; 4] {
+        [Some(&self.local), Some(&self.settling), Some(&*self.overlay), self.frozen.as_deref()]
+    }
+
+    /// Entries above the tree and above what a checkpoint is writing out.
+    pub fn changed_count(&self) -> usize {
+        self.local.len() + self.settling.len() + self.overlay.len()
+    }
+
     /// Reads one value.
     pub fn get(&self, key: &Key) -> Look<Option<Value>> {
-        if let Some(found) = self.overlay.get(key) {
-            return Ok(found.clone());
-        }
-        if let Some(found) = self.frozen.as_ref().and_then(|layer| layer.get(key)) {
-            return Ok(found.clone());
+        for layer in self.layers().into_iter().flatten() {
+            if let Some(found) = layer.get(key) {
+                return Ok(found.clone());
+            }
         }
         match self.tree.get(&*self.pages, key.as_bytes())? {
             Some(bytes) => Ok(Some(Value::parse(key.as_bytes(), &bytes)?)),
@@ -163,7 +208,8 @@ impl Map {
         if let Some(error) = damage {
             return Err(error.into());
         }
-        let layers = [self.frozen.as_deref(), Some(&self.overlay), extra];
+        let [local, settling, overlay, frozen] = self.layers();
+        let layers = [frozen, overlay, settling, local, extra];
         let mut limit =
             if raw.len() == CHUNK_COUNT { raw.last().map(|(key, _)| *key) } else { None };
         for layer in layers.into_iter().flatten() {
@@ -202,7 +248,8 @@ impl Map {
             let in_tree =
                 self.tree.last_before(&*self.pages, floor.as_bytes(), before.as_bytes())?;
             let tree_key = in_tree.as_ref().map(|(key, _)| key_of(key)).transpose()?;
-            let layers = [extra, Some(&self.overlay), self.frozen.as_deref()];
+            let [local, settling, overlay, frozen] = self.layers();
+            let layers = [extra, local, settling, overlay, frozen];
             let best = layers
                 .into_iter()
                 .flatten()
@@ -225,8 +272,28 @@ impl Map {
         }
     }
 
-    /// Puts a planned delta into the overlay.
+    /// Takes in a planned change that no commit holds yet.
     pub fn install(&mut self, delta: Layer) {
-        self.overlay.extend(delta);
+        self.local.extend(delta);
+    }
+
+    /// Takes in a planned change of a commit.
+    pub fn install_committed(&mut self, delta: Layer) {
+        Arc::make_mut(&mut self.overlay).extend(delta);
+    }
+
+    /// What was on its way is committed.
+    pub fn settle(&mut self) {
+        let settled = std::mem::take(&mut self.settling);
+        if self.overlay.is_empty() {
+            self.overlay = Arc::new(settled);
+        } else {
+            Arc::make_mut(&mut self.overlay).extend(settled);
+        }
+    }
+
+    /// Sets what was committed aside for a checkpoint.
+    pub fn freeze(&mut self) {
+        self.frozen = Some(std::mem::take(&mut self.overlay));
     }
 }

@@ -22,7 +22,6 @@ pub(super) fn of_inode(inode: &Inode) -> Vec<&'static str> {
     must(fits_kind, "has content that its kind has not");
     must(inode.mode & !0o7777 == 0, "has a mode out of bounds");
     must(inode.kind != Kind::Folder || inode.size == 0, "is a folder with a size");
-    must(inode.kind == Kind::Folder || inode.parent.0 == 0, "has a parent and is no folder");
     match &inode.content {
         Content::Inline(data) => {
             let fits = (1..=INLINE_LEN_MAX).contains(&data.len());

@@ -9,7 +9,7 @@ pub mod extents;
 mod names;
 
 use strongroom_format::ids::{Ino, ObjectId};
-use strongroom_format::inode::{Content, Inode, Xattr};
+use strongroom_format::inode::{Content, Extent, Inode, Xattr};
 use strongroom_format::key::Key;
 use strongroom_format::op::Op;
 
@@ -43,6 +43,9 @@ pub fn plan(txn: &mut Txn<'_>, hash: &NameHash, op: &Op) -> Look<()> {
         Op::Clone { .. } => clone(txn, op),
         Op::Purge { ino } => names::purge(txn, *ino),
         Op::Relocate { from, to, inos, places } => relocate(txn, *from, *to, inos, places),
+        Op::Rewrite { ino, extents } => rewrite(txn, *ino, extents),
+        // Says where what follows belongs; changes nothing.
+        Op::Based { .. } => Ok(()),
         Op::Write { ino, offset, data, mode, time } => {
             let mut inode = (*txn.inode(*ino)?).clone();
             inode.size = inode.size.max(offset + data.len() as u64);
@@ -129,6 +132,17 @@ fn set_extents(txn: &mut Txn<'_>, op: &Op) -> Look<()> {
     extents::insert(txn, *ino, &mut inode, extents.clone())?;
     (inode.size, inode.mode, inode.mtime, inode.ctime) = (*size, *mode, *mtime, *ctime);
     txn.put_inode(*ino, inode);
+    Ok(())
+}
+
+fn rewrite(txn: &mut Txn<'_>, ino: Ino, new: &[Extent]) -> Look<()> {
+    let mut inode = (*txn.inode(ino)?).clone();
+    let inside = new.iter().all(|extent| extents::end_of(extent) <= inode.size);
+    if !inside || matches!(inode.content, Content::Inline(_)) {
+        return Err(contradiction());
+    }
+    extents::insert(txn, ino, &mut inode, new.to_vec())?;
+    txn.put_inode(ino, inode);
     Ok(())
 }
 

@@ -52,7 +52,7 @@ pub(super) fn create(txn: &mut Txn<'_>, hash: &NameHash, op: &Op) -> Look<()> {
         atime: *time,
         btime: *time,
         rdev: *rdev,
-        parent: if is_folder { *folder } else { Ino(0) },
+        parent: *folder,
         content: match kind {
             Kind::Symlink => Content::Target(target.clone()),
             _ => Content::Empty,
@@ -72,6 +72,11 @@ pub(super) fn link(
     time: i64,
 ) -> Look<()> {
     let mut inode = (*txn.inode(ino)?).clone();
+    if inode.link_count == 0 {
+        // It comes back: somebody removed the last name while somebody else went on with the file.
+        inode.parent = at.0;
+        txn.remove(Key::orphan(ino));
+    }
     inode.link_count += 1;
     inode.ctime = time;
     let kind = inode.kind;
@@ -189,9 +194,7 @@ fn drop_link(txn: &mut Txn<'_>, ino: Ino, fate: Fate, time: i64) -> Look<()> {
 
 fn set_parent(txn: &mut Txn<'_>, ino: Ino, parent: Ino, time: i64) -> Look<()> {
     let mut inode = (*txn.inode(ino)?).clone();
-    if inode.kind == Kind::Folder {
-        inode.parent = parent;
-    }
+    inode.parent = parent;
     inode.ctime = time;
     txn.put_inode(ino, inode);
     Ok(())

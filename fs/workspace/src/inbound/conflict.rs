@@ -1,0 +1,94 @@
+//! Names of conflict copies: `NAME (conflict DEVICE YYYY-MM-DD).EXT`.
+
+use crate::door::NAME_LEN_MAX;
+
+const DAY_NS: i64 = 86_400_000_000_000;
+
+/// What stands between the parts of a name: `(conflict DEVICE DATE)`, with a number from the second try on.
+fn mark(device: &str, time_ns: i64, tries: u32) -> String {
+    let (year, month, day) = date(time_ns.div_euclid(DAY_NS));
+    match tries {
+        0 => format!(" (conflict {device} {year:04}-{month:02}-{day:02})"),
+        _ => format!(" (conflict {device} {year:04}-{month:02}-{day:02} {})", tries + 1),
+    }
+}
+
+/// Name for a copy of `name`, as the device's clock said. The stem is cut to keep the length within 255 bytes.
+pub fn conflict_name(name: &[u8], device: &str, time_ns: i64, tries: u32) -> Vec<u8> {
+    let mark = mark(device, time_ns, tries);
+    let dot = name.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0);
+    let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
+    // An extension that leaves no room is none.
+    let (stem, extension) = match mark.len() + extension.len() < NAME_LEN_MAX - 16 {
+        true => (stem, extension),
+        false => (name, &[][..]),
+    };
+    let room = NAME_LEN_MAX - mark.len() - extension.len();
+    [cut(stem, room), mark.as_bytes(), extension].concat()
+}
+
+/// Whether a name is one of a conflict copy.
+pub fn is_conflict_name(name: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(name);
+    text.rsplit_once(" (conflict ")
+        .is_some_and(|(stem, rest)| !stem.is_empty() && rest.contains(')'))
+}
+
+/// The longest beginning within `len_max` that does not end inside a character.
+fn cut(stem: &[u8], len_max: usize) -> &[u8] {
+    let mut end = stem.len().min(len_max);
+    while end > 0 && end < stem.len() && stem[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    &stem[..end]
+}
+
+/// Year, month and day of a number of days since 1970-01-01.
+fn date(days: i64) -> (i64, i64, i64) {
+    // Counted from 0000-03-01, so that the day that comes and goes is the last of its year.
+    let days = days + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: i64 = 1_700_000_000_000_000_000;
+
+    fn named(name: &str, tries: u32) -> String {
+        String::from_utf8(conflict_name(name.as_bytes(), "laptop", NOON, tries)).unwrap()
+    }
+
+    #[test]
+    fn conflict_names_keep_the_extension_and_say_who_and_when() {
+        assert_eq!(named("notes.txt", 0), "notes (conflict laptop 2023-11-14).txt");
+        assert_eq!(named("notes.txt", 1), "notes (conflict laptop 2023-11-14 2).txt");
+        assert_eq!(named("Makefile", 0), "Makefile (conflict laptop 2023-11-14)");
+        assert_eq!(named(".profile", 0), ".profile (conflict laptop 2023-11-14)");
+        assert!(is_conflict_name(named("notes.txt", 3).as_bytes()));
+        assert!(!is_conflict_name(b"notes (conflict).txt"));
+    }
+
+    #[test]
+    fn conflict_names_fit_and_cut_no_character() {
+        for name in ["n".repeat(255), format!("{}.txt", "\u{e4}".repeat(125)), ".".repeat(255)] {
+            let made = conflict_name(name.as_bytes(), "laptop", NOON, 99);
+            assert!(made.len() <= 255 && String::from_utf8(made).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(date(0), (1970, 1, 1));
+        assert_eq!(date(-1), (1969, 12, 31));
+        assert_eq!(date(11_016), (2000, 2, 29));
+        assert_eq!(date(20_779), (2026, 11, 22));
+    }
+}

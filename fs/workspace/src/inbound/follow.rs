@@ -1,0 +1,253 @@
+//! Taking in what others have committed while the workspace is open.
+//!
+//! ```text
+//! next commits, verified -> laid over what is committed, beside the map in use (no lock held)
+//!     -> under the lock: everything unsealed is sealed, what no commit holds is put on top (`rebase`), the journal is
+//!        told, the new map takes the place of the old -> the kernel is told
+//! ```
+//!
+//! ORDER: the new map is published before anybody is told of it. Nothing has changed if a step before that fails.
+
+use parking_lot::MutexGuard;
+use strongroom_format::cbor::encode;
+use strongroom_format::commit::ObjectAdded;
+use strongroom_format::op::Op;
+use strongroom_format::ops;
+use strongroom_journal::PAYLOAD_LEN_MAX;
+use strongroom_store::Key as StoreKey;
+
+use super::log::{Commit, Reader, get};
+use super::news::News;
+use super::rebase::{Rebase, Rebased};
+use super::taken::Taken;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{Broken, FOLLOW_COUNT_MAX};
+use crate::outbound::commit::{Cut, Outbound};
+use crate::state::{Batch, State};
+use crate::workspace::{Inner, Mode};
+
+impl Inner {
+    /// Asks the store for commits of others when it is time.
+    ///
+    /// # Errors
+    /// As [`Inner::follow`].
+    pub(crate) fn poll_if_due(&self) -> Result<()> {
+        let now = self.services.clock.elapsed();
+        {
+            let mut polled = self.polled.lock();
+            if now.saturating_sub(*polled) < self.options.tuning.poll_interval {
+                return Ok(());
+            }
+            *polled = now;
+        }
+        self.poll()
+    }
+
+    /// Takes in what others have committed.
+    ///
+    /// # Errors
+    /// As [`Inner::follow`].
+    pub(crate) fn poll(&self) -> Result<()> {
+        let mut outbound = self.outbound.lock();
+        if self.is_ending() || self.state.lock().poisoned {
+            return Ok(());
+        }
+        if !self.follow(&mut outbound)? {
+            return Ok(());
+        }
+        let (head, waiting) = {
+            let state = self.state.lock();
+            (state.head, state.batch.count > 0)
+        };
+        if waiting {
+            self.ask_commit();
+        }
+        match self.options.mode {
+            Mode::ReadWrite => self.remember_head(head),
+            Mode::ReadOnly => Ok(()),
+        }
+    }
+
+    /// Takes in the commits after the head. What is not committed here is put on top of them. Says whether there
+    /// were any.
+    ///
+    /// # Errors
+    /// Those of the store; `Corrupt` when a commit does not verify or apply.
+    pub(crate) fn follow(&self, outbound: &mut Outbound) -> Result<bool> {
+        let mut any = false;
+        loop {
+            let commits = self.next_commits(outbound)?;
+            any |= !commits.is_empty();
+            let is_full = commits.len() == FOLLOW_COUNT_MAX;
+            if !commits.is_empty() {
+                self.take_in(outbound, &commits)?;
+            }
+            if !is_full {
+                return Ok(any);
+            }
+        }
+    }
+
+    /// Verified commits after the head. One of our own among them was published, though nobody told us.
+    fn next_commits(&self, outbound: &mut Outbound) -> Result<Vec<Commit>> {
+        let mut head = self.state.lock().head;
+        let mut commits = Vec::new();
+        let mut reader = None;
+        while commits.len() < FOLLOW_COUNT_MAX {
+            let key = StoreKey::Log(head.seq + 1);
+            let Some(bytes) = get(&self.store, key)? else { break };
+            let reader = match &reader {
+                Some(reader) => reader,
+                None => reader.insert(Reader::open(&self.store, &self.keys)?),
+            };
+            let commit = reader.open_commit(key, head, &bytes)?;
+            head = commit.head;
+            if self.is_own(&commit) {
+                if !commits.is_empty() {
+                    return Err(another_of_us());
+                }
+                self.find_published(outbound, &commit)?;
+            } else {
+                commits.push(commit);
+            }
+        }
+        Ok(commits)
+    }
+
+    fn is_own(&self, commit: &Commit) -> bool {
+        let header = &commit.header;
+        (header.author, header.incarnation) == (self.keys.device_id(), self.incarnation)
+    }
+
+    fn find_published(&self, outbound: &mut Outbound, commit: &Commit) -> Result<()> {
+        let counter = commit.header.counter;
+        let Some(cut) = outbound.pending.take_if(|_| counter == outbound.counter + 1) else {
+            return Err(another_of_us());
+        };
+        self.note_published(outbound, &cut, (counter, commit.head), commit.len);
+        self.settle(outbound, cut);
+        Ok(())
+    }
+
+    fn take_in(&self, outbound: &mut Outbound, commits: &[Commit]) -> Result<()> {
+        let (base, names) = {
+            let state = self.state.lock();
+            (state.map.committed(), state.names.clone())
+        };
+        let mut taken = Taken::new(&base, names);
+        for commit in commits {
+            taken.apply(commit)?;
+        }
+        // ORDER: as for a cut: no block is sealed whose operation would be missed.
+        let _gate = self.gate.write();
+        let mut state = self.state.lock();
+        while let Some(ino) = state.unsealed.first().copied() {
+            self.seal_file_waiting(&mut state, ino)?;
+        }
+        let ours = uncommitted(outbound.pending.as_ref(), &state.batch)?;
+        let rebased = Rebase::new(self, &state, &base, taken).run(ours)?;
+        let news = News::between(&state.map, &rebased.next)?;
+        let head = commits.last().map_or(state.head, |commit| commit.head);
+        self.journal_rebased(&mut state, &rebased, head.seq)?;
+        // From here on nothing fails.
+        drop(base);
+        if let Some(cut) = outbound.pending.take() {
+            self.take_back(outbound, cut);
+        }
+        for commit in commits {
+            outbound.note_commit(commit);
+            state.log_bytes += commit.len;
+        }
+        state.head = head;
+        self.install_rebased(&mut state, rebased);
+        let changes = news.tell(&mut state);
+        MutexGuard::unlock_fair(state);
+        for change in changes {
+            // Nobody listens where nothing is mounted.
+            let _ = self.news.send(change);
+        }
+        Ok(())
+    }
+
+    /// Objects of a cut that will not be published as it is: those that are in the store already are named by the next,
+    /// those that may be are put again.
+    fn take_back(&self, outbound: &mut Outbound, cut: Cut) {
+        let is_staged = |added: &ObjectAdded| self.staging.find(added.object).is_some();
+        let tried = cut.tried.unwrap_or(cut.tried_before);
+        let (maybe, put): (Vec<_>, Vec<_>) = tried.into_iter().partition(is_staged);
+        outbound.tried.extend(maybe);
+        outbound.adopted.extend(put);
+        outbound.adopted.extend(cut.adopted);
+    }
+
+    fn install_rebased(&self, state: &mut State, rebased: Rebased) {
+        let now = self.services.clock.elapsed();
+        let began = state.batch.began.or(Some(now)).filter(|_| rebased.count > 0);
+        let data_bytes = if rebased.count > 0 { state.batch.data_bytes } else { 0 };
+        let (ops, count, released) = (rebased.ops, rebased.count, rebased.released);
+        state.batch = Batch { ops, count, began, data_bytes, released };
+        state.map = rebased.next;
+        state.map.settle();
+        state.next_counter = rebased.next_counter;
+        let left_out = self.options.tuning.broken == Some(Broken::BaseNotJournaled);
+        state.unmarked_base = rebased.count == 0 && !left_out;
+        let State { doomed, map, .. } = state;
+        doomed.retain(|ino, _| is_orphan(map, *ino));
+    }
+
+    /// ORDER: before the first change that is planned on top of it. One that does not get in whole is ignored by the
+    /// next open, which has the records before.
+    fn journal_rebased(&self, state: &mut State, rebased: &Rebased, seq: u64) -> Result<()> {
+        let left_out = self.options.tuning.broken == Some(Broken::BaseNotJournaled);
+        if rebased.count == 0 || left_out {
+            return Ok(());
+        }
+        let records = records_of(rebased, (seq, self.journal()?.position() + 1));
+        for (index, record) in records.iter().enumerate() {
+            if let Err(error) = self.journal()?.append(record) {
+                let error = Error::from(error);
+                // What would follow could not be told from what belongs to the records that are missing.
+                state.poisoned |= index > 0 || error.kind() == ErrorKind::Poisoned;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the overlay says that an inode is an orphan.
+fn is_orphan(map: &crate::tree::map::Map, ino: strongroom_format::ids::Ino) -> bool {
+    let key = strongroom_format::key::Key::orphan(ino);
+    crate::tree::pages::patiently(|| map.get(&key)).is_ok_and(|value| value.is_some())
+}
+
+/// What no commit holds, in order.
+fn uncommitted(pending: Option<&Cut>, batch: &Batch) -> Result<Vec<Op>> {
+    let mut ours = match pending {
+        Some(cut) => ops::decode(cut.count, &cut.ops)?,
+        None => Vec::new(),
+    };
+    ours.extend(ops::decode(batch.count, &batch.ops)?);
+    Ok(ours)
+}
+
+/// The records that say what is not committed on top of a commit. The first will have the number `from`.
+fn records_of(rebased: &Rebased, (seq, from): (u64, u64)) -> Vec<Vec<u8>> {
+    let begin = |last| encode(&Op::Based { seq, from, last });
+    let room = PAYLOAD_LEN_MAX - begin(true).len();
+    let (mut records, mut start, mut end) = (Vec::new(), 0, 0);
+    for next in rebased.ends.iter().copied() {
+        if next - start > room {
+            records.push([begin(false), rebased.ops[start..end].to_vec()].concat());
+            start = end;
+        }
+        end = next;
+    }
+    records.push([begin(true), rebased.ops[start..end].to_vec()].concat());
+    records
+}
+
+fn another_of_us() -> Error {
+    let message = "another process commits in the name of this home; its local state was copied";
+    Error::new(ErrorKind::Corrupt, message)
+}

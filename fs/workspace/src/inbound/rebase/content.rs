@@ -1,0 +1,256 @@
+//! Operations on contents: the first edit keeps the file, the second goes into a conflict copy; an edit brings back
+//! what was removed.
+
+use strongroom_crypto::block::BLOCK_LEN_MAX;
+use strongroom_format::ids::Ino;
+use strongroom_format::inode::{Content, Extent, Inode, Kind};
+use strongroom_format::op::Op;
+use zeroize::Zeroizing;
+
+use super::{Rebase, find, with_ino};
+use crate::block::fetch::Wanted;
+use crate::error::{ErrorKind, Result};
+use crate::later::wait;
+use crate::limits::Broken;
+use crate::tree::pages::patiently;
+use crate::tree::rules::extents::{clip, overlapping};
+use crate::tree::txn::Txn;
+
+/// Whether an operation leaves something of what a file held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Needed,
+    Replaced,
+}
+
+/// Mode and times that a file gets with its content.
+#[derive(Clone, Copy)]
+struct Face {
+    mode: u16,
+    mtime: i64,
+    ctime: i64,
+}
+
+impl Rebase<'_> {
+    pub(super) fn content(&mut self, op: Op) -> Result<()> {
+        let (ino, before, time) = match &op {
+            Op::SetInline { ino, ctime, .. } => (*ino, Before::Replaced, *ctime),
+            Op::SetExtents { ino, ctime, .. } => (*ino, Before::Needed, *ctime),
+            Op::Punch { ino, time, .. } => (*ino, Before::Needed, *time),
+            Op::SetAttributes { ino, size: Some(0), time, .. } => (*ino, Before::Replaced, *time),
+            Op::SetAttributes { ino, time, .. } => (*ino, Before::Needed, *time),
+            _ => return Ok(()),
+        };
+        let Some(target) = self.target(ino, before, time)? else { return Ok(()) };
+        let op = self.keep_mode(op, ino, target)?;
+        self.emit(&with_ino(op, target))
+    }
+
+    /// Where a change of content goes; none if it is of no use any more.
+    fn target(&mut self, ino: Ino, before: Before, time: i64) -> Result<Option<Ino>> {
+        if let Some(copy) = self.copies.get(&ino) {
+            return Ok(Some(*copy));
+        }
+        if self.spared.contains(&ino) {
+            return Ok(None);
+        }
+        let there = find(&self.out.next, ino)?;
+        let Some(base) = find(self.base, ino)? else { return Ok(there.map(|_| ino)) };
+        let dead = self.is_dead_here(ino)?;
+        let broken = self.inner.options.tuning.broken;
+        match there {
+            Some(_) if broken == Some(Broken::SecondEditReplacesFirst) => Ok(Some(ino)),
+            None if broken == Some(Broken::DeletionBeatsEdit) => Ok(None),
+            Some(there) if there.link_count == 0 && base.link_count > 0 && !dead => {
+                // Removed elsewhere, where somebody still has it open.
+                let (folder, name) = self.place_here(ino)?;
+                let folder_now = self.living_folder(folder, time)?;
+                let name = self.place((folder, name), folder_now, time)?;
+                self.emit(&Op::Link { ino, folder: folder_now, name, time })?;
+                if !self.touched.edited.contains(&ino) {
+                    return Ok(Some(ino));
+                }
+                self.copy(ino, &base, before, time).map(Some)
+            }
+            Some(_) if !self.touched.edited.contains(&ino) => Ok(Some(ino)),
+            _ if dead => Ok(None),
+            Some(_) => self.copy(ino, &base, before, time).map(Some),
+            None => {
+                let place = self.place_here(ino)?;
+                self.revive(ino, (place.0, &place.1), before, time)?;
+                Ok(Some(ino))
+            }
+        }
+    }
+
+    /// A mode that was not changed here does not undo what others set.
+    fn keep_mode(&self, op: Op, ino: Ino, target: Ino) -> Result<Op> {
+        let mut op = op;
+        let (Some(base), Some(there)) = (find(self.base, ino)?, find(&self.out.next, target)?)
+        else {
+            return Ok(op);
+        };
+        match &mut op {
+            Op::SetInline { mode, .. } | Op::SetExtents { mode, .. } if *mode == base.mode => {
+                *mode = there.mode;
+            }
+            Op::SetAttributes { mode, .. } if *mode == Some(base.mode) => *mode = None,
+            _ => {}
+        }
+        Ok(op)
+    }
+
+    /// A conflict copy beside the file, with what the file held before others changed it.
+    fn copy(&mut self, ino: Ino, base: &Inode, before: Before, time: i64) -> Result<Ino> {
+        let (folder, name) = self.place_here(ino)?;
+        let folder = self.living_folder(folder, time)?;
+        let name = self.free_name(folder, &name, time)?;
+        let copy = self.fresh_ino();
+        self.make(copy, base, (folder, name), time)?;
+        self.fill(copy, ino, base, before)?;
+        self.copies.insert(ino, copy);
+        Ok(copy)
+    }
+
+    /// Brings back a file that others removed, with what it held.
+    pub(super) fn revive_at(&mut self, ino: Ino, at: (Ino, &[u8]), time: i64) -> Result<()> {
+        self.revive(ino, at, Before::Needed, time)
+    }
+
+    fn revive(&mut self, ino: Ino, at: (Ino, &[u8]), before: Before, time: i64) -> Result<()> {
+        let Some(base) = find(self.base, ino)? else { return Ok(()) };
+        let folder = self.living_folder(at.0, time)?;
+        let name = self.place((at.0, at.1.to_vec()), folder, time)?;
+        self.make(ino, &base, (folder, name), time)?;
+        self.fill(ino, ino, &base, before)
+    }
+
+    fn make(&mut self, ino: Ino, like: &Inode, at: (Ino, Vec<u8>), time: i64) -> Result<()> {
+        let target = match &like.content {
+            Content::Target(target) => target.clone(),
+            _ => Vec::new(),
+        };
+        self.emit(&Op::Create {
+            folder: at.0,
+            name: at.1,
+            ino,
+            kind: like.kind,
+            mode: like.mode,
+            uid: like.uid,
+            gid: like.gid,
+            rdev: like.rdev,
+            target,
+            time,
+        })?;
+        self.set_xattrs(ino, like, time)
+    }
+
+    pub(super) fn set_xattrs(&mut self, ino: Ino, like: &Inode, time: i64) -> Result<()> {
+        for xattr in &like.xattrs {
+            let (name, value) = (xattr.name.clone(), Some(xattr.value.clone()));
+            self.emit(&Op::SetXattr { ino, name, value, time })?;
+        }
+        Ok(())
+    }
+
+    /// Gives a new file the content another one had before others changed it.
+    fn fill(&mut self, ino: Ino, from: Ino, base: &Inode, before: Before) -> Result<()> {
+        if base.kind != Kind::File || before == Before::Replaced {
+            return Ok(());
+        }
+        let face = Face { mode: base.mode, mtime: base.mtime, ctime: base.ctime };
+        match &base.content {
+            Content::Inline(data) => self.emit(&Op::SetInline {
+                ino,
+                size: base.size,
+                data: data.clone(),
+                mode: face.mode,
+                mtime: face.mtime,
+                ctime: face.ctime,
+            }),
+            _ => {
+                self.emit(&Op::SetAttributes {
+                    ino,
+                    mode: None,
+                    uid: None,
+                    gid: None,
+                    size: Some(base.size),
+                    atime: Some(base.atime),
+                    mtime: Some(base.mtime),
+                    time: base.ctime,
+                })?;
+                let extents = self.base_extents(from, 0, u64::MAX)?;
+                self.set_extents(ino, base.size, extents, face)
+            }
+        }
+    }
+
+    fn set_extents(&mut self, ino: Ino, size: u64, extents: Vec<Extent>, face: Face) -> Result<()> {
+        for some in extents.chunks(self.inner.options.tuning.extents_per_op.max(1)) {
+            self.emit(&Op::SetExtents {
+                ino,
+                size,
+                extents: some.to_vec(),
+                mode: face.mode,
+                mtime: face.mtime,
+                ctime: face.ctime,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A range of a file as it was before others changed it. Blocks in objects that they let go of are sealed anew.
+    fn base_extents(&self, ino: Ino, start: u64, end: u64) -> Result<Vec<Extent>> {
+        let Some(inode) = find(self.base, ino)? else { return Ok(Vec::new()) };
+        let found = patiently(|| overlapping(&Txn::new(self.base), ino, &inode, start, end))?;
+        let mut extents = Vec::new();
+        for extent in found {
+            let piece = clip(&extent, start, end);
+            let usage = patiently(|| Txn::new(&self.out.next).object_use(piece.object))?;
+            match usage {
+                Some(_) => extents.push(piece),
+                None => extents.extend(self.seal_anew(&piece)?),
+            }
+        }
+        Ok(extents)
+    }
+
+    /// None if the object is gone for good: others let go of it longer ago than it is kept.
+    fn seal_anew(&self, extent: &Extent) -> Result<Option<Extent>> {
+        debug_assert!(u64::from(extent.len) <= BLOCK_LEN_MAX);
+        let mut plain = Zeroizing::new(vec![0; extent.len as usize]);
+        let (block_offset, len) = (extent.block_offset, extent.len);
+        let wanted = Wanted { extent: extent.clone(), block_offset, len, at: 0 };
+        match wait(self.inner.blocks.read(&[wanted], &mut plain)) {
+            Ok(()) => Ok(Some(self.inner.sealer.seal(extent.offset, &plain)?)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn clone_range(&mut self, op: Op) -> Result<()> {
+        let Op::Clone { from, from_offset, to, to_offset, len, size, time } = op else {
+            return Ok(());
+        };
+        let Some(target) = self.target(to, Before::Needed, time)? else { return Ok(()) };
+        let in_base = find(self.base, from)?.is_some();
+        let changed = self.touched.edited.contains(&from) || self.spared.contains(&from);
+        let source = match self.copies.get(&from) {
+            Some(copy) => Some(*copy),
+            None if in_base && changed => None,
+            None => find(&self.out.next, from)?.map(|_| from),
+        };
+        if let Some(from) = source {
+            let to = target;
+            return self.emit(&Op::Clone { from, from_offset, to, to_offset, len, size, time });
+        }
+        // What was copied is not there any more, but it was before others changed it.
+        self.emit(&Op::Punch { ino: target, offset: to_offset, len, time })?;
+        let mut extents = self.base_extents(from, from_offset, from_offset.saturating_add(len))?;
+        for extent in &mut extents {
+            extent.offset = extent.offset - from_offset + to_offset;
+        }
+        let Some(there) = find(&self.out.next, target)? else { return Ok(()) };
+        self.set_extents(target, size, extents, Face { mode: there.mode, mtime: time, ctime: time })
+    }
+}

@@ -1,0 +1,97 @@
+//! Commits of others, laid over what was committed before them, beside the map that is in use.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use strongroom_format::ids::{Ino, ObjectId};
+use strongroom_format::op::Op;
+
+use super::log::Commit;
+use crate::error::Result;
+use crate::outbound::commit::with_stored_len;
+use crate::tree::map::Map;
+use crate::tree::pages::patiently;
+use crate::tree::rules::{self, NameHash};
+use crate::tree::txn::Txn;
+
+/// What others did, as far as it decides about conflicts.
+#[derive(Default)]
+pub(super) struct Touched {
+    /// Files whose content they changed.
+    pub(super) edited: BTreeSet<Ino>,
+    /// Inodes to which they gave a name, or another one.
+    pub(super) named: BTreeSet<Ino>,
+}
+
+/// The map with others' commits, and what these touched.
+pub(super) struct Taken {
+    /// Their changes are in its `settling` layer.
+    pub(super) next: Map,
+    pub(super) touched: Touched,
+    /// Objects that they let go of.
+    pub(super) released: BTreeSet<ObjectId>,
+    names: Arc<NameHash>,
+}
+
+impl Taken {
+    pub(super) fn new(base: &Map, names: Arc<NameHash>) -> Self {
+        let (touched, released) = (Touched::default(), BTreeSet::new());
+        Self { next: base.committed(), touched, released, names }
+    }
+
+    /// Applies a commit.
+    ///
+    /// # Errors
+    /// `Corrupt` when it does not apply; those of the store.
+    pub(super) fn apply(&mut self, commit: &Commit) -> Result<()> {
+        for op in &commit.body.ops {
+            self.note(op)?;
+            let plan = patiently(|| {
+                let mut txn = Txn::new(&self.next);
+                rules::plan(&mut txn, &self.names, op)?;
+                Ok(txn.finish())
+            })?;
+            self.next.settling.extend(plan.layer);
+        }
+        for added in &commit.header.added {
+            let usage = patiently(|| Txn::new(&self.next).object_use(added.object))?;
+            if let Some(usage) = usage {
+                let layer = with_stored_len(added.object, usage, added.len);
+                self.next.settling.extend(layer);
+            }
+        }
+        self.released.extend(&commit.header.released);
+        Ok(())
+    }
+
+    fn note(&mut self, op: &Op) -> Result<()> {
+        let Touched { edited, named } = &mut self.touched;
+        match op {
+            Op::SetInline { ino, .. }
+            | Op::SetExtents { ino, .. }
+            | Op::Punch { ino, .. }
+            | Op::Clone { to: ino, .. }
+            | Op::SetAttributes { ino, size: Some(_), .. } => drop(edited.insert(*ino)),
+            Op::Create { ino, .. } | Op::Link { ino, .. } | Op::Rename { ino, .. } => {
+                named.insert(*ino);
+            }
+            Op::Exchange { from, from_name, to, to_name, .. } => {
+                for (folder, name) in [(from, from_name), (to, to_name)] {
+                    let hash = self.names.of(name);
+                    let txn = Txn::new(&self.next);
+                    let found = patiently(|| txn.find_entry(*folder, hash, name))?;
+                    named.extend(found.map(|(_, entry)| entry.ino));
+                }
+            }
+            Op::Unlink { .. }
+            | Op::SetAttributes { size: None, .. }
+            | Op::SetXattr { .. }
+            | Op::Purge { .. }
+            | Op::Relocate { .. }
+            | Op::Rewrite { .. }
+            | Op::Based { .. }
+            | Op::Write { .. } => {}
+        }
+        Ok(())
+    }
+}

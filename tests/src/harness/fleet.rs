@@ -1,0 +1,314 @@
+//! Several homes that write to one store, each with a disk, a clock and a line to the store of its own.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use strongroom_host::disk::{Disk, DiskSpace};
+use strongroom_host::sim::{Chance, SimClock, SimDisk, SimEntropy};
+use strongroom_store::{
+    Body, Error as StoreError, ErrorKind as StoreErrorKind, Family, FolderStore, Key, Later,
+    Listed, Mode as StoreMode, Put, Store, Uploaded, now,
+};
+use strongroom_workspace::error::Result;
+use strongroom_workspace::{Mode, Options, Services, Status, Tuning, Workspace};
+
+use super::runner::{CALLER, Runner, Seen, Slots, Taker};
+use super::step::Step;
+use super::tree::{Tree, read_tree};
+use super::world::{START_NS, STATE, STORE, keys, new_disk};
+
+/// A home's way to the store: it can be cut, and lose what is asked or what is answered.
+pub struct Line {
+    store: Arc<dyn Store>,
+    disk: Mutex<Arc<dyn Disk>>,
+    cut: AtomicBool,
+    /// One in so many requests is lost, half of them after they were carried out; 0: none.
+    lossy: AtomicU64,
+    chance: Mutex<Chance>,
+}
+
+impl Line {
+    fn new(store: Arc<dyn Store>, disk: &SimDisk, seed: u64) -> Self {
+        Self {
+            store,
+            disk: Mutex::new(Arc::new(disk.clone())),
+            cut: AtomicBool::new(false),
+            lossy: AtomicU64::new(0),
+            chance: Mutex::new(Chance::new(seed)),
+        }
+    }
+
+    /// Whether a request is lost: before or after it is carried out.
+    fn lost(&self) -> Option<Lost> {
+        if self.cut.load(Ordering::Relaxed) {
+            return Some(Lost::Request);
+        }
+        let mut chance = self.chance.lock();
+        match self.lossy.load(Ordering::Relaxed) {
+            0 => None,
+            rate if !chance.one_in(rate) => None,
+            _ if chance.one_in(2) => Some(Lost::Answer),
+            _ => Some(Lost::Request),
+        }
+    }
+
+    fn pass<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Store) -> strongroom_store::Result<T>,
+    ) -> Later<'_, T> {
+        let lost = self.lost();
+        let answer = match lost {
+            Some(Lost::Request) => Err(away()),
+            Some(Lost::Answer) => ask(&*self.store).and(Err(away())),
+            None => ask(&*self.store),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Lost {
+    Request,
+    Answer,
+}
+
+fn away() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, "the line is cut")
+}
+
+impl Store for Line {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        self.pass(|store| now(store.get(key, range)))
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        let (bytes, file) = match body {
+            Body::Bytes(bytes) => (bytes, None),
+            Body::File(path) => {
+                let read = strongroom_host::disk::read_all(&**self.disk.lock(), &path);
+                match read {
+                    Ok(bytes) => (bytes.into(), Some(path)),
+                    Err(error) => {
+                        let message = format!("a staged file: {error}");
+                        let error = StoreError::new(StoreErrorKind::Internal, message);
+                        return Box::pin(std::future::ready(Err(error)));
+                    }
+                }
+            }
+        };
+        self.pass(|store| {
+            let done = now(store.put(key, Body::Bytes(bytes)))?;
+            if let Some(path) = file {
+                // As a store on the same disk does, which takes the file away.
+                let _ = self.disk.lock().remove(&path);
+            }
+            Ok(done)
+        })
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        self.pass(|store| now(store.put_if_absent(key, bytes)))
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        self.pass(|store| now(store.list(family, after)))
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        self.pass(|store| now(store.delete(key)))
+    }
+
+    fn space(&self) -> Option<DiskSpace> {
+        None
+    }
+}
+
+/// One of them.
+pub struct Home {
+    disk: SimDisk,
+    clock: Arc<SimClock>,
+    entropy: Arc<SimEntropy>,
+    line: Arc<Line>,
+    tuning: Tuning,
+    workspace: Option<Workspace>,
+    slots: Slots,
+}
+
+/// How a home goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// Everything is committed first, if the store can be reached.
+    Closed,
+    /// The process ends.
+    Killed,
+    /// The machine loses power.
+    PowerLost(u64),
+}
+
+impl Home {
+    /// The workspace, if it is open.
+    pub fn workspace(&self) -> Option<&Workspace> {
+        self.workspace.as_ref()
+    }
+
+    /// Opens it if it is not open.
+    ///
+    /// # Errors
+    /// Those of opening.
+    pub fn open(&mut self) -> Result<()> {
+        if self.workspace.is_some() {
+            return Ok(());
+        }
+        let services = Services {
+            disk: Arc::new(self.disk.clone()),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+        };
+        let options = Options {
+            state_folder: PathBuf::from(STATE),
+            mode: Mode::ReadWrite,
+            owner: (CALLER.uid, CALLER.gid),
+            tuning: self.tuning.clone(),
+        };
+        self.workspace = Some(Workspace::open(options, self.line.clone(), keys(), services)?);
+        Ok(())
+    }
+
+    /// Takes a step; nothing when it is down.
+    pub fn take(&mut self, step: &Step) -> Option<Seen> {
+        let workspace = self.workspace.as_ref()?;
+        Some(Runner::new(workspace, &mut self.slots).take(step))
+    }
+
+    /// Goes down.
+    ///
+    /// # Errors
+    /// Those of closing.
+    pub fn down(&mut self, how: Down) -> Result<()> {
+        let Some(workspace) = self.workspace.take() else { return Ok(()) };
+        let closed = match how {
+            Down::Closed => {
+                Runner::new(&workspace, &mut self.slots).release_all();
+                workspace.close()
+            }
+            Down::Killed | Down::PowerLost(_) => Ok(()),
+        };
+        drop(workspace);
+        self.slots = Slots::default();
+        if let Down::PowerLost(seed) = how {
+            self.disk = self.disk.crash(seed);
+            *self.line.disk.lock() = Arc::new(self.disk.clone());
+        }
+        closed
+    }
+
+    /// Cuts the line to the store, or mends it.
+    pub fn cut(&self, cut: bool) {
+        self.line.cut.store(cut, Ordering::Relaxed);
+    }
+
+    /// Whether the line is cut.
+    pub fn is_cut(&self) -> bool {
+        self.line.cut.load(Ordering::Relaxed)
+    }
+
+    /// One in so many requests goes wrong from here on; 0: none.
+    pub fn lose(&self, one_in: u64) {
+        self.line.lossy.store(one_in, Ordering::Relaxed);
+    }
+}
+
+/// All of them.
+pub struct Fleet {
+    /// The homes.
+    pub homes: Vec<Home>,
+    store: Arc<dyn Store>,
+}
+
+impl Fleet {
+    /// That many homes of a new workspace, none open yet. Their clocks differ by up to some hours.
+    ///
+    /// # Panics
+    /// If there is no store.
+    pub fn new(seed: u64, count: usize, tuning: &Tuning) -> Self {
+        let shared = Arc::new(new_disk());
+        let store = FolderStore::open(shared, PathBuf::from(STORE), StoreMode::ReadWrite);
+        let store: Arc<dyn Store> = Arc::new(store.expect("the store of a new workspace"));
+        let mut chance = Chance::new(seed ^ 0xf1ee7);
+        let homes = (0..count as u64).map(|number| {
+            let disk = SimDisk::new(seed * 10 + number);
+            let skew = i64::try_from(chance.below(20_000)).unwrap_or(0) - 10_000;
+            Home {
+                line: Arc::new(Line::new(store.clone(), &disk, seed * 10 + number)),
+                disk,
+                clock: Arc::new(SimClock::new(START_NS + skew * 1_000_000_000)),
+                entropy: Arc::new(SimEntropy::new(seed * 10 + number)),
+                tuning: tuning.clone(),
+                workspace: None,
+                slots: Slots::default(),
+            }
+        });
+        Self { homes: homes.collect(), store: store.clone() }
+    }
+
+    /// The store that all share.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Time goes by for everybody, and one home does what is due.
+    ///
+    /// # Errors
+    /// Those of the home's work.
+    pub fn tick(&self, home: usize, millis: u64) -> Result<()> {
+        for home in &self.homes {
+            home.clock.advance(Duration::from_millis(millis));
+        }
+        self.homes[home].workspace.as_ref().map_or(Ok(()), Workspace::tick)
+    }
+
+    /// Everybody is there and connected, and nothing is done any more but what is due, until all have everything.
+    ///
+    /// # Errors
+    /// What went wrong, or that they never came to rest.
+    pub fn settle(&mut self) -> std::result::Result<Vec<Tree>, String> {
+        for (number, home) in self.homes.iter_mut().enumerate() {
+            home.cut(false);
+            home.lose(0);
+            home.open().map_err(|error| format!("home {number} cannot be opened: {error}"))?;
+            let workspace = home.workspace.as_ref().expect("opened just now");
+            Runner::new(workspace, &mut home.slots).release_all();
+        }
+        for _ in 0..20 {
+            for number in 0..self.homes.len() {
+                self.tick(number, 2500).map_err(|error| format!("home {number}: {error}"))?;
+                let workspace = self.homes[number].workspace.as_ref().expect("open");
+                workspace.commit().map_err(|error| format!("home {number}: {error}"))?;
+            }
+            if self.is_at_rest() {
+                break;
+            }
+        }
+        let statuses: Vec<_> =
+            self.homes.iter().filter_map(Home::workspace).map(Workspace::status).collect();
+        if !self.is_at_rest() {
+            let heads: Vec<_> = statuses.iter().map(|s| (s.head_seq, s.pending_ops)).collect();
+            return Err(format!("they do not come to rest: {heads:?}"));
+        }
+        let trees =
+            self.homes.iter().filter_map(Home::workspace).map(|workspace| read_tree(workspace));
+        trees.collect::<Result<Vec<_>>>().map_err(|error| format!("a tree cannot be read: {error}"))
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let mut statuses = self.homes.iter().filter_map(Home::workspace).map(Workspace::status);
+        let first = statuses.next().expect("at least one home");
+        let rests = |status: &Status| status.is_clean() && status.head_seq == first.head_seq;
+        rests(&first) && statuses.all(|status| rests(&status))
+    }
+}

@@ -1,0 +1,403 @@
+//! Several homes write to one store: whatever they do, whatever is cut off, killed or without power, in the end all of
+//! them see the same, and nothing that a sync returned for is gone, unless somebody who had seen it replaced it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+
+use strongroom_check::{Report, Subject};
+use strongroom_host::sim::Chance;
+use strongroom_tests::harness::fleet::{Down, Fleet};
+use strongroom_tests::harness::generate::{Generator, Mix};
+use strongroom_tests::harness::runner::{Seen, done};
+use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
+use strongroom_tests::harness::step::Step;
+use strongroom_tests::harness::tree::{Node, Times, Tree, difference};
+use strongroom_tests::harness::world::{keys, small_tuning};
+use strongroom_workspace::Tuning;
+use strongroom_workspace::door::Kind;
+use strongroom_workspace::door::{
+    Access, Caller, Core, Folding, Ino, NewNode, OpenOptions, RenameMode, SyncLevel, SyncScope,
+    WriteMode,
+};
+use strongroom_workspace::error::{ErrorKind, Result};
+use strongroom_workspace::limits::Broken;
+
+const MARK_LEN: usize = 24;
+const CALLER: Caller = Caller { uid: 1000, gid: 1000 };
+const FOLDERS: [&str; 4] = ["", "", "d", "e"];
+const NAMES: [&str; 4] = ["t0.txt", "t1", "t2.txt", "t3"];
+
+type Mark = [u8; MARK_LEN];
+
+/// A life of several homes.
+struct Story {
+    fleet: Fleet,
+    chance: Chance,
+    generators: Vec<Generator>,
+    next_mark: u64,
+    /// Marks that a sync has returned for and that nobody who saw them has replaced.
+    promised: BTreeSet<Mark>,
+    /// Marks written by a home since its last sync.
+    waiting: Vec<Vec<Mark>>,
+}
+
+impl Story {
+    fn new(seed: u64, tuning: &Tuning) -> Self {
+        let mut chance = Chance::new(seed);
+        let count = 2 + chance.index(4);
+        let generators = (0..count as u64).map(|home| Generator::new(seed * 8 + home, Mix::Local));
+        Self {
+            fleet: Fleet::new(seed, count, tuning),
+            generators: generators.collect(),
+            chance,
+            next_mark: seed << 20,
+            promised: BTreeSet::new(),
+            waiting: vec![Vec::new(); count],
+        }
+    }
+
+    /// Something happens.
+    fn happen(&mut self) -> std::result::Result<(), String> {
+        let home = self.chance.index(self.fleet.homes.len());
+        let failed = |error: strongroom_workspace::error::Error| match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::Busy => Ok(()),
+            _ => Err(format!("home {home}: {error}")),
+        };
+        if self.fleet.homes[home].workspace().is_none() {
+            trace(|| format!("home {home} opens"));
+            return self.fleet.homes[home].open().or_else(failed);
+        }
+        match self.chance.below(100) {
+            0..40 => {
+                let step = self.generators[home].steps(1).remove(0);
+                self.step(home, &step)
+            }
+            40..62 => self.marked(home),
+            62..70 => self.sync(home),
+            70..88 => {
+                let millis = self.chance.below(3000);
+                trace(|| format!("home {home} ticks {millis}"));
+                self.fleet.tick(home, millis).or_else(failed)
+            }
+            88..92 => {
+                let cut = !self.fleet.homes[home].is_cut();
+                trace(|| format!("home {home} is cut off: {cut}"));
+                self.fleet.homes[home].cut(cut);
+                Ok(())
+            }
+            92..94 => {
+                let rate = [0, 0, 3, 20][self.chance.index(4)];
+                trace(|| format!("home {home} loses one in {rate}"));
+                self.fleet.homes[home].lose(rate);
+                Ok(())
+            }
+            94..96 => self.down(home, Down::Killed),
+            96..98 => {
+                let seed = self.chance.next_u64();
+                self.down(home, Down::PowerLost(seed))
+            }
+            _ => self.down(home, Down::Closed),
+        }
+    }
+
+    fn step(&mut self, home: usize, step: &Step) -> std::result::Result<(), String> {
+        if *step == Step::Reopen {
+            return self.down(home, Down::Closed);
+        }
+        let seen = self.fleet.homes[home].take(step);
+        trace(|| format!("home {home} {step:?} {seen:?}"));
+        match seen {
+            Some(Seen::Refused(
+                kind @ (ErrorKind::Internal | ErrorKind::Corrupt | ErrorKind::Poisoned),
+            )) => Err(format!("home {home}: {step:?} was refused: {kind:?}")),
+            Some(Seen::Done) if matches!(step, Step::Sync | Step::Commit) => {
+                self.keep_promises(home);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn keep_promises(&mut self, home: usize) {
+        self.promised.extend(self.waiting[home].drain(..));
+    }
+
+    fn down(&mut self, home: usize, how: Down) -> std::result::Result<(), String> {
+        trace(|| format!("home {home} {how:?}"));
+        let closed = self.fleet.homes[home].down(how);
+        match (how, closed) {
+            // What the process wrote is in the machine's memory.
+            (Down::Killed, _) => {}
+            (Down::PowerLost(_), _) => self.waiting[home].clear(),
+            (_, Ok(())) => self.keep_promises(home),
+            (_, Err(error)) if error.kind() != ErrorKind::Unavailable => {
+                return Err(format!("home {home} closes: {error}"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self, home: usize) -> std::result::Result<(), String> {
+        let level = if self.chance.one_in(3) { SyncLevel::Remote } else { SyncLevel::Local };
+        let workspace = self.fleet.homes[home].workspace().unwrap();
+        let synced = done(workspace.sync(SyncScope::All, level));
+        trace(|| format!("home {home} syncs {level:?}: {synced:?}"));
+        match synced {
+            Ok(()) => self.keep_promises(home),
+            Err(error) if error.kind() == ErrorKind::Unavailable => {}
+            Err(error) => return Err(format!("home {home} syncs: {error}")),
+        }
+        Ok(())
+    }
+
+    /// Something is done to files whose content is followed.
+    fn marked(&mut self, home: usize) -> std::result::Result<(), String> {
+        let workspace = self.fleet.homes[home].workspace().unwrap().clone();
+        let folder = FOLDERS[self.chance.index(FOLDERS.len())];
+        let name = NAMES[self.chance.index(NAMES.len())];
+        let other = NAMES[self.chance.index(NAMES.len())];
+        let number = self.next_mark;
+        self.next_mark += 1;
+        let act = self.chance.below(10);
+        let len = [MARK_LEN, 300, 900, 3000, 20_000, 70_000][self.chance.index(6)];
+        let core = &workspace;
+        let result = (|| -> Result<(Vec<Mark>, Option<Mark>)> {
+            let folder = find(core, Ino::ROOT, folder)?;
+            match act {
+                0..5 => {
+                    let bytes = content(number, len);
+                    let seen = match find(core, folder, name) {
+                        Ok(ino) => marks(core, ino)?,
+                        Err(_) => BTreeSet::new(),
+                    };
+                    save(core, folder, name, &bytes)?;
+                    Ok((seen.into_iter().collect(), Some(mark(number))))
+                }
+                5..7 => {
+                    // As editors do: beside it, then over it.
+                    let seen = match find(core, folder, name) {
+                        Ok(ino) => marks(core, ino)?,
+                        Err(_) => BTreeSet::new(),
+                    };
+                    save(core, folder, &format!("tmp{home}"), &content(number, len))?;
+                    let (from, to) = (format!("tmp{home}"), name.as_bytes());
+                    let places = ((folder, from.as_bytes()), (folder, to));
+                    done(core.rename(places.0, places.1, RenameMode::Replace))?;
+                    Ok((seen.into_iter().collect(), Some(mark(number))))
+                }
+                7 => {
+                    let ino = find(core, folder, name)?;
+                    let handle = done(core.open(ino, options(false)))?.handle;
+                    let wrote = done(core.write(
+                        handle,
+                        0,
+                        &content(number, len),
+                        WriteMode::Append,
+                        false,
+                    ));
+                    core.release(handle);
+                    wrote.map(|_| (Vec::new(), Some(mark(number))))
+                }
+                8 => {
+                    let seen = marks(core, find(core, folder, name)?)?;
+                    done(core.unlink(folder, name.as_bytes()))?;
+                    Ok((seen.into_iter().collect(), None))
+                }
+                _ => {
+                    let places = ((folder, name.as_bytes()), (folder, other.as_bytes()));
+                    done(core.rename(places.0, places.1, RenameMode::NoReplace))?;
+                    Ok((Vec::new(), None))
+                }
+            }
+        })();
+        trace(|| {
+            let result = result.as_ref().map(|(_, made)| made.is_some());
+            format!("home {home} act {act} on {folder}/{name} {other}: mark {number:x} {result:?}")
+        });
+        match result {
+            Ok((replaced, made)) => {
+                for mark in replaced {
+                    self.promised.remove(&mark);
+                    self.waiting.iter_mut().for_each(|waiting| waiting.retain(|m| *m != mark));
+                }
+                self.waiting[home].extend(made);
+                Ok(())
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Corrupt) => {
+                Err(format!("home {home} act {act}: {error}"))
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn end(mut self) -> std::result::Result<(), String> {
+        let trees = self.fleet.settle()?;
+        for (home, tree) in trees.iter().enumerate() {
+            if let Some(what) = difference(&trees[0], tree, Times::Compared) {
+                return Err(format!("homes 0 and {home} differ at {what}"));
+            }
+        }
+        for (path, node) in &trees[0] {
+            trace(|| {
+                format!(
+                    "{:?} {:?} {}",
+                    String::from_utf8_lossy(path),
+                    node.shown,
+                    show(&marks_of(&bytes_of(node)))
+                )
+            });
+        }
+        let found = marks_in(&trees[0]);
+        if let Some(lost) = self.promised.iter().find(|mark| !found.contains(*mark)) {
+            return Err(format!(
+                "mark {:x} is lost",
+                u64::from_le_bytes(lost[8..16].try_into().unwrap())
+            ));
+        }
+        let report = examine(&self.fleet);
+        if !report.is_clean() {
+            let findings: Vec<_> =
+                report.findings.iter().map(|finding| finding.text.clone()).collect();
+            return Err(format!("check finds: {}", findings.join("; ")));
+        }
+        for home in &mut self.fleet.homes {
+            home.down(Down::Closed).map_err(|error| error.to_string())?;
+        }
+        let again = self.fleet.settle()?;
+        match difference(&trees[0], &again[0], Times::Compared) {
+            Some(what) => Err(format!("opened anew it differs at {what}")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn examine(fleet: &Fleet) -> Report {
+    let subject = Subject { store: fleet.store().clone(), keys: keys(), local: None };
+    strongroom_check::examine(&subject, &mut |_| ()).unwrap()
+}
+
+fn options(truncate: bool) -> OpenOptions {
+    let (access, synchronous, drop_set_id) = (Access::ReadWrite, false, false);
+    OpenOptions { access, truncate, synchronous, drop_set_id }
+}
+
+fn find(core: &dyn Core, folder: Ino, name: &str) -> Result<Ino> {
+    match name {
+        "" => Ok(folder),
+        name => done(core.lookup(folder, name.as_bytes(), Folding::Exact)).map(|found| found.ino),
+    }
+}
+
+fn save(core: &dyn Core, folder: Ino, name: &str, bytes: &[u8]) -> Result<()> {
+    let ino = match find(core, folder, name) {
+        Ok(ino) => ino,
+        Err(_) => {
+            let node = NewNode { kind: Kind::File, mode: 0o644, rdev: 0, target: Vec::new() };
+            done(core.create(CALLER, folder, name.as_bytes(), node))?.ino
+        }
+    };
+    let handle = done(core.open(ino, options(true)))?.handle;
+    let wrote = done(core.write(handle, 0, bytes, WriteMode::At, false));
+    core.release(handle);
+    wrote.map(drop)
+}
+
+fn mark(number: u64) -> Mark {
+    let mut mark = [0xa5; MARK_LEN];
+    mark[8..16].copy_from_slice(&number.to_le_bytes());
+    // Not ending in a zero, which could not be told from a hole.
+    let check = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 56;
+    mark[16..].copy_from_slice(&check.to_le_bytes());
+    mark
+}
+
+fn content(number: u64, len: usize) -> Vec<u8> {
+    let mut bytes = mark(number).to_vec();
+    bytes.resize(len, 0x11);
+    bytes
+}
+
+/// Marks in some bytes.
+fn marks_of(bytes: &[u8]) -> BTreeSet<Mark> {
+    let mut found = BTreeSet::new();
+    for window in bytes.windows(MARK_LEN) {
+        if window[..8] == [0xa5; 8] {
+            let number = u64::from_le_bytes(window[8..16].try_into().unwrap());
+            if window == mark(number) {
+                found.insert(mark(number));
+            }
+        }
+    }
+    found
+}
+
+fn marks(core: &dyn Core, ino: Ino) -> Result<BTreeSet<Mark>> {
+    let handle = done(core.open(ino, options(false)))?.handle;
+    let bytes = done(core.read(handle, 0, 1 << 20));
+    core.release(handle);
+    Ok(marks_of(&bytes?))
+}
+
+fn bytes_of(node: &Node) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (page, content) in &node.content {
+        // Holes are cut short: no mark reaches over one.
+        bytes.resize(bytes.len().next_multiple_of(4096).min(*page as usize * 4096), 0);
+        bytes.extend_from_slice(content);
+    }
+    bytes
+}
+
+fn marks_in(tree: &Tree) -> BTreeSet<Mark> {
+    tree.values().flat_map(|node| marks_of(&bytes_of(node))).collect()
+}
+
+fn show(marks: &BTreeSet<Mark>) -> String {
+    let numbers = marks.iter().map(|mark| u64::from_le_bytes(mark[8..16].try_into().unwrap()));
+    numbers.map(|number| format!("{number:x} ")).collect()
+}
+
+fn tuning() -> Tuning {
+    Tuning { poll_interval: std::time::Duration::from_secs(2), ..small_tuning() }
+}
+
+fn live(seed: u64, tuning: &Tuning) -> std::result::Result<(), String> {
+    let mut story = Story::new(seed, tuning);
+    let steps = 40 + story.chance.index(120);
+    for _ in 0..steps {
+        story.happen()?;
+    }
+    story.end()
+}
+
+#[test]
+fn homes_that_write_at_once_converge_and_lose_nothing() {
+    for seed in seeds(1, amount(150, 100_000)) {
+        if let Err(what) = live(seed, &tuning()) {
+            let again =
+                repeat("converge", "homes_that_write_at_once_converge_and_lose_nothing", seed);
+            panic!("seed {seed}: {what}\n{again}");
+        }
+    }
+}
+
+/// How many lives it takes to notice a rule that is left out.
+fn lives_until_noticed(broken: Broken) -> u64 {
+    let tuning = Tuning { broken: Some(broken), ..tuning() };
+    (1..=200).find(|seed| live(*seed, &tuning).is_err()).unwrap_or(u64::MAX)
+}
+
+#[test]
+fn rules_that_are_left_out_are_noticed() {
+    for broken in [
+        Broken::SecondEditReplacesFirst,
+        Broken::DeletionBeatsEdit,
+        Broken::BaseNotJournaled,
+        Broken::TakenNameIsTakenOver,
+    ] {
+        let lives = lives_until_noticed(broken);
+        trace(|| format!("{broken:?} is noticed in life {lives}"));
+        assert!(lives <= 200, "{broken:?} was not noticed");
+    }
+}
