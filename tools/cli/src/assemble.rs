@@ -118,10 +118,6 @@ pub fn mount(
     let store = stores::open(place, modes.0)?;
     let keys = unlock(&*store, &shown, &passphrase)?;
     drop(passphrase);
-    let lock = match modes.0 {
-        Mode::ReadWrite => lock_device(place, keys.device_id())?,
-        Mode::ReadOnly => None,
-    };
     let services = services();
     home.directories()
         .create(&*services.disk)
@@ -138,7 +134,7 @@ pub fn mount(
     workspace
         .run_background()
         .map_err(|error| Failure::workspace(format!("opening `{shown}`"), &error))?;
-    Serving::start(workspace, mountpoint, options, signals, lock)
+    Serving::start(workspace, mountpoint, options, signals)
         .map_err(|error| mountpoint::failure(mountpoint, &error))
 }
 
@@ -238,18 +234,6 @@ fn device_files(store: &dyn Store, shown: &str) -> Result<Vec<(DeviceId, Vec<u8>
         }
     }
     Ok(files)
-}
-
-/// One device writes from one place at a time, or it would use a counter twice. The state folder has a lock too, but
-/// another `STRONGROOM_HOME` has another state folder. A bucket has no locks.
-fn lock_device(place: &Place, device: DeviceId) -> Result<Option<Box<dyn Send + Sync>>> {
-    let Place::Folder(root) = place else { return Ok(None) };
-    let shown = place.shown();
-    match RealDisk.lock(&root.join(format!(".lock-{device}"))) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(in_use(&shown)),
-        Err(error) => Err(Failure::io(format!("locking `{shown}`"), &error)),
-    }
 }
 
 fn in_use(shown: &str) -> Failure {

@@ -8,6 +8,7 @@ mod common;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -179,7 +180,7 @@ fn an_unknown_mount_option_is_a_usage_failure() {
 }
 
 #[test]
-fn the_same_store_is_not_mounted_twice() {
+fn a_home_mounts_a_store_once_and_another_home_beside_it() {
     if !can_mount() {
         return;
     }
@@ -195,17 +196,26 @@ fn the_same_store_is_not_mounted_twice() {
         );
         assert!(said.err.contains("hint: "), "{}", said.err);
     }
-    // Another home does not help: the store itself is locked.
-    let said = place.said(
-        place
-            .command("mount STORE second --passphrase-file PASS")
-            .env("STRONGROOM_HOME", place.path("other-home"))
-            .output()
-            .unwrap(),
-    );
-    assert_eq!(said.code, 1, "{said:?}");
-    assert!(!is_mounted(&place.path("second")));
-    assert_eq!(fs::read_to_string(place.drive().join("before")).unwrap(), "x");
+    // Another home is another writer: each sees what the other does.
+    let in_other_home = |words: &str| {
+        let mut command = place.command(words);
+        place.said(command.env("STRONGROOM_HOME", place.path("other-home")).output().unwrap())
+    };
+    let said = in_other_home("mount STORE second --background --passphrase-file PASS");
+    assert_eq!(said.code, 0, "{said:?}");
+    let second = place.path("second");
+    assert_eq!(fs::read_to_string(second.join("before")).unwrap(), "x");
+    fs::write(second.join("beside"), "y").unwrap();
+    fs::write(place.drive().join("before"), "changed").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let shown = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    while shown(&place.drive().join("beside")) != "y" || shown(&second.join("before")) != "changed"
+    {
+        assert!(Instant::now() < deadline, "changes do not get across");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(in_other_home("unmount second").code, 0);
+    assert!(!is_mounted(&second));
     place.unmount();
 }
 

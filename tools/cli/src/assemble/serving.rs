@@ -26,8 +26,6 @@ pub struct Serving {
     workspace: Workspace,
     unmounter: Unmounter,
     news: Receiver<News>,
-    /// Held until everything is committed.
-    _lock: Option<Box<dyn Send + Sync>>,
 }
 
 /// Why the mount should end, or has.
@@ -48,7 +46,6 @@ impl Serving {
         mountpoint: &Path,
         mut options: MountOptions,
         signals: Signals,
-        lock: Option<Box<dyn Send + Sync>>,
     ) -> strongroom_mount::Result<Self> {
         options.report = Some(Arc::new(ui::log));
         let mount =
@@ -63,7 +60,7 @@ impl Serving {
         let serving = thread::spawn("serving", move || drop(gone.send(News::Gone(mount.wait()))));
         let listening = thread::spawn("signals", move || listen(signals, &sender));
         serving.and(listening).expect("two threads at the start of a process");
-        Ok(Self { workspace, unmounter, news, _lock: lock })
+        Ok(Self { workspace, unmounter, news })
     }
 
     /// Serves until unmounted or told to stop; then everything is committed.
