@@ -150,7 +150,8 @@ impl Custodian {
             }
         }
         let seq = log.next_seq().saturating_sub(1);
-        let (nodes, broken) = register.keystore().check(register.root(), &register.nodes())?;
+        let (nodes, broken) =
+            register.keystore().check(register.root(), &register.stored_nodes())?;
         verified.nodes = nodes;
         if !broken.is_empty() {
             let what = "nodes of the keystore are missing or damaged";

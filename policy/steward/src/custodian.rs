@@ -1,5 +1,8 @@
 //! One application, open: where all its operations start.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use strongroom_authorizer::DecisionPoint;
 use strongroom_format::cbor;
 use strongroom_records::application::{ApplicationState, DeclaredClass, Description, Listed};
 use strongroom_records::ids::ClassId;
@@ -16,11 +19,16 @@ use crate::services::Services;
 pub struct Custodian {
     register: Register,
     listed: Listed,
+    /// The decision point of the policies last used: reading a set costs more than deciding by it.
+    point: Mutex<Option<ReadSet>>,
 }
+
+/// The text of a set of policies, none for the built-in one, and what decides by it.
+type ReadSet = (Option<String>, Arc<dyn DecisionPoint>);
 
 impl Custodian {
     pub(crate) fn new(register: Register, listed: Listed) -> Self {
-        Self { register, listed }
+        Self { register, listed, point: Mutex::default() }
     }
 
     /// Its line in the list of applications.
@@ -30,6 +38,17 @@ impl Custodian {
 
     pub(crate) fn set_listed(&mut self, listed: Listed) {
         self.listed = listed;
+    }
+
+    /// What decides by a set of policies.
+    pub(crate) fn read_set(&self, text: Option<&str>) -> Result<Arc<dyn DecisionPoint>> {
+        let mut held = self.point.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, point)) = held.as_ref().filter(|(own, _)| own.as_deref() == text) {
+            return Ok(Arc::clone(point));
+        }
+        let point = self.services().point(text)?;
+        *held = Some((text.map(str::to_owned), Arc::clone(&point)));
+        Ok(point)
     }
 
     /// Whether its data may be used.

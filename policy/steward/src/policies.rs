@@ -78,7 +78,7 @@ impl Custodian {
 
     pub(crate) fn point(&self) -> Result<Arc<dyn DecisionPoint>> {
         let set = self.policy_set()?;
-        let point = self.services().point(set.as_ref().map(|set| set.text.as_str()))?;
+        let point = self.read_set(set.as_ref().map(|set| set.text.as_str()))?;
         match set {
             Some(set) if set.digest != point.digest() => {
                 Err(Error::corrupt("the policy set is not the one that was approved"))

@@ -1,7 +1,9 @@
 //! The register of one application: its log, its keystore, its cells; and the transaction that changes them together.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
 
 use strongroom_audit::log::Pin;
 use strongroom_audit::shelves::Shelves;
@@ -44,6 +46,7 @@ pub(crate) struct Register {
     /// the store may still hold what was before.
     newer: BTreeMap<[u8; 16], Cell>,
     is_broken: bool,
+    known: KnownNodes,
 }
 
 /// Names and contents of cells that a record changed.
@@ -83,8 +86,9 @@ impl Register {
         head_seed.zeroize();
         let root = change.root.clone();
         let services = services.clone();
-        let (newer, is_broken) = (BTreeMap::new(), false);
-        let mut register = Self { services, log, keystore, key, head_key, root, newer, is_broken };
+        let (newer, is_broken, known) = (BTreeMap::new(), false, KnownNodes::default());
+        let mut register =
+            Self { services, log, keystore, key, head_key, root, newer, is_broken, known };
         let mut transaction = Transaction::new(&register);
         transaction.change = Some(change);
         transaction.cell(CellKind::Secrets, &SINGLE, &cbor::encode(&secrets));
@@ -108,15 +112,16 @@ impl Register {
         let root = header.keystore.clone();
         let root = root.ok_or_else(|| Error::corrupt("the register has no keystore"))?;
         let keystore = keystore(services, application, custody);
-        let nodes = StoredNodes(log.shelves());
+        let nodes = StoredNodes { shelves: log.shelves(), known: None };
         let secret = keystore.open(&root, &nodes, REGISTER_SLOT)?;
         let secret = secret.ok_or_else(|| Error::corrupt("the keystore has no register key"))?;
         let key = RegisterKey::from(secret);
         let services = services.clone();
         // The head key is in a cell, which needs the register to be read.
         let head_key = HeadKey::from_seed(Secret::from_bytes(&[0; 32]));
-        let (newer, is_broken) = (BTreeMap::new(), false);
-        let mut register = Self { services, log, keystore, key, head_key, root, newer, is_broken };
+        let (newer, is_broken, known) = (BTreeMap::new(), false, KnownNodes::default());
+        let mut register =
+            Self { services, log, keystore, key, head_key, root, newer, is_broken, known };
         register.settle()?;
         let secrets = register.cell(CellKind::Secrets, &SINGLE)?;
         let secrets = secrets.ok_or_else(|| Error::corrupt("the register has no head key"))?;
@@ -152,7 +157,12 @@ impl Register {
     }
 
     pub fn nodes(&self) -> StoredNodes<'_> {
-        StoredNodes(self.log.shelves())
+        StoredNodes { shelves: self.log.shelves(), known: Some(&self.known) }
+    }
+
+    /// Nodes as they lie in the store now, for whoever verifies that.
+    pub fn stored_nodes(&self) -> StoredNodes<'_> {
+        StoredNodes { shelves: self.log.shelves(), known: None }
     }
 
     pub fn sealer(&self) -> RegisterSealer<'_> {
@@ -428,19 +438,39 @@ pub(crate) fn blank(kind: Kind) -> Entry {
     }
 }
 
+/// LIMIT: nodes that are kept in memory, as they are stored.
+const KNOWN_COUNT_MAX: usize = 512;
+
+/// Nodes that were read: they never change, so what was read is what is there.
+type KnownNodes = Mutex<BTreeMap<[u8; 16], Bytes>>;
+
 /// Nodes on the shelf.
-pub(crate) struct StoredNodes<'s>(&'s Shelves);
+pub(crate) struct StoredNodes<'s> {
+    shelves: &'s Shelves,
+    known: Option<&'s KnownNodes>,
+}
 
 impl Nodes for StoredNodes<'_> {
     fn node(&self, name: &[u8; 16]) -> strongroom_tree::Result<Vec<u8>> {
         use strongroom_audit::ErrorKind as A;
         use strongroom_tree::{Error, ErrorKind as T};
-        let bytes = self.0.fetch(Shelf::Node, u128::from_be_bytes(*name));
-        bytes.map(|bytes| bytes.to_vec()).map_err(|error| match error.kind() {
+        let known = self.known.map(|known| known.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(bytes) = known.as_ref().and_then(|known| known.get(name)) {
+            return Ok(bytes.to_vec());
+        }
+        let bytes = self.shelves.fetch(Shelf::Node, u128::from_be_bytes(*name));
+        let bytes = bytes.map_err(|error| match error.kind() {
             A::NotFound => Error::new(T::NotFound, "a node of the keystore is missing"),
             A::Corrupt => Error::new(T::Corrupt, "a node of the keystore is damaged"),
             _ => Error::new(T::Unavailable, "a node of the keystore cannot be read"),
-        })
+        })?;
+        if let Some(mut known) = known {
+            if known.len() >= KNOWN_COUNT_MAX {
+                known.clear();
+            }
+            known.insert(*name, bytes.clone());
+        }
+        Ok(bytes.to_vec())
     }
 }
 
