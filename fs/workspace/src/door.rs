@@ -7,8 +7,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::error::Result;
 pub use strongroom_format::ids::Ino;
@@ -296,6 +299,64 @@ pub enum Change {
         /// The name.
         name: Vec<u8>,
     },
+    /// Nothing; dropped once the kernel has been told of everything before it.
+    Mark(Mark),
+}
+
+/// Among changes: tells whoever waits that the ones before it have been told, or that nobody listens any more.
+#[derive(Clone, Debug)]
+pub struct Mark(Arc<Passed>);
+
+/// Ready once its [`Mark`] is gone.
+#[derive(Debug)]
+pub struct Passing(Arc<Mutex<Passage>>);
+
+#[derive(Debug)]
+struct Passed(Arc<Mutex<Passage>>);
+
+#[derive(Debug, Default)]
+struct Passage {
+    is_done: bool,
+    waker: Option<Waker>,
+}
+
+impl Mark {
+    /// A mark, and what waits for it.
+    pub fn new() -> (Self, Passing) {
+        let passage = Arc::<Mutex<Passage>>::default();
+        (Self(Arc::new(Passed(Arc::clone(&passage)))), Passing(passage))
+    }
+}
+
+impl PartialEq for Mark {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Mark {}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        let mut passage = self.0.lock();
+        passage.is_done = true;
+        if let Some(waker) = passage.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Future for Passing {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut passage = self.0.lock();
+        if passage.is_done {
+            return Poll::Ready(());
+        }
+        passage.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
 }
 
 /// The filesystem as a kernel door calls it. Lookup counts: `lookup`, `create`, `create_open`, `link` and

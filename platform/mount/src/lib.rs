@@ -13,6 +13,8 @@ mod device;
 pub mod error;
 #[cfg(target_os = "linux")]
 pub mod mountinfo;
+#[cfg(target_os = "linux")]
+mod namespace;
 pub mod options;
 #[cfg(target_os = "linux")]
 pub mod session;
@@ -20,6 +22,8 @@ pub mod session;
 pub use error::{Error, ErrorKind, Result};
 #[cfg(unix)]
 pub use fuse::counts::{RequestCounts, RequestKind};
+#[cfg(target_os = "linux")]
+pub use namespace::own_namespace;
 pub use options::{Audience, MountOptions};
 #[cfg(target_os = "linux")]
 pub use session::{Force, Mount, Unmounted, Unmounter, is_dead, prepare, unmount_at};

@@ -9,8 +9,8 @@ use strongroom_records::ids::{ClassId, FileId, Pseudonym};
 use strongroom_records::subject::File;
 use strongroom_workspace::door::{
     AllocateMode, Answer, Attributes, Caller, Change, Core, FolderEntry, Folding, HandleId, Ino,
-    Kind, ListDetail, NewNode, OpenOptions, Opened, RenameMode, SeekTarget, SetAttributes, Space,
-    SyncLevel, SyncScope, TimeNs, WriteMode, XattrMode,
+    Kind, ListDetail, Mark, NewNode, OpenOptions, Opened, RenameMode, SeekTarget, SetAttributes,
+    Space, SyncLevel, SyncScope, TimeNs, WriteMode, XattrMode,
 };
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 
@@ -544,6 +544,11 @@ impl Core for View {
             let view = self.clone();
             return Answer::Later(Box::pin(async move {
                 view.ask(Ask::Look).await?;
+                // What is in force is also what the kernel knows.
+                let (mark, passing) = Mark::new();
+                if view.inner.changes.send(Change::Mark(mark)).is_ok() {
+                    passing.await;
+                }
                 Ok(view.status())
             }));
         }

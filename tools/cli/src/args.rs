@@ -45,6 +45,11 @@ pub enum Command {
     /// Mount a workspace on a folder
     #[command(after_help = "Example:\n  strongroom mount ~/work.strongroom ~/work --background")]
     Mount(Mount),
+    /// Run a command that sees what an activity may see of an application's subjects
+    #[command(
+        after_help = "Example:\n  strongroom run ~/work.strongroom --app shop --activity newsletter -- ./mailing.py"
+    )]
+    Run(Run),
     /// Commit everything and take a mount away
     #[command(visible_alias = "umount", after_help = "Example:\n  strongroom unmount ~/work")]
     Unmount(Unmount),
@@ -148,10 +153,61 @@ pub struct Mount {
     #[arg(short = 'o', value_name = "OPTIONS", help_heading = "Mount")]
     pub options: Vec<String>,
     #[command(flatten)]
+    pub viewing: Viewing,
+    #[command(flatten)]
     pub passphrase: PassphraseSource,
     /// Set on the process that serves from the background.
     #[arg(long, hide = true, requires = "passphrase_fd")]
     pub detached: bool,
+}
+
+/// On whose behalf somebody looks at the data of an application's subjects.
+#[derive(Debug, Args)]
+pub struct Viewing {
+    /// Show what this activity may see of people's data, read-only, instead of the files
+    #[arg(long, value_name = "NAME", requires = "app", help_heading = "Personal data")]
+    pub activity: Option<String>,
+    /// Name or id of the application the activity belongs to
+    #[arg(long, value_name = "NAME", requires = "activity", help_heading = "Personal data")]
+    pub app: Option<String>,
+    /// Where the application key is, if not where `app create` was told
+    #[arg(long, value_name = "PLACE", requires = "activity", help_heading = "Personal data")]
+    pub custody: Option<String>,
+}
+
+impl Viewing {
+    /// Who looks, if anybody does.
+    pub fn lens(&self) -> Option<Lens<'_>> {
+        let (activity, app) = self.activity.as_deref().zip(self.app.as_deref())?;
+        Some(Lens { activity, app, custody: self.custody.as_deref() })
+    }
+}
+
+/// One activity of one application, looking.
+#[derive(Clone, Copy, Debug)]
+pub struct Lens<'a> {
+    /// Name of the activity.
+    pub activity: &'a str,
+    /// Name or id of the application.
+    pub app: &'a str,
+    /// Where its key is, if not where it was told.
+    pub custody: Option<&'a str>,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+#[command(mut_arg("activity", |argument| argument.required(true)))]
+pub struct Run {
+    /// Folder or URL that holds the workspace, or a name from the configuration
+    #[arg(value_name = "STORE", value_parser = NonEmptyStringValueParser::new())]
+    pub store: String,
+    #[command(flatten)]
+    pub viewing: Viewing,
+    #[command(flatten)]
+    pub passphrase: PassphraseSource,
+    /// Command and its arguments; STRONGROOM_MOUNT tells it where the data is
+    #[arg(value_name = "COMMAND", last = true, required = true)]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 /// `unmount`.

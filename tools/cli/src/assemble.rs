@@ -4,6 +4,7 @@
 pub mod custody;
 mod serving;
 mod stores;
+pub mod view;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ use crate::passphrase::Passphrase;
 use crate::place::Place;
 use crate::ui;
 
-pub use serving::Serving;
+pub use serving::{Served, Serving};
 pub use stores::Writers;
 
 /// What `init` made.
@@ -109,7 +110,7 @@ pub fn mount(
     options: MountOptions,
     passphrase: Passphrase,
 ) -> Result<Serving> {
-    let signals = Signals::take().map_err(|error| Failure::io("listening for signals", &error))?;
+    let signals = signals()?;
     let modes = match options.read_only {
         true => (Mode::ReadOnly, WorkspaceMode::ReadOnly),
         false => (Mode::ReadWrite, WorkspaceMode::ReadWrite),
@@ -134,7 +135,8 @@ pub fn mount(
     workspace
         .run_background()
         .map_err(|error| Failure::workspace(format!("opening `{shown}`"), &error))?;
-    Serving::start(workspace, mountpoint, options, signals)
+    let served = Served::Workspace(workspace);
+    Serving::start(served, mountpoint, options, Some(signals))
         .map_err(|error| mountpoint::failure(mountpoint, &error))
 }
 
@@ -239,6 +241,14 @@ fn device_files(store: &dyn Store, shown: &str) -> Result<Vec<(DeviceId, Vec<u8>
 fn in_use(shown: &str) -> Failure {
     Failure::new(Exit::Failed, format!("`{shown}` is mounted or in use already"))
         .hint("`strongroom status` shows where; `-o ro` mounts it a second time for reading")
+}
+
+/// Takes over the signals that end the program.
+///
+/// # Errors
+/// The machine has no pipe left.
+pub fn signals() -> Result<Signals> {
+    Signals::take().map_err(|error| Failure::io("listening for signals", &error))
 }
 
 fn services() -> Services {

@@ -16,6 +16,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::args::Viewing;
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
 use crate::passphrase::Passphrase;
@@ -39,6 +40,8 @@ pub struct Task<'a> {
     pub mountpoint: &'a Path,
     /// Every `-o`.
     pub options: &'a [String],
+    /// On whose behalf.
+    pub viewing: &'a Viewing,
 }
 
 /// Starts the detached process and waits until it is ready or has ended.
@@ -52,6 +55,12 @@ pub fn start(task: &Task<'_>, passphrase: &Passphrase) -> Result<Started> {
     command.arg("mount").arg("--detached").arg("--passphrase-fd").arg("0");
     for options in task.options {
         command.arg("-o").arg(options);
+    }
+    let Viewing { activity, app, custody } = task.viewing;
+    for (name, value) in [("--activity", activity), ("--app", app), ("--custody", custody)] {
+        if let Some(value) = value {
+            command.arg(name).arg(value);
+        }
     }
     command.arg("--").arg(task.store).arg(task.mountpoint);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;

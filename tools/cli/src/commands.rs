@@ -7,6 +7,7 @@ mod help;
 mod init;
 mod mount;
 mod passwd;
+mod run;
 mod status;
 mod sync;
 mod unmount;
@@ -24,6 +25,7 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
     match arguments.command {
         Command::Init(options) => init::run(&options, format),
         Command::Mount(options) => mount::run(&options, format),
+        Command::Run(options) => run::run(&options),
         Command::Unmount(options) => unmount::run(&options, format),
         Command::Status(options) => status::run(&options, format),
         Command::Sync(options) => sync::run(&options, format),

@@ -8,9 +8,13 @@ use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure, Result};
+use crate::home::Home;
+use crate::note;
 
 const STATUS: &str = "user.strongroom.status";
 const SYNC: &str = "user.strongroom.sync";
+
+const FOLLOW: &str = "user.strongroom.follow";
 
 /// LIMIT: Linux allows no longer attribute.
 const STATUS_LEN_MAX: usize = 64 << 10;
@@ -35,6 +39,29 @@ pub fn status(mountpoint: &Path) -> Result<Value> {
     serde_json::from_slice(&buffer[..len]).map_err(|_| {
         Failure::new(Exit::Bug, format!("the mount at `{}` answered no JSON", mountpoint.display()))
     })
+}
+
+/// How many views of people's data were told of what was recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// It is in force there: gates, pages, names.
+    pub told: u64,
+    /// They did not answer; they look by themselves, or their leases end.
+    pub silent: u64,
+}
+
+/// Has every view of this home look at the register now; returns when what was recorded is in force in them, open files
+/// and mappings included.
+pub fn tell_views(home: &Home) -> Told {
+    let mut told = Told::default();
+    for note in note::all(home).unwrap_or_default().iter().filter(|note| note.is_view) {
+        let mut buffer = vec![0; STATUS_LEN_MAX];
+        match getxattr(note.reached(), FOLLOW, &mut buffer[..]) {
+            Ok(_) => told.told += 1,
+            Err(_) => told.silent += 1,
+        }
+    }
+    told
 }
 
 /// Sends what was written so far to the store.

@@ -33,6 +33,8 @@ pub enum Exit {
     Bug,
     /// Interrupted from the keyboard.
     Interrupted,
+    /// As the command of `run` ended.
+    Command(u8),
 }
 
 impl Exit {
@@ -49,6 +51,7 @@ impl Exit {
             Self::Damaged => 7,
             Self::Bug => 70,
             Self::Interrupted => 130,
+            Self::Command(code) => code,
         }
     }
 

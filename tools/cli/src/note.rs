@@ -24,6 +24,10 @@ pub struct Note {
     pub pid: u32,
     /// When the process started, in clock ticks since boot: tells it from a later one with its number.
     pub started: u64,
+    /// Whether the mount is in a namespace of the process's own.
+    pub is_private: bool,
+    /// Whether it shows what an activity may see, not files.
+    pub is_view: bool,
 }
 
 impl Note {
@@ -35,6 +39,27 @@ impl Note {
             store: store.to_owned(),
             pid,
             started: start_of(pid).unwrap_or_default(),
+            is_private: false,
+            is_view: false,
+        }
+    }
+
+    /// The same, showing what an activity may see.
+    pub fn of_view(self) -> Self {
+        Self { is_view: true, ..self }
+    }
+
+    /// The same, mounted where only the process and its children see it.
+    pub fn in_namespace(self) -> Self {
+        Self { is_private: true, ..self }
+    }
+
+    /// Where other processes reach the mount.
+    pub fn reached(&self) -> PathBuf {
+        let inside = self.mountpoint.strip_prefix("/").unwrap_or(&self.mountpoint);
+        match self.is_private {
+            true => Path::new("/proc").join(self.pid.to_string()).join("root").join(inside),
+            false => self.mountpoint.clone(),
         }
     }
 
@@ -84,16 +109,21 @@ impl Note {
             "store": self.store,
             "pid": self.pid,
             "started": self.started,
+            "private": self.is_private,
+            "view": self.is_view,
         })
     }
 
     fn parse(text: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(text).ok()?;
+        let is_set = |name| value.get(name).and_then(Value::as_bool).unwrap_or_default();
         Some(Self {
             mountpoint: PathBuf::from(value.get("mountpoint")?.as_str()?),
             store: value.get("store")?.as_str()?.to_owned(),
             pid: u32::try_from(value.get("pid")?.as_u64()?).ok()?,
             started: value.get("started")?.as_u64()?,
+            is_private: is_set("private"),
+            is_view: is_set("view"),
         })
     }
 }

@@ -87,6 +87,7 @@ fn tell(batch: &[Change], kernel: &impl Kernel) -> io::Result<()> {
                 }
                 unless_gone(kernel.forget_name(*folder, name))?;
             }
+            Change::Mark(_) => {}
         }
     }
     Ok(())
@@ -103,7 +104,11 @@ fn unless_gone(told: io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
     use std::sync::{Mutex, mpsc};
+
+    use strongroom_workspace::door::{Mark, Passing};
 
     use super::*;
 
@@ -159,6 +164,29 @@ mod tests {
             ],
         );
         assert_eq!(lines, ["attributes 5", "content 6"]);
+    }
+
+    #[test]
+    fn a_mark_passes_once_what_stands_before_it_is_told_or_nobody_listens() {
+        use std::task::{Context, Waker};
+        let is_passed = |passing: &mut Passing| {
+            let mut context = Context::from_waker(Waker::noop());
+            Pin::new(passing).poll(&mut context).is_ready()
+        };
+        let (sender, receiver) = mpsc::channel();
+        let (mark, mut passing) = Mark::new();
+        sender.send(name(1, "a")).unwrap();
+        sender.send(Change::Mark(mark)).unwrap();
+        assert!(!is_passed(&mut passing));
+        let (last, mut unheard) = Mark::new();
+        let kernel = Recorder::default();
+        drop(sender);
+        drain(&receiver, &kernel, &AtomicBool::new(false));
+        assert!(is_passed(&mut passing) && !kernel.0.lock().unwrap().is_empty());
+        let (sender, receiver) = mpsc::channel();
+        sender.send(Change::Mark(last)).unwrap();
+        drop(receiver);
+        assert!(is_passed(&mut unheard));
     }
 
     #[test]

@@ -31,10 +31,11 @@ use zeroize::Zeroizing;
 use crate::args::custody::{In, Of};
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
-use crate::passphrase;
+use crate::passphrase::{self, Passphrase};
 use crate::place::Place;
 
 /// LIMIT: how long a command waits for another one that writes.
+const LOCK: &str = ".lock-policy";
 const LOCK_TRIES: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// LIMIT: bytes of a secret handed over.
@@ -58,11 +59,19 @@ pub fn open(options: &In) -> Result<Office> {
     let place = Place::parse(&options.workspace, &home)?;
     super::require_workspace(&place)?;
     let secret = passphrase::read(&options.passphrase)?;
+    open_at(home, &place, secret)
+}
+
+/// The same, at a place that holds a workspace.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_at(home: Home, place: &Place, secret: Passphrase) -> Result<Office> {
     let shown = place.shown();
-    let store = super::stores::open(&place, Mode::ReadWrite)?;
+    let store = super::stores::open(place, Mode::ReadWrite)?;
     let keys = super::unlock(&*store, &shown, &secret)?;
     drop(secret);
-    let lock = lock(&place)?;
+    let lock = lock(place)?;
     let organisation = organisation(&*store, &shown, &keys.organisation())?;
     keys.check_certified(&organisation).map_err(|error| Failure::keyring(&shown, &error))?;
     let workspace = keys.workspace().to_string();
@@ -93,11 +102,7 @@ pub fn open(options: &In) -> Result<Office> {
 /// As [`open`]; no such application, its key missing or wrong.
 pub fn application(options: &Of) -> Result<(Office, Custodian)> {
     let office = open(&options.place)?;
-    let listed = office.stewardship.find(&options.app).map_err(|error| failure(&error))?;
-    let locator = options.custody.clone().unwrap_or_else(|| listed.custody.clone());
-    let custody = custody(&locator)?;
-    let opened = office.stewardship.application(&options.app, custody);
-    let custodian = opened.map_err(|error| failure(&error))?;
+    let custodian = office.application(&options.app, options.custody.as_deref())?;
     Ok((office, custodian))
 }
 
@@ -114,6 +119,21 @@ pub fn trusted(workspace: &str, pinned: &OrganisationId) -> Result<Organisation>
 }
 
 impl Office {
+    /// Opens an application, whose key is where it was told unless `place` says otherwise.
+    ///
+    /// # Errors
+    /// No such application, its key missing or wrong.
+    pub fn application(&self, name: &str, place: Option<&str>) -> Result<Custodian> {
+        let listed = self.stewardship.find(name).map_err(|error| failure(&error))?;
+        let custody = custody(place.unwrap_or(&listed.custody))?;
+        self.stewardship.application(name, custody).map_err(|error| failure(&error))
+    }
+
+    /// Lets other commands write again; what is open goes on.
+    pub fn into_stewardship(self) -> Stewardship {
+        self.stewardship
+    }
+
     /// The list.
     pub fn stewardship(&mut self) -> &mut Stewardship {
         &mut self.stewardship
@@ -246,12 +266,19 @@ pub fn failure(error: &Error) -> Failure {
     }
 }
 
+/// Keeps other commands from writing, if none is; never waits.
+pub fn try_lock(place: &Place) -> Option<Box<dyn Send>> {
+    let Place::Folder(root) = place else { return Some(Box::new(())) };
+    let lock = RealDisk.lock(&root.join(LOCK)).ok()?;
+    Some(Box::new(lock))
+}
+
 /// One command writes at a time. A bucket has no locks: there the register's own order decides, and the loser tries again.
 fn lock(place: &Place) -> Result<Option<Box<dyn Send + Sync>>> {
     let Place::Folder(root) = place else { return Ok(None) };
     let clock = MachineClock::new();
     for _ in 0..LOCK_TRIES {
-        match RealDisk.lock(&root.join(".lock-policy")) {
+        match RealDisk.lock(&root.join(LOCK)) {
             Ok(lock) => return Ok(Some(lock)),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => clock.sleep(LOCK_PAUSE),
             Err(error) => {

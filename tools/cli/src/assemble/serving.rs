@@ -16,14 +16,41 @@ use strongroom_host::signals::Signals;
 use strongroom_host::thread;
 use strongroom_mount::session::LINGER;
 use strongroom_mount::{Mount, MountOptions, Unmounted, Unmounter};
+use strongroom_view::View;
 use strongroom_workspace::Workspace;
+use strongroom_workspace::door::Core;
 
 use crate::exit::{Exit, Failure, Result};
 use crate::ui;
 
+/// What is behind a mount.
+pub enum Served {
+    /// The files of a workspace.
+    Workspace(Workspace),
+    /// What an activity may see of people's data.
+    View(View),
+}
+
+impl Served {
+    fn core(&self) -> Arc<dyn Core> {
+        match self {
+            Served::Workspace(workspace) => Arc::new(workspace.clone()),
+            Served::View(view) => Arc::new(view.clone()),
+        }
+    }
+
+    /// Commits everything; a view has nothing to commit.
+    fn close(&self) -> strongroom_workspace::error::Result<()> {
+        match self {
+            Served::Workspace(workspace) => workspace.close(),
+            Served::View(_) => Ok(()),
+        }
+    }
+}
+
 /// A mount that serves.
 pub struct Serving {
-    workspace: Workspace,
+    served: Served,
     unmounter: Unmounter,
     news: Receiver<News>,
 }
@@ -42,25 +69,27 @@ impl Serving {
     /// # Errors
     /// Those of mounting; the workspace is then closed again.
     pub fn start(
-        workspace: Workspace,
+        served: Served,
         mountpoint: &Path,
         mut options: MountOptions,
-        signals: Signals,
+        signals: Option<Signals>,
     ) -> strongroom_mount::Result<Self> {
         options.report = Some(Arc::new(ui::log));
-        let mount =
-            Mount::start(Arc::new(workspace.clone()), mountpoint, options).inspect_err(|_| {
-                // Nothing was written; the error of mounting is the one to tell.
-                let _ = workspace.close();
-            })?;
+        let mount = Mount::start(served.core(), mountpoint, options).inspect_err(|_| {
+            // Nothing was written; the error of mounting is the one to tell.
+            let _ = served.close();
+        })?;
         let unmounter = mount.unmounter();
         let (sender, news) = channel();
         let gone = sender.clone();
         // The receiver lives until the process ends; a send that fails has nobody to tell.
         let serving = thread::spawn("serving", move || drop(gone.send(News::Gone(mount.wait()))));
-        let listening = thread::spawn("signals", move || listen(signals, &sender));
-        serving.and(listening).expect("two threads at the start of a process");
-        Ok(Self { workspace, unmounter, news })
+        serving.expect("a thread at the start of a process");
+        if let Some(signals) = signals {
+            let listening = thread::spawn("signals", move || listen(signals, &sender));
+            listening.expect("a thread at the start of a process");
+        }
+        Ok(Self { served, unmounter, news })
     }
 
     /// Serves until unmounted or told to stop; then everything is committed.
@@ -68,12 +97,25 @@ impl Serving {
     /// # Errors
     /// Not everything could be committed; it stays in the journal.
     pub fn until_unmounted(self) -> Result<()> {
-        let served = match self.news.recv() {
+        let gone = match self.news.recv() {
             Ok(News::Asked) | Err(_) => self.unmount(),
-            Ok(News::Gone(served)) => served,
+            Ok(News::Gone(gone)) => gone,
         };
-        let closed = self.workspace.close();
-        served.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        self.close(gone)
+    }
+
+    /// Unmounts now; then everything is committed.
+    ///
+    /// # Errors
+    /// As [`Serving::until_unmounted`].
+    pub fn end(self) -> Result<()> {
+        let gone = self.unmount();
+        self.close(gone)
+    }
+
+    fn close(self, gone: strongroom_mount::Result<()>) -> Result<()> {
+        let closed = self.served.close();
+        gone.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         closed.map_err(|error| {
             let failure =
                 Failure::workspace("unmounted, but not everything is in the store", &error);

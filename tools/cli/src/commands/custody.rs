@@ -14,9 +14,13 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use serde_json::Value;
 use strongroom_records::ids::SubjectId;
 
+use crate::assemble::custody::Office;
+use crate::control;
 use crate::exit::{Exit, Failure, Result};
+use crate::home::Home;
 
 /// LIMIT: bytes of what is read from a file or standard input.
 const INPUT_LEN_MAX: u64 = 64 << 20;
@@ -69,6 +73,18 @@ pub(super) fn moment(text: Option<&str>) -> Result<Option<i64>> {
             .hint("write 2027-01-31 or 2027-01-31T00:00:00Z")
     });
     parsed.map(Some)
+}
+
+/// Brings what was just recorded into force in every running view of this home; adds to the answer how many there were.
+/// Other commands may write again first: a view may be waiting for its turn.
+pub(super) fn bring_into_force(office: Office, answer: &mut Value) -> Result<()> {
+    drop(office);
+    let told = control::tell_views(&Home::find()?);
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("views_told".to_owned(), told.told.into());
+        fields.insert("views_silent".to_owned(), told.silent.into());
+    }
+    Ok(())
 }
 
 /// Writes a receipt where it is wanted.

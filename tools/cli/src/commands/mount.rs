@@ -7,8 +7,6 @@
 //!
 //! Whatever is acknowledged is in the journal; an ending that cannot commit loses nothing and says so.
 
-use std::path::Path;
-
 use serde_json::json;
 use strongroom_mount::MountOptions;
 
@@ -30,21 +28,39 @@ use crate::ui::{self, Format};
 /// The machine cannot mount, the mountpoint is not fit, the passphrase is wrong, or somebody else has the store open.
 pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
     let home = Home::find()?;
-    let options = options(arguments)?;
+    let lens = arguments.viewing.lens();
+    let mut options = options(arguments)?;
+    if lens.is_some() {
+        options = assemble::view::options(options)?;
+    }
     let place = Place::parse(&arguments.store, &home)?;
     assemble::require_workspace(&place)?;
     let mountpoint = mountpoint::prepare(&arguments.mountpoint, &options)?;
     let passphrase = passphrase::read(&arguments.passphrase)?;
     if arguments.background {
         let store = place.shown();
-        let task = Task { store: &store, mountpoint: &mountpoint, options: &arguments.options };
+        let task = Task {
+            store: &store,
+            mountpoint: &mountpoint,
+            options: &arguments.options,
+            viewing: &arguments.viewing,
+        };
         return start(&task, &passphrase, format);
     }
     if arguments.detached {
         background::leave_terminal()?;
     }
-    let serving = assemble::mount(&home, &place, &mountpoint, options, passphrase)?;
-    serve(&home, &place, &mountpoint, serving, arguments.detached)
+    let serving = match lens {
+        None => assemble::mount(&home, &place, &mountpoint, options, passphrase)?,
+        Some(lens) => {
+            let signals = assemble::signals()?;
+            let view = assemble::view::open(&home, &place, &lens, passphrase)?;
+            assemble::view::serve(view, &mountpoint, options, Some(signals))?
+        }
+    };
+    let note = Note::about_me(&mountpoint, &place.shown());
+    let note = if lens.is_some() { note.of_view() } else { note };
+    serve(&home, &note, serving, arguments.detached)
 }
 
 fn options(arguments: &Mount) -> Result<MountOptions> {
@@ -73,22 +89,16 @@ fn start(task: &Task<'_>, passphrase: &Passphrase, format: Format) -> Result<Exi
     Ok(Exit::Done)
 }
 
-fn serve(
-    home: &Home,
-    place: &Place,
-    mountpoint: &Path,
-    serving: Serving,
-    detached: bool,
-) -> Result<Exit> {
-    let note = Note::about_me(mountpoint, &place.shown()).write(home)?;
+fn serve(home: &Home, note: &Note, serving: Serving, detached: bool) -> Result<Exit> {
+    let written = note.write(home)?;
     if detached {
         background::say_ready(home)?;
     } else {
-        let shown = mountpoint.display();
+        let shown = note.mountpoint.display();
         ui::tell(&format!("mounted on {shown}; ctrl-c or `strongroom unmount {shown}` ends it"));
     }
     let ended = serving.until_unmounted();
     // The note only helps to find this process, which is about to be gone.
-    let _ = std::fs::remove_file(note);
+    let _ = std::fs::remove_file(written);
     ended.map(|()| Exit::Done)
 }

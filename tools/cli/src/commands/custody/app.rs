@@ -5,7 +5,7 @@ use strongroom_records::application::{ApplicationState, Listed};
 use strongroom_records::receipt::Ending;
 use strongroom_steward::time_text;
 
-use super::input_text;
+use super::{bring_into_force, input_text};
 use crate::args::custody::{App, AppCreate, AppState, In};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Result};
@@ -73,7 +73,8 @@ fn state(options: &AppState, state: ApplicationState, format: Format) -> Result<
     let mut office = custody::open(&options.place)?;
     office.stewardship().set_state(&options.name, state).map_err(|error| failure(&error))?;
     let line = office.stewardship().find(&options.name).map_err(|error| failure(&error))?;
-    let json = line_json(line);
+    let mut json = line_json(line);
+    bring_into_force(office, &mut json)?;
     ui::answer(format, "", &json)?;
     Ok(Exit::Done)
 }

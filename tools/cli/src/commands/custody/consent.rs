@@ -4,7 +4,7 @@ use serde_json::json;
 use strongroom_records::subject::ConsentStatus;
 use strongroom_steward::{Answer, time_text};
 
-use super::{input, keep_receipt, moment, subject_id};
+use super::{bring_into_force, input, keep_receipt, moment, subject_id};
 use crate::args::custody::{Consent, ConsentAnswer, ConsentShow};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Result};
@@ -55,10 +55,11 @@ fn answer(options: &ConsentAnswer, status: ConsentStatus, format: Format) -> Res
         until: moment(options.until.as_deref())?,
         evidence,
     };
-    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
     let receipt = custodian.answer(&subject, &answer).map_err(|error| failure(&error))?;
+    let mut json = json!({"activity": options.activity, "status": status.name()});
+    bring_into_force(office, &mut json)?;
     keep_receipt(options.receipt.as_deref(), &receipt)?;
-    let json = json!({"activity": options.activity, "status": status.name()});
     ui::answer(format, "", &json)?;
     Ok(Exit::Done)
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
 use strongroom_steward::{Custodian, Proposal, time_text};
 
-use super::{input_text, moment};
+use super::{bring_into_force, input_text, moment};
 use crate::args::custody::{BasisName, Consumer, ConsumerOne, ConsumerRegister};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Failure, Result};
@@ -76,9 +76,11 @@ fn register(options: &ConsumerRegister, format: Format) -> Result<Exit> {
 }
 
 fn stop(options: &ConsumerOne, state: ActivityState, format: Format) -> Result<Exit> {
-    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
     custodian.stop_activity(&options.name, state).map_err(|error| failure(&error))?;
-    ui::answer(format, "", &one(&custodian, &options.name)?)?;
+    let mut json = one(&custodian, &options.name)?;
+    bring_into_force(office, &mut json)?;
+    ui::answer(format, "", &json)?;
     Ok(Exit::Done)
 }
 

@@ -7,7 +7,7 @@ use strongroom_cedar::{BUILT_IN, Cedar};
 use strongroom_records::log::Outcome;
 use strongroom_steward::time_text;
 
-use super::input_text;
+use super::{bring_into_force, input_text};
 use crate::args::custody::{Policy, PolicyExplain, PolicyLoad};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Failure, Result};
@@ -45,9 +45,11 @@ pub fn run(options: &Policy, format: Format) -> Result<Exit> {
 fn load(options: &PolicyLoad, format: Format) -> Result<Exit> {
     let text = input_text(&options.file, "the policies")?;
     read(&text)?;
-    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
     let digest = custodian.load_policies(&text, &[]).map_err(|error| failure(&error))?;
-    ui::answer(format, "", &json!({"digest": digest.to_string()}))?;
+    let mut json = json!({"digest": digest.to_string()});
+    bring_into_force(office, &mut json)?;
+    ui::answer(format, "", &json)?;
     Ok(Exit::Done)
 }
 

@@ -11,7 +11,7 @@ use strongroom_records::subject::SubjectState;
 use strongroom_steward::{Asked, Error, ErrorKind, SubjectLine, Target, kind_text, time_text};
 
 use super::app::ending_text;
-use super::{input, input_text, keep_receipt, output, subject_id};
+use super::{bring_into_force, input, input_text, keep_receipt, output, subject_id};
 use crate::args::custody::{
     Compartment, Subject, SubjectCreate, SubjectErase, SubjectExport, SubjectFind, SubjectHold,
     SubjectList, SubjectOne, SubjectPut,
@@ -47,9 +47,11 @@ pub fn run(options: &Subject, format: Format) -> Result<Exit> {
         Subject::Hold(options) => hold(options, format),
         Subject::Restrict(options) => {
             let subject = subject_id(&options.one.subject)?;
-            let (_office, mut custodian) = custody::application(&options.one.of)?;
+            let (office, mut custodian) = custody::application(&options.one.of)?;
             custodian.restrict(&subject, !options.lift).map_err(|error| failure(&error))?;
-            show_line(&custodian.subject(&subject).map_err(|error| failure(&error))?, "", format)
+            let line = custodian.subject(&subject).map_err(|error| failure(&error))?;
+            bring_into_force(office, &mut Value::Null)?;
+            show_line(&line, "", format)
         }
     }
 }
@@ -192,8 +194,9 @@ fn erase(options: &SubjectErase, format: Format) -> Result<Exit> {
     if !options.yes {
         confirm(&options.one.subject)?;
     }
-    let (_office, mut custodian) = custody::application(&options.one.of)?;
+    let (office, mut custodian) = custody::application(&options.one.of)?;
     let erased = custodian.erase(&subject).map_err(|error| failure(&error))?;
+    bring_into_force(office, &mut Value::Null)?;
     keep_receipt(options.receipt.as_deref(), &erased.receipt)?;
     let deed = &erased.deed;
     let ending = ending_text(deed.destroyed.ending);

@@ -1,0 +1,128 @@
+//! `strongroom run`: a command with an activity's view mounted for it alone, while it runs.
+//!
+//! As root the mount is in a namespace that only the command shares; else it is in a new folder that only its user may enter.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+
+use rustix::process::{Pid, Signal as Kill, kill_process};
+use strongroom_host::signals::{Signal, Signals};
+use strongroom_host::thread;
+use strongroom_mount::{MountOptions, own_namespace};
+
+use crate::args::{Lens, Run};
+use crate::assemble::{self, Serving};
+use crate::exit::{Exit, Failure, Result};
+use crate::home::Home;
+use crate::note::Note;
+use crate::passphrase;
+use crate::place::Place;
+
+/// Tells the command where the data is.
+const VARIABLE: &str = "STRONGROOM_MOUNT";
+/// What a shell adds to the number of the signal that ended a command.
+const SIGNALLED: i32 = 128;
+
+/// Mounts, runs, unmounts; ends as the command did.
+///
+/// # Errors
+/// As `mount`; the command cannot be started.
+pub fn run(arguments: &Run) -> Result<Exit> {
+    let home = Home::find()?;
+    let lens = arguments.viewing.lens().expect("both are required");
+    let place = Place::parse(&arguments.store, &home)?;
+    assemble::require_workspace(&place)?;
+    let passphrase = passphrase::read(&arguments.passphrase)?;
+    let signals = assemble::signals()?;
+    // Before any thread: those that come later are in the namespace too.
+    let is_private = own_namespace();
+    let folder = Folder::make(&home)?;
+    let options = MountOptions { source: lens.activity.to_owned(), ..MountOptions::default() };
+    let options = assemble::view::options(options)?;
+    let view = assemble::view::open(&home, &place, &lens, passphrase)?;
+    let serving = assemble::view::serve(view, &folder.0, options, None)?;
+    // Others find a mount in a private namespace through its process only.
+    let note = Note::about_me(&folder.0, &place.shown()).of_view();
+    let note = if is_private { note.in_namespace() } else { note }.write(&home)?;
+    let ended = run_inside(arguments, &lens, &folder.0, signals, serving);
+    // The note only helps to find this process, which is about to be gone.
+    let _ = fs::remove_file(note);
+    ended
+}
+
+fn run_inside(
+    arguments: &Run,
+    lens: &Lens<'_>,
+    folder: &Path,
+    signals: Signals,
+    serving: Serving,
+) -> Result<Exit> {
+    let child = start(arguments, lens, folder);
+    let ended = child.and_then(|child| wait(child, signals));
+    let unmounted = serving.end();
+    let ended = ended?;
+    unmounted?;
+    Ok(Exit::Command(code_of(ended)))
+}
+
+fn start(arguments: &Run, lens: &Lens<'_>, folder: &Path) -> Result<Child> {
+    let (program, rest) = arguments.command.split_first().expect("at least one word");
+    let mut command = Command::new(program);
+    command.args(rest).env(VARIABLE, folder);
+    // A key in a variable is for us, not for the job.
+    if let Some(name) = lens.custody.and_then(|place| place.strip_prefix("env:")) {
+        command.env_remove(name);
+    }
+    command
+        .spawn()
+        .map_err(|error| Failure::io(format!("starting `{}`", program.to_string_lossy()), &error))
+}
+
+/// What ends us ends the command first. An interrupt from a terminal reaches it by itself.
+fn wait(mut child: Child, mut signals: Signals) -> Result<ExitStatus> {
+    let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let forwarding = thread::spawn("signals", move || {
+        while let (Ok(signal), Some(process)) = (signals.wait(), process) {
+            let kill = match signal {
+                Signal::Interrupt => continue,
+                Signal::Terminate => Kill::TERM,
+                Signal::HangUp => Kill::HUP,
+            };
+            // It may have ended meanwhile.
+            let _ = kill_process(process, kill);
+        }
+    });
+    forwarding.map_err(|error| Failure::io("listening for signals", &error))?;
+    child.wait().map_err(|error| Failure::io("waiting for the command", &error))
+}
+
+fn code_of(ended: ExitStatus) -> u8 {
+    let code = ended.code().or_else(|| ended.signal().map(|signal| SIGNALLED + signal));
+    u8::try_from(code.unwrap_or_default()).unwrap_or(u8::MAX)
+}
+
+/// A new folder to mount on, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make(home: &Home) -> Result<Self> {
+        let run = home.run();
+        let path = run.join(format!("view-{}", std::process::id()));
+        let failed = |error| Failure::io(format!("making `{}`", path.display()), &error);
+        fs::create_dir_all(&run).map_err(failed)?;
+        // What a process of the same number left behind after a crash.
+        let _ = fs::remove_dir(&path);
+        DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Empty unless it could not be unmounted; then it must stay.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
