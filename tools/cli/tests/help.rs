@@ -11,9 +11,10 @@ use std::path::Path;
 
 use common::Place;
 
-const VERBS: [&str; 54] = [
+const VERBS: [&str; 55] = [
     "init",
     "mount",
+    "run",
     "unmount",
     "status",
     "sync",
