@@ -129,7 +129,7 @@ impl Custodian {
     }
 
     /// The application's own work with its subjects' data.
-    fn own_activity(&self) -> Result<Activity> {
+    pub(crate) fn own_activity(&self) -> Result<Activity> {
         let device = self.services().keys.device_id();
         Ok(Activity {
             id: ActivityId::OWN,

@@ -10,6 +10,7 @@ use strongroom_records::application::Listed;
 use strongroom_records::ids::SubjectId;
 use strongroom_records::register::CellKind;
 use strongroom_records::subject::SubjectCell;
+use strongroom_store::Shelf;
 
 use crate::custodian::Custodian;
 use crate::directory::Stewardship;
@@ -54,6 +55,15 @@ impl Custodian {
                 }
             }
         }
+    }
+
+    /// Whether nobody has recorded anything since.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn is_newest(&self) -> Result<bool> {
+        let log = self.register().log();
+        Ok(!log.shelves().has(Shelf::Log, u128::from(log.next_seq()))?)
     }
 
     /// Carries out what another writer may have died over. Whoever calls it keeps other writers out meanwhile.

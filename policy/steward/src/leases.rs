@@ -101,6 +101,33 @@ impl Custodian {
         Ok(Rules { activity, description, point, active: self.is_active() })
     }
 
+    /// Names of a subject's files, `class/name`, by id: what a report reads better with. On record, as the application's own
+    /// listing of them. Without what the application may not have: all of it, once a subject is erased.
+    ///
+    /// # Errors
+    /// `NotFound`; those of the store.
+    pub fn file_names(&mut self, subject: &SubjectId) -> Result<BTreeMap<FileId, String>> {
+        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        let activity = self.own_activity()?;
+        let (description, point) = (self.description()?, self.point()?);
+        let rules = Rules { activity, description, point, active: self.is_active() };
+        let filled = own.cell.classes.iter().filter(|class| !class.objects.is_empty());
+        let (subject, action) = (*subject, Action::List);
+        let wanted = |class| Wanted { subject, class, action, files: Vec::new() };
+        let wanted: Vec<Wanted> = filled.map(|class| wanted(class.class)).collect();
+        let mut names = BTreeMap::new();
+        if wanted.is_empty() {
+            return Ok(names);
+        }
+        for grant in self.lend(&rules, &wanted)?.into_iter().flatten() {
+            let class = rules.class_name(grant.class());
+            for file in self.release(&grant)?.files() {
+                names.insert(file.id, format!("{class}/{}", file.name));
+            }
+        }
+        Ok(names)
+    }
+
     /// Whether an activity would see a subject now, and what of it. Nothing is recorded and nothing released: what is told
     /// to anybody needs a lease first.
     ///

@@ -546,9 +546,8 @@ impl Core for View {
                 view.ask(Ask::Look).await?;
                 // What is in force is also what the kernel knows.
                 let (mark, passing) = Mark::new();
-                if view.inner.changes.send(Change::Mark(mark)).is_ok() {
-                    passing.await;
-                }
+                view.inner.tell(Change::Mark(mark));
+                passing.await;
                 Ok(view.status())
             }));
         }

@@ -35,6 +35,8 @@ const FENCE_PAUSE: Duration = Duration::from_millis(2);
 const CONFLICT_COUNT_MAX: u32 = 50;
 /// Refused look-ups are recorded no more often than that.
 const STRANGER_PAUSE: Duration = Duration::from_secs(60);
+/// LIMIT: followed records whose cells are kept in memory until nobody else writes.
+const BEHIND_COUNT_MAX: u64 = 1024;
 
 /// What a kernel request has to wait for.
 #[derive(Clone)]
@@ -70,6 +72,8 @@ pub(crate) struct Desk {
     stale_rules: bool,
     stale: BTreeSet<SubjectId>,
     stranger_told: Option<Duration>,
+    /// Records followed since the store was last made sure of.
+    behind: u64,
 }
 
 /// Requests by compartment: whether names are wanted, which files.
@@ -99,6 +103,7 @@ impl Desk {
             stale_rules: true,
             stale: BTreeSet::new(),
             stranger_told: None,
+            behind: 0,
         };
         desk.look()?;
         Ok(desk)
@@ -110,20 +115,25 @@ impl Desk {
             let first = match requests.recv_timeout(self.poll) {
                 Ok(first) => Some(first),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return self.close(),
+                Err(RecvTimeoutError::Disconnected) => return,
             };
-            self.watch();
+            let watched = self.watch().map_err(|error| refused(&error));
             let asked: Vec<Request> =
                 first.into_iter().chain(requests.try_iter().take(BATCH_COUNT_MAX - 1)).collect();
             let (mut needs, mut replies) = (Needs::new(), Vec::new());
             for Request { ask, reply } in asked {
+                if let (Ask::Look, Err(error)) = (&ask, &watched) {
+                    // Whoever asked may have given up.
+                    let _ = reply.send(Err(error.clone()));
+                    continue;
+                }
                 self.gather(ask, &mut needs);
                 replies.push(reply);
             }
             self.renewals(&mut needs);
             let done = self.serve(needs);
             for reply in replies {
-                // Whoever asked may have given up.
+                // As above.
                 let _ = reply.send(done.clone());
             }
             self.tell_strangers();
@@ -143,46 +153,67 @@ impl Desk {
     }
 
     /// Follows, and ends leases that are over. What cannot be trusted ends everything.
-    fn watch(&mut self) {
+    fn watch(&mut self) -> std::result::Result<(), StewardError> {
         let looked = self.look();
         self.inner.note_trouble(looked.as_ref().err().map(ToString::to_string));
         let passes = |kind| {
             use StewardKind as S;
             matches!(kind, S::Unavailable | S::Conflict | S::Full | S::ReadOnly)
         };
-        if looked.is_err_and(|error| !passes(error.kind())) {
+        if looked.as_ref().is_err_and(|error| !passes(error.kind())) {
             self.close();
+            self.stale_rules = true;
         }
         self.lapse();
+        if self.behind > BEHIND_COUNT_MAX
+            && let Some(_guard) = (self.fence)()
+            && self.custodian.catch_up().is_ok()
+        {
+            self.behind = 0;
+        }
+        looked
     }
 
-    /// What cannot be decided anew is shut until it can be.
+    /// Follows, and decides anew what that concerns. What cannot be decided is shut until it can be.
     fn look(&mut self) -> std::result::Result<(), StewardError> {
-        self.stewardship.follow()?;
-        let id = self.custodian.listed().application.to_string();
-        let line = self.stewardship.find(&id)?.clone();
-        let relisted = self.custodian.relist(&line);
-        let news = self.custodian.follow()?;
-        self.stale_rules |= relisted || news.rules;
-        self.stale.extend(news.subjects);
-        if self.stale_rules {
-            let decided = self.reconsider_all();
-            if decided.is_err() {
-                self.close();
+        loop {
+            self.stewardship.follow()?;
+            let id = self.custodian.listed().application.to_string();
+            let line = self.stewardship.find(&id)?.clone();
+            let relisted = self.custodian.relist(&line);
+            let news = self.custodian.follow()?;
+            self.behind += news.records;
+            self.stale_rules |= relisted || news.rules;
+            self.stale.extend(news.subjects);
+            let Err(error) = self.decide_anew() else { return Ok(()) };
+            // Whoever writes meanwhile takes away what its record replaced: with that record all is there again.
+            if error.kind() != StewardKind::Corrupt || self.custodian.is_newest()? {
+                self.shut_undecided();
+                return Err(error);
             }
-            decided?;
+        }
+    }
+
+    fn decide_anew(&mut self) -> std::result::Result<(), StewardError> {
+        if self.stale_rules {
+            self.reconsider_all()?;
             self.stale_rules = false;
             self.stale.clear();
         }
         while let Some(subject) = self.stale.first().copied() {
-            let decided = self.reconsider(&subject);
-            if decided.is_err() {
-                self.settle(&subject, None);
-            }
-            decided?;
+            self.reconsider(&subject)?;
             self.stale.remove(&subject);
         }
         Ok(())
+    }
+
+    fn shut_undecided(&mut self) {
+        if self.stale_rules {
+            return self.close();
+        }
+        for subject in self.stale.clone() {
+            self.settle(&subject, None);
+        }
     }
 
     /// Decides anew about everybody: those with leases first, so that what is withdrawn from them ends soonest.
@@ -227,10 +258,7 @@ impl Desk {
     }
 
     fn tell(&self, changes: Vec<Change>) {
-        for change in changes {
-            // Nobody listens where nothing is mounted.
-            let _ = self.inner.changes.send(change);
-        }
+        changes.into_iter().for_each(|change| self.inner.tell(change));
     }
 
     fn lapse(&mut self) {
@@ -305,7 +333,8 @@ impl Desk {
                 let message = "another command works on the applications";
                 return Err(Error::new(ErrorKind::Unavailable, message));
             }
-            self.watch();
+            // Trouble is noted, and met again under the fence.
+            let _ = self.watch();
             self.inner.pause(FENCE_PAUSE);
         }
     }
@@ -406,6 +435,13 @@ impl Desk {
         if told.is_err() {
             (self.stranger_told, _) = (None, self.inner.note_stranger());
         }
+    }
+}
+
+/// However the thread ends, nothing is read after it.
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -43,7 +43,7 @@ pub struct View {
 pub(crate) struct Inner {
     pub state: Mutex<State>,
     pub clock: Arc<dyn Clock>,
-    pub changes: Sender<Change>,
+    changes: Sender<Change>,
     /// Who all of it belongs to.
     pub owner: (u32, u32),
     /// Time of folders: tells nothing about people.
@@ -123,6 +123,14 @@ impl Inner {
 
     pub fn take_news(&self) -> Option<Receiver<Change>> {
         self.news.lock().take()
+    }
+
+    /// Tells the kernel. Nobody listens before something is mounted, and then nothing is known there either.
+    pub fn tell(&self, change: Change) {
+        if self.news.lock().is_none() {
+            // A mount that has just gone takes nothing any more.
+            let _ = self.changes.send(change);
+        }
     }
 
     pub fn note_trouble(&self, trouble: Option<String>) {

@@ -6,6 +6,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
+use strongroom_authorizer::Action;
+use strongroom_records::ids::FileId;
 use strongroom_records::log::Outcome;
 use strongroom_records::subject::SubjectState;
 use strongroom_steward::{Asked, Error, ErrorKind, SubjectLine, Target, kind_text, time_text};
@@ -148,8 +150,9 @@ fn files(options: &Compartment, format: Format) -> Result<Exit> {
 
 fn report(options: &SubjectOne, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.subject)?;
-    let (_office, custodian) = custody::application(&options.of)?;
+    let (_office, mut custodian) = custody::application(&options.of)?;
     let report = custodian.report(&subject).map_err(|error| failure(&error))?;
+    let names = custodian.file_names(&subject).map_err(|error| failure(&error))?;
     let (mut text, mut lines) = (String::new(), Vec::new());
     for line in &report.lines {
         let entry = &line.entry;
@@ -161,11 +164,21 @@ fn report(options: &SubjectOne, format: Format) -> Result<Exit> {
             None => "",
         };
         let activity = line.activity.as_deref().unwrap_or("own");
-        text += format!("{time}  {kind}  {activity}  {shown}").trim_end();
-        text += "\n";
+        let action = entry.judgement.as_ref().and_then(|judgement| {
+            Action::ALL.iter().find(|action| action.number() == judgement.action)
+        });
+        let action = action.map(|action| action.name());
+        // What has been replaced or removed since has no name any more.
+        let named = |id: &FileId| names.get(id).cloned().unwrap_or_else(|| id.to_string());
+        let files = line.detail.as_ref().map_or(&[][..], |detail| &detail.files);
+        let files: Vec<String> = files.iter().map(named).collect();
+        let told = [activity, action.unwrap_or(""), shown, &files.join(" ")];
+        let told = told.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("  ");
+        text += &format!("{time}  {kind}  {told}\n");
         lines.push(json!({
             "time": time, "what": kind, "activity": line.activity, "allowed": outcome,
-            "class": entry.class.map(|class| class.0), "record": entry.seq,
+            "class": entry.class.map(|class| class.0), "record": entry.seq, "action": action,
+            "files": files,
         }));
     }
     let json = json!({
