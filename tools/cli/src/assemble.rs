@@ -4,6 +4,7 @@
 pub mod custody;
 mod serving;
 mod stores;
+#[cfg(feature = "custody")]
 pub mod view;
 
 use std::path::Path;

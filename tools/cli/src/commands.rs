@@ -7,6 +7,7 @@ mod help;
 mod init;
 mod mount;
 mod passwd;
+#[cfg(feature = "custody")]
 mod run;
 mod status;
 mod sync;
@@ -25,6 +26,7 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
     match arguments.command {
         Command::Init(options) => init::run(&options, format),
         Command::Mount(options) => mount::run(&options, format),
+        #[cfg(feature = "custody")]
         Command::Run(options) => run::run(&options),
         Command::Unmount(options) => unmount::run(&options, format),
         Command::Status(options) => status::run(&options, format),
@@ -50,17 +52,24 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         #[cfg(not(feature = "custody"))]
         Command::Agent(_)
         | Command::Token(_)
+        | Command::Run(_)
         | Command::App(_)
         | Command::Subject(_)
         | Command::Consumer(_)
         | Command::Consent(_)
         | Command::Policy(_)
-        | Command::Audit(_) => Err(crate::exit::Failure::new(
-            Exit::Usage,
-            "this program was built without custody of personal data",
-        )
-        .hint("build it with `cargo build --release --package strongroom`")),
+        | Command::Audit(_) => Err(without_custody()),
         Command::Completions(options) => help::completions(&options),
         Command::Man(options) => help::man(&options),
     }
+}
+
+/// What a program without custody says where it is asked for.
+#[cfg(not(feature = "custody"))]
+fn without_custody() -> crate::exit::Failure {
+    crate::exit::Failure::new(
+        Exit::Usage,
+        "this program was built without custody of personal data",
+    )
+    .hint("build it with `cargo build --release --package strongroom`")
 }

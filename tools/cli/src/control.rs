@@ -8,12 +8,13 @@ use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure, Result};
-use crate::home::Home;
-use crate::note;
+#[cfg(feature = "custody")]
+use crate::{home::Home, note};
 
 const STATUS: &str = "user.strongroom.status";
 const SYNC: &str = "user.strongroom.sync";
 
+#[cfg(feature = "custody")]
 const FOLLOW: &str = "user.strongroom.follow";
 
 /// LIMIT: Linux allows no longer attribute.
@@ -41,6 +42,7 @@ pub fn status(mountpoint: &Path) -> Result<Value> {
     })
 }
 
+#[cfg(feature = "custody")]
 /// How many views of people's data were told of what was recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Told {
@@ -50,6 +52,7 @@ pub struct Told {
     pub silent: u64,
 }
 
+#[cfg(feature = "custody")]
 /// Has every view of this home look at the register now; returns when what was recorded is in force in them, open files
 /// and mappings included.
 pub fn tell_views(home: &Home) -> Told {

@@ -49,11 +49,13 @@ impl Note {
         Self { is_view: true, ..self }
     }
 
+    #[cfg(feature = "custody")]
     /// The same, mounted where only the process and its children see it.
     pub fn in_namespace(self) -> Self {
         Self { is_private: true, ..self }
     }
 
+    #[cfg(feature = "custody")]
     /// Where other processes reach the mount.
     pub fn reached(&self) -> PathBuf {
         let inside = self.mountpoint.strip_prefix("/").unwrap_or(&self.mountpoint);

@@ -16,7 +16,6 @@ use strongroom_host::signals::Signals;
 use strongroom_host::thread;
 use strongroom_mount::session::LINGER;
 use strongroom_mount::{Mount, MountOptions, Unmounted, Unmounter};
-use strongroom_view::View;
 use strongroom_workspace::Workspace;
 use strongroom_workspace::door::Core;
 
@@ -28,13 +27,15 @@ pub enum Served {
     /// The files of a workspace.
     Workspace(Workspace),
     /// What an activity may see of people's data.
-    View(View),
+    #[cfg(feature = "custody")]
+    View(strongroom_view::View),
 }
 
 impl Served {
     fn core(&self) -> Arc<dyn Core> {
         match self {
             Served::Workspace(workspace) => Arc::new(workspace.clone()),
+            #[cfg(feature = "custody")]
             Served::View(view) => Arc::new(view.clone()),
         }
     }
@@ -43,6 +44,7 @@ impl Served {
     fn close(&self) -> strongroom_workspace::error::Result<()> {
         match self {
             Served::Workspace(workspace) => workspace.close(),
+            #[cfg(feature = "custody")]
             Served::View(_) => Ok(()),
         }
     }
@@ -104,6 +106,7 @@ impl Serving {
         self.close(gone)
     }
 
+    #[cfg(feature = "custody")]
     /// Unmounts now; then everything is committed.
     ///
     /// # Errors

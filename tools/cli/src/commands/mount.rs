@@ -7,10 +7,12 @@
 //!
 //! Whatever is acknowledged is in the journal; an ending that cannot commit loses nothing and says so.
 
+use std::path::Path;
+
 use serde_json::json;
 use strongroom_mount::MountOptions;
 
-use crate::args::Mount;
+use crate::args::{Lens, Mount};
 use crate::assemble::{self, Serving};
 use crate::background::{self, Started, Task};
 use crate::control;
@@ -31,7 +33,7 @@ pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
     let lens = arguments.viewing.lens();
     let mut options = options(arguments)?;
     if lens.is_some() {
-        options = assemble::view::options(options)?;
+        options = view_options(options)?;
     }
     let place = Place::parse(&arguments.store, &home)?;
     assemble::require_workspace(&place)?;
@@ -52,15 +54,47 @@ pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
     }
     let serving = match lens {
         None => assemble::mount(&home, &place, &mountpoint, options, passphrase)?,
-        Some(lens) => {
-            let signals = assemble::signals()?;
-            let view = assemble::view::open(&home, &place, &lens, passphrase)?;
-            assemble::view::serve(view, &mountpoint, options, Some(signals))?
-        }
+        Some(lens) => view(&home, &place, &lens, &mountpoint, options, passphrase)?,
     };
     let note = Note::about_me(&mountpoint, &place.shown());
     let note = if lens.is_some() { note.of_view() } else { note };
     serve(&home, &note, serving, arguments.detached)
+}
+
+#[cfg(feature = "custody")]
+fn view_options(options: MountOptions) -> Result<MountOptions> {
+    assemble::view::options(options)
+}
+
+#[cfg(not(feature = "custody"))]
+fn view_options(_: MountOptions) -> Result<MountOptions> {
+    Err(super::without_custody())
+}
+
+#[cfg(feature = "custody")]
+fn view(
+    home: &Home,
+    place: &Place,
+    lens: &Lens<'_>,
+    mountpoint: &Path,
+    options: MountOptions,
+    passphrase: Passphrase,
+) -> Result<Serving> {
+    let signals = assemble::signals()?;
+    let view = assemble::view::open(home, place, lens, passphrase)?;
+    assemble::view::serve(view, mountpoint, options, Some(signals))
+}
+
+#[cfg(not(feature = "custody"))]
+fn view(
+    _: &Home,
+    _: &Place,
+    _: &Lens<'_>,
+    _: &Path,
+    _: MountOptions,
+    _: Passphrase,
+) -> Result<Serving> {
+    Err(super::without_custody())
 }
 
 fn options(arguments: &Mount) -> Result<MountOptions> {
