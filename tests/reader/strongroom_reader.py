@@ -23,7 +23,10 @@ import cbor2
 from argon2.low_level import Type, hash_secret_raw
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
@@ -220,12 +223,19 @@ def verify(public_key, usage, signed, signature):
         raise Damage("signature does not verify") from error
 
 
-# Section 4: workspace, genesis, device file.
+# Section 4: workspace, organisation, device file.
 
-GENESIS = record(U16, U16, ID, HASH, many(record(ID, HASH)), U16, BYTES, i64)
+CERTIFICATE = record(ID, ID, HASH, bytes_of(1216))
+GENESIS = record(U16, U16, ID, HASH, many(CERTIFICATE), U16, BYTES, i64)
+RECIPIENT = record(ID, bytes_of(1200), bytes_of(136))
+SHARE = record(ID, ID, U64, RECIPIENT)
+ROTATION = record(ID, ID, U64, HASH, HASH, many(RECIPIENT), optional(bytes_of(136)))
+ADD, REVOKE, ROTATE = 1, 2, 3
+ACT = variant({ADD: record(CERTIFICATE, SHARE), REVOKE: record(ID, ROTATION), ROTATE: record(ROTATION)})
+ORGANISATION_RECORD = record(U16, HASH, U64, HASH, ID, ACT, i64)
+REQUEST = record(U16, HASH, ID, ID, HASH, bytes_of(1216), i64, i64)
 DEVICE_CLEAR = record(U16, HASH, ID, U64, ID, record(U16, U32, U32, U32, ID))
-HELD_KEY = record(ID, ID, U64, HASH, optional(HASH))
-SECRETS = record(ID, HASH, HASH, HASH, optional(HASH), many(HELD_KEY), optional(HASH))
+SECRETS = record(ID, ID, HASH, HASH, HASH, HASH, optional(HASH))
 
 
 def split_frame(data, magic, limit):
@@ -272,7 +282,7 @@ def parse_device(data):
 
 
 class Device:
-    """An unlocked device file (4.3)."""
+    """An unlocked device file (4.4)."""
 
     def __init__(self, data, passphrase):
         clear, sealed = parse_device(data)
@@ -287,22 +297,66 @@ class Device:
             plain = open_message(key, context(10, self.organisation, *fields), sealed)
         except Damage as error:
             raise Damage("the passphrase does not open the device file") from error
-        device, seed, _store, _hedge, _root, held, _kem = decode(plain, SECRETS)
-        need(device == self.id and held, "device file holds something else")
-        self.workspace = held[0][0]
-        need(all(key[0] == self.workspace for key in held), "keys of several workspaces")
-        need(rising((key[1], key[2]) for key in held), "keys out of order")
-        self.keys = {(key[1], key[2]): key[3] for key in held}
+        device, self.workspace, seed, _store, _hedge, kem_seed, _root = decode(plain, SECRETS)
+        need(device == self.id, "device file holds something else")
+        self.keys = {}
         public = Ed25519PrivateKey.from_private_bytes(seed).public_key()
         self.public_key = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.kem, self.kem_key = kem_pair(kem_seed)
+
+    def place(self, epoch):
+        return self.workspace, ORDINARY, epoch
+
+    def learn(self, log):
+        """The keys that the organisation log gives this device: 4.3."""
+        certificate = log.devices.get(self.id)
+        need(certificate and log.counts(self.id, log.position), "the organisation does not certify this device")
+        need(certificate[2:4] == [self.public_key, self.kem_key], "the organisation certifies other keys")
+        need(log.epochs and log.workspace == self.workspace, "the organisation has another workspace")
+        epoch = len(log.epochs)
+        position, sharer, wrap = log.shares[self.id]
+        key_id = hashlib.sha256(self.kem_key).digest()[:16]
+        info = context(7, self.organisation, *self.place(epoch), self.id, key_id, sharer, position)
+        try:
+            keys = WRAPPING.decrypt(wrap, self.kem, info)
+        except (InvalidTag, ValueError) as error:
+            raise Damage("a wrapped key does not open") from error
+        for epoch in range(epoch, 0, -1):
+            need(len(keys) == 64, "keys of another length")
+            pair = keys[:32], keys[32:]
+            commitments, back_link, _since = log.epochs[epoch - 1]
+            for key, usage, expected in zip(pair, (67, 68), commitments):
+                made = derive(key, usage, context(usage, self.organisation, *self.place(epoch)))
+                need(made == expected, "not the key that the log commits to")
+            self.keys[ORDINARY, epoch] = pair[0]
+            if back_link:
+                fields = (self.workspace, ORDINARY, epoch - 1, epoch)
+                keys = open_message(pair[1], context(6, self.organisation, *fields), back_link)
 
     def key(self, compartment, epoch):
         need((compartment, epoch) in self.keys, "the device has no key of this epoch")
         return self.keys[compartment, epoch]
 
 
+WRAPPING = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+
+
+def derive(key, usage, context_bytes):
+    info = b"strongroom/1 kdf\0" + struct.pack("<H", usage) + context_bytes
+    return HKDFExpand(algorithm=SHA512(), length=32, info=info).derive(key)
+
+
+def kem_pair(seed):
+    """X-Wing's pair of keys: 2.5."""
+    expanded = hashlib.shake_256(seed).digest(96)
+    lattice = MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
+    curve = X25519PrivateKey.from_private_bytes(expanded[64:])
+    public = lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
+    return hpke.MLKEM768X25519PrivateKey(lattice, curve), public
+
+
 def parse_genesis(data):
-    signed, signature, rest = split_signed(data, b"SRg1", 64 << 10)
+    signed, signature, rest = split_signed(data, b"SRg1", 128 << 10)
     fields = decode(signed, GENESIS)
     devices, quorum = fields[4:6]
     bounded = 1 <= quorum <= len(devices) <= 64 and rising(d[0] for d in devices)
@@ -316,7 +370,99 @@ def read_genesis(data, organisation):
     suite, floor, _nonce, root_key, devices, *_ = fields
     need(suite == 1 and floor <= 1, "organisation of a newer format")
     verify(root_key, 128, signed, signature)
-    return {device: key for device, key in devices}
+    return devices
+
+
+def parse_request(data):
+    signed, signature, rest = split_signed(data, b"SRq1", 4096)
+    fields = decode(signed, REQUEST)
+    need(not rest and fields[7] >= fields[6], "request out of bounds")
+    return fields, signed, signature
+
+
+def parse_organisation(data):
+    signed, signature, rest = split_signed(data, b"SRo1", 1 << 20)
+    fields = decode(signed, ORGANISATION_RECORD)
+    kind, *act = fields[5]
+    if kind == ADD:
+        fits = act[1][2] > 0
+    else:
+        _, _, epoch, _, _, recipients, back_link = act[-1]
+        fits = epoch > 0 and (epoch == 1) == (back_link is None) and 1 <= len(recipients) <= 256
+        fits = fits and rising(recipient[0] for recipient in recipients)
+    need(fits and fields[2] > 0 and not rest, "organisation record out of bounds")
+    return fields, signed, signature
+
+
+class OrganisationLog:
+    """Who counts from which record to which, and the epochs: 4.3."""
+
+    def __init__(self, genesis, organisation):
+        self.id, self.heads, self.epochs, self.shares = organisation, [organisation], [], {}
+        self.workspace = None
+        self.devices, self.added, self.revoked = {}, {}, {}
+        for certificate in read_genesis(genesis, organisation):
+            self.add(certificate, 0)
+
+    @property
+    def position(self):
+        return len(self.heads) - 1
+
+    def add(self, certificate, position):
+        for known in self.devices.values():
+            need(all(known[at] != certificate[at] for at in (0, 2, 3)), "device or key twice")
+        self.devices[certificate[0]] = certificate
+        self.added[certificate[0]] = position
+
+    def counts(self, device, position):
+        begun = device in self.added and self.added[device] <= position <= self.position
+        return begun and position < self.revoked.get(device, position + 1)
+
+    def live(self):
+        return sorted(device for device in self.devices if self.counts(device, self.position))
+
+    def author(self, device, position, head):
+        """The key of who signed something that is pinned to a position."""
+        need(position <= self.position, "the organisation log is cut short")
+        need(self.heads[position] == head and self.counts(device, position), "author is not certified")
+        return self.devices[device][2]
+
+    def epoch_at(self, position):
+        return sum(since <= position for _, _, since in self.epochs)
+
+    def extend(self, data):
+        fields, signed, signature = parse_organisation(data)
+        suite, organisation, sequence, parent, author, (kind, *act), _time = fields
+        here = (suite, organisation, sequence, parent)
+        need(here == (1, self.id, self.position + 1, self.heads[-1]), "organisation record of another place")
+        verify(self.author(author, self.position, self.heads[-1]), 130, signed, signature)
+        member = self.devices[author][1]
+        if kind == ADD:
+            certificate, (workspace, compartment, epoch, recipient) = act
+            here = (self.workspace, ORDINARY, len(self.epochs), certificate[0], member)
+            there = (workspace, compartment, epoch, recipient[0], certificate[1])
+            need(self.epochs and here == there and len(self.live()) < 256, "device that cannot be added")
+            self.add(certificate, sequence)
+            self.shares[recipient[0]] = (sequence, author, recipient[1])
+        else:
+            gone = act[0] if kind == REVOKE else None
+            if gone:
+                known = gone != author and self.counts(gone, self.position)
+                need(known and self.devices[gone][1] == member, "device that cannot be revoked")
+            self.rotate(act[-1], sequence, author, gone)
+        self.heads.append(hashlib.sha256(signed).digest())
+
+    def rotate(self, rotation, sequence, author, gone):
+        workspace, compartment, epoch, key, history, recipients, back_link = rotation
+        stay = [device for device in self.live() if device != gone]
+        need([recipient[0] for recipient in recipients] == stay, "an epoch for others than those who count")
+        place = (compartment, epoch) == (ORDINARY, len(self.epochs) + 1)
+        need(place and self.workspace in (None, workspace), "epoch of another place")
+        self.workspace = workspace
+        if gone:
+            self.revoked[gone] = sequence
+        self.epochs.append(((key, history), back_link, sequence))
+        self.shares = {device: (sequence, author, wrap) for device, wrap, _name in recipients}
 
 
 # Sections 5 and 6: commits, checkpoints, pages.
@@ -799,20 +945,43 @@ class Store:
         self.folder = Path(folder)
         organisation, workspace = parse_workspace(self.read("workspace"))
         self.organisation, self.workspace = organisation, workspace
-        devices = self.numbered("device", 32)
-        need(len(devices) == 1, "exactly one device file expected")
-        self.device = Device(self.read(f"device/{devices[0]}"), passphrase)
-        need(self.device.id.hex() == devices[0], "device file under another name")
+        self.device = self.unlock(passphrase)
         here = (self.device.organisation, self.device.workspace)
         need(here == (organisation, workspace), "device file of another workspace")
-        self.authors = read_genesis(self.read("organisation/" + "0" * 16), organisation)
-        need(self.authors.get(self.device.id) == self.device.public_key, "device is not certified")
+        self.log, self.pinned = self.read_organisation(organisation), 0
+        self.device.learn(self.log)
         self.tree = Tree()
         self.headers, self.lengths, self.digests = {}, {}, {}
         seq, head = self.read_checkpoint()
         self.replay(seq, head)
         for object_id in self.tree.check():
             self.check_object(object_id)
+
+    def unlock(self, passphrase):
+        """Whichever device file the passphrase opens."""
+        refused = Damage("no device file")
+        for name in self.numbered("device", 32):
+            try:
+                device = Device(self.read(f"device/{name}"), passphrase)
+                need(device.id.hex() == name, "device file under another name")
+                return device
+            except Damage as error:
+                refused = error
+        raise refused
+
+    def read_organisation(self, organisation):
+        log = OrganisationLog(self.read("organisation/" + "0" * 16), organisation)
+        for name in self.numbered("organisation", 16)[1:]:
+            need(int(name, 16) == log.position + 1, "organisation record is missing")
+            log.extend(self.read(f"organisation/{name}"))
+        return log
+
+    def author(self, device, position, head):
+        """The author's key and the epoch at a pin, which never goes down."""
+        key = self.log.author(device, position, head)
+        need(position >= self.pinned, "pinned before an earlier one")
+        self.pinned = position
+        return key, self.log.epoch_at(position)
 
     def read(self, path):
         try:
@@ -853,9 +1022,9 @@ class Store:
         need(names, "no checkpoint")
         data = self.read(f"checkpoint/{names[-1]}")
         fields, signed, signature, sealed_parts = parse_checkpoint(data)
-        suite, organisation, workspace, seq, head, author, _, _, parts, objects, _ = fields
-        need(author in self.authors, "checkpoint of an unknown device")
-        verify(self.authors[author], 133, signed, signature)
+        suite, organisation, workspace, seq, head, author, *pin, parts, objects, _ = fields
+        author_key, sealing = self.author(author, *pin)
+        verify(author_key, 133, signed, signature)
         here = (suite, organisation, workspace, f"{seq:016x}")
         need(here == (1, self.organisation, self.workspace, names[-1]), "checkpoint of another place")
         live = {}
@@ -863,6 +1032,7 @@ class Store:
             need(hashlib.sha256(sealed).digest() == sha256, "checkpoint part does not verify")
             if compartment != ORDINARY:
                 continue
+            need(epoch == sealing, "part of another epoch")
             key = self.device.key(compartment, epoch)
             plain = open_message(key, self.context(5, compartment, epoch), sealed)
             self.load_part(parse_part(plain), part_seq, live)
@@ -918,14 +1088,15 @@ class Store:
     def apply_commit(self, seq, parent, data):
         header, signed, signature, sealed_bodies = parse_commit(data)
         suite, organisation, workspace, number, its_parent, author, incarnation, counter = header[:8]
-        need(author in self.authors, "commit of an unknown device")
-        verify(self.authors[author], 132, signed, signature)
+        author_key, sealing = self.author(author, *header[8:10])
+        verify(author_key, 132, signed, signature)
         here = (suite, organisation, workspace, number, its_parent)
         need(here == (1, self.organisation, self.workspace, seq, parent), f"commit {seq} is not in the chain")
         for (compartment, epoch, _, sha256), sealed in zip(header[10], sealed_bodies):
             need(hashlib.sha256(sealed).digest() == sha256, "body does not verify")
             if compartment != ORDINARY:
                 continue
+            need(epoch == sealing, "body of another epoch")
             fields = (compartment, epoch, author, incarnation, counter)
             key = self.device.key(compartment, epoch)
             plain = open_message(key, self.context(2, *fields), sealed)

@@ -71,6 +71,7 @@ def damage(folder):
     objects = [path for path in (store / "object").rglob("*") if path.is_file()]
     targets = [
         store / "workspace", next((store / "device").iterdir()), newest, store / "organisation" / ("0" * 16),
+        store / "organisation" / ("0" * 15 + "1"),
         *dice.sample(logs, min(3, len(logs))), *dice.sample(objects, min(4, len(objects))),
     ]
     seen = harmless = 0

@@ -39,6 +39,8 @@ PARSERS = {
     "part": reader.parse_part,
     "workspace": reader.parse_workspace,
     "genesis": reader.parse_genesis,
+    "organisation": reader.parse_organisation,
+    "request": reader.parse_request,
     "device": reader.parse_device,
     "key": reader.parse_key,
     "name": reader.check_name,

@@ -104,7 +104,7 @@ impl World {
         let store: Arc<dyn Store> =
             Arc::new(FolderStore::create(Arc::new(RealDisk), root).unwrap());
         let foundation = Foundation {
-            genesis: &founded.genesis,
+            organisation: [&founded.genesis, &founded.first_epoch],
             device_file: &founded.device_file,
             owner: (1000, 1000),
         };

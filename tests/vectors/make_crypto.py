@@ -46,6 +46,7 @@ USAGES = {
     23: ("seal", "subject folder", [ID, ID, UINT, UINT]),
     24: ("seal", "look-up bucket", [ID, UINT, UINT]),
     25: ("seal", "application directory", [ID, UINT, UINT]),
+    32: ("seal", "device name", [ID, UINT, ID]),
     64: ("derive", "user manifest key", [ID, UINT]),
     65: ("derive", "member kem seed", [ID, UINT]),
     66: ("derive", "local state key", [ID, ID, ID]),
@@ -71,6 +72,7 @@ USAGES = {
     138: ("sign", "witness", []),
     139: ("sign", "register record", []),
     140: ("sign", "policy set", []),
+    141: ("sign", "device request", []),
 }
 
 # Integers of every CBOR width, used in turn.

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::cbor;
 use crate::error::{Error, Result};
 use crate::frame;
-use crate::ids::{CompartmentId, DeviceId, OrganisationId, WorkspaceId};
+use crate::ids::{DeviceId, OrganisationId, WorkspaceId};
 
 /// First bytes of a device file.
 pub const MAGIC: [u8; 4] = *b"SRd1";
@@ -76,50 +76,30 @@ pub struct DeviceClear {
     pub kdf: Kdf,
 }
 
-/// The sealed part. Every key is 32 bytes.
+/// The sealed part. Every key is 32 bytes. Keys of the workspace come from the organisation log.
 #[derive(Encode, Decode)]
 pub struct DeviceSecrets {
     /// Device, compared with the clear part.
     #[n(0)]
     pub device: DeviceId,
-    /// Seed of the device's Ed25519 key.
+    /// Workspace.
     #[n(1)]
+    pub workspace: WorkspaceId,
+    /// Seed of the device's Ed25519 key.
+    #[n(2)]
     pub signing_seed: Secret32,
     /// Key that wraps journal files' keys and seals other local state.
-    #[n(2)]
+    #[n(3)]
     pub store_key: Secret32,
     /// Key that hedges salts.
-    #[n(3)]
+    #[n(4)]
     pub hedge_key: Secret32,
-    /// Seed of the organisation's root key, where this device keeps it.
-    #[n(4)]
-    pub root_seed: Option<Secret32>,
-    /// Compartment keys, by workspace, compartment and epoch.
+    /// Seed of the device's KEM key.
     #[n(5)]
-    pub keys: Vec<HeldKey>,
-    /// Seed of the device's KEM key, once it has one.
+    pub kem_seed: Secret32,
+    /// Seed of the organisation's root key, where this device keeps it.
     #[n(6)]
-    pub kem_seed: Option<Secret32>,
-}
-
-/// A compartment key of one epoch.
-#[derive(Encode, Decode)]
-pub struct HeldKey {
-    /// Workspace.
-    #[n(0)]
-    pub workspace: WorkspaceId,
-    /// Compartment.
-    #[n(1)]
-    pub compartment: CompartmentId,
-    /// Epoch.
-    #[n(2)]
-    pub epoch: u64,
-    /// Key.
-    #[n(3)]
-    pub key: Secret32,
-    /// History key: opens the keys of the epochs before. Who is not entitled to the past has none.
-    #[n(4)]
-    pub history: Option<Secret32>,
+    pub root_seed: Option<Secret32>,
 }
 
 /// 32 secret bytes, wiped when dropped. Boxed, because every move of an inline array leaves a copy behind.

@@ -13,12 +13,12 @@ use crate::cbor;
 use crate::error::{Error, Result};
 use crate::frame;
 use crate::frame::SIGNATURE_LEN;
-use crate::ids::DeviceId;
+use crate::organisation::Certificate;
 
 /// First bytes of a genesis file.
 pub const MAGIC: [u8; 4] = *b"SRg1";
 /// Longest record.
-pub const RECORD_LEN_MAX: usize = 64 << 10;
+pub const RECORD_LEN_MAX: usize = 128 << 10;
 /// Most first devices.
 pub const DEVICE_COUNT_MAX: usize = 64;
 
@@ -39,7 +39,7 @@ pub struct Genesis {
     pub root_key: [u8; 32],
     /// First administrators' devices, by id, at least one.
     #[n(4)]
-    pub devices: Vec<FirstDevice>,
+    pub devices: Vec<Certificate>,
     /// How many of them must agree to what the root key signs later.
     #[n(5)]
     pub quorum: u16,
@@ -49,17 +49,6 @@ pub struct Genesis {
     /// The founder's clock, nanoseconds since 1970, for display only.
     #[n(7)]
     pub time: i64,
-}
-
-/// A device that is certified by genesis itself.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct FirstDevice {
-    /// Device.
-    #[n(0)]
-    pub device: DeviceId,
-    /// Its Ed25519 public key.
-    #[cbor(n(1), with = "minicbor::bytes")]
-    pub signing_key: [u8; 32],
 }
 
 /// A parsed genesis file. Nothing in it is verified yet.
@@ -102,6 +91,7 @@ pub fn build(record_bytes: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{DeviceId, MemberId};
 
     fn sample() -> Genesis {
         Genesis {
@@ -109,7 +99,12 @@ mod tests {
             suite_floor: 1,
             nonce: [3; 16],
             root_key: [4; 32],
-            devices: vec![FirstDevice { device: DeviceId([5; 16]), signing_key: [6; 32] }],
+            devices: vec![Certificate {
+                device: DeviceId([5; 16]),
+                member: MemberId([7; 16]),
+                signing_key: [6; 32],
+                kem_key: [8; 1216],
+            }],
             quorum: 1,
             escrow: Vec::new(),
             time: -1,

@@ -66,6 +66,10 @@ byte_id!(
     DeviceId, 16
 );
 byte_id!(
+    /// Member: a person; random.
+    MemberId, 16
+);
+byte_id!(
     /// Compartment inside a workspace: random; all zero is compartment 0, the ordinary files.
     CompartmentId, 16
 );

@@ -19,7 +19,9 @@ pub mod key;
 pub mod name;
 pub mod op;
 pub mod ops;
+pub mod organisation;
 pub mod page;
+pub mod request;
 pub mod workspace;
 
 pub use cbor::{decode_canonical, encode};

@@ -19,7 +19,9 @@ use strongroom_format::device::DeviceFile;
 use strongroom_format::genesis::GenesisFile;
 use strongroom_format::inode::{Entry, Inode, ObjectUse};
 use strongroom_format::op::Op;
+use strongroom_format::organisation::RecordFile;
 use strongroom_format::page::Page;
+use strongroom_format::request::RequestFile;
 use strongroom_format::workspace::WorkspaceFile;
 use strongroom_format::{cbor, decode_canonical, encode, key, name};
 use vectors::samples;
@@ -76,6 +78,16 @@ fn suites() -> Vec<Suite> {
             file: "genesis",
             accepts: |bytes| GenesisFile::parse(bytes).is_ok(),
             good: samples::geneses(),
+        },
+        Suite {
+            file: "organisation",
+            accepts: |bytes| RecordFile::parse(bytes).is_ok(),
+            good: samples::organisations(),
+        },
+        Suite {
+            file: "request",
+            accepts: |bytes| RequestFile::parse(bytes).is_ok(),
+            good: samples::requests(),
         },
         Suite {
             file: "device",

@@ -13,6 +13,8 @@ pub enum Key {
     Organisation(u64),
     /// A sealed device file.
     Device(DeviceId),
+    /// A device's request to be taken in.
+    Request(DeviceId),
     /// A commit of the log, by sequence number.
     Log(u64),
     /// An immutable object.
@@ -94,6 +96,8 @@ pub enum Family {
     Organisation,
     /// [`Key::Device`].
     Device,
+    /// [`Key::Request`].
+    Request,
     /// [`Key::Log`].
     Log,
     /// [`Key::Object`].
@@ -104,14 +108,21 @@ pub enum Family {
 
 impl Family {
     /// All families.
-    pub const ALL: [Family; 5] =
-        [Family::Organisation, Family::Device, Family::Log, Family::Object, Family::Checkpoint];
+    pub const ALL: [Family; 6] = [
+        Family::Organisation,
+        Family::Device,
+        Family::Request,
+        Family::Log,
+        Family::Object,
+        Family::Checkpoint,
+    ];
 
     /// Name of the folder or prefix.
     pub fn folder(self) -> &'static str {
         match self {
             Family::Organisation => "organisation",
             Family::Device => "device",
+            Family::Request => "request",
             Family::Log => "log",
             Family::Object => "object",
             Family::Checkpoint => "checkpoint",
@@ -126,6 +137,7 @@ impl Key {
             Key::Workspace => "workspace".to_owned(),
             Key::Organisation(seq) => format!("organisation/{seq:016x}"),
             Key::Device(id) => format!("device/{id}"),
+            Key::Request(id) => format!("request/{id}"),
             Key::Log(seq) => format!("log/{seq:016x}"),
             Key::Object(id) => format!("object/{:02x}/{id}", id.0[0]),
             Key::Checkpoint(seq) => format!("checkpoint/{seq:016x}"),
@@ -142,6 +154,7 @@ impl Key {
         let key = match folder {
             "organisation" => Key::Organisation(parse_number(name)?),
             "device" => Key::Device(DeviceId(parse_id(name)?)),
+            "request" => Key::Request(DeviceId(parse_id(name)?)),
             "log" => Key::Log(parse_number(name)?),
             "object" => Key::Object(ObjectId(parse_id(name.split_once('/')?.1)?)),
             "checkpoint" => Key::Checkpoint(parse_number(name)?),
@@ -158,6 +171,7 @@ impl Key {
             Key::Workspace | Key::Policy(_) => None,
             Key::Organisation(_) => Some(Family::Organisation),
             Key::Device(_) => Some(Family::Device),
+            Key::Request(_) => Some(Family::Request),
             Key::Log(_) => Some(Family::Log),
             Key::Object(_) => Some(Family::Object),
             Key::Checkpoint(_) => Some(Family::Checkpoint),
@@ -190,6 +204,7 @@ mod tests {
             (Key::Workspace, "workspace".to_owned()),
             (Key::Organisation(0), "organisation/0000000000000000".to_owned()),
             (Key::Device(DeviceId(id)), format!("device/{}", "ab".repeat(16))),
+            (Key::Request(DeviceId(id)), format!("request/{}", "ab".repeat(16))),
             (Key::Log(0x1f), "log/000000000000001f".to_owned()),
             (Key::Object(ObjectId(id)), format!("object/ab/{}", "ab".repeat(16))),
             (Key::Checkpoint(u64::MAX), "checkpoint/ffffffffffffffff".to_owned()),

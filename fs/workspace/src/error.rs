@@ -158,6 +158,7 @@ impl From<strongroom_keyring::error::Error> for Error {
             Keyring::Corrupt => ErrorKind::Corrupt,
             Keyring::Unsupported => ErrorKind::Unsupported,
             Keyring::Invalid => ErrorKind::Invalid,
+            Keyring::Denied => ErrorKind::Denied,
         };
         Self::new(kind, error.message())
     }

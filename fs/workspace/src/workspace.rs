@@ -19,6 +19,7 @@ use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
 use crate::door::{Answer, Change};
 use crate::error::{Error, ErrorKind, Result};
+use crate::inbound::roster::{Roster, revoked};
 use crate::limits::Tuning;
 use crate::outbound::commit::Outbound;
 use crate::outbound::compact::Compaction;
@@ -66,6 +67,9 @@ pub struct Inner {
     pub(crate) services: Services,
     pub(crate) keys: Arc<DeviceKeys>,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) roster: Arc<Roster>,
+    /// Set once it is known that this device counts no more.
+    pub(crate) revoked: AtomicBool,
     /// Of this home; 0 when read-only.
     pub(crate) incarnation: u64,
     /// Empty when read-only, and while it is replayed.
@@ -307,13 +311,16 @@ impl Inner {
     /// Refuses changes where none can be taken.
     ///
     /// # Errors
-    /// `ReadOnly`, `Stale` after close.
+    /// `ReadOnly`, `Stale` after close, `Denied` on a device that counts no more.
     pub(crate) fn writable(&self) -> Result<()> {
         if self.options.mode == Mode::ReadOnly {
             return Err(read_only());
         }
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Stale, "the workspace is closed"));
+        }
+        if self.revoked.load(Ordering::Acquire) {
+            return Err(revoked());
         }
         Ok(())
     }

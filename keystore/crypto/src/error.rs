@@ -34,3 +34,8 @@ single_error!(
     LimitError,
     "key derivation parameters outside the limits"
 );
+single_error!(
+    /// The bytes are no public key of the KEM.
+    KemKeyError,
+    "no usable public key"
+);

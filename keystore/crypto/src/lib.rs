@@ -1,7 +1,7 @@
 //! Primitives and secret types. No I/O, no async, no users; no Debug, Clone or Copy on keys.
 //!
 //! One construction each: sealing ([`seal`], [`block`]), derivation ([`kdf`]), signature ([`sign`]),
-//! hashes ([`hash`], [`lthash`]). What a key may be used for stands in [`usage`], and nowhere else.
+//! wraps to public keys ([`kem`]), hashes ([`hash`], [`lthash`]). What a key may be used for stands in [`usage`], and nowhere else.
 //! Which key belongs to whom is the keyring's business; how sealed bytes are laid out in files,
 //! commits and pages is `fs/format`'s.
 //!
@@ -17,6 +17,7 @@ pub mod error;
 pub mod hash;
 pub mod hedge;
 pub mod kdf;
+pub mod kem;
 pub mod lthash;
 pub mod seal;
 pub mod secret;

@@ -153,6 +153,9 @@ usages! {
     /// sequence.
     DirectoryRecord = 25, Seal, "application directory", &[ID, UINT, UINT];
 
+    /// What people call a device, under the epoch key: workspace, epoch, device.
+    DeviceName = 32, Seal, "device name", &[ID, UINT, ID];
+
     /// Key of the user manifest from the generation secret: member, generation.
     UserManifestKey = 64, Derive, "user manifest key", &[ID, UINT];
     /// Seed of a member's KEM key from the generation secret: member, generation.
@@ -205,6 +208,8 @@ usages! {
     SignRegisterRecord = 139, Sign, "register record", &[];
     /// A policy set, by a device of somebody who approves it.
     SignPolicySet = 140, Sign, "policy set", &[];
+    /// A request to be taken in, by the device itself.
+    SignDeviceRequest = 141, Sign, "device request", &[];
 }
 
 impl Usage {
@@ -360,7 +365,7 @@ macro_rules! sealing_key {
 }
 
 sealing_key!(BlockKey, Block);
-sealing_key!(EpochKey, CommitBody, PageLeaf, PageInner, PageRoot, DirectoryRecord);
+sealing_key!(EpochKey, CommitBody, PageLeaf, PageInner, PageRoot, DirectoryRecord, DeviceName);
 sealing_key!(HistoryKey, EpochBackLink);
 sealing_key!(JournalKey, JournalFileKeyWrap);
 sealing_key!(JournalFileKey, JournalRecord);

@@ -2,73 +2,62 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use strongroom_crypto::hash::blake3_256;
 use strongroom_crypto::hedge::hedged_salt;
+use strongroom_crypto::kem::KemKey;
 use strongroom_crypto::secret::{EpochKey, HedgeKey, HistoryKey, JournalKey};
 use strongroom_crypto::sign::SigningKey;
 use strongroom_format::device::DeviceSecrets;
 use strongroom_format::ids::{CompartmentId, DeviceId, OrganisationId, WorkspaceId};
+use strongroom_host::entropy::Entropy;
 
 use crate::arena::keep;
+use crate::epochs::{Epoch, Epochs};
 use crate::error::{Error, Result};
 use crate::organisation::Organisation;
+use crate::shares;
 
 /// The keys of an unlocked device, in locked memory. Dropping it locks the device.
+///
+/// The keys of the workspace come from the organisation log, by [`DeviceKeys::learn`].
 pub struct DeviceKeys {
     device: DeviceId,
     organisation: OrganisationId,
     workspace: WorkspaceId,
     signing: SigningKey,
+    kem: KemKey,
     journal: JournalKey,
     hedge: HedgeKey,
     salt_count: AtomicU64,
-    // By compartment and epoch, unique.
-    epochs: Vec<Epoch>,
-}
-
-struct Epoch {
-    compartment: CompartmentId,
-    number: u64,
-    key: EpochKey,
-    history: Option<HistoryKey>,
+    epochs: Epochs,
 }
 
 impl DeviceKeys {
     /// Moves secrets that were sealed together into locked memory.
-    ///
-    /// # Errors
-    /// `Corrupt` when they hold no key of the ordinary files, keys of several workspaces, or one twice.
-    pub(crate) fn take(organisation: OrganisationId, secrets: DeviceSecrets) -> Result<Self> {
-        let bad = Error::corrupt("the device file holds no usable set of keys");
-        let workspace = secrets.keys.first().ok_or(bad.clone())?.workspace;
-        let mut epochs = Vec::with_capacity(secrets.keys.len());
-        for mut held in secrets.keys {
-            if held.workspace != workspace {
-                return Err(bad);
-            }
-            epochs.push(Epoch {
-                compartment: held.compartment,
-                number: held.epoch,
-                key: EpochKey::from(keep(&mut held.key.0)),
-                history: held.history.as_mut().map(|key| HistoryKey::from(keep(&mut key.0))),
-            });
-        }
-        let ordered =
-            epochs.is_sorted_by(|a, b| (a.compartment, a.number) < (b.compartment, b.number));
-        if !ordered || !epochs.iter().any(|key| key.compartment == CompartmentId::ORDINARY) {
-            return Err(bad);
-        }
+    pub(crate) fn take(organisation: OrganisationId, secrets: DeviceSecrets) -> Self {
         let (mut signing, mut journal) = (secrets.signing_seed, secrets.store_key);
-        let mut hedge = secrets.hedge_key;
-        Ok(Self {
+        let (mut hedge, mut kem) = (secrets.hedge_key, secrets.kem_seed);
+        Self {
             device: secrets.device,
             organisation,
-            workspace,
+            workspace: secrets.workspace,
             signing: SigningKey::from_seed(keep(&mut signing.0)),
+            kem: KemKey::from_seed(keep(&mut kem.0)),
             journal: JournalKey::from(keep(&mut journal.0)),
             hedge: HedgeKey::from(keep(&mut hedge.0)),
             salt_count: AtomicU64::new(0),
-            epochs,
-        })
+            epochs: Epochs::default(),
+        }
+    }
+
+    /// Takes the keys of every epoch that the organisation log gives this device and that it does not hold yet.
+    ///
+    /// # Errors
+    /// `Denied` when the device does not count, or does no more; `Corrupt` when it is another organisation or
+    /// workspace, or a key is not the one that the log commits to.
+    pub fn learn(&self, organisation: &Organisation) -> Result<()> {
+        self.check_certified(organisation)?;
+        shares::take(self, organisation)
     }
 
     /// The device.
@@ -91,6 +80,11 @@ impl DeviceKeys {
         &self.signing
     }
 
+    /// What others wrap keys for this device to.
+    pub fn kem(&self) -> &KemKey {
+        &self.kem
+    }
+
     /// Key of an epoch of the workspace's ordinary files; none if this device does not hold it.
     pub fn epoch_key(&self, epoch: u64) -> Option<&EpochKey> {
         self.compartment_key(&CompartmentId::ORDINARY, epoch)
@@ -98,18 +92,21 @@ impl DeviceKeys {
 
     /// Key of an epoch of a compartment; none if this device does not hold it.
     pub fn compartment_key(&self, compartment: &CompartmentId, epoch: u64) -> Option<&EpochKey> {
-        self.epoch(compartment, epoch).map(|epoch| &epoch.key)
+        self.epochs.find(compartment, epoch).map(|epoch| &epoch.key)
     }
 
     /// History key of an epoch of a compartment; none if this device is not entitled to the past.
     pub fn history_key(&self, compartment: &CompartmentId, epoch: u64) -> Option<&HistoryKey> {
-        self.epoch(compartment, epoch).and_then(|epoch| epoch.history.as_ref())
+        self.epochs.find(compartment, epoch).and_then(|epoch| epoch.history.as_ref())
     }
 
     /// The newest epoch of the workspace's ordinary files: the one to seal under.
+    ///
+    /// # Panics
+    /// Before [`DeviceKeys::learn`].
     pub fn current_epoch(&self) -> (u64, &EpochKey) {
-        let ordinary = self.epochs.iter().rfind(|key| key.compartment == CompartmentId::ORDINARY);
-        let newest = ordinary.expect("take refuses a set without the ordinary files' key");
+        let newest = self.epochs.newest(&CompartmentId::ORDINARY);
+        let newest = newest.expect("the organisation is read before anything is sealed");
         (newest.number, &newest.key)
     }
 
@@ -130,20 +127,33 @@ impl DeviceKeys {
         hedged_salt(&self.hedge, random, plaintext_hash, count)
     }
 
-    /// Checks that the organisation certifies this device with the public half of its own key.
+    pub(crate) fn salt_for(&self, plaintext: &[u8], entropy: &dyn Entropy) -> [u8; 24] {
+        self.salt(entropy.array(), blake3_256(plaintext))
+    }
+
+    /// Checks that the organisation, as far as its log is known, certifies this device with the public halves of its
+    /// own keys.
     ///
     /// # Errors
-    /// `Corrupt` when it is another organisation, or certifies another key or none.
+    /// `Denied` when it does not, or does no more; `Corrupt` when it is another organisation, or certifies other keys.
     pub fn check_certified(&self, organisation: &Organisation) -> Result<()> {
-        let certified = organisation.device(&self.device) == Some(self.signing.verifying_key());
-        if certified && *organisation.id() == self.organisation {
-            Ok(())
-        } else {
-            Err(Error::corrupt("the organisation does not certify this device"))
+        let other = Error::corrupt("the organisation does not certify this device");
+        if *organisation.id() != self.organisation {
+            return Err(other);
+        }
+        let Some(device) = organisation.find(&self.device) else {
+            return Err(Error::denied("this device was not taken in yet"));
+        };
+        if device.signing() != self.signing.verifying_key() || device.kem() != self.kem.public() {
+            return Err(other);
+        }
+        match device.revoked_at() {
+            None => Ok(()),
+            Some(_) => Err(Error::denied("this device was removed from the workspace")),
         }
     }
 
-    fn epoch(&self, compartment: &CompartmentId, number: u64) -> Option<&Epoch> {
-        self.epochs.iter().find(|key| key.compartment == *compartment && key.number == number)
+    pub(crate) fn hold(&self, epoch: Epoch) {
+        self.epochs.add(epoch);
     }
 }

@@ -19,10 +19,9 @@ use crate::error::{Error, Result};
 
 /// Number of Argon2id 0x13 with 32 bytes out.
 const KDF_ARGON2ID: u16 = 1;
-/// Bytes of the encoded secrets without compartment keys, and of each of those: generous bounds, so
-/// that the buffer never grows and leaves no copy behind.
+/// Bytes of the encoded secrets: a generous bound, so that the buffer never grows and leaves no copy
+/// behind.
 const SECRETS_LEN: usize = 512;
-const HELD_KEY_LEN: usize = 192;
 
 /// Whose file it is, in the clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +41,15 @@ pub fn owner(file: &[u8]) -> Result<Owner> {
     Ok(Owner { organisation: clear.organisation, device: clear.device })
 }
 
-/// Unlocks a device file. Takes the time and memory its cost says, within the compiled-in limits.
+/// Unlocks a device file. Takes the time and memory its cost says, within the compiled-in limits. Keys of the workspace
+/// come from the organisation log: [`DeviceKeys::learn`].
 ///
 /// # Errors
 /// `Locked` when the passphrase is wrong (or the file was changed: they look the same), `Corrupt`
 /// when it is no device file or its cost is out of bounds, `Unsupported` when a newer version wrote it.
 pub fn unlock(file: &[u8], passphrase: &[u8]) -> Result<DeviceKeys> {
     let (clear, secrets) = open(file, passphrase)?;
-    DeviceKeys::take(clear.organisation, secrets)
+    Ok(DeviceKeys::take(clear.organisation, secrets))
 }
 
 /// Seals the same secrets under another passphrase, with a new salt, and returns the new file. The
@@ -96,7 +96,7 @@ pub(crate) fn seal(
     };
     let key = stretch(&clear.kdf, passphrase)
         .ok_or(Error::invalid("the cost of the passphrase is outside the limits"))?;
-    let mut plain = Vec::with_capacity(SECRETS_LEN + HELD_KEY_LEN * secrets.keys.len());
+    let mut plain = Vec::with_capacity(SECRETS_LEN);
     let capacity = plain.capacity();
     cbor::encode_into(secrets, &mut plain);
     assert_eq!(plain.capacity(), capacity, "secrets fit the buffer, so no copy is left behind");

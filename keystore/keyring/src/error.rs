@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Unsupported,
     /// Correct the request.
     Invalid,
+    /// This device does not count: ask somebody whose device does.
+    Denied,
 }
 
 /// A refusal: kind and one log-safe sentence.
@@ -43,6 +45,10 @@ impl Error {
 
     pub(crate) const fn invalid(message: &'static str) -> Self {
         Self::new(ErrorKind::Invalid, message)
+    }
+
+    pub(crate) const fn denied(message: &'static str) -> Self {
+        Self::new(ErrorKind::Denied, message)
     }
 
     const fn new(kind: ErrorKind, message: &'static str) -> Self {

@@ -6,24 +6,32 @@ use strongroom_crypto::secret::Secret;
 use strongroom_crypto::sign::SigningKey;
 use strongroom_crypto::usage::Usage;
 use strongroom_format::cbor;
-use strongroom_format::device::{DeviceSecrets, HeldKey, Secret32};
-use strongroom_format::genesis::{self, FirstDevice, Genesis};
-use strongroom_format::ids::{CompartmentId, DeviceId, OrganisationId, WorkspaceId};
+use strongroom_format::genesis::{self, Genesis};
+use strongroom_format::ids::{MemberId, OrganisationId, WorkspaceId};
+use strongroom_format::organisation::Certificate;
 use strongroom_format::workspace::SUITE;
 use strongroom_host::entropy::Entropy;
-use zeroize::Zeroizing;
 
 use crate::device::DeviceKeys;
 use crate::device_file;
+use crate::enrolment::{generate, generate_secrets, public_keys};
 use crate::error::Result;
+use crate::membership::{NO_NAME, Writer};
+use crate::organisation::Organisation;
+use crate::shares::is_name;
 
 /// Epoch of a new workspace's first keys.
 pub const FIRST_EPOCH: u64 = 1;
 
-/// What founding makes. The caller stores both files; nothing is durable yet.
+/// What a device is called when nobody says otherwise.
+pub const FIRST_NAME: &str = "first device";
+
+/// What founding makes. The caller stores the files; nothing is durable yet.
 pub struct Founded {
     /// The genesis file: record 0 of the organisation log.
     pub genesis: Vec<u8>,
+    /// Record 1: the first epoch of the workspace.
+    pub first_epoch: Vec<u8>,
     /// The sealed device file.
     pub device_file: Vec<u8>,
     /// The same device, unlocked.
@@ -42,52 +50,52 @@ pub fn found(
     time_ns: i64,
     entropy: &dyn Entropy,
 ) -> Result<Founded> {
+    found_as(FIRST_NAME, passphrase, cost, time_ns, entropy)
+}
+
+/// As [`found`], with a name for the device.
+///
+/// # Errors
+/// As [`found`]; `Invalid` for a name that is none.
+pub fn found_as(
+    name: &str,
+    passphrase: &[u8],
+    cost: PassphraseCost,
+    time_ns: i64,
+    entropy: &dyn Entropy,
+) -> Result<Founded> {
+    if !is_name(name) {
+        return Err(NO_NAME);
+    }
     let root_seed = generate(entropy);
     let root = SigningKey::from_seed(Secret::from_bytes(&root_seed.0));
-    let secrets = generate_secrets(root_seed, entropy);
-    let device = SigningKey::from_seed(Secret::from_bytes(&secrets.signing_seed.0));
+    let secrets = generate_secrets(WorkspaceId(entropy.array()), Some(root_seed), entropy);
+    let (signing, kem) = public_keys(&secrets);
     let record = cbor::encode(&Genesis {
         suite: SUITE,
         suite_floor: SUITE,
         nonce: entropy.array(),
         root_key: *root.verifying_key().as_bytes(),
-        devices: vec![FirstDevice {
+        devices: vec![Certificate {
             device: secrets.device,
-            signing_key: *device.verifying_key().as_bytes(),
+            member: MemberId(entropy.array()),
+            signing_key: *signing.verifying_key().as_bytes(),
+            kem_key: *kem.public().as_bytes(),
         }],
         quorum: 1,
         escrow: Vec::new(),
         time: time_ns,
     });
-    let organisation = OrganisationId(sha256(&record));
+    let id = OrganisationId(sha256(&record));
     let genesis = genesis::build(&record, &root.sign(Usage::SignGenesis, &record));
-    let device_file = device_file::seal(organisation, &secrets, passphrase, cost, entropy)?;
-    let keys = DeviceKeys::take(organisation, secrets)?;
-    Ok(Founded { genesis, device_file, keys })
-}
-
-fn generate_secrets(root_seed: Secret32, entropy: &dyn Entropy) -> DeviceSecrets {
-    DeviceSecrets {
-        device: DeviceId(entropy.array()),
-        signing_seed: generate(entropy),
-        store_key: generate(entropy),
-        hedge_key: generate(entropy),
-        root_seed: Some(root_seed),
-        keys: vec![HeldKey {
-            workspace: WorkspaceId(entropy.array()),
-            compartment: CompartmentId::ORDINARY,
-            epoch: FIRST_EPOCH,
-            key: generate(entropy),
-            history: Some(generate(entropy)),
-        }],
-        kem_seed: None,
-    }
-}
-
-fn generate(entropy: &dyn Entropy) -> Secret32 {
-    let mut secret = Box::new(Zeroizing::new([0; 32]));
-    entropy.fill(&mut secret[..]);
-    Secret32(secret)
+    let device_file = device_file::seal(id, &secrets, passphrase, cost, entropy)?;
+    let keys = DeviceKeys::take(id, secrets);
+    let mut organisation = Organisation::verify(&genesis, &id)?;
+    let writer = Writer { keys: &keys, organisation: &organisation, time_ns, entropy };
+    let first_epoch = writer.found(name)?;
+    organisation.extend(&first_epoch)?;
+    keys.learn(&organisation)?;
+    Ok(Founded { genesis, first_epoch, device_file, keys })
 }
 
 #[cfg(test)]

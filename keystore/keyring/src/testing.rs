@@ -7,6 +7,7 @@ use strongroom_crypto::kdf::PassphraseCost;
 use strongroom_host::entropy::Entropy;
 
 use crate::founding::{Founded, found};
+use crate::organisation::Organisation;
 
 /// Below the floor, and accepted in tests only.
 pub(crate) const QUICK: PassphraseCost = PassphraseCost::WEAK_FOR_TESTS;
@@ -37,4 +38,12 @@ impl Entropy for Repeating {
 
 pub(crate) fn founded(seed: u64) -> Founded {
     found(PASSPHRASE, QUICK, 1_700_000_000_000_000_000, &Repeating::from_seed(seed)).unwrap()
+}
+
+/// The organisation as its founding leaves it.
+pub(crate) fn organisation(founded: &Founded) -> Organisation {
+    let pinned = founded.keys.organisation();
+    let mut organisation = Organisation::verify(&founded.genesis, &pinned).unwrap();
+    organisation.extend(&founded.first_epoch).unwrap();
+    organisation
 }

@@ -94,7 +94,7 @@ impl Custodian {
         let record = cbor::encode(&Approvable { application, version, digest });
         let mut devices: Vec<_> = Vec::new();
         for approval in &set.approvals {
-            let key = self.services().organisation.device(&approval.device);
+            let key = self.services().organisation.former_or_present(&approval.device);
             let holds = key.is_some_and(|key| {
                 key.verify(Usage::SignPolicySet, &record, &approval.signature).is_ok()
             });

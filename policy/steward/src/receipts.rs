@@ -27,7 +27,7 @@ pub fn verify_receipt(bytes: &[u8], organisation: &Organisation) -> Result<Recei
     let receipt = parse(bytes)?;
     let signed = Signed::parse(MAGIC, RECEIPT_LEN_MAX, bytes)?;
     let stranger = || Error::corrupt("the receipt is signed by a device nobody certified");
-    let key = organisation.device(&receipt.device).ok_or_else(stranger)?;
+    let key = organisation.former_or_present(&receipt.device).ok_or_else(stranger)?;
     signed.verify(Usage::SignReceipt, key)?;
     if receipt.organisation != *organisation.id() {
         return Err(Error::corrupt("the receipt is of another organisation"));

@@ -62,6 +62,6 @@ impl Services {
 
 impl Trust for Services {
     fn device(&self, device: &DeviceId) -> Option<VerifyingKey> {
-        self.organisation.device(device).cloned()
+        self.organisation.former_or_present(device).cloned()
     }
 }

@@ -112,8 +112,11 @@ fn open(folder: &std::path::Path) -> Workspace {
     let store: Arc<dyn Store> = Arc::new(store);
     let founded = found(b"bench", PassphraseCost::SMALL, 0, &*services.entropy).expect("keys");
     let keys = Arc::new(founded.keys);
-    let foundation =
-        Foundation { genesis: &founded.genesis, device_file: &founded.device_file, owner: (0, 0) };
+    let foundation = Foundation {
+        organisation: [&founded.genesis, &founded.first_epoch],
+        device_file: &founded.device_file,
+        owner: (0, 0),
+    };
     Workspace::create(&store, &keys, &foundation, &services).expect("a workspace");
     let options = Options {
         state_folder: folder.join("state"),

@@ -55,7 +55,7 @@ fn open(folder: &Path) -> Outcome<Workspace> {
     let keys = Arc::new(founded.keys);
     let services = Services { disk, clock, entropy };
     let foundation = Foundation {
-        genesis: &founded.genesis,
+        organisation: [&founded.genesis, &founded.first_epoch],
         device_file: &founded.device_file,
         owner: (CALLER.uid, CALLER.gid),
     };

@@ -100,7 +100,7 @@ fn founded() -> &'static Founded {
         let store: Arc<dyn Store> = Arc::new(store.expect("a new store"));
         let keys = Arc::new(made.keys);
         let foundation = Foundation {
-            genesis: &made.genesis,
+            organisation: [&made.genesis, &made.first_epoch],
             device_file: &made.device_file,
             owner: (CALLER.uid, CALLER.gid),
         };

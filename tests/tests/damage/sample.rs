@@ -102,7 +102,7 @@ fn build(seed: u8) -> Sample {
     let store: Arc<dyn Store> =
         Arc::new(FolderStore::create(disk.clone(), root.join("store")).unwrap());
     let foundation = Foundation {
-        genesis: &founded.genesis,
+        organisation: [&founded.genesis, &founded.first_epoch],
         device_file: &founded.device_file,
         owner: (CALLER.uid, CALLER.gid),
     };

@@ -2,6 +2,7 @@
 
 use strongroom_format::workspace::WorkspaceFile;
 use strongroom_keyring::device_file;
+use strongroom_keyring::error::ErrorKind as KeyringKind;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_store::{Family, Key};
 
@@ -84,15 +85,47 @@ fn device_files(subject: &Subject, report: &mut Report) -> Result<()> {
 fn organisation(subject: &Subject, report: &mut Report) -> Result<Option<Organisation>> {
     let (area, key) = (Area::Organisation, Key::Organisation(0));
     let Some(bytes) = read(subject, key, area, report)? else { return Ok(None) };
-    let verified = Organisation::verify(&bytes, &subject.keys.organisation())
-        .and_then(|found| subject.keys.check_certified(&found).map(|()| found));
-    match verified {
-        Ok(organisation) => Ok(Some(organisation)),
+    let mut organisation = match Organisation::verify(&bytes, &subject.keys.organisation()) {
+        Ok(organisation) => organisation,
         Err(error) => {
             report.find(area, Kind::Changed, format!("`{key}`: {}", error.message()));
+            return Ok(None);
+        }
+    };
+    if !later_records(subject, &mut organisation, report)? {
+        return Ok(None);
+    }
+    match subject.keys.learn(&organisation) {
+        Ok(()) => Ok(Some(organisation)),
+        Err(error) if error.kind() == KeyringKind::Denied => Err(error.into()),
+        Err(error) => {
+            report.find(area, Kind::Changed, error.message());
             Ok(None)
         }
     }
+}
+
+/// Takes the records behind genesis. False if one does not verify.
+fn later_records(
+    subject: &Subject,
+    organisation: &mut Organisation,
+    report: &mut Report,
+) -> Result<bool> {
+    let area = Area::Organisation;
+    let records = list(subject, Family::Organisation)?;
+    for key in records.into_iter().filter(|key| *key != Key::Organisation(0)) {
+        let next = Key::Organisation(organisation.position() + 1);
+        if key != next {
+            report.find(area, Kind::Missing, format!("`{next}`"));
+            return Ok(false);
+        }
+        let Some(bytes) = read(subject, key, area, report)? else { return Ok(false) };
+        if let Err(error) = organisation.extend(&bytes) {
+            report.find(area, Kind::Changed, format!("`{key}`: {}", error.message()));
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// All keys of a family, in order.

@@ -13,6 +13,7 @@ use strongroom_format::page::{Page, PageRef};
 use strongroom_keyring::organisation::Organisation;
 use strongroom_store::{Family, Key as StoreKey, Store};
 use strongroom_workspace::inbound::log::{Checkpoint, Commit, Reader};
+use strongroom_workspace::inbound::roster::Roster;
 use strongroom_workspace::later::wait;
 use strongroom_workspace::state::Head;
 use strongroom_workspace::tree::btree::{PageSource, Tree};
@@ -79,7 +80,8 @@ pub(crate) fn examine(
     report: &mut Report,
     watch: &mut Watch<'_>,
 ) -> Result<Option<History>> {
-    let reader = Reader { store: &subject.store, keys: &subject.keys, organisation };
+    let roster = Arc::new(Roster::new(organisation));
+    let reader = Reader { store: &subject.store, keys: &subject.keys, roster };
     let checkpoint = match reader.checkpoint() {
         Ok(checkpoint) => checkpoint,
         Err(error) => {
@@ -123,9 +125,8 @@ pub(crate) fn place(subject: &Subject) -> Place {
 
 fn begin(subject: &Subject, checkpoint: Checkpoint) -> History {
     let state = &checkpoint.state;
-    let epoch = subject.keys.current_epoch().0;
     let (store, keys) = (subject.store.clone(), subject.keys.clone());
-    let pages = Arc::new(Pages::new(store, keys, (place(subject), epoch), PAGE_CACHE_BYTES));
+    let pages = Arc::new(Pages::new(store, keys, place(subject), PAGE_CACHE_BYTES));
     let tree = Tree { root: state.root, height: state.height, count: state.count };
     let source = Arc::new(Patient(pages.clone()));
     let map = Map::new(tree, source);

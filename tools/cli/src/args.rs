@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod custody;
+pub mod device;
 
 use std::path::PathBuf;
 
@@ -67,6 +68,9 @@ pub enum Command {
     /// Change the passphrase of this device
     #[command(after_help = "Example:\n  strongroom passwd ~/work.strongroom")]
     Passwd(Passwd),
+    /// Machines that are in a workspace
+    #[command(subcommand)]
+    Device(device::Device),
     /// Applications whose subjects' data this workspace keeps
     #[command(subcommand)]
     App(custody::App),
@@ -133,6 +137,9 @@ pub struct Init {
     /// Folder or URL to keep the sealed bytes in, or a name from the configuration
     #[arg(value_name = "STORE", value_parser = NonEmptyStringValueParser::new())]
     pub store: String,
+    /// What to call this device; `first device` when left out
+    #[arg(long, value_name = "NAME", help_heading = "Device")]
+    pub name: Option<String>,
     #[command(flatten)]
     pub passphrase: PassphraseSource,
 }

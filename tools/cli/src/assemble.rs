@@ -2,6 +2,7 @@
 
 #[cfg(feature = "custody")]
 pub mod custody;
+pub mod devices;
 mod serving;
 mod stores;
 #[cfg(feature = "custody")]
@@ -84,16 +85,24 @@ pub fn require_workspace(place: &Place) -> Result<()> {
 ///
 /// # Errors
 /// The place has other things in it, or cannot be written.
-pub fn create(place: &Place, passphrase: &Passphrase) -> Result<Made> {
+pub fn create(place: &Place, name: Option<&str>, passphrase: &Passphrase) -> Result<Made> {
     let shown = place.shown();
     let services = services();
+    let name = name.unwrap_or(founding::FIRST_NAME);
+    if !strongroom_keyring::is_name(name) {
+        return Err(Failure::new(Exit::Usage, format!("`{name}` is no name for a device"))
+            .hint("it has 1 to 64 bytes, no `/` and no control characters"));
+    }
     let (store, writers) = stores::create(place)?;
-    let time = services.clock.now_ns();
-    let founded = founding::found(passphrase, PassphraseCost::DEFAULT, time, &*services.entropy)
+    let (cost, time) = (PassphraseCost::DEFAULT, services.clock.now_ns());
+    let founded = founding::found_as(name, passphrase, cost, time, &*services.entropy)
         .map_err(|error| Failure::keyring(&shown, &error))?;
     let keys = Arc::new(founded.keys);
-    let foundation =
-        Foundation { genesis: &founded.genesis, device_file: &founded.device_file, owner: owner() };
+    let foundation = Foundation {
+        organisation: [&founded.genesis, &founded.first_epoch],
+        device_file: &founded.device_file,
+        owner: owner(),
+    };
     Workspace::create(&store, &keys, &foundation, &services)
         .map_err(|error| Failure::workspace(format!("making `{shown}`"), &error))?;
     let (workspace, device) = (keys.workspace().to_string(), keys.device_id().to_string());
@@ -118,20 +127,25 @@ pub fn mount(
     };
     let shown = place.shown();
     let store = stores::open(place, modes.0)?;
-    let keys = unlock(&*store, &shown, &passphrase)?;
+    let keys = unlock(home, &*store, place, &passphrase)?;
     drop(passphrase);
     let services = services();
     home.directories()
         .create(&*services.disk)
         .map_err(|error| Failure::io("making the folders of local state", &error))?;
+    if modes.0 == Mode::ReadWrite {
+        devices::remember(home, &keys.workspace(), &keys.device_id())?;
+    }
     let state_folder = home.directories().state.join(keys.workspace().to_string());
     let store = stores::keep_copies(home, place, store, &keys.workspace().to_string());
     let opened = Options { state_folder, mode: modes.1, owner: owner(), tuning: Tuning::default() };
-    let workspace = Workspace::open(opened, store, Arc::new(keys), services).map_err(|error| {
-        match error.kind() {
-            ErrorKind::Busy => in_use(&shown),
-            _ => Failure::workspace(format!("opening `{shown}`"), &error),
-        }
+    let keys = Arc::new(keys);
+    let workspace = Workspace::open(opened, store.clone(), keys.clone(), services);
+    let workspace = workspace.map_err(|error| match error.kind() {
+        ErrorKind::Busy => in_use(&shown),
+        ErrorKind::Denied => devices::refusal(&*store, &keys, place)
+            .unwrap_or_else(|| Failure::workspace(format!("opening `{shown}`"), &error)),
+        _ => Failure::workspace(format!("opening `{shown}`"), &error),
     })?;
     workspace
         .run_background()
@@ -148,7 +162,7 @@ pub fn mount(
 pub fn check(home: &Home, place: &Place, passphrase: &Passphrase) -> Result<Report> {
     let shown = place.shown();
     let store = stores::open(place, Mode::ReadOnly)?;
-    let keys = Arc::new(unlock(&*store, &shown, passphrase)?);
+    let keys = Arc::new(unlock(home, &*store, place, passphrase)?);
     let folder = home.directories().state.join(keys.workspace().to_string());
     let services = services();
     let local = folder.is_dir().then(|| Local {
@@ -182,12 +196,17 @@ fn in_use_by(lock: &Path) -> InUse {
 ///
 /// # Errors
 /// Wrong passphrase, or the store cannot be written.
-pub fn change_passphrase(place: &Place, old: &Passphrase, new: &Passphrase) -> Result<()> {
+pub fn change_passphrase(
+    home: &Home,
+    place: &Place,
+    old: &Passphrase,
+    new: &Passphrase,
+) -> Result<()> {
     let shown = place.shown();
     let store = stores::open(place, Mode::ReadWrite)?;
     let refused = |error| Failure::keyring(&shown, &error);
     let mut wrong = None;
-    for (device, file) in device_files(&*store, &shown)? {
+    for (device, file) in device_files(home, &*store, &shown)? {
         match device_file::change_passphrase(
             &file,
             old,
@@ -209,17 +228,37 @@ pub fn change_passphrase(place: &Place, old: &Passphrase, new: &Passphrase) -> R
     Err(wrong.map_or_else(|| no_device(&shown), refused))
 }
 
-/// Unlocks whichever device file of the store the passphrase opens. The embedded default has one.
-fn unlock(store: &dyn Store, shown: &str, passphrase: &Passphrase) -> Result<DeviceKeys> {
+/// Unlocks whichever device file of the store the passphrase opens, that of this home before others.
+fn unlock(
+    home: &Home,
+    store: &dyn Store,
+    place: &Place,
+    passphrase: &Passphrase,
+) -> Result<DeviceKeys> {
+    let shown = &place.shown();
+    let files = device_files(home, store, shown)?;
     let mut wrong = None;
-    for (_, file) in device_files(store, shown)? {
-        match device_file::unlock(&file, passphrase) {
+    for (_, file) in &files {
+        match device_file::unlock(file, passphrase) {
             Ok(keys) => return Ok(keys),
             Err(error) if error.kind() == KeyringKind::Locked => wrong = Some(error),
             Err(error) => return Err(Failure::keyring(shown, &error)),
         }
     }
+    // The file of a device goes when the device is removed.
+    let own = own_device(home, store, shown)?;
+    if own.is_some_and(|own| files.iter().all(|(device, _)| *device != own)) && wrong.is_some() {
+        return Err(devices::removed(shown));
+    }
     Err(wrong.map_or_else(|| no_device(shown), |error| Failure::keyring(shown, &error)))
+}
+
+/// The device that this home is, as far as it remembers.
+fn own_device(home: &Home, store: &dyn Store, shown: &str) -> Result<Option<DeviceId>> {
+    let bytes = strongroom_store::wait(store.get(Key::Workspace, None))
+        .map_err(|error| Failure::store(format!("opening `{shown}`"), &error))?;
+    let file = WorkspaceFile::parse(&bytes).ok();
+    Ok(file.and_then(|file| devices::remembered(home, &file.workspace)))
 }
 
 fn no_device(shown: &str) -> Failure {
@@ -227,8 +266,9 @@ fn no_device(shown: &str) -> Failure {
         .hint("restore the folder `device` of the store from a copy; nothing opens without it")
 }
 
-fn device_files(store: &dyn Store, shown: &str) -> Result<Vec<(DeviceId, Vec<u8>)>> {
+fn device_files(home: &Home, store: &dyn Store, shown: &str) -> Result<Vec<(DeviceId, Vec<u8>)>> {
     let failed = |error| Failure::store(format!("opening `{shown}`"), &error);
+    let own = own_device(home, store, shown)?;
     let mut files = Vec::new();
     for listed in strongroom_store::wait(store.list(Family::Device, None)).map_err(failed)? {
         if let Key::Device(device) = listed.key {
@@ -236,6 +276,8 @@ fn device_files(store: &dyn Store, shown: &str) -> Result<Vec<(DeviceId, Vec<u8>
             files.push((device, file.to_vec()));
         }
     }
+    // Each try takes a second.
+    files.sort_by_key(|(device, _)| Some(*device) != own);
     Ok(files)
 }
 

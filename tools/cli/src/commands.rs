@@ -3,6 +3,7 @@
 mod check;
 #[cfg(feature = "custody")]
 mod custody;
+mod device;
 mod help;
 mod init;
 mod mount;
@@ -33,6 +34,7 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         Command::Sync(options) => sync::run(&options, format),
         Command::Check(options) => check::run(&options, format),
         Command::Passwd(options) => passwd::run(&options, format),
+        Command::Device(options) => device::run(&options, format),
         #[cfg(feature = "custody")]
         Command::App(options) => custody::app::run(&options, format),
         #[cfg(feature = "custody")]

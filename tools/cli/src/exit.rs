@@ -157,6 +157,7 @@ impl Failure {
                 (ErrorKind::Unsupported, format!("`{shown}`: {error}"))
             }
             keyring::ErrorKind::Invalid => (ErrorKind::Invalid, format!("`{shown}`: {error}")),
+            keyring::ErrorKind::Denied => (ErrorKind::Denied, format!("`{shown}`: {error}")),
         };
         let (exit, hint) = advice(kind);
         Self { exit, message, hint: hint.map(str::to_owned) }

@@ -71,7 +71,7 @@ pub fn log(text: &str) {
 }
 
 /// Seconds since 1970 as `2026-11-22T03:26:54Z`.
-fn time_text(seconds: i64) -> String {
+pub fn time_text(seconds: i64) -> String {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Years start in March here, so that the leap day is the last of one; eras have 400 years.
     let shifted = days + 719_468;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::Place;
 
-const VERBS: [&str; 55] = [
+const VERBS: [&str; 60] = [
     "init",
     "mount",
     "run",
@@ -20,6 +20,11 @@ const VERBS: [&str; 55] = [
     "sync",
     "check",
     "passwd",
+    "device",
+    "device request",
+    "device add",
+    "device list",
+    "device revoke",
     "app",
     "app create",
     "app list",

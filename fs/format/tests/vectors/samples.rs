@@ -7,14 +7,16 @@ use strongroom_format::checkpoint::{
 use strongroom_format::commit::{self, Body, BodyHead, BodyRef, CommitHeader, ObjectAdded};
 use strongroom_format::device::{self, DeviceClear, Kdf, Provider};
 use strongroom_format::encode;
-use strongroom_format::genesis::{self, FirstDevice, Genesis};
+use strongroom_format::genesis::{self, Genesis};
 use strongroom_format::ids::{
-    CompartmentId, DeviceId, Digest, Ino, ObjectId, OrganisationId, WorkspaceId,
+    CompartmentId, DeviceId, Digest, Ino, MemberId, ObjectId, OrganisationId, WorkspaceId,
 };
 use strongroom_format::inode::{Content, Entry, Extent, Inode, Kind, ObjectUse, Xattr};
 use strongroom_format::key::{Cookie, Key};
 use strongroom_format::op::{Fate, Op};
+use strongroom_format::organisation::{self, Act, Certificate, Recipient, Record, Rotation, Share};
 use strongroom_format::page::{PageRef, Run};
+use strongroom_format::request::{self, Request};
 use strongroom_format::workspace::WorkspaceFile;
 
 type Good = Vec<(&'static str, Vec<u8>)>;
@@ -422,12 +424,113 @@ pub fn geneses() -> Good {
         suite_floor: 1,
         nonce: [1; 16],
         root_key: [2; 32],
-        devices: vec![FirstDevice { device: DeviceId([3; 16]), signing_key: [4; 32] }],
+        devices: vec![certificate(3)],
         quorum: 1,
         escrow: Vec::new(),
         time: 0,
     };
     vec![("one device", genesis::build(&encode(&record), &[0x51; 64]))]
+}
+
+fn certificate(byte: u8) -> Certificate {
+    Certificate {
+        device: DeviceId([byte; 16]),
+        member: MemberId([0x3e; 16]),
+        signing_key: [4; 32],
+        kem_key: [5; 1216],
+    }
+}
+
+fn recipient(byte: u8) -> Recipient {
+    Recipient { device: DeviceId([byte; 16]), wrap: vec![6; 1200], name: vec![7; 136] }
+}
+
+fn rotation(epoch: u64, recipients: Vec<Recipient>) -> Rotation {
+    Rotation {
+        workspace: WorkspaceId([2; 16]),
+        compartment: CompartmentId::ORDINARY,
+        epoch,
+        key_commitment: Digest([8; 32]),
+        history_commitment: Digest([9; 32]),
+        recipients,
+        back_link: (epoch > 1).then(|| vec![10; 136]),
+    }
+}
+
+fn organisation_record(seq: u64, act: Act) -> Vec<u8> {
+    let record = Record {
+        suite: 1,
+        organisation: OrganisationId([1; 32]),
+        seq,
+        parent: Digest([0x0f; 32]),
+        author: DeviceId([3; 16]),
+        act,
+        time: 1_700_000_000_000_000_000,
+    };
+    organisation::build(&encode(&record), &[0x52; 64])
+}
+
+pub fn organisations() -> Good {
+    let share = Share {
+        workspace: WorkspaceId([2; 16]),
+        compartment: CompartmentId::ORDINARY,
+        epoch: 1,
+        recipient: recipient(11),
+    };
+    let both = vec![recipient(3), recipient(11)];
+    let founding = Act::Rotate { rotation: rotation(1, vec![recipient(3)]) };
+    let add = Act::AddDevice { certificate: certificate(11), share };
+    let rotate = Act::Rotate { rotation: rotation(2, both) };
+    let revoke =
+        Act::RevokeDevice { device: DeviceId([11; 16]), rotation: rotation(3, vec![recipient(3)]) };
+    vec![
+        ("first epoch", organisation_record(1, founding)),
+        ("device added", organisation_record(2, add)),
+        ("new epoch", organisation_record(3, rotate)),
+        ("device revoked", organisation_record(u64::MAX, revoke)),
+    ]
+}
+
+/// Records that no reader takes, though they are canonical.
+fn bad_organisations() -> Good {
+    let rotate = |change: fn(&mut Rotation)| {
+        let mut rotation = rotation(2, vec![recipient(3), recipient(11)]);
+        change(&mut rotation);
+        organisation_record(3, Act::Rotate { rotation })
+    };
+    vec![
+        (
+            "position of genesis",
+            organisation_record(0, Act::Rotate { rotation: rotation(1, vec![recipient(3)]) }),
+        ),
+        ("no recipient", rotate(|rotation| rotation.recipients.clear())),
+        ("recipients out of order", rotate(|rotation| rotation.recipients.reverse())),
+        ("recipient twice", rotate(|rotation| rotation.recipients[1] = recipient(3))),
+        ("no link to the epoch before", rotate(|rotation| rotation.back_link = None)),
+        ("first epoch with a link", rotate(|rotation| rotation.epoch = 1)),
+        ("epoch zero", rotate(|rotation| (rotation.epoch, rotation.back_link) = (0, None))),
+        ("short wrap", rotate(|rotation| rotation.recipients[0].wrap.truncate(1199))),
+        ("long name", rotate(|rotation| rotation.recipients[0].name.push(0))),
+        ("short link", rotate(|rotation| rotation.back_link = Some(vec![10; 135]))),
+    ]
+}
+
+pub fn requests() -> Good {
+    vec![("one hour", request(1_700_000_000, 1_700_003_600))]
+}
+
+fn request(time: i64, expires: i64) -> Vec<u8> {
+    let record = Request {
+        suite: 1,
+        organisation: OrganisationId([1; 32]),
+        workspace: WorkspaceId([2; 16]),
+        device: DeviceId([11; 16]),
+        signing_key: [4; 32],
+        kem_key: [5; 1216],
+        time,
+        expires,
+    };
+    request::build(&encode(&record), &[0x53; 64])
 }
 
 pub fn devices() -> Good {
@@ -511,6 +614,8 @@ pub fn bad_by_hand(file: &str) -> Good {
                 ("too long", vec![1; 16_313]),
             ]
         }
+        "organisation" => bad_organisations(),
+        "request" => vec![("void before it was made", request(2, 1))],
         "commit" => {
             let mut twice = header();
             twice.bodies[1].compartment = CompartmentId::ORDINARY;

@@ -12,13 +12,14 @@ use strongroom_format::inode::{Content, Inode, Kind};
 use strongroom_format::key::Key;
 use strongroom_format::workspace::WorkspaceFile;
 use strongroom_keyring::DeviceKeys;
+use strongroom_keyring::organisation::Organisation;
 use strongroom_store::{Body, Key as StoreKey, Put, Store};
 
+use super::roster::{Pin, Roster};
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
 use crate::limits::PAGE_CACHE_BYTES;
 use crate::outbound::checkpoint::{HeadFacts, seal_checkpoint};
-use crate::outbound::publish::EPOCH;
 use crate::state::Head;
 use crate::tree::btree::{PageSource, Tree};
 use crate::tree::need::{Look, Need};
@@ -30,8 +31,8 @@ const ROOT_MODE: u16 = 0o755;
 
 /// What a new workspace is made of beside the keys.
 pub struct Foundation<'a> {
-    /// The genesis record's file.
-    pub genesis: &'a [u8],
+    /// The organisation log: the genesis record's file, and that of the first epoch.
+    pub organisation: [&'a [u8]; 2],
     /// The sealed device file.
     pub device_file: &'a [u8],
     /// User and group that own the root folder.
@@ -52,9 +53,12 @@ impl Workspace {
         if wait(async { Ok(store.get(StoreKey::Workspace, None).await) })?.is_ok() {
             return Err(taken());
         }
-        put(store, StoreKey::Organisation(0), foundation.genesis.to_vec())?;
+        let roster = found(keys, foundation)?;
+        for (seq, record) in (0..).zip(foundation.organisation) {
+            put(store, StoreKey::Organisation(seq), record.to_vec())?;
+        }
         put(store, StoreKey::Device(keys.device_id()), foundation.device_file.to_vec())?;
-        put_first_checkpoint(store, keys, foundation.owner, services)?;
+        put_first_checkpoint(store, keys, (foundation.owner, roster.pin()?), services)?;
         let file = WorkspaceFile::new(keys.organisation(), keys.workspace()).encode();
         // ORDER: last. Until it is there, this is no workspace and making one can be tried again.
         let put =
@@ -64,6 +68,15 @@ impl Workspace {
             Put::Exists => Err(taken()),
         }
     }
+}
+
+/// Both records as a reader will verify them.
+fn found(keys: &DeviceKeys, foundation: &Foundation<'_>) -> Result<Roster> {
+    let [genesis, first_epoch] = foundation.organisation;
+    let mut organisation = Organisation::verify(genesis, &keys.organisation())?;
+    organisation.extend(first_epoch)?;
+    keys.learn(&organisation)?;
+    Ok(Roster::new(organisation))
 }
 
 fn taken() -> Error {
@@ -77,11 +90,10 @@ fn put(store: &Arc<dyn Store>, key: StoreKey, bytes: Vec<u8>) -> Result<()> {
 fn put_first_checkpoint(
     store: &Arc<dyn Store>,
     keys: &Arc<DeviceKeys>,
-    owner: (u32, u32),
+    (owner, pin): ((u32, u32), Pin),
     services: &Services,
 ) -> Result<()> {
-    let pages =
-        Pages::new(store.clone(), keys.clone(), (ordinary_place(keys), EPOCH), PAGE_CACHE_BYTES);
+    let pages = Pages::new(store.clone(), keys.clone(), ordinary_place(keys), PAGE_CACHE_BYTES);
     let now = services.clock.now_ns();
     let root = encode(&root_folder(owner, now));
     let key = Key::inode(Ino::ROOT);
@@ -118,7 +130,7 @@ fn put_first_checkpoint(
             hash: made.hash,
         })
         .collect();
-    let facts = HeadFacts { head: Head { seq: 0, hash: Digest([0; 32]) }, time: now };
+    let facts = HeadFacts { head: Head { seq: 0, hash: Digest([0; 32]) }, pin, time: now };
     let bytes = seal_checkpoint(keys, &*services.entropy, &facts, &part, ledger)?;
     put(store, StoreKey::Checkpoint(0), bytes.to_vec())
 }

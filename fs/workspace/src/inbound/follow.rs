@@ -52,6 +52,8 @@ impl Inner {
         if self.is_ending() || self.state.lock().poisoned {
             return Ok(());
         }
+        // A device that was removed hears of it here, also when it has nothing to commit.
+        self.follow_organisation()?;
         if !self.follow(&mut outbound)? {
             return Ok(());
         }
@@ -92,14 +94,10 @@ impl Inner {
     fn next_commits(&self, outbound: &mut Outbound) -> Result<Vec<Commit>> {
         let mut head = self.state.lock().head;
         let mut commits = Vec::new();
-        let mut reader = None;
+        let reader = Reader { store: &self.store, keys: &self.keys, roster: self.roster.clone() };
         while commits.len() < FOLLOW_COUNT_MAX {
             let key = StoreKey::Log(head.seq + 1);
             let Some(bytes) = get(&self.store, key)? else { break };
-            let reader = match &reader {
-                Some(reader) => reader,
-                None => reader.insert(Reader::open(&self.store, &self.keys)?),
-            };
             let commit = reader.open_commit(key, head, &bytes)?;
             head = commit.head;
             if self.is_own(&commit) {

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use strongroom_crypto::hash::sha256;
 use strongroom_crypto::seal;
+use strongroom_crypto::sign::VerifyingKey;
 use strongroom_crypto::usage::{Author, Context, Usage};
 use strongroom_format::checkpoint::{CheckpointFile, CheckpointRoot, CompartmentState};
 use strongroom_format::commit::{Body, CommitFile, CommitHeader};
-use strongroom_format::ids::{CompartmentId, Digest};
+use strongroom_format::ids::{CompartmentId, DeviceId, Digest};
 use strongroom_format::workspace::WorkspaceFile;
 use strongroom_keyring::DeviceKeys;
-use strongroom_keyring::organisation::Organisation;
 use strongroom_store::{Family, Key as StoreKey, Store};
 
+use super::roster::Roster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
 use crate::state::Head;
@@ -45,14 +46,15 @@ pub struct Reader<'a> {
     /// This device's keys.
     pub keys: &'a DeviceKeys,
     /// Whose signatures count.
-    pub organisation: Organisation,
+    pub roster: Arc<Roster>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads the workspace file and the organisation and verifies them.
     ///
     /// # Errors
-    /// `Corrupt` when the store is another workspace's, or the organisation is not the one that the device pins.
+    /// `Corrupt` when the store is another workspace's, or the organisation is not the one that the device pins;
+    /// `Denied` when this device does not count there.
     pub fn open(store: &'a Arc<dyn Store>, keys: &'a DeviceKeys) -> Result<Self> {
         let key = StoreKey::Workspace;
         let file = WorkspaceFile::parse(&get(store, key)?.ok_or_else(|| missing(key))?)?;
@@ -60,11 +62,8 @@ impl<'a> Reader<'a> {
             let message = "`workspace` names another workspace than the device's keys";
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
-        let key = StoreKey::Organisation(0);
-        let file = get(store, key)?.ok_or_else(|| missing(key))?;
-        let organisation = Organisation::verify(&file, &keys.organisation())?;
-        keys.check_certified(&organisation)?;
-        Ok(Self { store, keys, organisation })
+        let roster = Arc::new(Roster::open(store, keys)?);
+        Ok(Self { store, keys, roster })
     }
 
     /// The newest checkpoint. A broken newest one is an error, never an older one in its place.
@@ -92,7 +91,8 @@ impl<'a> Reader<'a> {
         let bad = || damaged(key);
         let file = CheckpointFile::parse(bytes).map_err(|error| damaged_by(key, error))?;
         let root = file.root;
-        let author = self.organisation.device(&root.author).ok_or_else(bad)?;
+        let pin = (root.organisation_seq, root.organisation_head);
+        let (author, epoch) = self.author(&root.author, pin)?.ok_or_else(bad)?;
         author
             .verify(Usage::SignCheckpoint, file.root_bytes, &file.signature)
             .map_err(|_| bad())?;
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
             .zip(&file.parts)
             .find(|(part, _)| part.compartment == CompartmentId::ORDINARY)
             .ok_or_else(bad)?;
-        if sha256(sealed) != part.sha256.0 {
+        if sha256(sealed) != part.sha256.0 || part.epoch != epoch {
             return Err(bad());
         }
         let context = Context::page(Usage::PageRoot, &ordinary_place(self.keys), part.epoch);
@@ -116,6 +116,7 @@ impl<'a> Reader<'a> {
         if state.compartment != part.compartment || state.seq != part.seq || state.seq != root.seq {
             return Err(bad());
         }
+        self.roster.note_pin(root.organisation_seq);
         Ok(Checkpoint { root, state })
     }
 
@@ -174,6 +175,11 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
+    /// The author's key and the epoch at the position that something signed is pinned to.
+    fn author(&self, author: &DeviceId, pin: (u64, Digest)) -> Result<Option<(VerifyingKey, u64)>> {
+        self.roster.author(self.store, self.keys, author, pin)
+    }
+
     /// Verifies the commit that follows `parent`.
     ///
     /// # Errors
@@ -182,7 +188,8 @@ impl<'a> Reader<'a> {
         let bad = || damaged(key);
         let file = CommitFile::parse(bytes).map_err(|error| damaged_by(key, error))?;
         let header = file.header;
-        let author = self.organisation.device(&header.author).ok_or_else(bad)?;
+        let pin = (header.organisation_seq, header.organisation_head);
+        let (author, epoch) = self.author(&header.author, pin)?.ok_or_else(bad)?;
         author.verify(Usage::SignCommit, file.header_bytes, &file.signature).map_err(|_| bad())?;
         let here = (header.organisation, header.workspace, header.seq, header.parent);
         let expected =
@@ -196,7 +203,7 @@ impl<'a> Reader<'a> {
             .zip(&file.bodies)
             .find(|(body, _)| body.compartment == CompartmentId::ORDINARY)
             .ok_or_else(bad)?;
-        if sha256(sealed) != body.sha256.0 {
+        if sha256(sealed) != body.sha256.0 || body.epoch != epoch {
             return Err(bad());
         }
         let author = Author {
@@ -215,6 +222,7 @@ impl<'a> Reader<'a> {
             return Err(bad());
         }
         let head = Head { seq: header.seq, hash: Digest(sha256(file.header_bytes)) };
+        self.roster.note_pin(header.organisation_seq);
         Ok(Commit { header, head, body, len: bytes.len() as u64 })
     }
 }

@@ -10,4 +10,5 @@ mod news;
 pub mod open;
 mod rebase;
 pub mod recover;
+pub mod roster;
 mod taken;

@@ -21,7 +21,6 @@ use crate::block::staging::Staging;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbound::commit::{Leftovers, Outbound, with_stored_len};
 use crate::outbound::compact::Compaction;
-use crate::outbound::publish::EPOCH;
 use crate::outbound::seal::Sealer;
 use crate::state::{Head, State};
 use crate::tree::btree::Tree;
@@ -59,7 +58,7 @@ impl Workspace {
         let pages = Arc::new(Pages::new(
             store.clone(),
             keys.clone(),
-            (place, EPOCH),
+            place,
             options.tuning.page_cache_bytes,
         ));
         let (sender, receiver) = mpsc::channel();
@@ -91,9 +90,12 @@ impl Workspace {
             services,
             store: store.clone(),
             keys: keys.clone(),
+            roster: reader.roster.clone(),
+            revoked: AtomicBool::new(false),
             staging,
             pages,
         };
+        inner.check_remembered_organisation()?;
         inner.replay_log(&reader, &checkpoint, u64::MAX)?;
         inner.check_remembered_head()?;
         inner.recover(&reader)?;
@@ -243,11 +245,7 @@ impl Inner {
     }
 
     fn write_head(&self, head: Head) -> Result<Arc<dyn DiskFile>> {
-        let mut bytes = Vec::with_capacity(HEAD_LEN);
-        bytes.extend_from_slice(&head.seq.to_le_bytes());
-        bytes.extend_from_slice(&head.hash.0);
-        let sum = blake3_256(&bytes);
-        bytes.extend_from_slice(&sum);
+        let bytes = head_bytes(head);
         let path: &Path = &self.options.state_folder.join(HEAD_FILE);
         let file = self.services.disk.open(path, OpenMode::Create)?;
         file.write_at(&bytes, 0)?;
@@ -264,6 +262,16 @@ fn check_history(remembered: Option<Head>, head: Head) -> Result<()> {
     let message =
         format!("the store is not what this device last saw: commit {} is another one", head.seq);
     Err(Error::new(ErrorKind::Corrupt, message))
+}
+
+/// A head as it is remembered.
+pub(super) fn head_bytes(head: Head) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD_LEN);
+    bytes.extend_from_slice(&head.seq.to_le_bytes());
+    bytes.extend_from_slice(&head.hash.0);
+    let sum = blake3_256(&bytes);
+    bytes.extend_from_slice(&sum);
+    bytes
 }
 
 /// Parses the file with the remembered head; none if its sum does not hold.

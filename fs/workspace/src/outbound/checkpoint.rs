@@ -18,8 +18,8 @@ use strongroom_format::workspace::SUITE;
 use strongroom_store::{Body, Family, Key as StoreKey};
 
 use super::commit::Outbound;
-use super::publish::EPOCH;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inbound::roster::Pin;
 use crate::later::wait;
 use crate::limits::Broken;
 use crate::state::Head;
@@ -161,7 +161,8 @@ impl Inner {
             journals: due.marks.clone(),
         };
         let ledger = ledger.values().copied().collect();
-        let facts = HeadFacts { head: due.head, time: self.services.clock.now_ns() };
+        let (pin, time) = (self.roster.pin()?, self.services.clock.now_ns());
+        let facts = HeadFacts { head: due.head, pin, time };
         let bytes = seal_checkpoint(&self.keys, &*self.services.entropy, &facts, &part, ledger)?;
         let key = StoreKey::Checkpoint(due.head.seq);
         wait(async { Ok(self.store.put(key, Body::Bytes(bytes)).await.map(drop)?) })
@@ -176,6 +177,7 @@ impl Inner {
             StoreKey::Workspace
             | StoreKey::Organisation(_)
             | StoreKey::Device(_)
+            | StoreKey::Request(_)
             | StoreKey::Policy(_)
             | StoreKey::Object(_) => false,
         };
@@ -198,6 +200,8 @@ impl Inner {
 pub(crate) struct HeadFacts {
     /// Commit it stands for.
     pub head: Head,
+    /// Newest organisation record the author had seen.
+    pub pin: Pin,
     /// Author's clock.
     pub time: i64,
 }
@@ -210,9 +214,9 @@ pub(crate) fn seal_checkpoint(
     part: &CompartmentState,
     page_objects: Vec<PageObject>,
 ) -> Result<Bytes> {
-    let context = Context::page(Usage::PageRoot, &ordinary_place(keys), EPOCH);
+    let context = Context::page(Usage::PageRoot, &ordinary_place(keys), facts.pin.epoch);
     let no_key = || Error::new(ErrorKind::Locked, "the workspace key is missing");
-    let key = keys.epoch_key(EPOCH).ok_or_else(no_key)?;
+    let key = keys.epoch_key(facts.pin.epoch).ok_or_else(no_key)?;
     let plain = part.encode();
     let salt = keys.salt(entropy.array(), blake3_256(&plain));
     let sealed = seal::seal(key, &context, salt, &plain);
@@ -223,11 +227,11 @@ pub(crate) fn seal_checkpoint(
         seq: facts.head.seq,
         head: facts.head.hash,
         author: keys.device_id(),
-        organisation_seq: 0,
-        organisation_head: Digest(keys.organisation().0),
+        organisation_seq: facts.pin.seq,
+        organisation_head: facts.pin.head,
         parts: vec![PartRef {
             compartment: CompartmentId::ORDINARY,
-            epoch: EPOCH,
+            epoch: facts.pin.epoch,
             seq: facts.head.seq,
             len: sealed.len() as u64,
             sha256: Digest(sha256(&sealed)),

@@ -18,13 +18,11 @@ use super::checkpoint::CheckpointDue;
 use super::commit::{Cut, Outbound, lost_race};
 use crate::block::staging::Staged;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inbound::roster::Pin;
 use crate::later::wait;
 use crate::limits::Broken;
 use crate::state::{Head, poisoned};
 use crate::workspace::{Inner, ordinary_place};
-
-/// The epoch that seals. One until rotation exists.
-pub(crate) const EPOCH: u64 = 1;
 
 impl Inner {
     /// Publishes a cut. Repeating it after a failure is harmless.
@@ -40,7 +38,8 @@ impl Inner {
         };
         added.extend_from_slice(&cut.adopted);
         let counter = outbound.counter + 1;
-        let (record, head) = self.build_commit(cut, counter, added)?;
+        let pin = self.pin_now()?;
+        let (record, head) = self.build_commit(cut, (counter, pin), added)?;
         let head = self.put_commit(head, &record)?;
         if late {
             self.put_objects(cut)?;
@@ -129,10 +128,17 @@ impl Inner {
         Ok(())
     }
 
+    /// The newest position of the organisation log, so that what follows is sealed for those who count now. One look at
+    /// the store for each commit.
+    fn pin_now(&self) -> Result<Pin> {
+        self.follow_organisation()?;
+        self.roster.pin()
+    }
+
     fn build_commit(
         &self,
         cut: &Cut,
-        counter: u64,
+        (counter, pin): (u64, Pin),
         added: Vec<ObjectAdded>,
     ) -> Result<(Vec<u8>, Head)> {
         let parent = self.state.lock().head;
@@ -148,9 +154,9 @@ impl Inner {
             op_count: cut.count,
         });
         plain.extend_from_slice(&cut.ops);
-        let context = Context::commit_body(&ordinary_place(&self.keys), EPOCH, &author);
+        let context = Context::commit_body(&ordinary_place(&self.keys), pin.epoch, &author);
         let no_key = || Error::new(ErrorKind::Locked, "the workspace key is missing");
-        let key = self.keys.epoch_key(EPOCH).ok_or_else(no_key)?;
+        let key = self.keys.epoch_key(pin.epoch).ok_or_else(no_key)?;
         let salt = self.keys.salt(self.services.entropy.array(), blake3_256(&plain));
         let body = seal::seal(key, &context, salt, &plain);
         let header = CommitHeader {
@@ -162,11 +168,11 @@ impl Inner {
             author: self.keys.device_id(),
             incarnation: self.incarnation,
             counter,
-            organisation_seq: 0,
-            organisation_head: Digest(self.keys.organisation().0),
+            organisation_seq: pin.seq,
+            organisation_head: pin.head,
             bodies: vec![BodyRef {
                 compartment: CompartmentId::ORDINARY,
-                epoch: EPOCH,
+                epoch: pin.epoch,
                 len: body.len() as u64,
                 sha256: Digest(sha256(&body)),
             }],

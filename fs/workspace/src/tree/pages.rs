@@ -39,7 +39,6 @@ pub struct Pages {
     store: Arc<dyn Store>,
     keys: Arc<DeviceKeys>,
     place: Place,
-    epoch: u64,
     cache: Cache<Digest, Arc<Page>, ByLength>,
 }
 
@@ -48,12 +47,12 @@ impl Pages {
     pub fn new(
         store: Arc<dyn Store>,
         keys: Arc<DeviceKeys>,
-        (place, epoch): (Place, u64),
+        place: Place,
         cache_bytes: u64,
     ) -> Self {
         let expected = usize::try_from(cache_bytes / 16_384).unwrap_or(1024);
         let cache = Cache::with_weighter(expected, cache_bytes, ByLength);
-        Self { store, keys, place, epoch, cache }
+        Self { store, keys, place, cache }
     }
 
     /// Context that pages of this kind and epoch are sealed in.
@@ -224,10 +223,8 @@ impl PageSink for PageWriter<'_> {
         }
         let place = self.bytes.len();
         self.pages_gathered += 1;
-        let epoch = self.pages.epoch;
+        let (epoch, key) = self.pages.keys.current_epoch();
         let context = self.pages.context(PageKind::of_level(level), epoch);
-        let no_key = || Error::new(ErrorKind::Locked, "the workspace key of this epoch is missing");
-        let key = self.pages.keys.epoch_key(epoch).ok_or_else(no_key)?;
         let salt = self.pages.keys.salt(self.entropy.array(), blake3_256(&plain));
         seal::seal_into(key, &context, salt, &plain, &mut self.bytes);
         Ok(PageRef {

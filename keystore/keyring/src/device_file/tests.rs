@@ -3,7 +3,7 @@ use strongroom_format::ids::CompartmentId;
 use super::*;
 use crate::error::ErrorKind;
 use crate::founding::FIRST_EPOCH;
-use crate::testing::{PASSPHRASE, QUICK, Repeating, founded};
+use crate::testing::{PASSPHRASE, QUICK, Repeating, founded, organisation};
 
 fn kind(result: Result<DeviceKeys>) -> ErrorKind {
     result.err().map(|error| error.kind()).unwrap()
@@ -32,6 +32,8 @@ fn assert_same_keys(one: &DeviceKeys, two: &DeviceKeys) {
 fn unlocking_gives_the_keys_that_were_sealed() {
     let founded = founded(1);
     let keys = unlock(&founded.device_file, PASSPHRASE).unwrap();
+    assert!(keys.epoch_key(FIRST_EPOCH).is_none(), "the file holds no key of the workspace");
+    keys.learn(&organisation(&founded)).unwrap();
     assert_same_keys(&keys, &founded.keys);
     assert!(keys.epoch_key(FIRST_EPOCH + 1).is_none());
     assert_eq!(keys.current_epoch().0, FIRST_EPOCH);
@@ -125,7 +127,9 @@ fn changed_passphrase_opens_the_same_keys_and_the_old_one_does_not() {
     let entropy = Repeating::from_seed(2);
     let new = change_passphrase(&founded.device_file, PASSPHRASE, b"other", QUICK, &entropy);
     let new = new.unwrap();
-    assert_same_keys(&unlock(&new, b"other").unwrap(), &founded.keys);
+    let keys = unlock(&new, b"other").unwrap();
+    keys.learn(&organisation(&founded)).unwrap();
+    assert_same_keys(&keys, &founded.keys);
     assert_eq!(kind(unlock(&new, PASSPHRASE)), ErrorKind::Locked);
     let (old, new) =
         (DeviceFile::parse(&founded.device_file).unwrap(), DeviceFile::parse(&new).unwrap());
@@ -184,9 +188,12 @@ fn file_made_by_the_second_implementation_unlocks() {
     let file = std::fs::read(root.join("device")).unwrap();
     let genesis = std::fs::read(root.join("genesis")).unwrap();
     let keys = unlock(&file, b"correct horse").unwrap();
-    let organisation =
+    let mut organisation =
         crate::organisation::Organisation::verify(&genesis, &keys.organisation()).unwrap();
     keys.check_certified(&organisation).unwrap();
+    organisation.extend(&std::fs::read(root.join("epoch")).unwrap()).unwrap();
+    keys.learn(&organisation).unwrap();
+    assert_eq!(organisation.name(&keys.device_id(), &keys).as_deref(), Some("first device"));
     assert_eq!(keys.journal_key().expose(), &[0x12; 32]);
     assert_eq!(keys.hedge_key().expose(), &[0x13; 32]);
     assert_eq!(keys.workspace().0, [0x15; 16]);

@@ -25,9 +25,10 @@ use strongroom_records::ids::{ApplicationId, Hash};
 use strongroom_steward::{
     Custodian, Error, ErrorKind, Memory, PolicyLanguage, Services, Stewardship,
 };
-use strongroom_store::{Key, Mode, Store};
+use strongroom_store::Mode;
 use zeroize::Zeroizing;
 
+use super::devices::organisation;
 use crate::args::custody::{In, Of};
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
@@ -69,11 +70,11 @@ pub fn open(options: &In) -> Result<Office> {
 pub fn open_at(home: Home, place: &Place, secret: Passphrase) -> Result<Office> {
     let shown = place.shown();
     let store = super::stores::open(place, Mode::ReadWrite)?;
-    let keys = super::unlock(&*store, &shown, &secret)?;
+    let keys = super::unlock(&home, &*store, place, &secret)?;
     drop(secret);
     let lock = lock(place)?;
     let organisation = organisation(&*store, &shown, &keys.organisation())?;
-    keys.check_certified(&organisation).map_err(|error| Failure::keyring(&shown, &error))?;
+    super::devices::learn(&keys, &organisation, place)?;
     let workspace = keys.workspace().to_string();
     home.directories()
         .create(&RealDisk)
@@ -287,12 +288,6 @@ fn lock(place: &Place) -> Result<Option<Box<dyn Send + Sync>>> {
         }
     }
     Err(Failure::new(Exit::Failed, "another command works on the applications").hint("try again"))
-}
-
-fn organisation(store: &dyn Store, shown: &str, pinned: &OrganisationId) -> Result<Organisation> {
-    let genesis = strongroom_store::wait(store.get(Key::Organisation(0), None))
-        .map_err(|error| Failure::store(format!("opening `{shown}`"), &error))?;
-    Organisation::verify(&genesis, pinned).map_err(|error| Failure::keyring(shown, &error))
 }
 
 /// Heads this device has seen: one small file for each application.

@@ -20,7 +20,7 @@ pub fn run(options: &Passwd, format: Format) -> Result<Exit> {
     assemble::require_workspace(&place)?;
     let old = passphrase::read(&options.passphrase)?;
     let new = passphrase::read_new(&options.new_passphrase)?;
-    assemble::change_passphrase(&place, &old, &new)?;
+    assemble::change_passphrase(&home, &place, &old, &new)?;
     ui::answer(format, "", &json!({"store": place.shown(), "changed": true}))?;
     Ok(Exit::Done)
 }

@@ -1,0 +1,190 @@
+//! Two machines and one store: one asks to be taken in, is taken in, works, and is taken out.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs;
+use std::process::{Output, Stdio};
+
+use common::{Place, Said, can_mount, is_mounted};
+use serde_json::Value;
+
+/// The second machine's passphrase.
+const OTHER: &str = "a passphrase of its own";
+
+/// A store, and a second machine: another home, another passphrase, another mountpoint.
+struct Two {
+    place: Place,
+}
+
+impl Two {
+    fn new() -> Self {
+        let place = Place::new();
+        fs::write(place.path("pass2"), format!("{OTHER}\n")).unwrap();
+        fs::create_dir(place.path("drive2")).unwrap();
+        place.run("init STORE --name desk --passphrase-file PASS").expect_done();
+        Self { place }
+    }
+
+    fn output(&self, line: &str) -> Output {
+        let line = line.replace("DRIVE", "drive2").replace("PASS", "pass2");
+        let mut command = self.place.command(&line);
+        command.env("STRONGROOM_HOME", self.place.path("home2"));
+        command.stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Runs on the second machine; DRIVE and PASS are its own.
+    fn there(&self, line: &str) -> Said {
+        self.place.said(self.output(line))
+    }
+
+    fn request(&self) -> String {
+        let out = self.there("device request STORE --passphrase-file PASS").expect_done();
+        let code = out.trim_end().to_owned();
+        assert_eq!(code.len(), 14, "{code}");
+        code
+    }
+
+    fn add(&self, code: &str, name: &str) -> Said {
+        let line = format!("device add STORE --passphrase-file PASS --code {code} --name {name}");
+        self.place.run(&line)
+    }
+
+    fn list(&self) -> Value {
+        let out = self.place.run("device list STORE --passphrase-file PASS --json").expect_done();
+        serde_json::from_str(&out).unwrap()
+    }
+}
+
+impl Drop for Two {
+    fn drop(&mut self) {
+        if is_mounted(&self.place.path("drive2")) {
+            let _ = self.output("unmount --lazy DRIVE");
+        }
+    }
+}
+
+#[test]
+fn a_machine_asks_is_taken_in_by_its_code_only_and_is_listed() {
+    let two = Two::new();
+    let code = two.request();
+    let waiting = two.list();
+    assert_eq!(waiting["devices"].as_array().unwrap().len(), 1);
+    assert_eq!(waiting["requests"].as_array().unwrap().len(), 1);
+    two.there("check STORE --passphrase-file PASS").expect_refused(
+        4,
+        "strongroom: checking `STORE`: this device was not taken in yet\nhint: ask somebody who may grant it\n",
+    );
+    two.add("0000-0000-0000", "laptop").expect_refused(
+        4,
+        "strongroom: no device that asks has this code; nothing was changed\nhint: compare it with what the new machine shows; if it is the same, do not trust this store\n",
+    );
+    two.add("not-a-code", "laptop").expect_refused(
+        2,
+        "strongroom: `not-a-code` is no code\nhint: it has twelve letters and digits, as `strongroom device request` shows them\n",
+    );
+    two.add(&code, "desk").expect_refused(1, "strongroom: `STORE`: another device has that name\n");
+    two.add(&code.to_uppercase().replace('-', ""), "laptop").expect_done();
+    let now = two.list();
+    assert_eq!(now["requests"].as_array().unwrap().len(), 0);
+    let names: Vec<_> = now["devices"].as_array().unwrap().iter().map(|d| &d["name"]).collect();
+    assert_eq!(names, ["desk", "laptop"]);
+    assert_eq!(
+        (&now["devices"][0]["this"], &now["devices"][1]["this"]),
+        (&true.into(), &false.into())
+    );
+    two.there("check STORE --passphrase-file PASS").expect_sound();
+    two.add(&code, "laptop").expect_refused(
+        1,
+        "strongroom: no device asks to be taken in\nhint: `strongroom device request STORE` on the new machine asks; a request is good for an hour\n",
+    );
+}
+
+#[test]
+fn a_request_in_the_place_of_another_has_another_code() {
+    let two = Two::new();
+    let code = two.request();
+    let folder = two.place.store().join("request");
+    let theirs = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    // Mallory keeps the store: she puts a request of her own there and hides the true one.
+    fs::remove_file(&theirs).unwrap();
+    let other = two.request();
+    assert_ne!(code, other);
+    assert_eq!(two.add(&code, "laptop").code, 4);
+    assert_eq!(two.list()["devices"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_machine_that_was_removed_is_refused_and_the_other_goes_on() {
+    let two = Two::new();
+    let code = two.request();
+    two.add(&code, "laptop").expect_done();
+    two.place.run("device revoke STORE desk --yes --passphrase-file PASS").expect_refused(
+        1,
+        "strongroom: a device does not remove itself\nhint: remove it from another one\n",
+    );
+    two.place
+        .run("device revoke STORE laptop --passphrase-file PASS")
+        .expect_refused(1, "strongroom: nothing was changed\nhint: say `yes`, or give `--yes`\n");
+    two.place.run("device revoke STORE phone --yes --passphrase-file PASS").expect_refused(
+        1,
+        "strongroom: there is no device `phone`\nhint: `strongroom device list STORE` shows them\n",
+    );
+    let kept = fs::read_dir(two.place.store().join("device")).unwrap().count();
+    assert_eq!(kept, 2);
+    two.place.run("device revoke STORE laptop --yes --passphrase-file PASS").expect_done();
+    let listed = two.list();
+    assert_eq!(listed["devices"][1]["state"], "removed");
+    assert_eq!(listed["devices"][1]["name"], "laptop");
+    let refusal = "strongroom: this device was removed from `STORE`\nhint: `strongroom device request STORE` asks to be taken in anew; what it has not sent stays in its local state\n";
+    two.there("device list STORE --passphrase-file PASS").expect_refused(4, refusal);
+    two.place.run("check STORE --passphrase-file PASS").expect_sound();
+    // It comes back as another device only.
+    let again = two.request();
+    two.add(&again, "laptop").expect_done();
+    two.there("check STORE --passphrase-file PASS").expect_sound();
+    assert_eq!(two.list()["devices"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn two_machines_work_in_turns_and_the_removed_one_is_stopped_while_it_is_mounted() {
+    if !can_mount() {
+        return;
+    }
+    let two = Two::new();
+    let code = two.request();
+    two.there("mount STORE DRIVE --background --passphrase-file PASS").expect_refused(
+        4,
+        "strongroom: this device is not in `STORE` yet\nhint: `strongroom device add STORE` on a device that is in takes it in\n",
+    );
+    two.place.mount();
+    fs::write(two.place.drive().join("first"), "of the desk").unwrap();
+    // The first one is mounted meanwhile.
+    two.add(&code, "laptop").expect_done();
+    two.place.unmount();
+    two.there("mount STORE DRIVE --background --passphrase-file PASS").expect_done();
+    let drive2 = two.place.path("drive2");
+    assert_eq!(fs::read_to_string(drive2.join("first")).unwrap(), "of the desk");
+    fs::write(drive2.join("second"), "of the laptop").unwrap();
+    two.there("sync --wait DRIVE").expect_done();
+    two.place.run("device revoke STORE laptop --yes --passphrase-file PASS").expect_done();
+    // Its next commit finds out, and from then on nothing is taken.
+    fs::write(drive2.join("third"), "too late").unwrap();
+    let said = two.there("sync --wait DRIVE");
+    assert_ne!(said.code, 0);
+    let refused = fs::write(drive2.join("fourth"), "much too late").unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
+    let status: Value =
+        serde_json::from_str(&two.there("status DRIVE --json").expect_done()).unwrap();
+    assert_eq!(status["trouble"], "this device was removed from the workspace");
+    two.there("unmount DRIVE");
+    assert_eq!(two.there("mount STORE DRIVE --background --passphrase-file PASS").code, 4);
+    // The desk has everything that was committed, and goes on.
+    two.place.mount();
+    assert_eq!(fs::read_to_string(two.place.drive().join("second")).unwrap(), "of the laptop");
+    assert!(!two.place.drive().join("third").exists());
+    fs::write(two.place.drive().join("fifth"), "goes on").unwrap();
+    two.place.unmount();
+    two.place.run("check STORE --passphrase-file PASS").expect_sound();
+}
