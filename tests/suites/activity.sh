@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 needs python3
 
-people=4
+people=3
 if is_long; then trials=100; else trials=2; fi
 cd "$WORK"
 common=(--workspace "$STORE" --passphrase-file "$PASSPHRASE" --app shop)
