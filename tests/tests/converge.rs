@@ -3,21 +3,23 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use strongroom_check::{Report, Subject};
 use strongroom_host::sim::Chance;
+use strongroom_store::Family;
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::runner::{Seen, done};
 use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
 use strongroom_tests::harness::step::Step;
-use strongroom_tests::harness::tree::{Node, Times, Tree, difference};
+use strongroom_tests::harness::tree::{Node, Times, Tree, difference, read_tree};
 use strongroom_tests::harness::world::{keys, small_tuning};
 use strongroom_workspace::Tuning;
 use strongroom_workspace::door::Kind;
 use strongroom_workspace::door::{
-    Access, Caller, Core, Folding, Ino, NewNode, OpenOptions, RenameMode, SyncLevel, SyncScope,
-    WriteMode,
+    Access, Caller, Change, Core, Folding, Ino, NewNode, OpenOptions, RenameMode, SyncLevel,
+    SyncScope, WriteMode,
 };
 use strongroom_workspace::error::{ErrorKind, Result};
 use strongroom_workspace::limits::Broken;
@@ -359,7 +361,7 @@ fn show(marks: &BTreeSet<Mark>) -> String {
 }
 
 fn tuning() -> Tuning {
-    Tuning { poll_interval: std::time::Duration::from_secs(2), ..small_tuning() }
+    Tuning { poll_interval: Duration::from_secs(2), ..small_tuning() }
 }
 
 fn live(seed: u64, tuning: &Tuning) -> std::result::Result<(), String> {
@@ -373,7 +375,7 @@ fn live(seed: u64, tuning: &Tuning) -> std::result::Result<(), String> {
 
 #[test]
 fn homes_that_write_at_once_converge_and_lose_nothing() {
-    for seed in seeds(1, amount(150, 100_000)) {
+    for seed in seeds(1, amount(100, 100_000)) {
         if let Err(what) = live(seed, &tuning()) {
             let again =
                 repeat("converge", "homes_that_write_at_once_converge_and_lose_nothing", seed);
@@ -400,4 +402,108 @@ fn rules_that_are_left_out_are_noticed() {
         trace(|| format!("{broken:?} is noticed in life {lives}"));
         assert!(lives <= 200, "{broken:?} was not noticed");
     }
+}
+
+/// Homes that write for many checkpoints, ticking `millis` at a time.
+fn write_for_long(fleet: &mut Fleet, homes: &[usize], rounds: u64, millis: u64) {
+    for round in 0..rounds {
+        for home in homes {
+            fleet.homes[*home].open().unwrap();
+            let workspace = fleet.homes[*home].workspace().unwrap().clone();
+            let name = format!("{home}-{}", round % 4);
+            save(&workspace, Ino::ROOT, &name, &content(round, 40_000)).unwrap();
+            fleet.tick(*home, millis).unwrap();
+        }
+    }
+}
+
+fn stored(fleet: &Fleet, family: Family) -> usize {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let page = strongroom_store::now(fleet.store().list(family, after)).unwrap();
+        let Some(last) = page.last() else { return count };
+        (count, after) = (count + page.len(), Some(last.key));
+    }
+}
+
+fn keeping_for(seconds: u64) -> Tuning {
+    let (retention, renew_interval) = (Duration::from_secs(seconds), Duration::from_secs(5));
+    Tuning { retention, renew_interval, ..tuning() }
+}
+
+#[test]
+fn what_nobody_may_need_any_more_goes_also_where_several_write() {
+    let mut fleet = Fleet::new(1, 2, &keeping_for(100));
+    write_for_long(&mut fleet, &[0, 1], 60, 1100);
+    let sizes = [Family::Object, Family::Log, Family::Checkpoint];
+    let early = sizes.map(|family| stored(&fleet, family));
+    write_for_long(&mut fleet, &[0, 1], 240, 1100);
+    let late = sizes.map(|family| stored(&fleet, family));
+    for (early, late) in early.into_iter().zip(late) {
+        assert!(late < early * 2, "{late} things are kept after five times as long, not {early}");
+    }
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    assert!(examine(&fleet).is_clean());
+}
+
+/// A home that writes nothing reads everything again and again while another one writes checkpoint after checkpoint.
+fn reads_on(renew_interval: Duration) -> Result<()> {
+    let tuning = Tuning { renew_interval, page_cache_bytes: 1, ..keeping_for(60) };
+    let mut fleet = Fleet::new(2, 2, &tuning);
+    fleet.homes[1].open()?;
+    for _ in 0..30 {
+        write_for_long(&mut fleet, &[0], 8, 1100);
+        fleet.tick(1, 100)?;
+        read_tree(fleet.homes[1].workspace().unwrap())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_home_that_only_reads_goes_over_to_newer_checkpoints_of_others() {
+    reads_on(Duration::from_secs(5)).unwrap();
+    let lost = reads_on(Duration::from_secs(100_000)).map_err(|error| error.kind());
+    assert_eq!(lost, Err(ErrorKind::Corrupt), "its pages are gone if it does not");
+}
+
+#[test]
+fn who_only_reads_follows_also_where_the_only_writer_cuts_its_log() {
+    let mut fleet = Fleet::new(4, 1, &keeping_for(60));
+    fleet.homes[0].open().unwrap();
+    let reader = fleet.homes[0].reader().unwrap();
+    let changes = reader.changes().unwrap();
+    for round in 0..6 {
+        // The second time commits are gone before they were asked for.
+        write_for_long(&mut fleet, &[0], if round == 1 { 60 } else { 3 }, 1100);
+        let writer = fleet.homes[0].workspace().unwrap();
+        save(writer, Ino::ROOT, &format!("round {round}"), b"new").unwrap();
+        writer.commit().unwrap();
+        fleet.tick(0, 70_000).unwrap();
+        reader.tick().unwrap();
+        let there = read_tree(fleet.homes[0].workspace().unwrap()).unwrap();
+        let seen = read_tree(&reader).unwrap();
+        assert_eq!(difference(&there, &seen, Times::Compared), None, "round {round}");
+        let told = changes.try_iter().any(|change| match change {
+            Change::Name { folder, .. } => folder == Ino::ROOT,
+            Change::Inode { ino, content } => ino == Ino::ROOT && content,
+        });
+        assert!(told, "round {round}");
+    }
+}
+
+#[test]
+fn a_home_that_was_away_for_too_long_forks_nothing_and_says_so() {
+    let mut fleet = Fleet::new(3, 2, &keeping_for(60));
+    write_for_long(&mut fleet, &[0, 1], 4, 1100);
+    fleet.homes[1].cut(true);
+    save(fleet.homes[1].workspace().unwrap(), Ino::ROOT, "late", b"written while away").unwrap();
+    write_for_long(&mut fleet, &[0], 300, 1100);
+    fleet.homes[1].cut(false);
+    let refused = fleet.tick(1, 3000).err().map(|error| error.kind());
+    assert_eq!(refused, Some(ErrorKind::Stale));
+    fleet.homes[1].down(Down::Killed).unwrap();
+    // What it did cannot be placed; it stays in the local state.
+    assert_eq!(fleet.homes[1].open().err().map(|error| error.kind()), Some(ErrorKind::Conflict));
+    assert!(examine(&fleet).is_clean());
 }

@@ -8,6 +8,11 @@ pub const BATCH_AGE_MAX: Duration = Duration::from_secs(1);
 pub const BATCH_OPS_BYTES_MAX: usize = 256 * 1024;
 /// How often the store is asked for commits of others.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How long what commits and checkpoints made superfluous stays where several homes write. A home that was away for
+/// longer cannot put what it did on top of what others did.
+pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How often the store is asked for newer checkpoints of others.
+pub const RENEW_INTERVAL: Duration = Duration::from_secs(60);
 /// Commits of others that are taken in at a time.
 pub const FOLLOW_COUNT_MAX: usize = 64;
 /// Times that others may be first before a commit is left for later.
@@ -89,6 +94,10 @@ pub const JOURNAL_FILE_LEN: u64 = 32 << 20;
 pub struct Tuning {
     /// See [`POLL_INTERVAL`].
     pub poll_interval: Duration,
+    /// See [`RETENTION`].
+    pub retention: Duration,
+    /// See [`RENEW_INTERVAL`].
+    pub renew_interval: Duration,
     /// See [`BATCH_OPS_BYTES_MAX`].
     pub batch_ops_bytes: usize,
     /// See [`BATCH_OPS_BYTES_LIMIT`].
@@ -136,6 +145,8 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             poll_interval: POLL_INTERVAL,
+            retention: RETENTION,
+            renew_interval: RENEW_INTERVAL,
             reserve_bytes: RESERVE_BYTES,
             batch_ops_bytes: BATCH_OPS_BYTES_MAX,
             batch_ops_bytes_limit: BATCH_OPS_BYTES_LIMIT,

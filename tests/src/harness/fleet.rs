@@ -164,6 +164,19 @@ impl Home {
         if self.workspace.is_some() {
             return Ok(());
         }
+        self.workspace = Some(self.open_as(Mode::ReadWrite)?);
+        Ok(())
+    }
+
+    /// Another opening beside it, for reading.
+    ///
+    /// # Errors
+    /// Those of opening.
+    pub fn reader(&self) -> Result<Workspace> {
+        self.open_as(Mode::ReadOnly)
+    }
+
+    fn open_as(&self, mode: Mode) -> Result<Workspace> {
         let services = Services {
             disk: Arc::new(self.disk.clone()),
             clock: self.clock.clone(),
@@ -171,12 +184,11 @@ impl Home {
         };
         let options = Options {
             state_folder: PathBuf::from(STATE),
-            mode: Mode::ReadWrite,
+            mode,
             owner: (CALLER.uid, CALLER.gid),
             tuning: self.tuning.clone(),
         };
-        self.workspace = Some(Workspace::open(options, self.line.clone(), keys(), services)?);
-        Ok(())
+        Workspace::open(options, self.line.clone(), keys(), services)
     }
 
     /// Takes a step; nothing when it is down.

@@ -54,7 +54,9 @@ impl Inner {
         }
         // A device that was removed hears of it here, also when it has nothing to commit.
         self.follow_organisation()?;
-        if !self.follow(&mut outbound)? {
+        let any = self.follow(&mut outbound)?;
+        self.renew_if_due(&mut outbound)?;
+        if !any {
             return Ok(());
         }
         let (head, waiting) = {
@@ -77,6 +79,7 @@ impl Inner {
     /// Those of the store; `Corrupt` when a commit does not verify or apply.
     pub(crate) fn follow(&self, outbound: &mut Outbound) -> Result<bool> {
         let mut any = false;
+        self.check_contact(outbound)?;
         loop {
             let commits = self.next_commits(outbound)?;
             any |= !commits.is_empty();
@@ -85,6 +88,7 @@ impl Inner {
                 self.take_in(outbound, &commits)?;
             }
             if !is_full {
+                self.note_contact(outbound);
                 return Ok(any);
             }
         }

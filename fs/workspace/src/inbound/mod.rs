@@ -10,5 +10,6 @@ mod news;
 pub mod open;
 mod rebase;
 pub mod recover;
+mod renew;
 pub mod roster;
 mod taken;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use strongroom_crypto::hash::blake3_256;
@@ -16,6 +17,7 @@ use strongroom_store::Store;
 
 use super::home;
 use super::log::{Checkpoint, Commit, Reader};
+use super::renew::Fresh;
 use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
 use crate::error::{Error, ErrorKind, Result};
@@ -96,7 +98,8 @@ impl Workspace {
             pages,
         };
         inner.check_remembered_organisation()?;
-        inner.replay_log(&reader, &checkpoint, u64::MAX)?;
+        let (state, outbound) = inner.replayed(&reader, &checkpoint, u64::MAX)?;
+        (*inner.state.lock(), *inner.outbound.lock()) = (state, outbound);
         inner.check_remembered_head()?;
         inner.recover(&reader)?;
         inner.claim_slot()?;
@@ -157,6 +160,8 @@ fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
         checkpoint_seq: checkpoint.root.seq,
         checkpoint_due: None,
         written: None,
+        contact: (0, Duration::ZERO),
+        renewed: Duration::ZERO,
         leftovers: Leftovers::default(),
         remembered_seq: 0,
         digest: LtHash::from_bytes(digest),
@@ -171,22 +176,30 @@ impl Inner {
     /// `Corrupt` if that is not in the store any more.
     pub(super) fn load_at(&self, reader: &Reader<'_>, seq: u64) -> Result<()> {
         let checkpoint = reader.checkpoint_upto(seq)?;
-        *self.outbound.lock() = initial_outbound(&checkpoint)?;
-        *self.state.lock() = initial_state(&checkpoint, &self.pages, &self.options);
-        self.replay_log(reader, &checkpoint, seq)?;
-        if self.state.lock().head.seq == seq {
+        let (state, outbound) = self.replayed(reader, &checkpoint, seq)?;
+        if state.head.seq == seq {
+            *self.outbound.lock() = outbound;
+            *self.state.lock() = state;
             return Ok(());
         }
         Err(Error::new(ErrorKind::Corrupt, format!("commit {seq} is not in the store any more")))
     }
 
-    /// Applies the commits after the checkpoint up to number `last`.
-    fn replay_log(&self, reader: &Reader<'_>, checkpoint: &Checkpoint, last: u64) -> Result<()> {
+    /// A checkpoint and the commits after it up to number `last`, beside what is in use.
+    ///
+    /// # Errors
+    /// Those of the reader; `Corrupt` for another history than this device has seen.
+    pub(super) fn replayed(
+        &self,
+        reader: &Reader<'_>,
+        checkpoint: &Checkpoint,
+        last: u64,
+    ) -> Result<Fresh> {
+        let mut outbound = initial_outbound(checkpoint)?;
+        let mut state = initial_state(checkpoint, &self.pages, &self.options);
         let start = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
         let remembered = self.remembered_head();
         check_history(remembered, start)?;
-        let mut outbound = self.outbound.lock();
-        let mut state = self.state.lock();
         reader.commits_upto(start, last, &mut |commit| {
             check_history(remembered, commit.head)?;
             self.replay_commit(&mut state, commit)?;
@@ -195,7 +208,9 @@ impl Inner {
         })?;
         self.find_own_mark(&mut outbound);
         self.take_slot(&outbound, &mut state);
-        Ok(())
+        self.note_contact(&mut outbound);
+        outbound.renewed = self.services.clock.elapsed();
+        Ok((state, outbound))
     }
 
     fn replay_commit(&self, state: &mut State, commit: &Commit) -> Result<()> {

@@ -53,6 +53,13 @@ pub struct Written {
     ledger: Ledger,
 }
 
+impl Written {
+    /// Objects that it names.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = ObjectId> {
+        self.ledger.keys().copied()
+    }
+}
+
 impl Inner {
     /// Writes the checkpoint that a published cut asked for.
     pub(super) fn checkpoint_if_due(&self, outbound: &mut Outbound) -> Result<()> {
@@ -90,7 +97,9 @@ impl Inner {
         outbound.checkpoint_seq = due.head.seq;
         self.counts.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.compaction.note(&layer);
-        if !outbound.is_shared() {
+        if outbound.is_shared() {
+            outbound.leftovers.expire = true;
+        } else {
             outbound.leftovers.log_upto = Some(due.head.seq);
         }
         Ok(())

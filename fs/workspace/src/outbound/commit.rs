@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 use strongroom_crypto::lthash::LtHash;
@@ -86,6 +87,8 @@ pub struct Leftovers {
     pub stored: Vec<ObjectId>,
     /// Commits up to this one, and checkpoints before it.
     pub log_upto: Option<u64>,
+    /// Whether to look for what is old enough to go, where several homes write.
+    pub expire: bool,
 }
 
 /// What the committer keeps between commits. One at a time works on it.
@@ -104,6 +107,10 @@ pub struct Outbound {
     pub written: Option<Written>,
     /// What could not be let go of yet.
     pub leftovers: Leftovers,
+    /// When the store last answered and this home had all there is: by the wall clock and since the start.
+    pub contact: (i64, Duration),
+    /// When a newer checkpoint was last looked for.
+    pub renewed: Duration,
     /// Objects in the store that no commit names yet: the crash came between putting them and the commit.
     pub adopted: Vec<ObjectAdded>,
     /// Staged objects that may be in the store: a cut that was given up tried to put them.
@@ -198,6 +205,7 @@ impl Inner {
     }
 
     fn commit_once(&self, outbound: &mut Outbound, reason: Reason) -> Result<()> {
+        self.check_contact(outbound)?;
         if let Some(cut) = outbound.pending.take() {
             self.publish_or_keep(outbound, cut)?;
         }
@@ -282,6 +290,12 @@ impl Inner {
         }
         let (objects, discarded) = self.sort_staged(&mut state, staged)?;
         let adopted = self.name_adopted(&mut state, &outbound.adopted)?;
+        let unnamed = |object: &ObjectId| !adopted.iter().any(|added| added.object == *object);
+        let maybe_put = outbound.tried.iter().map(|added| added.object);
+        let maybe_put = maybe_put.filter(|id| discarded.iter().any(|object| object.id == *id));
+        let put = outbound.adopted.iter().map(|added| added.object).filter(unnamed);
+        // Nobody else has ever heard of them.
+        outbound.leftovers.stored.extend(put.chain(maybe_put));
         // ORDER: taken when nothing can fail any more, or the operations would be in no commit.
         outbound.adopted.clear();
         let batch = std::mem::take(&mut state.batch);

@@ -4,5 +4,6 @@ pub mod background;
 pub mod checkpoint;
 pub mod commit;
 pub mod compact;
+mod expire;
 pub mod publish;
 pub mod seal;

@@ -242,6 +242,10 @@ impl Inner {
             self.cut_log(seq)?;
             outbound.leftovers.log_upto = None;
         }
+        if outbound.leftovers.expire {
+            self.expire()?;
+            outbound.leftovers.expire = false;
+        }
         Ok(())
     }
 }

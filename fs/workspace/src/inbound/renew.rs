@@ -1,0 +1,164 @@
+//! Going over to a newer checkpoint that another home wrote, before what the old one names is removed; and telling when
+//! this home was away for so long that what it needs may be gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use strongroom_format::ids::Ino;
+use strongroom_format::key::Key;
+use strongroom_store::{Family, Key as StoreKey};
+
+use super::log::Reader;
+use crate::door::Change;
+use crate::error::{Error, ErrorKind, Result};
+use crate::later::wait;
+use crate::outbound::commit::Outbound;
+use crate::state::State;
+use crate::tree::map::{Map, Value};
+use crate::tree::pages::patiently;
+use crate::workspace::{Inner, Mode};
+
+impl Inner {
+    /// The store answered, and this home has all there is.
+    pub(super) fn note_contact(&self, outbound: &mut Outbound) {
+        outbound.contact = (self.services.clock.now_ns(), self.services.clock.elapsed());
+    }
+
+    /// Fails when the commits after the head may have been removed already, for then a number that seems free is not.
+    /// While contact is fresh nobody has to ask.
+    ///
+    /// # Errors
+    /// `Conflict`; those of the store.
+    pub(crate) fn check_contact(&self, outbound: &mut Outbound) -> Result<()> {
+        let (wall, elapsed) = outbound.contact;
+        let limit = self.options.tuning.retention / 2;
+        let by_wall = self.services.clock.now_ns().abs_diff(wall);
+        let by_clock = self.services.clock.elapsed().saturating_sub(elapsed);
+        let is_fresh = u128::from(by_wall) < limit.as_nanos() && by_clock < limit;
+        if is_fresh || self.options.mode == Mode::ReadOnly {
+            return Ok(());
+        }
+        let head = self.state.lock().head.seq;
+        if self.newer_checkpoints(head)? {
+            let message =
+                "this home was away for so long that others' commits are gone; mount again";
+            return Err(Error::new(ErrorKind::Stale, message));
+        }
+        self.note_contact(outbound);
+        Ok(())
+    }
+
+    fn newer_checkpoints(&self, seq: u64) -> Result<bool> {
+        let after = Some(StoreKey::Checkpoint(seq));
+        wait(async { Ok(!self.store.list(Family::Checkpoint, after).await?.is_empty()) })
+    }
+
+    /// Goes over to a newer checkpoint when it is time to look for one.
+    ///
+    /// # Errors
+    /// Those of the store; `Corrupt` when the checkpoint does not verify.
+    pub(super) fn renew_if_due(&self, outbound: &mut Outbound) -> Result<()> {
+        let now = self.services.clock.elapsed();
+        let is_due = now.saturating_sub(outbound.renewed) >= self.options.tuning.renew_interval;
+        let may_be = outbound.is_shared() || self.options.mode == Mode::ReadOnly;
+        if !is_due || !may_be {
+            return Ok(());
+        }
+        outbound.renewed = now;
+        if !self.newer_checkpoints(outbound.checkpoint_seq)? {
+            return Ok(());
+        }
+        let reader = Reader::open(&self.store, &self.keys)?;
+        match self.options.mode {
+            Mode::ReadWrite => self.change_tree(outbound, &reader),
+            Mode::ReadOnly => self.begin_anew(outbound, &reader),
+        }
+    }
+
+    /// The same map over a newer tree.
+    fn change_tree(&self, outbound: &mut Outbound, reader: &Reader<'_>) -> Result<()> {
+        let head = self.state.lock().head;
+        let checkpoint = reader.checkpoint_upto(head.seq)?;
+        if checkpoint.root.seq <= outbound.checkpoint_seq {
+            return Ok(());
+        }
+        let (fresh, other) = self.replayed(reader, &checkpoint, head.seq)?;
+        if fresh.head != head {
+            let message = format!("commit {} is not the one this device saw", head.seq);
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        outbound.give_up_checkpoint();
+        (outbound.ledger, outbound.digest) = (other.ledger, other.digest);
+        outbound.checkpoint_seq = other.checkpoint_seq;
+        let mut state = self.state.lock();
+        state.log_bytes = fresh.log_bytes;
+        state.map.overlay = fresh.map.overlay;
+        (state.map.frozen, state.map.tree) = (None, fresh.map.tree);
+        Ok(())
+    }
+
+    /// The newest map in place of the one that is open. Only where nothing changes here.
+    fn begin_anew(&self, outbound: &mut Outbound, reader: &Reader<'_>) -> Result<()> {
+        let (fresh, other) = self.replayed(reader, &reader.checkpoint()?, u64::MAX)?;
+        let (old, known) = {
+            let state = self.state.lock();
+            let known: BTreeSet<Ino> = state.lookups.keys().copied().chain([Ino::ROOT]).collect();
+            (state.map.committed(), known)
+        };
+        let mut changes = Vec::new();
+        for folder in &known {
+            changes.extend(changed_names(&old, &fresh.map, *folder)?);
+        }
+        let renewed = outbound.renewed;
+        *outbound = Outbound { renewed, contact: outbound.contact, ..other };
+        let mut state = self.state.lock();
+        (state.map, state.head, state.log_bytes) = (fresh.map, fresh.head, fresh.log_bytes);
+        for ino in known {
+            state.outdated.insert(ino);
+            changes.push(Change::Inode { ino, content: !state.is_open(ino) });
+        }
+        drop(state);
+        for change in changes {
+            // Nobody listens where nothing is mounted.
+            let _ = self.news.send(change);
+        }
+        Ok(())
+    }
+}
+
+impl Outbound {
+    /// Lets go of a checkpoint that was begun: another home wrote a newer one.
+    fn give_up_checkpoint(&mut self) {
+        self.checkpoint_due = None;
+        if let Some(written) = self.written.take() {
+            let made = written.objects().filter(|object| !self.ledger.contains_key(object));
+            self.leftovers.stored.extend(made);
+        }
+    }
+}
+
+/// Names of a folder that stand for something else, as far as the old map can still be read.
+fn changed_names(old: &Map, new: &Map, folder: Ino) -> Result<Vec<Change>> {
+    let before = entries(old, folder).unwrap_or_default();
+    let after = entries(new, folder)?;
+    let names: BTreeSet<&Vec<u8>> = before.keys().chain(after.keys()).collect();
+    let changed = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
+    Ok(changed.map(|name| Change::Name { folder, name: name.clone() }).collect())
+}
+
+fn entries(map: &Map, folder: Ino) -> Result<BTreeMap<Vec<u8>, Ino>> {
+    let (from, to) = Key::entries_of(folder);
+    patiently(|| {
+        let mut found = BTreeMap::new();
+        map.scan(&from, &to, None, &mut |_, value| {
+            if let Value::Entry(entry) = value {
+                found.insert(entry.name.clone(), entry.ino);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    })
+}
+
+/// A state that nobody works on yet, and what goes with it.
+pub(super) type Fresh = (State, Outbound);
