@@ -101,7 +101,7 @@ impl Workspace {
         let (state, outbound) = inner.replayed(&reader, &checkpoint, u64::MAX)?;
         (*inner.state.lock(), *inner.outbound.lock()) = (state, outbound);
         inner.check_remembered_head()?;
-        inner.recover(&reader)?;
+        inner.recover()?;
         inner.claim_slot()?;
         Ok(Workspace(Arc::new(inner)))
     }
@@ -174,10 +174,13 @@ impl Inner {
     ///
     /// # Errors
     /// `Corrupt` if that is not in the store any more.
-    pub(super) fn load_at(&self, reader: &Reader<'_>, seq: u64) -> Result<()> {
+    pub(super) fn load_at(&self, seq: u64) -> Result<()> {
+        // One of its own: pins may be lower again.
+        let reader = Reader::open(&self.store, &self.keys)?;
         let checkpoint = reader.checkpoint_upto(seq)?;
-        let (state, outbound) = self.replayed(reader, &checkpoint, seq)?;
+        let (state, outbound) = self.replayed(&reader, &checkpoint, seq)?;
         if state.head.seq == seq {
+            self.roster.go_back_to(&reader.roster);
             *self.outbound.lock() = outbound;
             *self.state.lock() = state;
             return Ok(());

@@ -14,7 +14,6 @@ use strongroom_journal::Journal;
 use strongroom_store::{Body, Key as StoreKey};
 
 use super::home::JOURNAL_FOLDER;
-use super::log::Reader;
 use crate::block::fetch::Wanted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
@@ -84,7 +83,7 @@ impl Leftover {
 impl Inner {
     /// Replays the journal, puts what it holds on top of what others have committed since, drops what nothing names, and
     /// ends orphans.
-    pub(super) fn recover(&self, reader: &Reader<'_>) -> Result<()> {
+    pub(super) fn recover(&self) -> Result<()> {
         if self.options.mode == Mode::ReadOnly {
             return Ok(());
         }
@@ -94,7 +93,7 @@ impl Inner {
         let is_shared = self.outbound.lock().is_shared();
         let replayed = match is_shared {
             false => self.replay_journal()?,
-            true => self.replay_leftover(reader)?,
+            true => self.replay_leftover()?,
         };
         self.remember_head_durably(newest)?;
         if replayed.records == 0 && replayed.cut.is_none() {
@@ -154,7 +153,7 @@ impl Inner {
     }
 
     /// Where others write too, records are replayed on top of the commit that they were done on top of.
-    fn replay_leftover(&self, reader: &Reader<'_>) -> Result<Replayed> {
+    fn replay_leftover(&self) -> Result<Replayed> {
         let covered = self.outbound.lock().journal_upto;
         let (mut left, mut replayed) = (Leftover::default(), Replayed::default());
         let journal = self.open_journal(&mut |number, payload| {
@@ -172,7 +171,7 @@ impl Inner {
         }
         if base != Some(head) {
             let base = base.ok_or_else(|| stranded(head))?;
-            self.load_at(reader, base).map_err(|error| match error.kind() {
+            self.load_at(base).map_err(|error| match error.kind() {
                 ErrorKind::Corrupt => stranded(base),
                 _ => error,
             })?;

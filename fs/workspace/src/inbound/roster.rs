@@ -134,6 +134,12 @@ impl Roster {
         *floor = seq.max(*floor);
     }
 
+    /// Goes back in the history to where another reader of it stands: what follows is read once more.
+    pub(super) fn go_back_to(&self, other: &Roster) {
+        let floor = *other.floor.lock();
+        *self.floor.lock() = floor;
+    }
+
     /// Looks at the organisation.
     pub fn with<T>(&self, look: impl FnOnce(&Organisation) -> T) -> T {
         look(&self.organisation.read())
