@@ -1,4 +1,4 @@
-//! Stores that are reached over a network: S3 and what speaks like it, OpenStack Swift.
+//! Stores that are reached over a network: S3 and what speaks like it, OpenStack Swift; and several stores as one.
 //!
 //! Sealed things by key, as in `strongroom-store`; no plaintext, no keys, no meaning. What a server said is not
 //! believed beyond availability: who reads verifies.
@@ -8,6 +8,7 @@
 pub mod address;
 mod cache;
 pub mod counts;
+pub mod mirror;
 mod open;
 pub mod probe;
 pub mod remote;

@@ -65,6 +65,13 @@ pub enum Command {
         after_help = "Example:\n  strongroom check ~/work.strongroom --passphrase-file ~/work.pass"
     )]
     Check(Check),
+    /// Compare all members of a mirror and repair what differs; fills a fresh one
+    #[command(
+        after_help = "Example:\n  strongroom scrub mirror:/disk1/work,/disk2/work,s3://bucket/work
+
+A copy is right if a signed record names its hash, or if most members have it. Needs no passphrase."
+    )]
+    Scrub(Scrub),
     /// Change the passphrase of this device
     #[command(after_help = "Example:\n  strongroom passwd ~/work.strongroom")]
     Passwd(Passwd),
@@ -255,6 +262,14 @@ pub struct Check {
     pub store: String,
     #[command(flatten)]
     pub passphrase: PassphraseSource,
+}
+
+/// `scrub`.
+#[derive(Debug, Args)]
+pub struct Scrub {
+    /// `mirror:PLACE,PLACE,…`, or a name from the configuration
+    #[arg(value_name = "STORE", value_parser = NonEmptyStringValueParser::new())]
+    pub store: String,
 }
 
 /// `passwd`.

@@ -24,6 +24,7 @@ use strongroom_keyring::device::DeviceKeys;
 use strongroom_keyring::error::ErrorKind as KeyringKind;
 use strongroom_keyring::{device_file, founding};
 use strongroom_mount::MountOptions;
+use strongroom_remote::mirror::scrub::{self, Scrubbed};
 use strongroom_store::{Body, Family, Key, Mode, Store};
 use strongroom_workspace::error::ErrorKind;
 use strongroom_workspace::{
@@ -182,6 +183,24 @@ pub fn check(home: &Home, place: &Place, passphrase: &Passphrase) -> Result<Repo
     });
     line.finish();
     found.map_err(|error| Failure::workspace(format!("checking `{shown}`"), &error))
+}
+
+/// Makes all members of a mirror hold the same.
+///
+/// # Errors
+/// It is no mirror; a member does not answer or cannot be written.
+pub fn scrub(place: &Place) -> Result<Scrubbed> {
+    let members = stores::members(place)?;
+    let services = services();
+    let began = services.clock.elapsed();
+    let mut line = ui::Progress::start();
+    let scrubbed = scrub::scrub(&members, &mut |so_far| {
+        let bytes = ui::bytes_text(so_far.bytes);
+        let text = format!("{} things, {bytes}, {} repaired", so_far.count, so_far.repaired);
+        line.show(services.clock.elapsed() - began, &text);
+    });
+    line.finish();
+    scrubbed.map_err(|error| Failure::store(format!("scrubbing `{}`", place.shown()), &error))
 }
 
 /// Whether a mount on this device holds the lock. Nothing is made where nothing is.

@@ -10,6 +10,7 @@ mod mount;
 mod passwd;
 #[cfg(feature = "custody")]
 mod run;
+mod scrub;
 mod status;
 mod sync;
 mod unmount;
@@ -33,6 +34,7 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         Command::Status(options) => status::run(&options, format),
         Command::Sync(options) => sync::run(&options, format),
         Command::Check(options) => check::run(&options, format),
+        Command::Scrub(options) => scrub::run(&options, format),
         Command::Passwd(options) => passwd::run(&options, format),
         Command::Device(options) => device::run(&options, format),
         #[cfg(feature = "custody")]

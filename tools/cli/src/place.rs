@@ -16,6 +16,8 @@ pub enum Place {
     Folder(PathBuf),
     /// A bucket, or the like.
     Remote(Address),
+    /// Several of these that hold the same.
+    Mirror(Vec<Place>),
 }
 
 impl Place {
@@ -33,6 +35,9 @@ impl Place {
     }
 
     fn parse_literal(text: &str) -> Result<Self> {
+        if let Some(members) = text.strip_prefix("mirror:") {
+            return Self::parse_mirror(members);
+        }
         if let Some((scheme, rest)) = text.split_once("://") {
             return match scheme {
                 "file" if rest.starts_with('/') => Ok(Self::Folder(PathBuf::from(rest))),
@@ -47,6 +52,34 @@ impl Place {
         let path = std::path::absolute(Path::new(text))
             .map_err(|error| Failure::io(format!("finding `{text}`"), &error))?;
         Ok(Self::Folder(path))
+    }
+
+    fn parse_mirror(members: &str) -> Result<Self> {
+        let places = members.split(',').map(str::trim);
+        let bad = |why: &str| {
+            Failure::new(Exit::Usage, format!("`mirror:{members}`: {why}"))
+                .hint("give `mirror:PLACE,PLACE,PLACE` with folders or URLs")
+        };
+        if places.clone().any(|place| place.is_empty() || place.starts_with("mirror:")) {
+            return Err(bad("a member is a folder or a URL"));
+        }
+        let places = places.map(Self::parse_literal).collect::<Result<Vec<_>>>()?;
+        if !strongroom_remote::mirror::MEMBER_COUNT.contains(&places.len()) {
+            return Err(bad("a mirror has 2 to 8 members"));
+        }
+        if places.iter().enumerate().any(|(at, place)| places[..at].contains(place)) {
+            return Err(bad("a member is named twice"));
+        }
+        Ok(Self::Mirror(places))
+    }
+
+    /// Whether any of it is reached over a network.
+    pub fn is_remote(&self) -> bool {
+        match self {
+            Self::Folder(_) => false,
+            Self::Remote(_) => true,
+            Self::Mirror(members) => members.iter().any(Self::is_remote),
+        }
     }
 
     fn parse_remote(scheme: &str, rest: &str) -> Result<Self> {
@@ -66,6 +99,10 @@ impl Place {
         match self {
             Self::Folder(path) => path.display().to_string(),
             Self::Remote(address) => address.to_string(),
+            Self::Mirror(members) => {
+                let shown: Vec<String> = members.iter().map(Self::shown).collect();
+                format!("mirror:{}", shown.join(","))
+            }
         }
     }
 }
@@ -89,6 +126,18 @@ mod tests {
         assert!(failure.message.ends_with("not in this version yet"));
         assert_eq!(Place::parse_literal("ftp://x").unwrap_err().exit, Exit::Usage);
         assert_eq!(Place::parse_literal("s3://").unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn a_mirror_is_a_list_of_places() {
+        let place = Place::parse_literal("mirror:/a, s3://bucket/prefix,file:///b").unwrap();
+        assert_eq!(place.shown(), "mirror:/a,s3://bucket/prefix,/b");
+        assert!(place.is_remote());
+        assert!(!Place::parse_literal("mirror:/a,/b").unwrap().is_remote());
+        for bad in ["mirror:", "mirror:/a", "mirror:/a,,/b", "mirror:/a,mirror:/b", "mirror:/a,/a"]
+        {
+            assert_eq!(Place::parse_literal(bad).unwrap_err().exit, Exit::Usage, "{bad}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::Place;
 
-const VERBS: [&str; 60] = [
+const VERBS: [&str; 61] = [
     "init",
     "mount",
     "run",
@@ -19,6 +19,7 @@ const VERBS: [&str; 60] = [
     "status",
     "sync",
     "check",
+    "scrub",
     "passwd",
     "device",
     "device request",

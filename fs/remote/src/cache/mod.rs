@@ -263,7 +263,9 @@ impl Store for CachedStore {
             Key::Object(id) => {
                 // Bytes that just landed are the same bytes as those on the shelf.
                 let in_flight = self.inner.flights.lock().forget(id);
-                self.inner.shelf.forget(id) || in_flight
+                let on_shelf = self.inner.shelf.forget(id);
+                // What was not kept here came from below just now.
+                on_shelf || in_flight || self.inner.store.distrust(key)
             }
             _ => self.inner.store.distrust(key),
         }

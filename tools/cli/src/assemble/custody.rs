@@ -69,6 +69,11 @@ pub fn open(options: &In) -> Result<Office> {
 /// As [`open`].
 pub fn open_at(home: Home, place: &Place, secret: Passphrase) -> Result<Office> {
     let shown = place.shown();
+    if let Place::Mirror(_) = place {
+        // Its cells are replaced in place and are not listed: a scrub could not tell whether they are all there.
+        return Err(Failure::new(Exit::Failed, "personal data is not kept on a mirror yet")
+            .hint("keep it in a folder or a bucket"));
+    }
     let store = super::stores::open(place, Mode::ReadWrite)?;
     let keys = super::unlock(&home, &*store, place, &secret)?;
     drop(secret);

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use strongroom_host::clock::MachineClock;
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::RealDisk;
+use strongroom_remote::mirror::{Away, Member, MirrorStore};
 use strongroom_remote::{Access, Address, CachedStore, Limits, Machine, RemoteStore};
 use strongroom_store::{ErrorKind, Family, FolderStore, Mode, Store, wait};
 
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
 use crate::place::Place;
+use crate::ui;
 
 /// How many devices may write to a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +29,52 @@ pub(super) fn open(place: &Place, mode: Mode) -> Result<Arc<dyn Store>> {
     match place {
         Place::Folder(root) => open_folder(place, root, mode),
         Place::Remote(address) => open_remote(place, address, mode),
+        Place::Mirror(members) => open_mirror(members, mode),
     }
+}
+
+/// A member that cannot be opened is away; one at least must be there.
+fn open_mirror(members: &[Place], mode: Mode) -> Result<Arc<dyn Store>> {
+    let opened: Vec<_> = members.iter().map(|place| (place, open(place, mode))).collect();
+    if opened.iter().all(|(_, store)| store.is_err()) {
+        let mut failures = opened.into_iter().filter_map(|(_, store)| store.err());
+        return Err(failures.next().expect("a mirror has members"));
+    }
+    let seats = opened.into_iter().map(|(place, store)| {
+        let store = store.unwrap_or_else(|failure| {
+            ui::tell(&format!("a member of the mirror is away: {}", failure.message));
+            Arc::new(Away)
+        });
+        Member { name: place.shown(), store }
+    });
+    mirror(seats.collect())
+}
+
+fn mirror(members: Vec<Member>) -> Result<Arc<dyn Store>> {
+    let mirror = MirrorStore::new(members, &machine());
+    let mirror = mirror.map_err(|error| Failure::store("opening the mirror", &error))?;
+    Ok(Arc::new(mirror))
+}
+
+/// All members of a mirror, for making them the same. A fresh place is made ready.
+pub(super) fn members(place: &Place) -> Result<Vec<Member>> {
+    let Place::Mirror(members) = place else {
+        return Err(Failure::new(Exit::Failed, format!("`{}` is no mirror", place.shown()))
+            .hint("`strongroom check` verifies a single store"));
+    };
+    let mut seats = Vec::with_capacity(members.len());
+    for place in members {
+        let store = match place {
+            Place::Folder(root) => match open_folder(place, root, Mode::ReadWrite) {
+                Ok(store) => store,
+                Err(failure) => create_folder(place, root).map_err(|_| failure)?,
+            },
+            Place::Remote(address) => Arc::new(connect(place, address, Access::ReadWrite)?),
+            Place::Mirror(_) => unreachable!("a mirror is no member of a mirror"),
+        };
+        seats.push(Member { name: place.shown(), store });
+    }
+    Ok(seats)
 }
 
 /// Makes sure that a place is free.
@@ -45,6 +92,7 @@ pub(super) fn require_fresh(place: &Place) -> Result<()> {
                 false => require_empty(place, address, &store),
             }
         }
+        Place::Mirror(members) => members.iter().try_for_each(require_fresh),
     }
 }
 
@@ -57,6 +105,14 @@ pub(super) fn create(place: &Place) -> Result<(Arc<dyn Store>, Writers)> {
             let writers = strongroom_remote::probe(&store, &MachineEntropy)
                 .map_err(|error| remote(format!("trying `{}`", place.shown()), address, &error))?;
             Ok((Arc::new(store), writers.why().map_or(Writers::Many, Writers::One)))
+        }
+        Place::Mirror(members) => {
+            let mut seats = Vec::with_capacity(members.len());
+            for place in members {
+                let (store, _) = create(place)?;
+                seats.push(Member { name: place.shown(), store });
+            }
+            Ok((mirror(seats)?, Writers::One("the members of a mirror do not arbitrate together")))
         }
     }
 }
@@ -74,7 +130,9 @@ pub(super) fn keep_copies(
     store: Arc<dyn Store>,
     workspace: &str,
 ) -> Arc<dyn Store> {
-    let Place::Remote(_) = place else { return store };
+    if !place.is_remote() {
+        return store;
+    }
     let folder = home.directories().cache.join(workspace);
     let limits = Limits { bytes_max: COPY_BYTES_MAX, free_bytes_min: FREE_BYTES_MIN };
     match CachedStore::open(store.clone(), Arc::new(RealDisk), folder, limits) {
@@ -138,13 +196,16 @@ fn open_remote(place: &Place, address: &Address, mode: Mode) -> Result<Arc<dyn S
 }
 
 fn connect(place: &Place, address: &Address, access: Access) -> Result<RemoteStore> {
-    let machine = Machine {
+    strongroom_remote::open(address, &machine(), access)
+        .map_err(|error| remote(format!("opening `{}`", place.shown()), address, &error))
+}
+
+fn machine() -> Machine {
+    Machine {
         disk: Arc::new(RealDisk),
         clock: Arc::new(MachineClock::new()),
         entropy: Arc::new(MachineEntropy),
-    };
-    strongroom_remote::open(address, &machine, access)
-        .map_err(|error| remote(format!("opening `{}`", place.shown()), address, &error))
+    }
 }
 
 fn has_workspace(place: &Place, address: &Address, store: &RemoteStore) -> Result<bool> {

@@ -50,10 +50,7 @@ pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase)
         custodian,
         activity: lens.activity.to_owned(),
         fence: Box::new(move || custody::try_lock(&fenced)),
-        poll: match place {
-            Place::Folder(_) => POLL_LOCAL,
-            Place::Remote(_) => POLL_REMOTE,
-        },
+        poll: if place.is_remote() { POLL_REMOTE } else { POLL_LOCAL },
     };
     View::start(consumer, Arc::new(MachineClock::new()), super::owner())
         .map_err(|error| failure(&error))

@@ -1,0 +1,59 @@
+//! Copying to members what they missed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use strongroom_store::ErrorKind;
+use tokio::runtime::Handle;
+
+use super::{Inner, same_everywhere};
+
+/// How often it is looked whether anything was missed.
+const PAUSE: Duration = Duration::from_secs(2);
+/// LIMIT: things copied in one round, so that a member that came back is not flooded.
+const ROUND_COUNT: usize = 256;
+
+/// Heals in the background for as long as the mirror lives.
+pub(super) fn begin(handle: &Handle, inner: &Arc<Inner>) {
+    let inner = Arc::downgrade(inner);
+    drop(handle.spawn(async move {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            let Some(inner) = inner.upgrade() else { return };
+            inner.heal().await;
+        }
+    }));
+}
+
+impl Inner {
+    /// One round. Returns how much is still missed.
+    pub(super) async fn heal(&self) -> usize {
+        let due: Vec<_> = {
+            let missed = self.missed.lock();
+            let well = missed.iter().filter(|(index, _)| !self.is_away(*index));
+            well.take(ROUND_COUNT).copied().collect()
+        };
+        for (index, key) in due {
+            // A member that fails again waits for its next time.
+            if self.is_away(index) {
+                continue;
+            }
+            let bytes = match self.get(key, None).await {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    if error.kind() == ErrorKind::NotFound {
+                        self.missed.lock().remove(&(index, key));
+                    }
+                    continue;
+                }
+            };
+            let copied = self.ask(index, move |store| same_everywhere(store, key, &bytes)).await;
+            if copied.is_ok() {
+                self.missed.lock().remove(&(index, key));
+                self.healed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.missed.lock().len()
+    }
+}

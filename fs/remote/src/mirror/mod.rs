@@ -1,0 +1,562 @@
+//! Several stores that hold the same, so that one of them may vanish.
+//!
+//! ```text
+//! put            all members at once; done when all but one have it
+//! get            the quickest member that is well; whoever lacks it, or has something else, is passed over
+//! put-if-absent  the first member that answers decides, then the others follow
+//! healing        what a member missed is copied to it from the others, in the background
+//! ```
+//!
+//! 1. A put that returned is on all members but one.
+//! 2. That something is missing is said only when everybody who answers says so, and no more than one does not answer.
+//! 3. What is replaced in place (device files, cells) is read from as many members as must agree; the majority counts.
+//! 4. Bytes are not judged here: who reads verifies, and has a copy that does not verify passed over ([`Store::distrust`]).
+//!
+//! LIMIT: the first member arbitrates only while everybody reaches it: a mirror serves one writing device. What members
+//! missed is remembered in memory; after a restart `scrub` finds it.
+
+mod away;
+mod heal;
+pub mod scrub;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use strongroom_host::clock::Clock;
+use strongroom_host::disk::{Disk, read_all};
+use strongroom_store::{
+    Body, DiskSpace, Error, ErrorKind, Family, Key, LIST_COUNT_MAX, Later, Listed, PolicyKey, Put,
+    Result, Shelf, Store, Uploaded, wait,
+};
+
+pub use away::Away;
+
+use crate::remote::Machine;
+use crate::runtime::{Threads, begin};
+
+/// LIMIT: how long a member that failed is left alone.
+const AWAY: Duration = Duration::from_secs(5);
+/// LIMIT: things a member missed that are remembered; `scrub` finds the others.
+const MISSED_COUNT_MAX: usize = 100_000;
+/// LIMIT: objects whose source is remembered, to know whom not to ask again.
+const SERVED_COUNT_MAX: usize = 10_000;
+/// Fewest and most members.
+pub const MEMBER_COUNT: std::ops::RangeInclusive<usize> = 2..=8;
+
+/// One of the stores.
+pub struct Member {
+    /// How it is shown to people.
+    pub name: String,
+    /// The store.
+    pub store: Arc<dyn Store>,
+}
+
+/// A store over several. Reads go to one, writes to all.
+pub struct MirrorStore {
+    inner: Arc<Inner>,
+    threads: Threads,
+}
+
+pub(crate) struct Inner {
+    members: Vec<Seat>,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    missed: Mutex<BTreeSet<(usize, Key)>>,
+    served: Mutex<HashMap<Key, usize>>,
+    distrusted: Mutex<BTreeMap<Key, BTreeSet<usize>>>,
+    passed_over: AtomicU64,
+    healed: AtomicU64,
+}
+
+/// A member and how it is.
+struct Seat {
+    member: Member,
+    /// Until when it is left alone; zero when it is well.
+    away_until: Mutex<Duration>,
+    /// Moving average of its answers to gets, nanoseconds.
+    pace: AtomicU64,
+}
+
+impl MirrorStore {
+    /// A mirror over members, the first of which decides who was first.
+    ///
+    /// # Errors
+    /// `Invalid` for too few or too many; `Internal` when the machine gives no threads.
+    pub fn new(members: Vec<Member>, machine: &Machine) -> Result<Self> {
+        if !MEMBER_COUNT.contains(&members.len()) {
+            return Err(Error::new(ErrorKind::Invalid, "a mirror has 2 to 8 members"));
+        }
+        let seat = |member| Seat {
+            member,
+            away_until: Mutex::new(Duration::ZERO),
+            pace: AtomicU64::new(0),
+        };
+        let inner = Arc::new(Inner {
+            members: members.into_iter().map(seat).collect(),
+            disk: machine.disk.clone(),
+            clock: machine.clock.clone(),
+            missed: Mutex::default(),
+            served: Mutex::default(),
+            distrusted: Mutex::default(),
+            passed_over: AtomicU64::new(0),
+            healed: AtomicU64::new(0),
+        });
+        let threads = Threads::start()?;
+        heal::begin(threads.handle(), &inner);
+        Ok(Self { inner, threads })
+    }
+
+    /// Copies what members missed to those that answer now. Returns how much is still missed.
+    pub fn heal(&self) -> usize {
+        let inner = self.inner.clone();
+        let healed = begin(self.threads.handle(), async move { Ok(inner.heal().await) });
+        wait(healed).unwrap_or_else(|_| self.inner.missed.lock().len())
+    }
+
+    fn begin<T, F>(&self, work: impl FnOnce(Arc<Inner>) -> F) -> Later<'_, T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        begin(self.threads.handle(), work(self.inner.clone()))
+    }
+}
+
+impl Inner {
+    /// How many members have what a put returned for.
+    fn quorum(&self) -> usize {
+        self.members.len() - 1
+    }
+
+    /// How many answers are enough to meet any put that returned.
+    fn enough(&self) -> usize {
+        self.members.len() - self.quorum() + 1
+    }
+
+    /// Asks one member, on a thread that may block.
+    async fn ask<T: Send + 'static>(
+        &self,
+        index: usize,
+        work: impl FnOnce(&dyn Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.members[index].member.store.clone();
+        let asked = tokio::task::spawn_blocking(move || work(&*store)).await;
+        let ended = |_| Error::new(ErrorKind::Unavailable, "the request was given up");
+        let result = asked.map_err(ended).and_then(|result| result);
+        self.note(index, result.as_ref().err().map(Error::kind));
+        result
+    }
+
+    fn note(&self, index: usize, failed: Option<ErrorKind>) {
+        use ErrorKind as K;
+        let mut away_until = self.members[index].away_until.lock();
+        match failed {
+            None | Some(K::NotFound | K::Exists | K::Corrupt | K::Invalid) => {
+                *away_until = Duration::ZERO;
+            }
+            Some(
+                K::ReadOnly | K::Unavailable | K::Full | K::Denied | K::Unsupported | K::Internal,
+            ) => *away_until = self.clock.elapsed() + AWAY,
+        }
+    }
+
+    fn is_away(&self, index: usize) -> bool {
+        *self.members[index].away_until.lock() > self.clock.elapsed()
+    }
+
+    fn miss(&self, index: usize, key: Key) {
+        let mut missed = self.missed.lock();
+        if missed.len() < MISSED_COUNT_MAX {
+            missed.insert((index, key));
+        }
+    }
+
+    /// Members in the order to read from: well before away, trusted before not, then by pace.
+    fn order(&self, key: Key) -> Vec<usize> {
+        let distrusted = self.distrusted.lock().get(&key).cloned().unwrap_or_default();
+        let missed = self.missed.lock();
+        let mut order: Vec<usize> = (0..self.members.len()).collect();
+        order.sort_by_key(|index| {
+            let doubtful = distrusted.contains(index) || missed.contains(&(*index, key));
+            let pace = self.members[*index].pace.load(Ordering::Relaxed);
+            (doubtful, self.is_away(*index), pace)
+        });
+        order
+    }
+
+    async fn get(&self, key: Key, range: Option<Range<u64>>) -> Result<Bytes> {
+        if is_replaced(key) && range.is_none() {
+            return self.agreed(key).await;
+        }
+        let mut lacking = Vec::new();
+        let mut failed: Option<Error> = None;
+        for index in self.order(key) {
+            let (clock, began) = (self.clock.clone(), self.clock.elapsed());
+            let wanted = range.clone();
+            match self.ask(index, move |store| wait(store.get(key, wanted))).await {
+                Ok(bytes) => {
+                    self.pace(index, clock.elapsed().saturating_sub(began));
+                    self.serve(key, index, &lacking);
+                    return Ok(bytes);
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => lacking.push(index),
+                Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
+                // A copy that is cut short may be whole elsewhere.
+                Err(error) => {
+                    let worse = failed.as_ref().is_none_or(|f| f.kind() != ErrorKind::Corrupt);
+                    failed = if worse { Some(error) } else { failed };
+                }
+            }
+        }
+        match failed {
+            Some(error) if error.kind() == ErrorKind::Corrupt => Err(error),
+            Some(error) if lacking.len() < self.enough() => Err(error),
+            _ => Err(Error::new(ErrorKind::NotFound, format!("`{key}` is not stored"))),
+        }
+    }
+
+    /// Reads something that may have been replaced while a member was away: what most say, of as many as must agree.
+    async fn agreed(&self, key: Key) -> Result<Bytes> {
+        let mut answers: Vec<(usize, Option<Bytes>)> = Vec::new();
+        let mut failed = None;
+        for index in self.order(key) {
+            match self.ask(index, move |store| wait(store.get(key, None))).await {
+                Ok(bytes) => answers.push((index, Some(bytes))),
+                Err(error) if error.kind() == ErrorKind::NotFound => answers.push((index, None)),
+                Err(error) => failed = Some(error),
+            }
+            let agree = answers.iter().all(|(_, bytes)| *bytes == answers[0].1);
+            if answers.len() >= self.enough() && agree && answers[0].1.is_some() {
+                break;
+            }
+        }
+        let there: Vec<&Bytes> = answers.iter().filter_map(|(_, bytes)| bytes.as_ref()).collect();
+        let votes = |bytes: &Bytes| there.iter().filter(|other| **other == bytes).count();
+        // The earliest in the order of members wins a draw.
+        let mut best: Option<&Bytes> = None;
+        let mut by_seat: Vec<&(usize, Option<Bytes>)> = answers.iter().collect();
+        by_seat.sort_by_key(|(index, _)| *index);
+        for bytes in by_seat.iter().filter_map(|(_, bytes)| bytes.as_ref()) {
+            if best.is_none_or(|best| votes(bytes) > votes(best)) {
+                best = Some(bytes);
+            }
+        }
+        let Some(best) = best.cloned() else {
+            let enough = answers.len() >= self.enough();
+            let missing = || Error::new(ErrorKind::NotFound, format!("`{key}` is not stored"));
+            return Err(failed.filter(|_| !enough).unwrap_or_else(missing));
+        };
+        for (index, bytes) in &answers {
+            if bytes.as_ref() != Some(&best) {
+                self.miss(*index, key);
+            }
+        }
+        Ok(best)
+    }
+
+    fn pace(&self, index: usize, took: Duration) {
+        let pace = &self.members[index].pace;
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let before = pace.load(Ordering::Relaxed);
+        let after = if before == 0 { took } else { before - before / 8 + took / 8 };
+        pace.store(after.max(1), Ordering::Relaxed);
+    }
+
+    fn serve(&self, key: Key, index: usize, lacking: &[usize]) {
+        let mut served = self.served.lock();
+        if served.len() >= SERVED_COUNT_MAX {
+            served.clear();
+        }
+        served.insert(key, index);
+        drop(served);
+        for other in lacking {
+            self.passed_over.fetch_add(1, Ordering::Relaxed);
+            self.miss(*other, key);
+        }
+    }
+
+    /// Bytes of a body, read once for all members.
+    async fn whole(&self, key: Key, body: Body) -> Result<(Bytes, Option<PathBuf>)> {
+        let path = match body {
+            Body::Bytes(bytes) => return Ok((bytes, None)),
+            Body::File(path) => path,
+        };
+        let (disk, file) = (self.disk.clone(), path.clone());
+        let read = tokio::task::spawn_blocking(move || read_all(&*disk, &file)).await;
+        let failed = || {
+            let text = format!("`{key}` cannot be read from the staging folder");
+            Error::new(ErrorKind::Internal, text)
+        };
+        let bytes = read.map_err(|_| failed())?.map_err(|_| failed())?;
+        Ok((bytes.into(), Some(path)))
+    }
+
+    /// Does something on all members side by side, those left alone aside unless they are needed. Returns what each
+    /// said; none where nobody asked.
+    async fn on_all<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Fn(&dyn Store) -> Result<T> + Clone + Send + 'static,
+    ) -> Vec<Option<Result<T>>> {
+        let well: Vec<usize> =
+            (0..self.members.len()).filter(|index| !self.is_away(*index)).collect();
+        let asked: Vec<usize> = match well.len() >= self.quorum() {
+            true => well,
+            false => (0..self.members.len()).collect(),
+        };
+        let mut begun = Vec::new();
+        for index in asked {
+            let (inner, work) = (self.clone(), work.clone());
+            begun.push((index, tokio::spawn(async move { inner.ask(index, work).await })));
+        }
+        let mut said: Vec<Option<Result<T>>> = (0..self.members.len()).map(|_| None).collect();
+        for (index, answer) in begun {
+            let ended = |_| Err(Error::new(ErrorKind::Unavailable, "the request was given up"));
+            said[index] = Some(answer.await.unwrap_or_else(ended));
+        }
+        said
+    }
+
+    /// Whether enough members took something; whoever did not has missed `keys`.
+    fn settle<T>(&self, keys: &[Key], said: Vec<Option<Result<T>>>) -> Result<()> {
+        let mut failed = None;
+        let mut count = 0;
+        for (index, answer) in said.into_iter().enumerate() {
+            match answer {
+                Some(Ok(_)) => count += 1,
+                other => {
+                    // What a member says of the thing itself counts before what it says of its own state.
+                    let error = other.and_then(Result::err);
+                    let about = error.as_ref().is_some_and(|e| e.kind() == ErrorKind::Corrupt);
+                    failed = if about { error } else { failed.or(error) };
+                    keys.iter().for_each(|key| self.miss(index, *key));
+                }
+            }
+        }
+        if count >= self.quorum() {
+            return Ok(());
+        }
+        let away = || Error::new(ErrorKind::Unavailable, "too many members of the mirror are away");
+        Err(failed.unwrap_or_else(away))
+    }
+
+    async fn put_many(self: &Arc<Self>, bodies: Vec<(Key, Body)>) -> Result<Vec<Uploaded>> {
+        let mut whole = Vec::with_capacity(bodies.len());
+        let mut files = Vec::new();
+        for (key, body) in bodies {
+            let (bytes, file) = self.whole(key, body).await?;
+            whole.push((key, bytes));
+            files.extend(file);
+        }
+        let keys: Vec<Key> = whole.iter().map(|(key, _)| *key).collect();
+        let uploaded =
+            whole.iter().map(|(key, bytes)| Uploaded::attest(*key, bytes.len() as u64)).collect();
+        let said = self.on_all(move |store| {
+            let bodies = whole.iter().map(|(key, bytes)| (*key, Body::Bytes(bytes.clone())));
+            wait(store.put_many(bodies.collect())).map(drop)
+        });
+        let said = said.await;
+        self.settle(&keys, said)?;
+        for file in files {
+            // What cannot go now is taken by the next open: a commit names the object.
+            let _ = self.disk.remove(&file);
+        }
+        Ok(uploaded)
+    }
+
+    /// ORDER: one member decides before any other is asked, so that two writers who both reach it have one winner.
+    async fn put_if_absent(self: &Arc<Self>, key: Key, bytes: Bytes) -> Result<Put> {
+        let mut order: Vec<usize> = (0..self.members.len()).collect();
+        order.sort_by_key(|index| self.is_away(*index));
+        let mut failed = Vec::new();
+        let mut decided = None;
+        for index in order {
+            let ours = bytes.clone();
+            match self.ask(index, move |store| wait(store.put_if_absent(key, ours))).await {
+                Ok(put) => {
+                    decided = Some((index, put));
+                    break;
+                }
+                Err(error) => failed.push(error),
+            }
+        }
+        let Some((arbiter, put)) = decided else {
+            return Err(failed.swap_remove(0));
+        };
+        if failed.len() > self.members.len() - self.quorum() {
+            return Err(failed.swap_remove(0));
+        }
+        if matches!(put, Put::Exists) {
+            // Whoever lacks it gets what is there; whoever has something has it from the same decision.
+            let first = self.read_from(arbiter, key).await?;
+            let said = self.on_all(move |store| wait(store.put_if_absent(key, first.clone())));
+            let said = said.await;
+            self.settle(&[key], said)?;
+            return Ok(Put::Exists);
+        }
+        let ours = bytes.clone();
+        let said = self.on_all(move |store| wait(store.put_if_absent(key, ours.clone()))).await;
+        for (index, answer) in said.iter().enumerate() {
+            if index == arbiter || !matches!(answer, Some(Ok(Put::Exists))) {
+                continue;
+            }
+            let there = self.read_from(index, key).await?;
+            if there != bytes {
+                // It was decided while the arbiter was away, which has not caught up: what was first stays.
+                let said = self.on_all(move |store| same_everywhere(store, key, &there)).await;
+                self.settle(&[key], said)?;
+                return Ok(Put::Exists);
+            }
+        }
+        self.settle(&[key], said)?;
+        Ok(Put::Created(Uploaded::attest(key, bytes.len() as u64)))
+    }
+
+    async fn read_from(&self, index: usize, key: Key) -> Result<Bytes> {
+        self.ask(index, move |store| wait(store.get(key, None))).await
+    }
+
+    async fn list(self: &Arc<Self>, family: Family, after: Option<Key>) -> Result<Vec<Listed>> {
+        let said = self.on_all(move |store| wait(store.list(family, after))).await;
+        let mut found: BTreeMap<Key, u64> = BTreeMap::new();
+        let mut end: Option<Key> = None;
+        let (mut count, mut failed) = (0, None);
+        for answer in said.into_iter().flatten() {
+            match answer {
+                Ok(page) => {
+                    count += 1;
+                    // Beyond the end of a full page that member may have more in between.
+                    if let Some(last) = page.last().filter(|_| page.len() >= LIST_COUNT_MAX) {
+                        end = Some(end.map_or(last.key, |end: Key| end.min(last.key)));
+                    }
+                    for listed in page {
+                        found.entry(listed.key).or_insert(listed.len);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if count < self.quorum() {
+            let away =
+                || Error::new(ErrorKind::Unavailable, "too few members of the mirror answer");
+            return Err(failed.unwrap_or_else(away));
+        }
+        let within = found.into_iter().take_while(|(key, _)| end.is_none_or(|end| *key <= end));
+        Ok(within.take(LIST_COUNT_MAX).map(|(key, len)| Listed { key, len }).collect())
+    }
+
+    async fn delete(self: &Arc<Self>, key: Key) -> Result<()> {
+        self.missed.lock().retain(|(_, missed)| *missed != key);
+        let said = self.on_all(move |store| wait(store.delete(key))).await;
+        let gone = said.iter().filter(|answer| matches!(answer, Some(Ok(())))).count();
+        if gone >= self.quorum() {
+            return Ok(());
+        }
+        let failed = said.into_iter().flatten().find_map(Result::err);
+        Err(failed
+            .unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "too many members are away")))
+    }
+
+    fn distrust(&self, key: Key) -> bool {
+        let Some(index) = self.served.lock().get(&key).copied() else { return false };
+        let mut distrusted = self.distrusted.lock();
+        let bad = distrusted.entry(key).or_default();
+        bad.insert(index);
+        self.passed_over.fetch_add(1, Ordering::Relaxed);
+        bad.len() < self.members.len()
+    }
+}
+
+/// Things that are replaced in place, so that an old copy of one looks like a true one.
+fn is_replaced(key: Key) -> bool {
+    match key {
+        Key::Workspace | Key::Device(_) | Key::Request(_) => true,
+        Key::Policy(PolicyKey { shelf, .. }) => match shelf {
+            Shelf::Cell | Shelf::Tile => true,
+            Shelf::Log | Shelf::Node | Shelf::Object => false,
+        },
+        Key::Organisation(_) | Key::Log(_) | Key::Object(_) | Key::Checkpoint(_) => false,
+    }
+}
+
+/// Makes a member hold exactly these bytes.
+fn same_everywhere(store: &dyn Store, key: Key, bytes: &Bytes) -> Result<()> {
+    match wait(store.get(key, None)) {
+        Ok(there) if there == *bytes => return Ok(()),
+        // ORDER: objects never change by a put.
+        Ok(_) => wait(store.delete(key))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    wait(store.put(key, Body::Bytes(bytes.clone()))).map(drop)
+}
+
+impl Store for MirrorStore {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        self.begin(|inner| async move { inner.get(key, range).await })
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        self.begin(|inner| async move {
+            let mut uploaded = inner.put_many(vec![(key, body)]).await?;
+            Ok(uploaded.remove(0))
+        })
+    }
+
+    fn put_many<'a>(&'a self, bodies: Vec<(Key, Body)>) -> Later<'a, Vec<Uploaded>> {
+        self.begin(|inner| async move { inner.put_many(bodies).await })
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        self.begin(|inner| async move { inner.put_if_absent(key, bytes).await })
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        self.begin(|inner| async move { inner.list(family, after).await })
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        self.begin(|inner| async move { inner.delete(key).await })
+    }
+
+    fn space(&self) -> Option<DiskSpace> {
+        let well = (0..self.inner.members.len()).filter(|index| !self.inner.is_away(*index));
+        let spaces = well.filter_map(|index| self.inner.members[index].member.store.space());
+        spaces.min_by_key(|space| space.free_bytes)
+    }
+
+    fn will_read(&self, key: Key, range: Range<u64>) {
+        if let Some(first) = self.inner.order(key).first() {
+            self.inner.members[*first].member.store.will_read(key, range);
+        }
+    }
+
+    fn distrust(&self, key: Key) -> bool {
+        self.inner.distrust(key)
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut all: Vec<(&'static str, u64)> = Vec::new();
+        for seat in &self.inner.members {
+            for (name, count) in seat.member.store.counters() {
+                match all.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, sum)) => *sum += count,
+                    None => all.push((name, count)),
+                }
+            }
+        }
+        let away = (0..self.inner.members.len()).filter(|index| self.inner.is_away(*index));
+        all.push(("mirror_away", away.count() as u64));
+        all.push(("mirror_healed", self.inner.healed.load(Ordering::Relaxed)));
+        all.push(("mirror_missed", self.inner.missed.lock().len() as u64));
+        all.push(("mirror_passed_over", self.inner.passed_over.load(Ordering::Relaxed)));
+        all
+    }
+}

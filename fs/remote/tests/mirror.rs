@@ -1,0 +1,270 @@
+//! A mirror of three folders: conformance with one that fails, one that is deleted while in use, healing, scrub.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::machine;
+use strongroom_format::ids::{DeviceId, ObjectId};
+use strongroom_host::real_disk::RealDisk;
+use strongroom_remote::mirror::scrub::scrub;
+use strongroom_remote::mirror::{Member, MirrorStore};
+use strongroom_store::conformance::{conformance, conformance_with_one_writer};
+use strongroom_store::{
+    Body, Error, ErrorKind, Family, FolderStore, Key, Later, Listed, Put, Store, Uploaded, wait,
+};
+
+/// A member that can be told to fail.
+struct Moody {
+    store: Arc<dyn Store>,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Moody {
+    fn or<'a, T: Send + 'a>(&'a self, ask: impl FnOnce() -> Later<'a, T>) -> Later<'a, T> {
+        match self.is_away.load(Ordering::Relaxed) {
+            false => ask(),
+            true => {
+                let error = Error::new(ErrorKind::Unavailable, "this member is away");
+                Box::pin(std::future::ready(Err(error)))
+            }
+        }
+    }
+}
+
+impl Store for Moody {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        self.or(|| self.store.get(key, range))
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        self.or(|| self.store.put(key, body))
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        self.or(|| self.store.put_if_absent(key, bytes))
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        self.or(|| self.store.list(family, after))
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        self.or(|| self.store.delete(key))
+    }
+}
+
+/// Three folders in a temporary one.
+struct Three {
+    _folder: tempfile::TempDir,
+    roots: Vec<PathBuf>,
+    members: Vec<Arc<dyn Store>>,
+    away: Vec<Arc<AtomicBool>>,
+    mirror: Arc<MirrorStore>,
+}
+
+impl Three {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let roots: Vec<PathBuf> = (0..3).map(|n| folder.path().join(n.to_string())).collect();
+        let away: Vec<Arc<AtomicBool>> = (0..3).map(|_| Arc::default()).collect();
+        let members: Vec<Arc<dyn Store>> = roots.iter().map(|root| create(root)).collect();
+        let seats = members.iter().zip(&away).enumerate().map(|(n, (store, is_away))| {
+            let moody = Moody { store: store.clone(), is_away: is_away.clone() };
+            Member { name: n.to_string(), store: Arc::new(moody) }
+        });
+        let mirror = Arc::new(MirrorStore::new(seats.collect(), &machine()).unwrap());
+        Self { _folder: folder, roots, members, away, mirror }
+    }
+
+    fn plain(&self) -> Vec<Member> {
+        let member = |(n, store): (usize, &Arc<dyn Store>)| Member {
+            name: n.to_string(),
+            store: store.clone(),
+        };
+        self.members.iter().enumerate().map(member).collect()
+    }
+
+    fn put(&self, key: Key, bytes: &[u8]) {
+        wait(self.mirror.put(key, Body::Bytes(Bytes::copy_from_slice(bytes)))).unwrap();
+    }
+
+    fn get(&self, key: Key) -> Bytes {
+        wait(self.mirror.get(key, None)).unwrap()
+    }
+
+    /// Waits until nothing is missed any more.
+    fn healed(&self) {
+        let began = Instant::now();
+        while self.mirror.heal() > 0 {
+            assert!(began.elapsed() < Duration::from_secs(120), "members never caught up");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn holds(&self, member: usize, key: Key) -> Option<Bytes> {
+        wait(self.members[member].get(key, None)).ok()
+    }
+}
+
+fn create(root: &Path) -> Arc<dyn Store> {
+    Arc::new(FolderStore::create(Arc::new(RealDisk), root.to_path_buf()).unwrap())
+}
+
+fn object(seed: u8) -> Key {
+    Key::Object(ObjectId([seed; 16]))
+}
+
+fn counter(store: &dyn Store, name: &str) -> u64 {
+    store.counters().into_iter().find(|(known, _)| *known == name).unwrap().1
+}
+
+#[test]
+fn a_mirror_of_three_folders_conforms() {
+    let three = Three::new();
+    let store: Arc<dyn Store> = three.mirror.clone();
+    conformance(&store, wait);
+}
+
+#[test]
+fn a_mirror_conforms_whichever_member_is_away() {
+    // The first one is the one that decides. The others in the long form.
+    let count = if std::env::var_os("STRONGROOM_LONG").is_some() { 3 } else { 1 };
+    for away in 0..count {
+        let three = Three::new();
+        three.away[away].store(true, Ordering::Relaxed);
+        let store: Arc<dyn Store> = three.mirror.clone();
+        conformance_with_one_writer(&store, wait);
+        assert!(counter(&*store, "mirror_missed") > 0);
+    }
+}
+
+#[test]
+fn with_two_of_three_away_nothing_is_claimed() {
+    let three = Three::new();
+    three.put(object(1), b"there");
+    three.away[0].store(true, Ordering::Relaxed);
+    three.away[2].store(true, Ordering::Relaxed);
+    let put = wait(three.mirror.put(object(2), Body::Bytes(Bytes::from_static(b"x"))));
+    assert_eq!(put.unwrap_err().kind(), ErrorKind::Unavailable);
+    // What is there can be read; what is not there may be elsewhere.
+    assert_eq!(three.get(object(1)), &b"there"[..]);
+    let missing = wait(three.mirror.get(object(3), None));
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::Unavailable);
+    let listed = wait(three.mirror.list(Family::Object, None));
+    assert_eq!(listed.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn what_a_member_missed_is_copied_to_it_when_it_is_back() {
+    let three = Three::new();
+    let device = Key::Device(DeviceId([5; 16]));
+    three.put(device, b"old");
+    three.away[1].store(true, Ordering::Relaxed);
+    three.put(object(1), b"while it was away");
+    three.put(device, b"new");
+    wait(three.mirror.put_if_absent(Key::Log(1), Bytes::from_static(b"commit"))).unwrap();
+    assert_eq!(three.holds(1, device).unwrap(), &b"old"[..]);
+    three.away[1].store(false, Ordering::Relaxed);
+    // What it holds of old is not what is read.
+    assert_eq!(three.get(device), &b"new"[..]);
+    three.healed();
+    assert_eq!(three.holds(1, device).unwrap(), &b"new"[..]);
+    assert_eq!(three.holds(1, object(1)).unwrap(), &b"while it was away"[..]);
+    assert_eq!(three.holds(1, Key::Log(1)).unwrap(), &b"commit"[..]);
+}
+
+#[test]
+fn a_commit_that_the_first_member_missed_is_not_written_twice() {
+    let three = Three::new();
+    three.away[0].store(true, Ordering::Relaxed);
+    let put = |bytes: &'static [u8]| {
+        wait(three.mirror.put_if_absent(Key::Log(1), Bytes::from_static(bytes))).unwrap()
+    };
+    assert!(matches!(put(b"first"), Put::Created(_)));
+    three.away[0].store(false, Ordering::Relaxed);
+    // The first member decides again, and does not know.
+    three.healed();
+    wait(three.members[0].delete(Key::Log(1))).unwrap();
+    assert_eq!(put(b"other"), Put::Exists);
+    for member in 0..3 {
+        assert_eq!(three.holds(member, Key::Log(1)).unwrap(), &b"first"[..], "{member}");
+    }
+}
+
+#[test]
+fn a_copy_that_is_not_trusted_is_passed_over() {
+    let three = Three::new();
+    three.put(object(1), b"right");
+    for wrong in 0..2 {
+        wait(three.members[wrong].delete(object(1))).unwrap();
+        wait(three.members[wrong].put(object(1), Body::Bytes(Bytes::from_static(b"wrong"))))
+            .unwrap();
+    }
+    let mut tries = 0;
+    while three.get(object(1)) != b"right"[..] {
+        assert!(three.mirror.distrust(object(1)));
+        tries += 1;
+        assert!(tries < 3);
+    }
+    assert!(!three.mirror.distrust(Key::Log(9)), "nobody served that");
+}
+
+#[test]
+fn a_member_that_is_deleted_whole_is_not_noticed_and_scrub_fills_a_fresh_one() {
+    let three = Three::new();
+    for seed in 1..40 {
+        three.put(object(seed), &[seed; 3000]);
+        wait(three.mirror.put_if_absent(Key::Log(seed.into()), Bytes::from(vec![seed; 100])))
+            .unwrap();
+    }
+    std::fs::remove_dir_all(&three.roots[0]).unwrap();
+    for seed in 40..60 {
+        three.put(object(seed), &[seed; 3000]);
+        wait(three.mirror.put_if_absent(Key::Log(seed.into()), Bytes::from(vec![seed; 100])))
+            .unwrap();
+    }
+    for seed in 1..60 {
+        assert_eq!(three.get(object(seed)), vec![seed; 3000]);
+    }
+    assert_eq!(wait(three.mirror.list(Family::Log, None)).unwrap().len(), 59);
+    let mut members = three.plain();
+    // A fresh disk in its place.
+    let _ = std::fs::remove_dir_all(&three.roots[0]);
+    members[0].store = create(&three.roots[0]);
+    let scrubbed = scrub(&members, &mut |_| ()).unwrap();
+    // The mirror may have healed some of it before.
+    assert!((1..=118).contains(&scrubbed.repaired) && scrubbed.unresolved.is_empty());
+    assert_eq!(scrubbed.count, 119, "and the key that says what workspace it is, which nobody put");
+    for seed in 1..60 {
+        let there = wait(members[0].store.get(object(seed), None)).unwrap();
+        assert_eq!(there, vec![seed; 3000]);
+    }
+    assert_eq!(scrub(&members, &mut |_| ()).unwrap().repaired, 0);
+}
+
+#[test]
+fn scrub_repairs_what_the_majority_has_otherwise_and_names_what_nobody_can_tell() {
+    let three = Three::new();
+    for seed in 1..4 {
+        three.put(object(seed), b"right");
+    }
+    let spoil = |member: usize, key: Key, bytes: &'static [u8]| {
+        wait(three.members[member].delete(key)).unwrap();
+        wait(three.members[member].put(key, Body::Bytes(Bytes::from_static(bytes)))).unwrap();
+    };
+    spoil(0, object(1), b"wrong");
+    spoil(0, object(2), b"short");
+    wait(three.members[1].delete(object(2))).unwrap();
+    let scrubbed = scrub(&three.plain(), &mut |_| ()).unwrap();
+    assert_eq!((scrubbed.repaired, scrubbed.unresolved), (1, vec![object(2)]));
+    assert_eq!(three.holds(0, object(1)).unwrap(), &b"right"[..]);
+    assert_eq!(three.holds(0, object(2)).unwrap(), &b"short"[..], "left as it was");
+}

@@ -1,0 +1,78 @@
+//! A workspace on three folders, one of which is deleted while it is mounted.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{Place, can_mount};
+use serde_json::Value;
+
+const MIRROR: &str = "mirror:one,two,three";
+
+fn content(number: usize) -> Vec<u8> {
+    (0..20_000 + number * 7).map(|at| (at * (number + 3) % 251) as u8).collect()
+}
+
+fn write(drive: &Path, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        fs::write(drive.join(format!("file{number}")), content(number)).unwrap();
+    }
+}
+
+fn scrub(place: &Place) -> Value {
+    let out = place.run(&format!("scrub {MIRROR} --json")).expect_done();
+    serde_json::from_str(&out).unwrap()
+}
+
+#[test]
+fn one_of_three_is_deleted_whole_while_mounted_and_nobody_notices() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let init = place.run(&format!("init {MIRROR} --passphrase-file PASS --json"));
+    let made: Value = serde_json::from_str(&init.expect_done()).unwrap();
+    assert_eq!(made["writers"], "one");
+    let mount = format!("mount {MIRROR} DRIVE --background --passphrase-file PASS");
+    place.run(&mount).expect_done();
+    write(&place.drive(), 0..20);
+    place.run("sync --wait DRIVE").expect_done();
+    fs::remove_dir_all(place.path("one")).unwrap();
+    write(&place.drive(), 20..40);
+    place.run("sync --wait DRIVE").expect_done();
+    for number in 0..40 {
+        assert_eq!(fs::read(place.drive().join(format!("file{number}"))).unwrap(), content(number));
+    }
+    place.unmount();
+    // Two members are enough to mount again.
+    place.run(&mount).expect_done();
+    write(&place.drive(), 40..41);
+    place.unmount();
+    let found = scrub(&place);
+    assert!(found["repaired"].as_u64().unwrap() > 0);
+    assert_eq!(found["unresolved"], Value::Array(Vec::new()));
+    assert_eq!(scrub(&place)["repaired"], 0);
+    // Every byte is on the fresh one: it stands alone.
+    place.run("check one --passphrase-file PASS").expect_sound();
+    place.run("mount one DRIVE --background --passphrase-file PASS").expect_done();
+    for number in 0..41 {
+        assert_eq!(fs::read(place.drive().join(format!("file{number}"))).unwrap(), content(number));
+    }
+    place.unmount();
+}
+
+#[test]
+fn what_is_no_mirror_is_not_scrubbed() {
+    let place = Place::new();
+    place.run("scrub HERE").expect_refused(
+        1,
+        "strongroom: `HERE` is no mirror\nhint: `strongroom check` verifies a single store\n",
+    );
+    place.run("scrub mirror:one").expect_refused(
+        2,
+        "strongroom: `mirror:one`: a mirror has 2 to 8 members\nhint: give `mirror:PLACE,PLACE,PLACE` with folders or URLs\n",
+    );
+}
