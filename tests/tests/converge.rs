@@ -494,6 +494,32 @@ fn who_only_reads_follows_also_where_the_only_writer_cuts_its_log() {
 }
 
 #[test]
+fn a_home_that_is_cut_off_goes_on_and_says_what_waits() {
+    let mut fleet = Fleet::new(5, 2, &tuning());
+    write_for_long(&mut fleet, &[0, 1], 3, 1100);
+    fleet.settle().unwrap();
+    fleet.homes[0].cut(true);
+    let workspace = fleet.homes[0].workspace().unwrap().clone();
+    for number in 0..3 {
+        save(&workspace, Ino::ROOT, &format!("offline {number}"), &content(number, 5000)).unwrap();
+        // A commit that fails holds back nothing, and nothing that waits is forgotten.
+        let failed = fleet.tick(0, 20_000).map_err(|error| error.kind());
+        assert_eq!(failed, Err(ErrorKind::Unavailable));
+        let status = workspace.status();
+        assert!(status.pending_ops > number && !status.is_clean(), "{}", status.to_json());
+        assert!(status.contact_age >= Duration::from_secs(20 * (number + 1)));
+        assert!(status.trouble.is_some());
+        let ino = find(&workspace, Ino::ROOT, &format!("offline {number}")).unwrap();
+        assert_eq!(marks(&workspace, ino).unwrap(), BTreeSet::from([mark(number)]));
+    }
+    fleet.homes[0].cut(false);
+    let trees = fleet.settle().unwrap();
+    assert!(workspace.status().contact_age < Duration::from_secs(20));
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    assert!((0..3).all(|number| marks_in(&trees[1]).contains(&mark(number))));
+}
+
+#[test]
 fn a_home_that_was_away_for_too_long_forks_nothing_and_says_so() {
     let mut fleet = Fleet::new(3, 2, &keeping_for(60));
     write_for_long(&mut fleet, &[0, 1], 4, 1100);

@@ -103,6 +103,8 @@ pub struct State {
     pub slot: u32,
     /// Changes for the next commit.
     pub batch: Batch,
+    /// Operations in the cut that is being published.
+    pub cut_count: u64,
     /// Unsealed bytes of all files.
     pub dirty_bytes: u64,
     /// Memory that they take.

@@ -92,6 +92,8 @@ pub struct Inner {
     pub(crate) news: std::sync::mpsc::Sender<Change>,
     /// When the store was last asked for commits of others.
     pub(crate) polled: Mutex<std::time::Duration>,
+    /// When it last answered, in milliseconds since the start.
+    pub(crate) answered: AtomicU64,
     pub(crate) _lock: Option<Box<dyn Send + Sync>>,
     pub(crate) closed: AtomicBool,
     /// Set when the next change must make room first.
@@ -143,6 +145,8 @@ pub struct Status {
     pub dirty_bytes: u64,
     /// Bytes sealed and not committed yet.
     pub staged_bytes: u64,
+    /// How long ago the store last answered whether there is anything new.
+    pub contact_age: std::time::Duration,
     /// Commits since it was opened.
     pub commits: u64,
     /// Checkpoints since it was opened.
@@ -175,7 +179,8 @@ impl Status {
         format!(
             concat!(
                 "{{\"workspace\":\"{}\",\"mode\":\"{}\",\"head\":{},\"pending_ops\":{},",
-                "\"dirty_bytes\":{},\"staged_bytes\":{},\"commits\":{},\"checkpoints\":{},",
+                "\"dirty_bytes\":{},\"staged_bytes\":{},\"contact_seconds\":{},",
+                "\"commits\":{},\"checkpoints\":{},",
                 "\"open_handles\":{},\"poisoned\":{},\"trouble\":{}{}}}"
             ),
             self.workspace,
@@ -184,6 +189,7 @@ impl Status {
             self.pending_ops,
             self.dirty_bytes,
             self.staged_bytes,
+            self.contact_age.as_secs(),
             self.commits,
             self.checkpoints,
             self.open_handles,
@@ -333,13 +339,19 @@ impl Inner {
         self.journal.get().ok_or_else(read_only)
     }
 
+    fn contact_age(&self) -> std::time::Duration {
+        let answered = std::time::Duration::from_millis(self.answered.load(Ordering::Relaxed));
+        self.services.clock.elapsed().saturating_sub(answered)
+    }
+
     fn status(&self) -> Status {
         let trouble = self.outbound.try_lock().and_then(|outbound| outbound.trouble());
         let state = self.state.lock();
         Status {
             workspace: self.keys.workspace(),
             head_seq: state.head.seq,
-            pending_ops: state.batch.count + state.unsealed.len() as u64,
+            pending_ops: state.batch.count + state.cut_count + state.unsealed.len() as u64,
+            contact_age: self.contact_age(),
             dirty_bytes: state.dirty_bytes,
             staged_bytes: self.staging.bytes(),
             commits: self.counts.commits.load(Ordering::Relaxed),
@@ -379,6 +391,7 @@ pub(crate) fn fresh_state(
         next_counter: 1,
         slot: NO_SLOT,
         batch: crate::state::Batch::default(),
+        cut_count: 0,
         dirty_bytes: 0,
         held_bytes: 0,
         head,

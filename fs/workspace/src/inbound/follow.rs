@@ -190,6 +190,7 @@ impl Inner {
         state.batch = Batch { ops, count, began, data_bytes, released };
         state.map = rebased.next;
         state.map.settle();
+        state.cut_count = 0;
         state.next_counter = rebased.next_counter;
         let left_out = self.options.tuning.broken == Some(Broken::BaseNotJournaled);
         state.unmarked_base = rebased.count == 0 && !left_out;

@@ -1,7 +1,7 @@
 //! Opening a workspace: lock, checkpoint, log, remembered head, journal, in this order.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -85,6 +85,7 @@ impl Workspace {
             changes: Mutex::new(Some(receiver)),
             news: sender,
             polled: Mutex::new(services.clock.elapsed()),
+            answered: AtomicU64::new(0),
             _lock: lock,
             closed: AtomicBool::new(false),
             overfull: AtomicBool::new(false),

@@ -36,6 +36,8 @@ use crate::workspace::Inner;
 
 /// LIMIT: depth of folders that a walk to the root follows.
 const DEPTH_MAX: usize = 100_000;
+/// LIMIT: characters of a device's name in the name of a conflict copy.
+const LABEL_CHARS_MAX: usize = 24;
 
 /// What is to be put on top of others' commits.
 pub(super) struct Rebase<'a> {
@@ -88,7 +90,7 @@ impl<'a> Rebase<'a> {
             base,
             mine: &state.map,
             touched: taken.touched,
-            device: inner.keys.device_id().to_string().chars().take(8).collect(),
+            device: device_label(inner),
             merged: BTreeMap::new(),
             copies: BTreeMap::new(),
             spared: BTreeSet::new(),
@@ -222,6 +224,19 @@ impl<'a> Rebase<'a> {
 
     fn entry(&self, folder: Ino, name: &[u8]) -> Result<Option<Arc<Entry>>> {
         find_entry(&self.out.next, &self.names, folder, name)
+    }
+}
+
+/// What names of conflict copies call this device: the name it was given, or the beginning of its id.
+fn device_label(inner: &Inner) -> String {
+    let id = inner.keys.device_id();
+    let given = inner.roster.with(|organisation| organisation.name(&id, &inner.keys));
+    let plain = |c: char| if c.is_control() || "/()".contains(c) { '_' } else { c };
+    let label: String =
+        given.unwrap_or_default().chars().map(plain).take(LABEL_CHARS_MAX).collect();
+    match label.trim() {
+        "" => id.to_string().chars().take(8).collect(),
+        label => label.to_owned(),
     }
 }
 

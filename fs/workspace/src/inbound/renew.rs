@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 use strongroom_format::ids::Ino;
 use strongroom_format::key::Key;
@@ -21,7 +22,10 @@ use crate::workspace::{Inner, Mode};
 impl Inner {
     /// The store answered, and this home has all there is.
     pub(super) fn note_contact(&self, outbound: &mut Outbound) {
-        outbound.contact = (self.services.clock.now_ns(), self.services.clock.elapsed());
+        let elapsed = self.services.clock.elapsed();
+        outbound.contact = (self.services.clock.now_ns(), elapsed);
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        self.answered.store(millis, Ordering::Relaxed);
     }
 
     /// Fails when the commits after the head may have been removed already, for then a number that seems free is not.

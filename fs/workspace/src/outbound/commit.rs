@@ -303,6 +303,7 @@ impl Inner {
         let freezes = self.checkpoint_is_due(&state, outbound, reason, batch.ops.len());
         // ORDER: from here on changes are not in this cut.
         state.map.settling = std::mem::take(&mut state.map.local);
+        state.cut_count = batch.count;
         Ok(Some(Cut {
             ops: batch.ops,
             count: batch.count,

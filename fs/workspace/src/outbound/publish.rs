@@ -70,6 +70,7 @@ impl Inner {
         state.head = head;
         state.log_bytes += len;
         state.map.settle();
+        state.cut_count = 0;
         if cut.freezes {
             state.map.freeze();
         }
