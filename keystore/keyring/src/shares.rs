@@ -219,7 +219,7 @@ fn open_link(pair: &Pair, place: &Place, link: &[u8]) -> Result<Pair> {
 
 fn hold(keys: &DeviceKeys, number: u64, pair: &Pair) {
     // Into locked memory.
-    let locked = |bytes: &[u8; 32]| crate::arena::keep(&mut *Zeroizing::new(*bytes));
+    let locked = |bytes: &[u8; 32]| crate::arena::keep(&mut Zeroizing::new(*bytes));
     keys.hold(Epoch {
         compartment: CompartmentId::ORDINARY,
         number,
