@@ -63,6 +63,9 @@ pub struct Description {
     /// The rotation of everybody's keys that is on its way.
     #[n(4)]
     pub rotation: Option<Rotation>,
+    /// Days that files are kept, by class, ascending; a class without is for ever.
+    #[n(5)]
+    pub retention: Vec<(ClassId, u32)>,
 }
 
 /// A rotation of everybody's keys.

@@ -180,6 +180,9 @@ pub enum Kind {
     /// A schema or class was declared.
     #[n(19)]
     Declared,
+    /// Files of a subject were removed.
+    #[n(20)]
+    Removed,
 }
 
 /// Allowed or not.

@@ -318,6 +318,7 @@ fn application_vectors() -> Vec<Vector> {
         approvals: 2,
         leases: vec![(ClassId::OWNED, 60)],
         rotation: Some(Rotation { began: 9, deep: true }),
+        retention: vec![(ClassId::OWNED, 365)],
     };
     let set = PolicySet {
         version: 1,

@@ -110,6 +110,7 @@ impl Stewardship {
             approvals,
             leases: Vec::new(),
             rotation: None,
+            retention: Vec::new(),
         };
         let description = cbor::encode(&description);
         let founded =

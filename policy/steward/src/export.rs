@@ -352,6 +352,7 @@ pub fn kind_text(kind: Kind) -> &'static str {
         Kind::SubjectRotated => "subject key changed",
         Kind::Lookup => "look-up",
         Kind::Declared => "class or schema declared",
+        Kind::Removed => "files removed",
     }
 }
 

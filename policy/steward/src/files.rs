@@ -12,8 +12,9 @@ use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::cbor;
 use strongroom_format::ids::OrganisationId;
 use strongroom_records::ids::{ApplicationId, ClassId, FileId, Hash, SubjectId};
+use strongroom_records::log::Kind;
 use strongroom_records::subject::{
-    ClassCell, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder, OlderKey, SubjectCell,
+    ClassCell, Detail, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder, OlderKey, SubjectCell,
 };
 use strongroom_store::Shelf;
 
@@ -105,6 +106,17 @@ impl OpenFolder {
     pub fn outdated(&self) -> Vec<String> {
         let is_old = |file: &&File| file.generation != self.generation;
         self.folder.files.iter().filter(is_old).map(|file| file.name.clone()).collect()
+    }
+
+    /// Files that were written before a moment.
+    pub fn written_before(&self, moment: i64) -> Vec<FileId> {
+        let files = self.folder.files.iter();
+        files.filter(|file| file.written < moment).map(|file| file.id).collect()
+    }
+
+    /// Takes a file out of the folder.
+    pub fn remove(&mut self, id: FileId) {
+        self.folder.files.retain(|file| file.id != id);
     }
 
     /// Generations of keys that files are sealed under.
@@ -259,6 +271,38 @@ impl Custodian {
             register.relabel(&mut buckets, &mut folder, subject, &lookups)?;
         }
         folder.close(register, &mut own.cell);
+        register.put_subject(&mut transaction, &mut own);
+        register.put_leaves(&mut transaction, buckets)?;
+        self.register_mut().commit(transaction).map(drop)
+    }
+
+    /// Removes a file of a subject, for an activity that may write. Its key lives on with the class: a deep rotation of
+    /// the class ends it.
+    ///
+    /// # Errors
+    /// `Denied`; `NotFound` when the subject has no such file; `Held` while a hold keeps the class.
+    pub fn remove_file(&mut self, asked: &Asked, name: &str) -> Result<()> {
+        let (mut own, grant) = self.ask(asked, Action::Write)?;
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        if own.is_held(grant.class(), transaction.now) {
+            return Err(Error::new(ErrorKind::Held, "a hold is in force"));
+        }
+        let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
+        let mut folder = OpenFolder::open(register, &grant, &subject_key, &own.cell)?;
+        let missing = || Error::new(ErrorKind::NotFound, "the subject has no such file");
+        let id = folder.find(name).ok_or_else(missing)?.id;
+        folder.remove(id);
+        transaction.drop_object(id);
+        let mut buckets = Buckets::default();
+        if grant.class() == ClassId::IDENTIFIABLE && name == PROFILE {
+            register.relabel(&mut buckets, &mut folder, own.cell.subject, &[])?;
+        }
+        folder.close(register, &mut own.cell);
+        let detail = Detail { files: vec![id], ..Detail::default() };
+        register.tell(&mut transaction, &mut own, Kind::Removed, Some(&detail), None, |entry| {
+            (entry.activity, entry.class) = (Some(grant.activity()), Some(grant.class()));
+        });
         register.put_subject(&mut transaction, &mut own);
         register.put_leaves(&mut transaction, buckets)?;
         self.register_mut().commit(transaction).map(drop)

@@ -253,13 +253,27 @@ impl Custodian {
     /// # Errors
     /// `NotFound`; `Invalid` for a ground that is no plain word.
     pub fn place_hold(&mut self, subject: &SubjectId, ground: &str) -> Result<()> {
+        self.place_hold_on(subject, ground, None)
+    }
+
+    /// Places a hold on one class of a subject's data. The subject is not erased meanwhile either; what is of other classes
+    /// may be removed.
+    ///
+    /// # Errors
+    /// As [`Custodian::place_hold`].
+    pub fn place_hold_on(
+        &mut self,
+        subject: &SubjectId,
+        ground: &str,
+        class: Option<ClassId>,
+    ) -> Result<()> {
         crate::directory::check_name(ground)?;
         let mut own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
         if own.cell.state == SubjectState::Erased {
             return Err(Error::no_subject());
         }
         let position = self.register().log().next_seq();
-        own.cell.holds.push(Hold { class: None, ground: ground.to_owned(), position, until: None });
+        own.cell.holds.push(Hold { class, ground: ground.to_owned(), position, until: None });
         self.change_subject(own, Kind::Hold)
     }
 

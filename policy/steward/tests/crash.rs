@@ -9,7 +9,7 @@ use common::{World, answer, own, registered};
 use strongroom_records::activity::Basis;
 use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::{ConsentStatus, SubjectState};
-use strongroom_steward::{Custodian, Depth, ErrorKind, verify_receipt};
+use strongroom_steward::{Carry, Custodian, Depth, ErrorKind, verify_receipt};
 
 const PROFILE: &[u8] = br#"{"email": "ada@example.com"}"#;
 
@@ -24,6 +24,7 @@ fn prepared(seed: u64) -> (World, SubjectId, SubjectId) {
         shop.put_file(&own(subject, "identifiable"), "profile.json", PROFILE).unwrap();
         shop.put_file(&own(subject, "owned"), "order.txt", b"17 roses").unwrap();
     }
+    world.clock.advance(std::time::Duration::from_secs(60));
     (world, ada, bob)
 }
 
@@ -148,6 +149,29 @@ fn deep_rotation_is_resumable_after_every_step_and_nothing_is_unreadable_meanwhi
         },
     );
     assert!(deaths > 20, "{deaths}");
+}
+
+#[test]
+fn retention_is_resumable_after_every_step() {
+    // What was written before now is due; bob is held, so that somebody's file stays.
+    let act = |shop: &mut Custodian, ada: SubjectId| {
+        let others = shop.subjects()?.into_iter().filter(|line| line.subject != ada);
+        for bob in others.filter(|line| line.holds.is_empty()) {
+            shop.place_hold(&bob.subject, "litigation")?;
+        }
+        shop.set_retention("owned", Some(0))?;
+        shop.retire(Carry::Out).map(drop)
+    };
+    let deaths = die_everywhere(38, act, |world, shop, ada, _| {
+        act(shop, ada).unwrap();
+        assert!(shop.files(&own(ada, "owned")).unwrap().is_empty());
+        let read = shop.read_file(&own(ada, "identifiable"), "profile.json").unwrap();
+        assert_eq!(read, PROFILE);
+        let application = shop.listed().application;
+        let left = strongroom_custody::Custody::list(&world.vault, &application).unwrap();
+        assert_eq!(left.len(), 1, "application keys");
+    });
+    assert!(deaths > 10, "{deaths}");
 }
 
 /// An erasure does not wait for a rotation, and a rotation never brings anybody back.

@@ -10,7 +10,7 @@ use strongroom_records::application::ApplicationState;
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::{Deed, Ending};
 use strongroom_records::subject::ConsentStatus;
-use strongroom_steward::{Depth, ErrorKind, NewSubject, verify_receipt};
+use strongroom_steward::{Carry, Depth, ErrorKind, NewSubject, Retired, verify_receipt};
 
 const PROFILE: &[u8] = br#"{"email": "ada@example.com", "name": "Ada"}"#;
 const SCHEMA: &str =
@@ -343,5 +343,51 @@ fn subjects_created_together_are_like_those_created_alone() {
     assert_eq!(kind(shop.create_subjects(&[people[0].clone(), bad])), ErrorKind::Invalid);
     shop.erase(&ids[64]).unwrap();
     assert!(shop.find_subjects("email", "p64@example.com").unwrap().is_empty());
+    assert!(shop.verify().unwrap().findings.is_empty());
+}
+
+/// What was kept long enough goes by itself, with its key; what is held stays.
+#[test]
+fn retention_takes_away_what_is_due_and_leaves_what_is_held() {
+    let world = World::new(64);
+    let mut shop = world.create("shop");
+    let (ada, bob) = (shop.create_subject(&[]).unwrap(), shop.create_subject(&[]).unwrap());
+    let write = |shop: &mut strongroom_steward::Custodian, name: &str| {
+        for subject in [ada, bob] {
+            shop.put_file(&own(subject, "owned"), name, name.as_bytes()).unwrap();
+            shop.put_file(&own(subject, "identifiable"), name, name.as_bytes()).unwrap();
+        }
+    };
+    write(&mut shop, "old.txt");
+    shop.set_retention("owned", Some(30)).unwrap();
+    world.clock.advance(std::time::Duration::from_secs(29 * 86_400));
+    write(&mut shop, "new.txt");
+    assert_eq!(shop.retire(Carry::Out).unwrap(), Retired::default());
+    world.clock.advance(std::time::Duration::from_secs(2 * 86_400));
+    let owned = shop.class("owned").unwrap();
+    shop.place_hold_on(&bob, "litigation", Some(owned)).unwrap();
+    let expected = Retired { files: 1, subjects: 1, held: 1 };
+    assert_eq!(shop.retire(Carry::Dry).unwrap(), expected);
+    let names = |shop: &mut strongroom_steward::Custodian, subject, class: &str| {
+        let files = shop.files(&own(subject, class)).unwrap();
+        files.into_iter().map(|file| file.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&mut shop, ada, "owned"), ["new.txt", "old.txt"]);
+    let generation = shop.generation();
+    assert_eq!(shop.retire(Carry::Out).unwrap(), expected);
+    assert_eq!(names(&mut shop, ada, "owned"), ["new.txt"]);
+    assert_eq!(names(&mut shop, ada, "identifiable"), ["new.txt", "old.txt"]);
+    assert_eq!(names(&mut shop, bob, "owned"), ["new.txt", "old.txt"]);
+    assert_eq!(shop.read_file(&own(ada, "owned"), "new.txt").unwrap(), b"new.txt");
+    assert_eq!(shop.generation(), generation + 1, "the key that led to it has ended");
+    let removed = kind(shop.remove_file(&own(bob, "owned"), "new.txt"));
+    assert_eq!(removed, ErrorKind::Held);
+    shop.remove_file(&own(bob, "identifiable"), "new.txt").unwrap();
+    assert_eq!(names(&mut shop, bob, "identifiable"), ["old.txt"]);
+    assert_eq!(kind(shop.erase(&bob)), ErrorKind::Held);
+    shop.lift_hold(&bob, "litigation").unwrap();
+    assert_eq!(shop.retire(Carry::Out).unwrap(), Retired { files: 1, subjects: 1, held: 0 });
+    assert_eq!(shop.retire(Carry::Out).unwrap(), Retired::default());
+    assert!(shop.report(&ada).unwrap().holds());
     assert!(shop.verify().unwrap().findings.is_empty());
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use strongroom_authorizer::Reason;
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
 use strongroom_records::log::{Entry, Outcome, base64};
-use strongroom_steward::{Asked, Custodian, Depth, Proposal, Result, kind_text, time_text};
+use strongroom_steward::{Asked, Carry, Custodian, Depth, Proposal, Result, kind_text, time_text};
 
 use crate::call::{Call, flag, invalid, moment, text, texts};
 use crate::http::Answer;
@@ -90,6 +90,43 @@ pub fn class(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let name = text(&json, "name")?;
     let class = custodian.declare_class(name, flag(&json, "special")?)?;
     Ok(Answer::json(201, &json!({"class": name, "number": class.0})))
+}
+
+/// How long files are kept, and what is due.
+pub fn retention(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    retired(custodian, Carry::Dry)
+}
+
+/// Sets how long files of a class are kept; no number of days is for ever.
+pub fn set_retention(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let json = call.json()?;
+    let days = match &json["days"] {
+        Value::Null => None,
+        days => {
+            let days = days.as_u64().and_then(|days| u32::try_from(days).ok());
+            Some(days.ok_or_else(|| invalid("`days` is no count of days"))?)
+        }
+    };
+    custodian.set_retention(call.param(0), days)?;
+    retired(custodian, Carry::Dry)
+}
+
+/// Takes away what is due.
+pub fn retire(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    retired(custodian, Carry::Out)
+}
+
+fn retired(custodian: &mut Custodian, carry: Carry) -> Result<Answer> {
+    let retired = custodian.retire(carry)?;
+    let mut classes = Vec::new();
+    for (class, days) in custodian.retention()? {
+        classes.push(json!({"class": custodian.class_name(class)?, "days": days}));
+    }
+    let json = json!({
+        "classes": classes, "files": retired.files, "subjects": retired.subjects,
+        "held": retired.held, "removed": carry == Carry::Out,
+    });
+    Ok(Answer::json(200, &json))
 }
 
 /// Changes the application key; where it is asked for, everybody's keys first.

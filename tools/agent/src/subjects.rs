@@ -105,6 +105,12 @@ pub fn put(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     Ok(Answer::json(200, &json!({"name": call.param(2), "size": call.request.body.len()})))
 }
 
+/// Removes one.
+pub fn remove(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    custodian.remove_file(&own(call)?, call.param(2))?;
+    Ok(Answer::json(200, &json!({"name": call.param(2)})))
+}
+
 fn own(call: &Call<'_>) -> Result<Asked> {
     let (subject, class) = (call.subject()?.to_string(), call.param(1).to_owned());
     Ok(Asked { activity: None, subject, class, purpose: None })
@@ -255,7 +261,9 @@ pub fn restrict(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
 
 /// Places a hold.
 pub fn hold(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    custodian.place_hold(&call.subject()?, call.param(1))?;
+    let json = call.json()?;
+    let class = json["class"].as_str().map(|name| custodian.class(name)).transpose()?;
+    custodian.place_hold_on(&call.subject()?, call.param(1), class)?;
     show(call, custodian)
 }
 

@@ -187,7 +187,10 @@ impl History {
         let usage = settled(Txn::new(&self.map).object_use(object));
         if let Ok(Some(usage)) = usage {
             let usage = ObjectUse { stored_len: len, ..usage };
-            self.map.install_committed(Layer::from([(Key::object(object), Some(Value::Object(usage)))]));
+            self.map.install_committed(Layer::from([(
+                Key::object(object),
+                Some(Value::Object(usage)),
+            )]));
         }
     }
 }

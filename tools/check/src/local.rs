@@ -122,7 +122,11 @@ fn record(
     let mut rest = payload;
     while !rest.is_empty() {
         let Ok((op, after)) = ops::decode_one(rest) else {
-            return Some((Area::Journal, Kind::Changed, format!("record {number} is no operation")));
+            return Some((
+                Area::Journal,
+                Kind::Changed,
+                format!("record {number} is no operation"),
+            ));
         };
         rest = after;
         let (Op::SetExtents { extents, .. } | Op::Rewrite { extents, .. }) = &op else { continue };

@@ -347,6 +347,16 @@ fn many_people_are_imported_once_however_often_it_is_asked() {
     assert_eq!(story.told("subject import - --app shop --request first", &people), ids);
     let found = story.told("subject find --app shop --lookup-from -", r#"{"number": "1"}"#);
     assert_eq!(Some(found.as_str()), ids.lines().nth(1));
+    story.done("policy retention --app shop --class owned --days 0");
+    let one = ids.lines().next().unwrap();
+    story.told(&format!("subject put {one} --app shop --class owned --name a.txt"), "a");
+    let due = story.json("policy retention --app shop");
+    assert_eq!((due["files"].as_u64(), due["removed"].as_bool()), (Some(1), Some(false)));
+    let gone = story.json("policy retention --app shop --run");
+    assert_eq!((gone["files"].as_u64(), gone["removed"].as_bool()), (Some(1), Some(true)));
+    assert_eq!(story.done(&format!("subject files {one} --app shop --class owned")), "");
+    story
+        .done(&format!("subject remove {one} --app shop --class identifiable --name profile.json"));
     fs::write(story.place.path("bad"), format!("{people}[]\n")).unwrap();
     let bad = story.place.path("bad");
     story.say(&format!("subject import {} --app shop", bad.display())).expect_refused(

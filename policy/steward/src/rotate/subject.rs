@@ -170,7 +170,7 @@ impl Custodian {
     }
 
     /// The first two steps, for one subject.
-    fn reseal(
+    pub(crate) fn reseal(
         &mut self,
         subject: &SubjectId,
         only: Option<ClassId>,
@@ -255,7 +255,7 @@ impl Custodian {
 
     /// The third step, for subjects together: returns the root before, and of each subject time and number of the record,
     /// the old commitment, and how it stands now.
-    fn switch_keys(
+    pub(crate) fn switch_keys(
         &mut self,
         subjects: &[SubjectId],
         rotation: Option<&Rotation>,
@@ -298,4 +298,4 @@ impl Custodian {
 }
 
 /// Time and number of the record, the commitment before, the subject after.
-type Switched = (i64, u64, Hash, Subject);
+pub(crate) type Switched = (i64, u64, Hash, Subject);

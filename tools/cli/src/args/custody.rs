@@ -144,6 +144,8 @@ pub enum Subject {
     Put(SubjectPut),
     /// Read a file of a subject
     Get(SubjectGet),
+    /// Remove a file of a subject
+    Remove(SubjectGet),
     /// List a subject's files of a class
     Files(SubjectFiles),
     /// Report who used a subject's data, when and why
@@ -309,6 +311,9 @@ pub struct SubjectHold {
     /// Why, in one word
     #[arg(long, value_name = "WORD", help_heading = "Subject")]
     pub ground: String,
+    /// Hold this class of the data only
+    #[arg(long, value_name = "CLASS", conflicts_with = "lift", help_heading = "Subject")]
+    pub class: Option<String>,
     /// Lift the holds of that ground
     #[arg(long, help_heading = "Subject")]
     pub lift: bool,
@@ -478,6 +483,11 @@ pub enum Policy {
     Show(Of),
     /// Say why a decision fell as it did
     Explain(PolicyExplain),
+    /// Show or set how long files are kept, or take away what is due
+    #[command(
+        after_help = "Example:\n  strongroom policy retention -w ~/work.strongroom --app shop --class owned --days 365"
+    )]
+    Retention(PolicyRetention),
 }
 
 /// `policy load`.
@@ -496,6 +506,25 @@ pub struct PolicyCheck {
     /// Policies, in Cedar
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// `policy retention`.
+#[derive(Debug, Args)]
+pub struct PolicyRetention {
+    #[command(flatten)]
+    pub of: Of,
+    /// Class that is set
+    #[arg(long, value_name = "CLASS", help_heading = "Retention")]
+    pub class: Option<String>,
+    /// Keep its files for so many days
+    #[arg(long, value_name = "DAYS", requires = "class", help_heading = "Retention")]
+    pub days: Option<u32>,
+    /// Keep its files for ever
+    #[arg(long, requires = "class", conflicts_with = "days", help_heading = "Retention")]
+    pub forever: bool,
+    /// Take away what is due, and end its keys
+    #[arg(long, conflicts_with = "class", help_heading = "Retention")]
+    pub run: bool,
 }
 
 /// `policy explain`.

@@ -5,10 +5,10 @@ use strongroom_audit::log::policy_number;
 use strongroom_authorizer::{Action, Reason};
 use strongroom_cedar::{BUILT_IN, Cedar};
 use strongroom_records::log::Outcome;
-use strongroom_steward::time_text;
+use strongroom_steward::{Carry, time_text};
 
 use super::{bring_into_force, input_text};
-use crate::args::custody::{Policy, PolicyExplain, PolicyLoad};
+use crate::args::custody::{Policy, PolicyExplain, PolicyLoad, PolicyRetention};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Failure, Result};
 use crate::ui::{self, Format};
@@ -39,7 +39,36 @@ pub fn run(options: &Policy, format: Format) -> Result<Exit> {
             Ok(Exit::Done)
         }
         Policy::Explain(options) => explain(options, format),
+        Policy::Retention(options) => retention(options, format),
     }
+}
+
+fn retention(options: &PolicyRetention, format: Format) -> Result<Exit> {
+    let (_office, mut custodian) = custody::application(&options.of)?;
+    if let Some(class) = &options.class {
+        if options.days.is_none() && !options.forever {
+            return Err(Failure::new(Exit::Usage, "how long is it kept?")
+                .hint("give `--days N` or `--forever`"));
+        }
+        custodian.set_retention(class, options.days).map_err(|error| failure(&error))?;
+    }
+    let carry = if options.run { Carry::Out } else { Carry::Dry };
+    let retired = custodian.retire(carry).map_err(|error| failure(&error))?;
+    let (mut text, mut lines) = (String::new(), Vec::new());
+    for (class, days) in custodian.retention().map_err(|error| failure(&error))? {
+        let class = custodian.class_name(class).map_err(|error| failure(&error))?;
+        text += &format!("{class}: {days} days\n");
+        lines.push(json!({"class": class, "days": days}));
+    }
+    let word = if options.run { "removed" } else { "due" };
+    text += &format!("{word}: {} files of {} subjects", retired.files, retired.subjects);
+    text += &format!("; held: {} compartments\n", retired.held);
+    let json = json!({
+        "classes": lines, "files": retired.files, "subjects": retired.subjects,
+        "held": retired.held, "removed": options.run,
+    });
+    ui::answer(format, &text, &json)?;
+    Ok(Exit::Done)
 }
 
 fn load(options: &PolicyLoad, format: Format) -> Result<Exit> {

@@ -7,10 +7,12 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 use strongroom_authorizer::Action;
-use strongroom_records::ids::FileId;
+use strongroom_records::ids::{FileId, SubjectId};
 use strongroom_records::log::Outcome;
 use strongroom_records::subject::SubjectState;
-use strongroom_steward::{Asked, Error, ErrorKind, SubjectLine, Target, kind_text, time_text};
+use strongroom_steward::{
+    Asked, Custodian, Error, ErrorKind, SubjectLine, Target, kind_text, time_text,
+};
 
 use super::app::ending_text;
 use super::{bring_into_force, input, input_text, keep_receipt, output, subject_id};
@@ -38,6 +40,13 @@ pub fn run(options: &Subject, format: Format) -> Result<Exit> {
             let asked = asked(&options.compartment);
             let read = custodian.read_file(&asked, &options.name);
             ui::write_out(&read.map_err(|error| failure(&error))?)?;
+            Ok(Exit::Done)
+        }
+        Subject::Remove(options) => {
+            let (_office, mut custodian) = custody::application(&options.compartment.of)?;
+            let removed = custodian.remove_file(&asked(&options.compartment), &options.name);
+            removed.map_err(|error| failure(&error))?;
+            ui::answer(format, "", &json!({"name": options.name}))?;
             Ok(Exit::Done)
         }
         Subject::Files(options) => files(&options.compartment, format),
@@ -244,10 +253,19 @@ fn hold(options: &SubjectHold, format: Format) -> Result<Exit> {
     let (_office, mut custodian) = custody::application(&options.one.of)?;
     let done = match options.lift {
         true => custodian.lift_hold(&subject, &options.ground),
-        false => custodian.place_hold(&subject, &options.ground),
+        false => place_hold(&mut custodian, &subject, options),
     };
     done.map_err(|error| failure(&error))?;
     show_line(&custodian.subject(&subject).map_err(|error| failure(&error))?, "", format)
+}
+
+fn place_hold(
+    custodian: &mut Custodian,
+    subject: &SubjectId,
+    options: &SubjectHold,
+) -> strongroom_steward::Result<()> {
+    let class = options.class.as_deref().map(|name| custodian.class(name)).transpose()?;
+    custodian.place_hold_on(subject, &options.ground, class)
 }
 
 fn asked(options: &Compartment) -> Asked {

@@ -1,0 +1,165 @@
+//! Retention: files of a class are kept for so many days, and then go by themselves, with their key.
+//!
+//! ```text
+//! removed   one record for each subject: the files' names leave the folder, the removal is an entry, the objects go
+//! resealed  what is left of the class gets a new class key, as in a deep rotation
+//! switched  new subject keys for some dozen subjects together; the old application key ends
+//! ```
+//!
+//! After the last step nothing that lives opens a removed file, in whatever copy. A hold on the class or on the subject
+//! keeps everything.
+
+use strongroom_records::application::Description;
+use strongroom_records::ids::{ClassId, SubjectId};
+use strongroom_records::log::Kind;
+use strongroom_records::subject::{Detail, SubjectState};
+
+use crate::custodian::Custodian;
+use crate::error::{Error, Result};
+use crate::files::OpenFolder;
+use crate::register::Transaction;
+use crate::rotate::Resealed;
+use crate::subjects::Subject;
+
+const DAY_NS: i64 = 86_400 * 1_000_000_000;
+/// Subjects whose keys one record switches.
+const SWITCH_COUNT: usize = 32;
+
+/// Whether anything is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carry {
+    /// It is counted only.
+    Dry,
+    /// It is carried out.
+    Out,
+}
+
+/// What retention took away, or would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retired {
+    /// Files.
+    pub files: u64,
+    /// Subjects that had some.
+    pub subjects: u64,
+    /// Subjects that would have, and are held.
+    pub held: u64,
+}
+
+impl Custodian {
+    /// Keeps files of a class for so many days after they were written; none is for ever.
+    ///
+    /// # Errors
+    /// `Invalid` for an unknown class.
+    pub fn set_retention(&mut self, class: &str, days: Option<u32>) -> Result<()> {
+        let class = self.class(class)?;
+        let mut retention = self.description()?.retention;
+        retention.retain(|(own, _)| *own != class);
+        retention.extend(days.map(|days| (class, days)));
+        retention.sort();
+        self.describe(&Description { retention, ..self.description()? })
+    }
+
+    /// How many days files of a class are kept, for the classes that say.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn retention(&self) -> Result<Vec<(ClassId, u32)>> {
+        Ok(self.description()?.retention)
+    }
+
+    /// Takes away what was kept long enough, and ends its keys. Interrupted, the next call goes on.
+    ///
+    /// # Errors
+    /// Those of custody and store.
+    pub fn retire(&mut self, carry: Carry) -> Result<Retired> {
+        let mut retired = Retired::default();
+        let rules = self.retention()?;
+        let all = if rules.is_empty() { Vec::new() } else { self.subject_ids()? };
+        for some in all.chunks(SWITCH_COUNT) {
+            let mut changed = Vec::new();
+            for subject in some {
+                let before = retired.files;
+                let mut is_changed = false;
+                for (class, days) in &rules {
+                    is_changed |= self.retire_class(subject, *class, *days, carry, &mut retired)?;
+                }
+                retired.subjects += u64::from(retired.files > before);
+                changed.extend(is_changed.then_some(*subject));
+            }
+            if carry == Carry::Out && !changed.is_empty() {
+                let before = self.switch_keys(&changed, None)?.0;
+                self.destroy_before(&before)?;
+            }
+        }
+        if carry == Carry::Out {
+            // One that died between a switch and the end of the old key left that key.
+            self.sweep()?;
+        }
+        Ok(retired)
+    }
+
+    /// True if the subject's keys have to be switched.
+    fn retire_class(
+        &mut self,
+        subject: &SubjectId,
+        class: ClassId,
+        days: u32,
+        carry: Carry,
+        retired: &mut Retired,
+    ) -> Result<bool> {
+        let register = self.register();
+        let Some(mut own) = register.subject(subject)? else { return Ok(false) };
+        let lives = matches!(own.cell.state, SubjectState::Active | SubjectState::Restricted);
+        let Some(cell) = own.cell.classes.iter().find(|own| own.class == class) else {
+            return Ok(false);
+        };
+        if !lives {
+            return Ok(false);
+        }
+        let key = register.subject_key(&own.cell)?.ok_or_else(Error::no_subject)?;
+        let mut folder = OpenFolder::reopened(register, &key, subject, cell)?;
+        let mut transaction = Transaction::new(register);
+        let oldest = transaction.now.saturating_sub(i64::from(days).saturating_mul(DAY_NS));
+        let due = folder.written_before(oldest);
+        // A removal that was interrupted before its key ended is taken up: its older keys are still there.
+        let is_unfinished = !cell.older.is_empty();
+        if due.is_empty() && !is_unfinished {
+            return Ok(false);
+        }
+        if own.is_held(class, transaction.now) {
+            retired.held += 1;
+            return Ok(false);
+        }
+        retired.files += due.len() as u64;
+        if carry == Carry::Dry {
+            return Ok(false);
+        }
+        if due.is_empty() {
+            self.reseal(subject, Some(class), &mut Resealed::default(), &mut |_| ())?;
+            return Ok(true);
+        }
+        let detail = Detail { files: due.clone(), ..Detail::default() };
+        for file in due {
+            folder.remove(file);
+            transaction.drop_object(file);
+        }
+        folder.renew(register, &key, subject);
+        folder.close(register, &mut own.cell);
+        register.tell(&mut transaction, &mut own, Kind::Removed, Some(&detail), None, |entry| {
+            entry.class = Some(class);
+        });
+        register.put_subject(&mut transaction, &mut own);
+        self.register_mut().commit(transaction)?;
+        self.reseal(subject, Some(class), &mut Resealed::default(), &mut |_| ())?;
+        Ok(true)
+    }
+}
+
+impl Subject {
+    /// Whether a hold keeps a class of the subject.
+    pub(crate) fn is_held(&self, class: ClassId, now: i64) -> bool {
+        let in_force = |until: Option<i64>| until.is_none_or(|end| now < end);
+        let of_class = |own: Option<ClassId>| own.is_none_or(|own| own == class);
+        self.cell.holds.iter().any(|hold| in_force(hold.until) && of_class(hold.class))
+    }
+}
