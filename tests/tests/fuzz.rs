@@ -16,7 +16,9 @@ use strongroom_format::genesis::GenesisFile;
 use strongroom_format::inode::{Entry, Inode, ObjectUse};
 use strongroom_format::journal::{HEADER_LEN, JournalHeader};
 use strongroom_format::op::Op;
+use strongroom_format::organisation::RecordFile;
 use strongroom_format::page::Page;
+use strongroom_format::request::RequestFile;
 use strongroom_format::workspace::WorkspaceFile;
 use strongroom_format::{decode_canonical, encode, key, name, ops};
 use zeroize::Zeroizing;
@@ -187,6 +189,8 @@ decoders! {
         Err(_) => false,
     };
     fuzz_genesis, "genesis", |bytes| GenesisFile::parse(bytes).is_ok();
+    fuzz_organisation, "organisation", |bytes| RecordFile::parse(bytes).is_ok();
+    fuzz_request, "request", |bytes| RequestFile::parse(bytes).is_ok();
     fuzz_device, "device", |bytes| DeviceFile::parse(bytes).is_ok();
     fuzz_key, "key", |bytes| key::parse(bytes).is_ok();
     fuzz_name, "name", |bytes| name::check(bytes).is_ok();

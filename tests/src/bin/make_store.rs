@@ -1,5 +1,7 @@
 //! Writes a store by random operations, and beside it what a reader must find, as plain files.
 //!
+//! On the way a second device is taken in and removed again, so that there are epochs.
+//!
 //! `make_store FOLDER SEED COUNT` makes `FOLDER/store`, `FOLDER/passphrase` and `FOLDER/expected`. The limits are
 //! small, so that there are many commits, checkpoints, objects and mapped files.
 
@@ -10,11 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use strongroom_crypto::kdf::PassphraseCost;
+use strongroom_format::ids::DeviceId;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::RealDisk;
-use strongroom_keyring::founding;
-use strongroom_store::{FolderStore, Store};
+use strongroom_keyring::enrolment::{self, Applicant};
+use strongroom_keyring::membership::Writer;
+use strongroom_keyring::organisation::Organisation;
+use strongroom_keyring::{DeviceKeys, founding};
+use strongroom_store::{FolderStore, Key, Mode as StoreMode, Store, now};
 use strongroom_workspace::door::{
     Access, AllocateMode, Answer, Caller, Core, HandleId, Ino, Kind, NewNode, OpenOptions,
     RenameMode, SetAttributes, WriteMode, XattrMode,
@@ -40,13 +46,47 @@ fn main() -> Outcome {
     fs::create_dir_all(folder.join("expected"))?;
     fs::write(folder.join("passphrase"), [PASSPHRASE, b"\n"].concat())?;
     let mut twin = Twin::begin(&folder, seed)?;
+    let mut phone = None;
     for step in 0..count {
+        if step == count / 3 {
+            phone = Some(take_in(&folder, &twin.keys)?);
+        }
+        if let Some(phone) = phone.take_if(|_| step == count / 3 * 2) {
+            record(&folder, &twin.keys, |writer| writer.revoke(&phone))?;
+        }
         twin.step().map_err(|error| format!("seed {seed} step {step}: {error}"))?;
     }
     Ok(twin.workspace.close()?)
 }
 
-fn open(folder: &Path) -> Outcome<Workspace> {
+/// Puts the next record of the organisation log.
+fn record(
+    folder: &Path,
+    keys: &DeviceKeys,
+    make: impl FnOnce(&Writer<'_>) -> strongroom_keyring::error::Result<Vec<u8>>,
+) -> Outcome {
+    let store = FolderStore::open(Arc::new(RealDisk), folder.join("store"), StoreMode::ReadWrite)?;
+    let read = |seq| now(store.get(Key::Organisation(seq), None));
+    let mut organisation = Organisation::verify(&read(0)?, &keys.organisation())?;
+    organisation.follow(|seq| Ok::<_, Box<dyn Error>>(read(seq).ok()))?;
+    keys.learn(&organisation)?;
+    let time_ns = MachineClock::default().now_ns();
+    let record =
+        make(&Writer { keys, organisation: &organisation, time_ns, entropy: &MachineEntropy })?;
+    now(store.put_if_absent(Key::Organisation(organisation.position() + 1), record.into()))?;
+    Ok(())
+}
+
+fn take_in(folder: &Path, keys: &DeviceKeys) -> Outcome<DeviceId> {
+    let (place, cost) = ((keys.organisation(), keys.workspace()), PassphraseCost::SMALL);
+    let time = MachineClock::default().now_ns();
+    let asked = enrolment::request(place, b"another passphrase", cost, time, &MachineEntropy)?;
+    let applicant = Applicant::verify(&asked.request)?;
+    record(folder, keys, |writer| writer.admit(&applicant, "phone"))?;
+    Ok(asked.device)
+}
+
+fn open(folder: &Path) -> Outcome<(Workspace, Arc<DeviceKeys>)> {
     let clock = Arc::new(MachineClock::default());
     let entropy = Arc::new(MachineEntropy);
     let disk = Arc::new(RealDisk);
@@ -73,7 +113,7 @@ fn open(folder: &Path) -> Outcome<Workspace> {
         owner: foundation.owner,
         tuning,
     };
-    Ok(Workspace::open(options, store, keys, services)?)
+    Ok((Workspace::open(options, store, keys.clone(), services)?, keys))
 }
 
 fn done<T>(answer: Answer<T>) -> Outcome<T> {
@@ -100,6 +140,7 @@ impl Node {
 /// The workspace and the plain folder that must stay the same.
 struct Twin {
     workspace: Workspace,
+    keys: Arc<DeviceKeys>,
     folders: Vec<Node>,
     files: Vec<Node>,
     count: u64,
@@ -108,9 +149,9 @@ struct Twin {
 
 impl Twin {
     fn begin(folder: &Path, seed: u64) -> Outcome<Self> {
-        let workspace = open(folder)?;
+        let (workspace, keys) = open(folder)?;
         let root = Node { ino: Ino::ROOT, parent: Ino::ROOT, path: folder.join("expected") };
-        Ok(Self { workspace, folders: vec![root], files: Vec::new(), count: 0, dice: seed })
+        Ok(Self { workspace, keys, folders: vec![root], files: Vec::new(), count: 0, dice: seed })
     }
 
     /// splitmix64.
