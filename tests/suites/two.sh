@@ -1,9 +1,9 @@
 #!/bin/bash
 # Two homes on one store, both mounted and both writing: what one does is seen in the other within seconds, and in the end
-# both are equal, nothing is lost and the store is sound. Some 20 seconds of writing, 10 minutes in the long form ($TWO_SECONDS).
+# both are equal, nothing is lost and the store is sound. Some 10 seconds of writing, 10 minutes in the long form ($TWO_SECONDS).
 . "$(dirname "$0")/lib.sh"
 needs python3
-if is_long; then seconds=${TWO_SECONDS:-600}; else seconds=${TWO_SECONDS:-20}; fi
+if is_long; then seconds=${TWO_SECONDS:-600}; else seconds=${TWO_SECONDS:-10}; fi
 
 FIRST=$DRIVE SECOND=$WORK/drive2 HOME2=$WORK/home2
 mkdir "$SECOND"

@@ -375,7 +375,7 @@ fn live(seed: u64, tuning: &Tuning) -> std::result::Result<(), String> {
 
 #[test]
 fn homes_that_write_at_once_converge_and_lose_nothing() {
-    for seed in seeds(1, amount(100, 100_000)) {
+    for seed in seeds(1, amount(200, 100_000)) {
         if let Err(what) = live(seed, &tuning()) {
             let again =
                 repeat("converge", "homes_that_write_at_once_converge_and_lose_nothing", seed);
