@@ -60,6 +60,9 @@ pub trait Entrance: Send + Sync {
     /// # Errors
     /// `Unavailable` when another writer takes too long.
     fn enter(&self, custodian: &mut Custodian) -> Result<Box<dyn Send>>;
+
+    /// Tells whoever shows data of the application on this machine that what they may show has changed.
+    fn announce(&self);
 }
 
 /// The agent.
@@ -180,6 +183,9 @@ impl Agent {
         };
         let call = Call { request, params, token: &token };
         let answer = desk.act(&|custodian| (route.act)(&call, custodian));
+        if answer.status < 300 && route.changes_what_may_be_seen() {
+            desk.entrance.announce();
+        }
         if let Some(slot) = slot {
             self.replays().keep(slot, &answer);
         }

@@ -29,6 +29,14 @@ pub struct Route {
     pub act: Act,
 }
 
+impl Route {
+    /// Whether somebody may see less, or more, after it.
+    pub fn changes_what_may_be_seen(&self) -> bool {
+        const ABOUT: [&str; 4] = ["/consents/{", "/restriction", "/erase", "activities/"];
+        self.method != "GET" && ABOUT.iter().any(|part| self.path.contains(part))
+    }
+}
+
 const fn route(method: &'static str, path: &'static str, who: Who, act: Act) -> Route {
     Route { method, path, who, act }
 }

@@ -11,6 +11,7 @@ use strongroom_steward::{Custodian, Error, ErrorKind, Stewardship};
 use super::{Office, custody, failure, lock, open};
 use crate::args::agent::AgentOptions;
 use crate::args::custody::In;
+use crate::control;
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
 use crate::place::Place;
@@ -86,5 +87,11 @@ impl Entrance for Shared {
         custodian.follow()?;
         custodian.catch_up()?;
         Ok(fence)
+    }
+
+    fn announce(&self) {
+        if let Ok(home) = Home::find() {
+            control::tell_views(&home);
+        }
     }
 }
