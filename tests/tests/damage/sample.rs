@@ -437,6 +437,7 @@ impl Sample {
         match thing {
             Thing::Workspace => store.join("workspace"),
             Thing::Organisation => store.join("organisation/0000000000000000"),
+            Thing::Epoch => store.join("organisation/0000000000000001"),
             Thing::Device => nth_file(&store.join("device"), 0, 0),
             Thing::Checkpoint => nth_file(&store.join("checkpoint"), usize::MAX, 0),
             Thing::FirstCommit => nth_file(&store.join("log"), 0, 0),

@@ -12,6 +12,8 @@ pub enum Thing {
     Workspace,
     /// The genesis record.
     Organisation,
+    /// The record with the first epoch.
+    Epoch,
     /// The sealed device file.
     Device,
     /// The newest checkpoint.
@@ -208,6 +210,16 @@ pub const ROWS: &[Row] = &[
     row(Thing::Organisation, Action::Flip(Flip::Middle), CORRUPT, ORGANISATION),
     row(Thing::Organisation, Action::Flip(Flip::Last), CORRUPT, ORGANISATION),
     row(Thing::Organisation, Action::FromOther, CORRUPT, ORGANISATION),
+    // The record behind it. That it is gone is told by what is pinned to it.
+    row(Thing::Epoch, Action::Delete, CORRUPT, &[(Area::Checkpoint, Kind::Missing)]),
+    row(Thing::Epoch, Action::Truncate(Cut::Empty), CORRUPT, ORGANISATION),
+    row(Thing::Epoch, Action::Truncate(Cut::Half), CORRUPT, ORGANISATION),
+    row(Thing::Epoch, Action::Truncate(Cut::Short), CORRUPT, ORGANISATION),
+    row(Thing::Epoch, Action::Flip(Flip::First), CORRUPT, ORGANISATION),
+    row(Thing::Epoch, Action::Flip(Flip::Middle), CORRUPT, ORGANISATION),
+    row(Thing::Epoch, Action::Flip(Flip::Last), CORRUPT, ORGANISATION),
+    row(Thing::Epoch, Action::SwapWith(Thing::Organisation), CORRUPT, ORGANISATION),
+    row(Thing::Epoch, Action::FromOther, CORRUPT, ORGANISATION),
     // The device file. A change of what is sealed, or of what the seal is bound to, looks like a wrong passphrase.
     row(Thing::Device, Action::Delete, CORRUPT, &[(Area::Device, Kind::Missing)]),
     row(Thing::Device, Action::Truncate(Cut::Empty), CORRUPT, &[(Area::Device, Kind::Changed)]),
