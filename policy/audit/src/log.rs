@@ -87,6 +87,9 @@ pub struct Batch {
     pub payload: Vec<u8>,
 }
 
+/// Something to be put on a shelf.
+pub type Item = (Shelf, u128, Vec<u8>);
+
 /// A record that is durable.
 #[derive(Debug)]
 pub struct Appended {
@@ -183,17 +186,34 @@ impl Log {
         cbor::encode(&filled(draft, self.next_seq(), now, device).0)
     }
 
-    /// Appends a record; durable on return. What follows from it (`payload`) is for the caller to carry out next.
+    /// Appends a record; durable on return, with the hashes of the tree. What follows from it (`payload`) is for the caller to
+    /// carry out next.
     ///
     /// # Errors
-    /// `Conflict` when somebody else wrote meanwhile: nothing was appended, no grant exists. Those of the store: the
-    /// record may or may not be there, and no grant exists.
+    /// As [`Log::record`].
     pub fn append(
         &mut self,
         sealer: &dyn Sealer,
         signer: &dyn Signer,
         batch: Batch,
     ) -> Result<Appended> {
+        let (appended, tiles) = self.record(sealer, signer, batch)?;
+        self.shelves.put(tiles)?;
+        Ok(appended)
+    }
+
+    /// Appends a record; durable on return. The hashes of the tree are for the caller to put before anything else is
+    /// appended, or for the next to come.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody else wrote meanwhile: nothing was appended, no grant exists. Those of the store: the
+    /// record may or may not be there, and no grant exists.
+    pub fn record(
+        &mut self,
+        sealer: &dyn Sealer,
+        signer: &dyn Signer,
+        batch: Batch,
+    ) -> Result<(Appended, Vec<Item>)> {
         let seq = self.next_seq();
         let (mut entries, mut grants) = (Vec::new(), Vec::new());
         for draft in batch.drafts {
@@ -236,8 +256,7 @@ impl Log {
         // From here on it is on record, whatever happens to the tiles: the next to come settles them.
         let items = items(grown);
         self.head = Some((header, Hash(sha256(&bytes))));
-        self.shelves.put(items)?;
-        Ok(Appended { seq, leaves, grants })
+        Ok((Appended { seq, leaves, grants }, items))
     }
 
     /// Goes one record on, if somebody else has appended one: it must be the next of the chain, signed by a device that

@@ -166,6 +166,25 @@ impl Custodian {
     /// # Errors
     /// `Conflict` when somebody else wrote meanwhile: follow and ask again. Those of the store. No grant then.
     pub fn lend(&mut self, rules: &Rules, wanted: &[Wanted]) -> Result<Vec<Option<Grant>>> {
+        let grants = self.lend_early(rules, wanted)?;
+        self.finish()?;
+        Ok(grants)
+    }
+
+    /// Carries out what [`Custodian::lend_early`] recorded.
+    ///
+    /// # Errors
+    /// Those of the store; the record counts all the same, and whoever is next makes it good.
+    pub fn finish(&mut self) -> Result<()> {
+        self.register_mut().finish()
+    }
+
+    /// The same, with the grants as soon as the record is durable. [`Custodian::finish`] comes next, before anybody else may
+    /// write.
+    ///
+    /// # Errors
+    /// As [`Custodian::lend`].
+    pub fn lend_early(&mut self, rules: &Rules, wanted: &[Wanted]) -> Result<Vec<Option<Grant>>> {
         let register = self.register();
         let mut transaction = Transaction::new(register);
         let mut subjects: BTreeMap<SubjectId, Subject> = BTreeMap::new();
@@ -215,7 +234,7 @@ impl Custodian {
             register.put_subject(&mut transaction, own);
         }
         register.put_leaves(&mut transaction, buckets)?;
-        Ok(self.register_mut().commit(transaction)?.1)
+        Ok(self.register_mut().record(transaction)?.1)
     }
 
     /// Releases the class that a grant names.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use strongroom_audit::log::Pin;
+use strongroom_audit::log::{Item, Pin};
 use strongroom_audit::shelves::Shelves;
 use strongroom_audit::{Appended, Batch, Draft, Grant, Log};
 use strongroom_crypto::kdf;
@@ -47,6 +47,8 @@ pub(crate) struct Register {
     newer: BTreeMap<[u8; 16], Cell>,
     is_broken: bool,
     known: KnownNodes,
+    /// What follows from the newest record and is not in the store yet.
+    unfinished: Option<(Vec<Item>, Payload)>,
 }
 
 /// Names and contents of cells that a record changed.
@@ -87,8 +89,19 @@ impl Register {
         let root = change.root.clone();
         let services = services.clone();
         let (newer, is_broken, known) = (BTreeMap::new(), false, KnownNodes::default());
-        let mut register =
-            Self { services, log, keystore, key, head_key, root, newer, is_broken, known };
+        let unfinished = None;
+        let mut register = Self {
+            services,
+            log,
+            keystore,
+            key,
+            head_key,
+            root,
+            newer,
+            is_broken,
+            known,
+            unfinished,
+        };
         let mut transaction = Transaction::new(&register);
         transaction.change = Some(change);
         transaction.cell(CellKind::Secrets, &SINGLE, &cbor::encode(&secrets));
@@ -120,8 +133,19 @@ impl Register {
         // The head key is in a cell, which needs the register to be read.
         let head_key = HeadKey::from_seed(Secret::from_bytes(&[0; 32]));
         let (newer, is_broken, known) = (BTreeMap::new(), false, KnownNodes::default());
-        let mut register =
-            Self { services, log, keystore, key, head_key, root, newer, is_broken, known };
+        let unfinished = None;
+        let mut register = Self {
+            services,
+            log,
+            keystore,
+            key,
+            head_key,
+            root,
+            newer,
+            is_broken,
+            known,
+            unfinished,
+        };
         register.settle()?;
         let secrets = register.cell(CellKind::Secrets, &SINGLE)?;
         let secrets = secrets.ok_or_else(|| Error::corrupt("the register has no head key"))?;
@@ -252,6 +276,14 @@ impl Register {
 
     /// Makes a transaction durable and carries it out. Returns the record's number and the grants of its entries.
     pub fn commit(&mut self, transaction: Transaction) -> Result<(u64, Vec<Option<Grant>>)> {
+        let committed = self.record(transaction)?;
+        self.finish()?;
+        Ok(committed)
+    }
+
+    /// Makes a transaction durable. It is to be carried out next, by [`Register::finish`], before anybody else may write.
+    pub fn record(&mut self, transaction: Transaction) -> Result<(u64, Vec<Option<Grant>>)> {
+        self.finish()?;
         let mut made: Vec<(Shelf, u128, Vec<u8>)> = Vec::new();
         let mut gone = transaction.gone;
         let root = match transaction.change {
@@ -283,18 +315,28 @@ impl Register {
             drafts: transaction.drafts,
             payload: cbor::encode(&payload),
         };
-        let appended = self.append(batch)?;
+        let (appended, tiles) = self.append(batch)?;
         self.root = root;
-        self.carry_out(&payload)?;
-        self.remember(None)?;
+        for change in &payload.cells {
+            self.newer.insert(change.name, cbor::decode_canonical(&change.cell)?);
+        }
+        self.unfinished = Some((tiles, payload));
         Ok((appended.seq, appended.grants))
     }
 
-    fn append(&mut self, batch: Batch) -> Result<Appended> {
+    /// Carries out what was recorded. What fails here is made good under the next fence: see [`Register::catch_up`].
+    pub fn finish(&mut self) -> Result<()> {
+        let Some((tiles, payload)) = self.unfinished.take() else { return Ok(()) };
+        self.carry_out(tiles, &payload)?;
+        payload.cells.iter().for_each(|change| drop(self.newer.remove(&change.name)));
+        self.remember(None)
+    }
+
+    fn append(&mut self, batch: Batch) -> Result<(Appended, Vec<Item>)> {
         let (services, application) = (&self.services, self.log.application());
         let sealer = RegisterSealer { services, application, key: &self.key };
         let signer = DeviceSigner { keys: &services.keys, head: Some(&self.head_key) };
-        Ok(self.log.append(&sealer, &signer, batch)?)
+        Ok(self.log.record(&sealer, &signer, batch)?)
     }
 
     /// Carries out the newest record once more: its writer may have died after it.
@@ -312,15 +354,16 @@ impl Register {
             }
         }
         payload.cells = missing;
-        self.carry_out(&payload)
+        self.carry_out(Vec::new(), &payload)
     }
 
-    fn carry_out(&self, payload: &Payload) -> Result<()> {
-        let cells = payload
-            .cells
-            .iter()
-            .map(|change| (Shelf::Cell, u128::from_be_bytes(change.name), change.cell.clone()));
-        self.log.shelves().put(cells.collect())?;
+    fn carry_out(&self, tiles: Vec<Item>, payload: &Payload) -> Result<()> {
+        let mut items = tiles;
+        let cell = |change: &CellChange| {
+            (Shelf::Cell, u128::from_be_bytes(change.name), change.cell.clone())
+        };
+        items.extend(payload.cells.iter().map(cell));
+        self.log.shelves().put(items)?;
         for gone in &payload.gone {
             let shelf = match gone.shelf {
                 GoneFrom::Node => Shelf::Node,

@@ -131,11 +131,12 @@ impl Desk {
                 replies.push(reply);
             }
             self.renewals(&mut needs);
-            let done = self.serve(needs);
+            let (done, guard) = self.serve(&needs);
             for reply in replies {
                 // As above.
                 let _ = reply.send(done.clone());
             }
+            self.finish(guard);
             self.tell_strangers();
         }
     }
@@ -309,17 +310,26 @@ impl Desk {
         }
     }
 
-    /// Decides, records, releases what is needed. What was refused is gone from the view when this returns.
-    fn serve(&mut self, needs: Needs) -> Result<()> {
+    /// Decides, records, releases what is needed. What was refused is gone from the view when this returns. The fence stays
+    /// up until the record is carried out as well, which nobody has to wait for.
+    fn serve(&mut self, needs: &Needs) -> (Result<()>, Option<Box<dyn Send>>) {
         if needs.is_empty() {
-            return Ok(());
+            return (Ok(()), None);
         }
-        let guard = self.wait_for_fence()?;
-        let served = self.serve_alone(&needs);
-        drop(guard);
-        let served = served.map_err(|error| refused(&error));
+        let guard = match self.wait_for_fence() {
+            Ok(guard) => guard,
+            Err(error) => return (Err(error), None),
+        };
+        let served = self.serve_alone(needs).map_err(|error| refused(&error));
         self.inner.note_trouble(served.as_ref().err().map(ToString::to_string));
-        served
+        (served, Some(guard))
+    }
+
+    fn finish(&mut self, guard: Option<Box<dyn Send>>) {
+        if let Err(error) = self.custodian.finish() {
+            self.inner.note_trouble(Some(error.to_string()));
+        }
+        drop(guard);
     }
 
     /// While others write, what they record is followed: a withdrawal does not wait for us, nor we for more than it.
@@ -349,7 +359,7 @@ impl Desk {
             let asked: Vec<Wanted> = wanted.iter().map(|(_, wanted)| wanted.clone()).collect();
             let grants = match asked.is_empty() {
                 true => Vec::new(),
-                false => match self.custodian.lend(&self.rules, &asked) {
+                false => match self.custodian.lend_early(&self.rules, &asked) {
                     Err(error) if error.kind() == StewardKind::Conflict => continue,
                     grants => grants?,
                 },
