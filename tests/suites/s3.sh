@@ -7,9 +7,10 @@ PORT=${SUITE_PORT:-19420}
 
 settings=$("$HERE/../servers/s3.sh" start "$WORK/server" "$PORT") || { [ $? = 77 ] && skip_all "no S3 server"; exit 1; }
 eval "$settings"
-PROXY=
+PROXY= TLS=
 end_servers() {
     if [ -n "$PROXY" ]; then kill "$PROXY" 2>/dev/null || true; fi
+    if [ -n "$TLS" ]; then kill "$TLS" 2>/dev/null || true; fi
     "$HERE/../servers/s3.sh" stop "$WORK/server"
 }
 also_at_end end_servers
@@ -49,6 +50,20 @@ try "the tree is equal when read cold" diff -r --no-dereference "$PLAIN/tree" "$
 few_gets() { local gets; gets=$(counter store_gets); echo "$gets gets"; [ "$gets" -le 300 ]; }
 try "1,000 files read cold, in another order, cost at most 300 GETs" few_gets
 step "unmount" stop
+
+# Behind TLS, with an authority that no machine knows.
+if command -v openssl >/dev/null; then
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=suite" -addext "subjectAltName=IP:127.0.0.1" \
+        -addext "basicConstraints=critical,CA:TRUE" -keyout "$WORK/tls.key" -out "$WORK/tls.pem" 2>"$WORK/openssl.log"
+    python3 "$HERE/../servers/tls.py" $((PORT + 7)) "$PORT" "$WORK/tls.pem" "$WORK/tls.key" & TLS=$!
+    behind_tls() { env AWS_ENDPOINT_URL=https://127.0.0.1:$((PORT + 7)) "$@" "$PROGRAM" check "$STORE" --passphrase-file "$PASSPHRASE"; }
+    trusted() { behind_tls AWS_CA_BUNDLE="$WORK/tls.pem"; }
+    distrusted() { local ended=0; behind_tls AWS_CA_BUNDLE= || ended=$?; echo "ended with $ended"; [ $ended != 0 ]; }
+    try "a server of an authority named by AWS_CA_BUNDLE is trusted" trusted
+    try "a server of an unknown authority is not" distrusted
+else
+    SKIPPED=$((SKIPPED + 2)); echo "skipped TLS: \`openssl\` is not installed"
+fi
 
 # Trouble between here and the server.
 python3 "$HERE/../servers/faults.py" $((PORT + 5)) "$PORT" $((PORT + 6)) & PROXY=$!

@@ -1,7 +1,7 @@
 //! Addresses of network stores, as people write them.
 //!
 //! ```text
-//! s3://BUCKET[/PREFIX][?endpoint=URL&region=NAME&profile=NAME]
+//! s3://BUCKET[/PREFIX][?endpoint=URL&region=NAME&profile=NAME&sse=AES256|aws:kms&sse-key=ID]
 //! swift://CONTAINER[/PREFIX]
 //! ```
 //!
@@ -22,6 +22,10 @@ pub struct S3Address {
     pub region: Option<String>,
     /// Section of the shared configuration files.
     pub profile: Option<String>,
+    /// Encryption by the server that every PUT asks for, where a bucket's policy demands it: `AES256` or `aws:kms`.
+    pub sse: Option<String>,
+    /// Its key, with `aws:kms`.
+    pub sse_key: Option<String>,
 }
 
 /// A prefix of a container.
@@ -75,6 +79,8 @@ impl fmt::Display for Address {
                     ("endpoint", &address.endpoint),
                     ("region", &address.region),
                     ("profile", &address.profile),
+                    ("sse", &address.sse),
+                    ("sse-key", &address.sse_key),
                 ];
                 let set = options.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
                 for (index, (name, value)) in set.enumerate() {
@@ -107,13 +113,23 @@ fn parse_swift(rest: &str) -> Result<SwiftAddress, NoAddress> {
 fn parse_s3(rest: &str) -> Result<S3Address, NoAddress> {
     let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
     let (bucket, prefix) = split_place(place)?;
-    let mut address = S3Address { bucket, prefix, endpoint: None, region: None, profile: None };
+    let mut address = S3Address {
+        bucket,
+        prefix,
+        endpoint: None,
+        region: None,
+        profile: None,
+        sse: None,
+        sse_key: None,
+    };
     for option in options.split('&').filter(|option| !option.is_empty()) {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let field = match name {
             "endpoint" => &mut address.endpoint,
             "region" => &mut address.region,
             "profile" => &mut address.profile,
+            "sse" => &mut address.sse,
+            "sse-key" => &mut address.sse_key,
             _ => return Err(NoAddress(format!("`{name}` is no option of an address"))),
         };
         if value.is_empty() {
@@ -121,7 +137,13 @@ fn parse_s3(rest: &str) -> Result<S3Address, NoAddress> {
         }
         *field = Some(value.to_owned());
     }
-    Ok(address)
+    match (address.sse.as_deref(), &address.sse_key) {
+        (None, None) | (Some("AES256"), None) | (Some("aws:kms"), _) => Ok(address),
+        (Some("AES256") | None, Some(_)) => {
+            Err(NoAddress("`sse-key` goes with `sse=aws:kms`".to_owned()))
+        }
+        (Some(_), _) => Err(NoAddress("`sse` is `AES256` or `aws:kms`".to_owned())),
+    }
 }
 
 /// Bucket or container, and prefix.
@@ -153,7 +175,13 @@ mod tests {
 
     #[test]
     fn an_address_comes_back_as_it_is_written() {
-        for text in ["bucket", "b/work", "b/a/b?endpoint=https://s3.example:9000&profile=home"] {
+        for text in [
+            "bucket",
+            "b/work",
+            "b/a/b?endpoint=https://s3.example:9000&profile=home",
+            "b?sse=AES256",
+            "b?sse=aws:kms&sse-key=alias/drive",
+        ] {
             assert_eq!(parse(text), Ok(format!("s3://{text}")));
         }
         assert_eq!(parse("b//work/"), Ok("s3://b/work".to_owned()));
@@ -167,6 +195,9 @@ mod tests {
             ("b/x/../y", "`x/../y` is no prefix"),
             ("b?key=secret", "`key` is no option of an address"),
             ("b?region=", "`region` has no value"),
+            ("b?sse=DES", "`sse` is `AES256` or `aws:kms`"),
+            ("b?sse=AES256&sse-key=k", "`sse-key` goes with `sse=aws:kms`"),
+            ("b?sse-key=k", "`sse-key` goes with `sse=aws:kms`"),
         ] {
             assert_eq!(parse(text), Err(why.to_owned()), "{text}");
         }

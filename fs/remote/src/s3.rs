@@ -2,7 +2,7 @@
 //!
 //! Credentials, region, profile and endpoint come from where every AWS tool looks for them: variables
 //! (`AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …), the shared configuration files, web
-//! identity, container and instance roles. With an endpoint of its own a bucket is addressed by path. The SDK's own
+//! identity, container and instance roles; `AWS_CA_BUNDLE` names authorities to trust beside the machine's. With an endpoint of its own a bucket is addressed by path. The SDK's own
 //! retries are off: [`crate::retry`] is the one policy.
 
 use std::ops::Range;
@@ -15,6 +15,9 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ServerSideEncryption;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use bytes::Bytes;
 
 use crate::address::S3Address;
@@ -24,6 +27,8 @@ use crate::transport::{Condition, Entry, Fault, FaultKind, Page, Transport, Trip
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Region of a server that has none.
 const REGION_DEFAULT: &str = "us-east-1";
+/// Variable that names a file with certificates of authorities, PEM.
+const AUTHORITIES_VARIABLE: &str = "AWS_CA_BUNDLE";
 /// Variables that move requests to another server.
 const ENDPOINT_VARIABLES: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
@@ -33,25 +38,36 @@ pub(crate) struct S3 {
     bucket: String,
     /// Empty, or ends with `/`.
     prefix: String,
+    encryption: Option<ServerSideEncryption>,
+    encryption_key: Option<String>,
 }
 
 impl S3 {
     /// Finds configuration and credentials. No request to the server yet.
     ///
     /// # Errors
-    /// `Denied` when there are no credentials.
+    /// `Denied` when there are no credentials, `Invalid` when the file of authorities cannot be read.
     pub(crate) async fn connect(address: &S3Address) -> Result<Self, Fault> {
-        let config = configuration(address).await;
+        let config = configuration(address, authorities()?).await;
         require_credentials(&config).await?;
         let has_endpoint = config.endpoint_url().is_some()
             || ENDPOINT_VARIABLES.iter().any(|name| std::env::var_os(name).is_some());
         let built = aws_sdk_s3::config::Builder::from(&config).force_path_style(has_endpoint);
+        Ok(Self::with(built, address))
+    }
+
+    fn with(config: aws_sdk_s3::config::Builder, address: &S3Address) -> Self {
         let prefix = match address.prefix.as_str() {
             "" => String::new(),
             prefix => format!("{prefix}/"),
         };
-        let client = Client::from_conf(built.build());
-        Ok(Self { client, bucket: address.bucket.clone(), prefix })
+        Self {
+            client: Client::from_conf(config.build()),
+            bucket: address.bucket.clone(),
+            prefix,
+            encryption: address.sse.as_deref().map(ServerSideEncryption::from),
+            encryption_key: address.sse_key.clone(),
+        }
     }
 
     fn key(&self, path: &str) -> String {
@@ -59,11 +75,34 @@ impl S3 {
     }
 }
 
-async fn configuration(address: &S3Address) -> SdkConfig {
+/// Authorities to trust beside the machine's.
+fn authorities() -> Result<Option<Vec<u8>>, Fault> {
+    let Some(path) = std::env::var_os(AUTHORITIES_VARIABLE).filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let unreadable = |error: std::io::Error| {
+        let text =
+            format!("{AUTHORITIES_VARIABLE} names a file that cannot be read: {}", error.kind());
+        Fault::new(FaultKind::Invalid, text)
+    };
+    std::fs::read(path).map(Some).map_err(unreadable)
+}
+
+async fn configuration(address: &S3Address, authorities: Option<Vec<u8>>) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_LIMIT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts);
+    if let Some(pem) = authorities {
+        let trusted = TrustStore::default().with_pem_certificate(pem);
+        // The builder's only complaint is a context without a trust store.
+        if let Ok(context) = TlsContext::builder().with_trust_store(trusted).build() {
+            let client = aws_smithy_http_client::Builder::new()
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(context);
+            loader = loader.http_client(client.build_https());
+        }
+    }
     if let Some(profile) = &address.profile {
         loader = loader.profile_name(profile);
     }
@@ -119,6 +158,8 @@ impl Transport for S3 {
             };
             let request = self.client.put_object().bucket(&self.bucket).key(self.key(path));
             let request = request.set_if_none_match(absent).body(ByteStream::from(bytes));
+            let request = request.set_server_side_encryption(self.encryption.clone());
+            let request = request.set_ssekms_key_id(self.encryption_key.clone());
             request.send().await.map(drop).map_err(|error| fault(&error))
         })
     }
@@ -189,4 +230,58 @@ fn fault<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {
     let seconds = response.headers().get("retry-after").and_then(|text| text.parse().ok());
     fault.wait = seconds.map(Duration::from_secs);
     fault
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use aws_sdk_s3::config::Credentials;
+
+    use super::*;
+
+    /// What a server hears of one PUT to an address.
+    fn heard(address: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let (mut heard, mut part) = (Vec::new(), [0; 4096]);
+            while !String::from_utf8_lossy(&heard).contains("\r\n\r\n") {
+                let count = peer.read(&mut part).unwrap();
+                heard.extend_from_slice(&part[..count]);
+            }
+            peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .unwrap();
+            String::from_utf8_lossy(&heard).to_ascii_lowercase()
+        });
+        let Some(Ok(crate::Address::S3(address))) = crate::Address::parse("s3", address) else {
+            panic!("no address");
+        };
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(Credentials::new("key", "secret", None, None, "test"))
+            .region(Region::from_static(REGION_DEFAULT))
+            .endpoint_url(endpoint)
+            .force_path_style(true)
+            .retry_config(RetryConfig::disabled());
+        let s3 = S3::with(config, &address);
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all();
+        // Whether the server read all of the body makes no difference to what it heard.
+        let put = s3.put("object", Bytes::from_static(b"sealed"), Condition::Replace);
+        let _ = runtime.build().unwrap().block_on(put);
+        server.join().unwrap()
+    }
+
+    #[test]
+    fn a_put_asks_for_the_encryption_that_the_address_names() {
+        assert!(!heard("bucket").contains("server-side-encryption"));
+        assert!(heard("bucket?sse=AES256").contains("x-amz-server-side-encryption: aes256\r\n"));
+        let with_key = heard("bucket?sse=aws:kms&sse-key=alias/drive");
+        assert!(with_key.contains("x-amz-server-side-encryption: aws:kms\r\n"), "{with_key}");
+        let key = "x-amz-server-side-encryption-aws-kms-key-id: alias/drive\r\n";
+        assert!(with_key.contains(key), "{with_key}");
+    }
 }

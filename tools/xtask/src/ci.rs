@@ -73,9 +73,18 @@ pub fn docs() -> Outcome {
 fn cargo_tests() -> Result<Counts, String> {
     machine::heading("tests");
     let has_nextest = machine::find("cargo-nextest").is_some();
+    // Once more for what fails: a busy machine may be late once, and a fault is not. The summary names what was FLAKY.
     let runs: &[&[&str]] = if has_nextest {
         &[
-            &["nextest", "run", "--workspace", "--no-fail-fast", "--hide-progress-bar"],
+            &[
+                "nextest",
+                "run",
+                "--workspace",
+                "--no-fail-fast",
+                "--hide-progress-bar",
+                "--retries",
+                "1",
+            ],
             &["test", "--workspace", "--doc", "--no-fail-fast"],
         ]
     } else {
