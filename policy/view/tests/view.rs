@@ -17,7 +17,7 @@ use strongroom_records::application::ApplicationState;
 use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_records::log::{Kind as Told, Outcome};
 use strongroom_records::subject::ConsentStatus::{Given, Objected, Withdrawn};
-use strongroom_steward::{Answer, Wanted};
+use strongroom_steward::{Answer, Depth, Wanted};
 use strongroom_view::View;
 use strongroom_workspace::door::{Change, Core, Ino};
 use strongroom_workspace::error::ErrorKind;
@@ -502,6 +502,28 @@ fn a_new_application_key_disturbs_nobody_who_reads() {
     let handle = open(&view, &format!("{person}/owned/file")).unwrap();
     shop.act(|shop| shop.rotate().map(drop).unwrap());
     assert_eq!(read(&view, handle).unwrap(), b"ada owned");
+    assert_eq!(
+        content(&view, &format!("{person}/identifiable/file")).unwrap(),
+        b"ada identifiable"
+    );
+}
+
+#[test]
+fn rotation_with_everything_sealed_anew_disturbs_nobody_who_reads() {
+    let mut shop = Shop::new(18);
+    let ada = shop.reader("ada");
+    let view = shop.view("newsletter");
+    let person = only(&view);
+    let handle = open(&view, &format!("{person}/owned/file")).unwrap();
+    assert_eq!(read(&view, handle).unwrap(), b"ada owned");
+    let mut count = 0;
+    shop.act(|shop| {
+        shop.rotate_subject(&ada, Depth::Deep, None, &mut |_| count += 1).map(drop).unwrap()
+    });
+    assert!(count > 0);
+    assert_eq!(read(&view, handle).unwrap(), b"ada owned", "under its new key");
+    follow(&view);
+    assert_eq!(only(&view), person, "names outlive keys");
     assert_eq!(
         content(&view, &format!("{person}/identifiable/file")).unwrap(),
         b"ada identifiable"
