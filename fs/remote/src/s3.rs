@@ -6,6 +6,7 @@
 //! retries are off: [`crate::retry`] is the one policy.
 
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -19,6 +20,8 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use bytes::Bytes;
+use strongroom_host::disk::read_all;
+use strongroom_host::real_disk::RealDisk;
 
 use crate::address::S3Address;
 use crate::transport::{Condition, Entry, Fault, FaultKind, Page, Transport, Trip, slice};
@@ -85,7 +88,7 @@ fn authorities() -> Result<Option<Vec<u8>>, Fault> {
             format!("{AUTHORITIES_VARIABLE} names a file that cannot be read: {}", error.kind());
         Fault::new(FaultKind::Invalid, text)
     };
-    std::fs::read(path).map(Some).map_err(unreadable)
+    read_all(&RealDisk, Path::new(&path)).map(Some).map_err(unreadable)
 }
 
 async fn configuration(address: &S3Address, authorities: Option<Vec<u8>>) -> SdkConfig {
