@@ -117,9 +117,10 @@ impl Desk {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let watched = self.watch().map_err(|error| refused(&error));
+            // ORDER: what was asked before this look is answered by it; what comes later waits for the next.
             let asked: Vec<Request> =
                 first.into_iter().chain(requests.try_iter().take(BATCH_COUNT_MAX - 1)).collect();
+            let watched = self.watch().map_err(|error| refused(&error));
             let (mut needs, mut replies) = (Needs::new(), Vec::new());
             for Request { ask, reply } in asked {
                 if let (Ask::Look, Err(error)) = (&ask, &watched) {
