@@ -402,11 +402,11 @@ fn a_lease_ends_and_is_renewed_by_a_decision_or_not_at_all() {
     assert_eq!((read(&view, handle).is_ok(), count(&mut shop)), (true, 1));
     // Past its half, a lease in use is decided anew.
     shop.world.clock.advance(Duration::from_secs(61));
-    until(|| count(&mut shop) == 2);
+    until(|| count(&mut shop) >= 2);
     // The machine slept: the lease is over, and a read is a new decision.
     shop.world.clock.advance(Duration::from_secs(500));
     assert!(read(&view, handle).is_ok());
-    assert!(count(&mut shop) > 2);
+    assert!(count(&mut shop) >= 3);
     // A wall clock that is set back gains nothing.
     shop.world.clock.set_now_ns(common::world::START_NS);
     assert!(read(&view, handle).is_ok());
