@@ -199,6 +199,7 @@ impl Viewing {
 
 /// One activity of one application, looking.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "custody"), expect(dead_code, reason = "views are part of custody"))]
 pub struct Lens<'a> {
     /// Name of the activity.
     pub activity: &'a str,

@@ -34,7 +34,6 @@ pub enum Exit {
     /// Interrupted from the keyboard.
     Interrupted,
     /// As the command of `run` ended.
-    #[cfg_attr(not(feature = "custody"), expect(dead_code, reason = "`run` is part of custody"))]
     Command(u8),
 }
 
