@@ -15,7 +15,7 @@ fi
 cd "$root"
 "$python" tests/reader/test_vectors.py
 
-cargo build --quiet --package strongroom-tests --bin make_store
+cargo build --quiet --workspace --bin make_store
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for seed in ${STRONGROOM_READER_SEEDS:-1 2 3}; do

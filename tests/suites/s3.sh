@@ -15,9 +15,10 @@ end_servers() {
 }
 also_at_end end_servers
 
+# Of the whole workspace: for one package alone the same dependencies would be built again with other features.
 conformance() {
     (cd "$HERE/../.." && STRONGROOM_TEST_STORES="s3://suite" STRONGROOM_TEST_ARBITERS=1 \
-        cargo test --quiet --package strongroom-remote --test server)
+        cargo test --quiet --workspace --test server)
 }
 try "the server conforms, and one of several racing puts wins" conformance
 
@@ -53,11 +54,15 @@ step "unmount" stop
 
 # Behind TLS, with an authority that no machine knows.
 if command -v openssl >/dev/null; then
-    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=suite" -addext "subjectAltName=IP:127.0.0.1" \
-        -addext "basicConstraints=critical,CA:TRUE" -keyout "$WORK/tls.key" -out "$WORK/tls.pem" 2>"$WORK/openssl.log"
+    cd "$WORK"
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=suite authority" -keyout ca.key -out ca.pem 2>openssl.log
+    openssl req -newkey rsa:2048 -nodes -subj "/CN=suite" -keyout tls.key -out tls.csr 2>>openssl.log
+    printf 'subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' >tls.ext
+    openssl x509 -req -in tls.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile tls.ext -out tls.pem 2>>openssl.log
+    cd - >/dev/null
     python3 "$HERE/../servers/tls.py" $((PORT + 7)) "$PORT" "$WORK/tls.pem" "$WORK/tls.key" & TLS=$!
     behind_tls() { env AWS_ENDPOINT_URL=https://127.0.0.1:$((PORT + 7)) "$@" "$PROGRAM" check "$STORE" --passphrase-file "$PASSPHRASE"; }
-    trusted() { behind_tls AWS_CA_BUNDLE="$WORK/tls.pem"; }
+    trusted() { behind_tls AWS_CA_BUNDLE="$WORK/ca.pem"; }
     distrusted() { local ended=0; behind_tls AWS_CA_BUNDLE= || ended=$?; echo "ended with $ended"; [ $ended != 0 ]; }
     try "a server of an authority named by AWS_CA_BUNDLE is trusted" trusted
     try "a server of an unknown authority is not" distrusted
