@@ -13,9 +13,6 @@ pub fn lint() -> Outcome {
     machine::heading("clippy");
     let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
     machine::run(&mut machine::cargo(&clippy))?;
-    // What `demo` builds.
-    let small = ["clippy", "--package", "strongroom", "--no-default-features", "--quiet", "--"];
-    machine::run(machine::cargo(&small).args(["-D", "warnings"]))?;
     machine::heading("tidy");
     tidy::run()?;
     machine::heading("cargo deny");
