@@ -32,17 +32,7 @@ prepare() {
     consent grant 1; consent grant 2; consent deny 3
 }
 
-start_view() {
-    "$PROGRAM" mount "$STORE" "$DRIVE" --passphrase-file "$PASSPHRASE" --app shop --activity newsletter "$@" >>"$WORK/mount.log" 2>&1 &
-    DAEMON=$!
-    local tries=0
-    until stat -f "$DRIVE" >/dev/null 2>&1 && is_mounted; do
-        if ! kill -0 "$DAEMON" 2>/dev/null || [ $((tries += 1)) -gt 600 ]; then
-            echo "the view did not come up:"; tail -n 5 "$WORK/mount.log"; return 1
-        fi
-        sleep 0.1
-    done
-}
+start_view() { start --app shop --activity newsletter "$@"; }
 
 # seen WHO...: the view under $1 holds exactly these people's profiles and orders, and nothing else.
 seen() {

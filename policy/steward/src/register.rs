@@ -88,20 +88,7 @@ impl Register {
         head_seed.zeroize();
         let root = change.root.clone();
         let services = services.clone();
-        let (newer, is_broken, known) = (BTreeMap::new(), false, KnownNodes::default());
-        let unfinished = None;
-        let mut register = Self {
-            services,
-            log,
-            keystore,
-            key,
-            head_key,
-            root,
-            newer,
-            is_broken,
-            known,
-            unfinished,
-        };
+        let mut register = Self::with(services, log, keystore, key, (head_key, root));
         let mut transaction = Transaction::new(&register);
         transaction.change = Some(change);
         transaction.cell(CellKind::Secrets, &SINGLE, &cbor::encode(&secrets));
@@ -110,6 +97,28 @@ impl Register {
         transaction.entry(Kind::ApplicationCreated, |_| ());
         register.commit(transaction)?;
         Ok(register)
+    }
+
+    /// A register that has read and written nothing yet.
+    fn with(
+        services: Services,
+        log: Log,
+        keystore: Keystore,
+        key: RegisterKey,
+        (head_key, root): (HeadKey, Root),
+    ) -> Self {
+        Self {
+            services,
+            log,
+            keystore,
+            key,
+            head_key,
+            root,
+            newer: BTreeMap::new(),
+            is_broken: false,
+            known: KnownNodes::default(),
+            unfinished: None,
+        }
     }
 
     /// Opens a register and carries out what the last writer may have left.
@@ -132,20 +141,7 @@ impl Register {
         let services = services.clone();
         // The head key is in a cell, which needs the register to be read.
         let head_key = HeadKey::from_seed(Secret::from_bytes(&[0; 32]));
-        let (newer, is_broken, known) = (BTreeMap::new(), false, KnownNodes::default());
-        let unfinished = None;
-        let mut register = Self {
-            services,
-            log,
-            keystore,
-            key,
-            head_key,
-            root,
-            newer,
-            is_broken,
-            known,
-            unfinished,
-        };
+        let mut register = Self::with(services, log, keystore, key, (head_key, root));
         register.settle()?;
         let secrets = register.cell(CellKind::Secrets, &SINGLE)?;
         let secrets = secrets.ok_or_else(|| Error::corrupt("the register has no head key"))?;

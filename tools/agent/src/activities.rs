@@ -246,12 +246,6 @@ fn activity_json(custodian: &Custodian, activity: &Activity) -> Result<Value> {
     for class in &activity.classes {
         classes.push(custodian.class_name(*class)?);
     }
-    let state = match activity.state {
-        ActivityState::Proposed => "proposed",
-        ActivityState::Approved => "approved",
-        ActivityState::Suspended => "suspended",
-        ActivityState::Ended => "ended",
-    };
     Ok(json!({
         "name": activity.name,
         "consumer": activity.consumer,
@@ -263,6 +257,6 @@ fn activity_json(custodian: &Custodian, activity: &Activity) -> Result<Value> {
         "retention_days": activity.retention_days,
         "expires": activity.expires.map(time_text),
         "notice": activity.notice,
-        "state": state,
+        "state": activity.state.name(),
     }))
 }

@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// As [`Reader::checkpoint`].
     pub fn checkpoint_upto(&self, seq: u64) -> Result<Checkpoint> {
-        let keys = self.list(Family::Checkpoint)?;
+        let keys = keys_of(self.store, Family::Checkpoint)?;
         let newest = keys.into_iter().rfind(|key| *key <= StoreKey::Checkpoint(seq));
         let key = newest
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the store holds no checkpoint"))?;
@@ -120,22 +120,6 @@ impl<'a> Reader<'a> {
         Ok(Checkpoint { root, state })
     }
 
-    /// Keys of a family in order.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn list(&self, family: Family) -> Result<Vec<StoreKey>> {
-        let mut all = Vec::new();
-        loop {
-            let after = all.last().copied();
-            let page = wait(async { Ok(self.store.list(family, after).await?) })?;
-            if page.is_empty() {
-                return Ok(all);
-            }
-            all.extend(page.iter().map(|listed| listed.key));
-        }
-    }
-
     /// Visits the commits after `head` in order.
     ///
     /// # Errors
@@ -159,7 +143,7 @@ impl<'a> Reader<'a> {
         visit: &mut dyn FnMut(&Commit) -> Result<()>,
     ) -> Result<Head> {
         let mut head = head;
-        for key in self.list(Family::Log)? {
+        for key in keys_of(self.store, Family::Log)? {
             let StoreKey::Log(seq) = key else { continue };
             if seq <= head.seq || seq > last {
                 continue;
@@ -224,6 +208,19 @@ impl<'a> Reader<'a> {
         let head = Head { seq: header.seq, hash: Digest(sha256(file.header_bytes)) };
         self.roster.note_pin(header.organisation_seq);
         Ok(Commit { header, head, body, len: bytes.len() as u64 })
+    }
+}
+
+/// Keys of a family in order.
+pub(crate) fn keys_of(store: &Arc<dyn Store>, family: Family) -> Result<Vec<StoreKey>> {
+    let mut all = Vec::new();
+    loop {
+        let after = all.last().copied();
+        let page = wait(async { Ok(store.list(family, after).await?) })?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page.iter().map(|listed| listed.key));
     }
 }
 

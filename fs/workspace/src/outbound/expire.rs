@@ -13,7 +13,7 @@ use strongroom_format::ids::ObjectId;
 use strongroom_store::{Family, Key as StoreKey};
 
 use crate::error::Result;
-use crate::inbound::log::get;
+use crate::inbound::log::{get, keys_of};
 use crate::later::wait;
 use crate::workspace::Inner;
 
@@ -23,7 +23,7 @@ impl Inner {
     /// # Errors
     /// Those of the store; what is left goes another time.
     pub(super) fn expire(&self) -> Result<()> {
-        let all = self.keys_of(Family::Checkpoint)?;
+        let all = keys_of(&self.store, Family::Checkpoint)?;
         let gone = all.len() - self.kept_from(&all)?.len();
         let (gone, kept) = all.split_at(gone);
         let (false, Some(StoreKey::Checkpoint(floor))) = (gone.is_empty(), kept.first()) else {
@@ -38,7 +38,7 @@ impl Inner {
                 self.delete_stored(StoreKey::Object(*object))?;
             }
         }
-        for key in self.keys_of(Family::Log)? {
+        for key in keys_of(&self.store, Family::Log)? {
             let StoreKey::Log(seq) = key else { continue };
             if seq <= *floor {
                 self.remove_commit(key)?;
@@ -84,17 +84,5 @@ impl Inner {
 
     fn delete_stored(&self, key: StoreKey) -> Result<()> {
         wait(async { Ok(self.store.delete(key).await?) })
-    }
-
-    fn keys_of(&self, family: Family) -> Result<Vec<StoreKey>> {
-        let mut all = Vec::new();
-        loop {
-            let after = all.last().copied();
-            let page = wait(async { Ok(self.store.list(family, after).await?) })?;
-            if page.is_empty() {
-                return Ok(all);
-            }
-            all.extend(page.iter().map(|listed| listed.key));
-        }
     }
 }

@@ -46,7 +46,7 @@ pub fn run(options: &Consumer, format: Format) -> Result<Exit> {
                     activity.consumer,
                     activity.purpose,
                     activity.basis.name(),
-                    state_text(activity.state),
+                    activity.state.name(),
                 );
                 lines.push(activity_json(&custodian, &activity)?);
             }
@@ -108,18 +108,9 @@ fn activity_json(custodian: &Custodian, activity: &Activity) -> Result<Value> {
         "retention_days": activity.retention_days,
         "expires": activity.expires.map(time_text),
         "notice": activity.notice,
-        "state": state_text(activity.state),
+        "state": activity.state.name(),
         "proposed": time_text(activity.proposed_at),
     }))
-}
-
-fn state_text(state: ActivityState) -> &'static str {
-    match state {
-        ActivityState::Proposed => "proposed",
-        ActivityState::Approved => "approved",
-        ActivityState::Suspended => "suspended",
-        ActivityState::Ended => "ended",
-    }
 }
 
 fn basis(name: BasisName) -> Basis {
