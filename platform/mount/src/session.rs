@@ -19,6 +19,7 @@ use crate::device::{self, Detach};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fuse::adapter::{Door, Lifetimes};
 use crate::fuse::answer::Driver;
+use crate::fuse::busy_poll::BusyPoll;
 use crate::fuse::counts::RequestCounts;
 use crate::fuse::notify;
 use crate::mountinfo::{MountEntry, mounted_at, resolve};
@@ -59,11 +60,13 @@ impl Mount {
         let changes = core.changes();
         let lifetimes =
             Lifetimes { entry: options.entry_lifetime, negative: options.negative_lifetime };
-        let driver = Driver::new(handle, options.report.clone());
-        let door = Door::new(core, driver, lifetimes, counts.clone());
-        let ended = door.ended();
+        let ended = Arc::<AtomicBool>::default();
         let device = device::mount(&place, &options)?;
-        let unmounter = Unmounter::new(place, ended)?;
+        let unmounter = Unmounter::new(place, ended.clone())?;
+        // Without a second descriptor each request waits for a thread to wake; that is all.
+        let busy_poll = device.try_clone().ok().and_then(BusyPoll::on);
+        let driver = Driver::new(handle, options.report.clone()).with_busy_poll(busy_poll);
+        let door = Door::new(core, driver, lifetimes, counts.clone(), ended);
         let session = serve(door, device, &options).inspect_err(|_| {
             // The first error is the one to tell.
             let _ = unmounter.detach(Detach::Now);

@@ -68,13 +68,9 @@ impl Door {
         driver: Driver,
         lifetimes: Lifetimes,
         counts: Arc<RequestCounts>,
+        ended: Arc<AtomicBool>,
     ) -> Self {
-        Self { core, driver, counts, lifetimes, agreed: InitFlags::empty(), ended: Arc::default() }
-    }
-
-    /// Becomes true when the mount is gone.
-    pub(crate) fn ended(&self) -> Arc<AtomicBool> {
-        self.ended.clone()
+        Self { core, driver, counts, lifetimes, agreed: InitFlags::empty(), ended }
     }
 
     fn settle<T: Send + 'static>(

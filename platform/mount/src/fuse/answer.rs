@@ -1,6 +1,7 @@
 //! Reply at once when the core is ready, spawn when it is not.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use strongroom_workspace::door::Answer;
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 
+use super::busy_poll::BusyPoll;
 use super::errno::errno;
 use crate::options::ErrorSink;
 
@@ -33,11 +35,17 @@ pub(crate) enum Patience {
 pub(crate) struct Driver {
     runtime: Handle,
     report: Option<ErrorSink>,
+    busy_poll: Option<Arc<BusyPoll>>,
 }
 
 impl Driver {
     pub(crate) fn new(runtime: Handle, report: Option<ErrorSink>) -> Self {
-        Self { runtime, report }
+        Self { runtime, report, busy_poll: None }
+    }
+
+    /// With a wait for the next request after each answer.
+    pub(crate) fn with_busy_poll(self, busy_poll: Option<BusyPoll>) -> Self {
+        Self { busy_poll: busy_poll.map(Arc::new), ..self }
     }
 
     /// Hands the outcome to `reply`, on this thread if it is there or one poll brings it.
@@ -48,7 +56,10 @@ impl Driver {
         reply: impl FnOnce(Outcome<T>) + Send + 'static,
     ) {
         match answer {
-            Answer::Ready(result) => reply(self.outcome(result)),
+            Answer::Ready(result) => {
+                reply(self.outcome(result));
+                self.answered();
+            }
             later @ Answer::Later(_) => {
                 let driver = self.clone();
                 self.drive(async move { reply(driver.outcome(wait(later, patience).await)) });
@@ -62,6 +73,15 @@ impl Driver {
         let _inside = self.runtime.enter();
         if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             drop(self.runtime.spawn(future));
+        } else {
+            self.answered();
+        }
+    }
+
+    /// This thread has answered and will read the next request.
+    fn answered(&self) {
+        if let Some(busy_poll) = &self.busy_poll {
+            busy_poll.wait();
         }
     }
 
@@ -120,7 +140,7 @@ pub(crate) fn refuse<T>(kind: ErrorKind, why: &str) -> Answer<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, mpsc};
+    use std::sync::mpsc;
 
     use super::*;
 

@@ -6,6 +6,7 @@
 pub mod adapter;
 pub(crate) mod answer;
 pub mod attributes;
+pub(crate) mod busy_poll;
 pub mod capabilities;
 pub mod counts;
 pub mod errno;
