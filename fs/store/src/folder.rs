@@ -193,6 +193,9 @@ impl FolderStore {
                 .and_then(|len| usize::try_from(len).ok())
                 .ok_or_else(|| Error::new(ErrorKind::Invalid, "a range ends before it begins"))?;
         refuse_absent(key, file.as_ref(), &range)?;
+        if let Key::Object(id) = key {
+            self.handles.will_read(id, &range);
+        }
         let out = file.read_new(wanted, range.start).map_err(failed)?;
         if out.len() < wanted {
             return Err(too_short(key, range.start + out.len() as u64, range.end));

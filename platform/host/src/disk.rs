@@ -106,6 +106,8 @@ pub trait DiskFile: Send + Sync {
     /// Forgets cached pages that are synced, so that reads show what the disk really has. After a failed sync
     /// a cache may hold what the disk does not. A hint.
     fn drop_cache(&self) {}
+    /// Tells the machine whether reads are scattered, so that it reads no further than asked. A hint.
+    fn expect_scattered(&self, _scattered: bool) {}
     /// Tells the machine that `[offset, offset + len)` will be read soon. A hint.
     fn will_read(&self, _offset: u64, _len: u64) {}
 }

@@ -184,6 +184,11 @@ impl DiskFile for RealFile {
         let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
     }
 
+    fn expect_scattered(&self, scattered: bool) {
+        let advice = if scattered { Advice::Random } else { Advice::Normal };
+        let _ = rustix::fs::fadvise(&self.file, 0, None, advice);
+    }
+
     fn will_read(&self, offset: u64, len: u64) {
         if let Some(len) = std::num::NonZeroU64::new(len) {
             // A hint: whether it was taken makes no difference to the caller.
