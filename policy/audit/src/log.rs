@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::grant::Grant;
 use crate::merkle::{self, leaf_hash};
 use crate::shelves::Shelves;
-use crate::tiles::{Above, StoredTiles, items};
+use crate::tiles::{Above, Grown, NONE, StoredTiles, items};
 
 /// Whose signatures count.
 pub trait Trust {
@@ -63,6 +63,8 @@ pub struct Pin {
 pub struct Log {
     shelves: Shelves,
     head: Option<(Header, Hash)>,
+    /// Tiles of what was appended here and that are not in the store yet.
+    grown: Grown,
 }
 
 /// An entry to be appended. Position, time and judgement are filled in by the log.
@@ -107,7 +109,7 @@ impl Log {
     /// # Errors
     /// `Forked` when the pinned record is gone or another one; `Corrupt` when the newest does not verify.
     pub fn find(shelves: Shelves, trust: &dyn Trust, pin: Option<&Pin>) -> Result<Self> {
-        let mut log = Self { shelves, head: None };
+        let mut log = Self { shelves, head: None, grown: Grown::new() };
         let first = match pin {
             Some(pin) => {
                 let is_there = log.shelves.has(Shelf::Log, u128::from(pin.seq))?;
@@ -159,26 +161,28 @@ impl Log {
         self.shelves.application()
     }
 
-    /// Brings the tiles up to the newest record, if the writer of that record died before.
+    /// Brings the tiles up to the newest record, if the writer of the records from `first` on died before they were there.
     ///
     /// # Errors
     /// Those of the store; `Corrupt`.
-    pub fn settle(&self, sealer: &dyn Sealer) -> Result<()> {
+    pub fn settle(&self, sealer: &dyn Sealer, first: u64) -> Result<()> {
         let Some(header) = self.head() else { return Ok(()) };
-        if StoredTiles::new(&self.shelves, header.tree_size).is_complete()? {
+        if StoredTiles::new(&self.shelves, header.tree_size, &NONE).is_complete()? {
             return Ok(());
         }
-        let (_, body) = self.body(sealer, header.seq)?;
-        let count = body.entries.len() as u64;
-        let before = header.tree_size.checked_sub(count).ok_or_else(bad_size)?;
-        let tiles = StoredTiles::new(&self.shelves, before);
-        let leaves: Vec<Hash> = body.entries.iter().map(|e| leaf_hash(&e.leaf)).collect();
+        let mut leaves: Vec<Hash> = Vec::new();
+        for seq in first..=header.seq {
+            let (_, body) = self.body(sealer, seq)?;
+            leaves.extend(body.entries.iter().map(|entry| leaf_hash(&entry.leaf)));
+        }
+        let before = header.tree_size.checked_sub(leaves.len() as u64).ok_or_else(bad_size)?;
+        let tiles = StoredTiles::new(&self.shelves, before, &NONE);
         let grown = tiles.grow(&leaves)?;
         let above = Above { below: &tiles, grown: &grown };
         if merkle::root(&above, header.tree_size)? != header.tree_root {
             return Err(Error::corrupt("the audit tree does not lead to its head"));
         }
-        self.shelves.put(items(grown))
+        self.shelves.put(items(&grown))
     }
 
     /// The leaf that a draft becomes when it is appended next at that time by that device.
@@ -197,13 +201,24 @@ impl Log {
         signer: &dyn Signer,
         batch: Batch,
     ) -> Result<Appended> {
-        let (appended, tiles) = self.record(sealer, signer, batch)?;
-        self.shelves.put(tiles)?;
+        let appended = self.record(sealer, signer, batch)?;
+        self.shelves.put(self.tiles())?;
+        self.tiles_are_put();
         Ok(appended)
     }
 
-    /// Appends a record; durable on return. The hashes of the tree are for the caller to put before anything else is
-    /// appended, or for the next to come.
+    /// Hashes of the tree that are not in the store yet, for whoever puts them.
+    pub fn tiles(&self) -> Vec<Item> {
+        items(&self.grown)
+    }
+
+    /// They are there now.
+    pub fn tiles_are_put(&mut self) {
+        self.grown.clear();
+    }
+
+    /// Appends a record; durable on return. The hashes of the tree are for the caller to put some time ([`Log::tiles`]), or
+    /// for the next to come ([`Log::settle`]).
     ///
     /// # Errors
     /// `Conflict` when somebody else wrote meanwhile: nothing was appended, no grant exists. Those of the store: the
@@ -213,7 +228,7 @@ impl Log {
         sealer: &dyn Sealer,
         signer: &dyn Signer,
         batch: Batch,
-    ) -> Result<(Appended, Vec<Item>)> {
+    ) -> Result<Appended> {
         let seq = self.next_seq();
         let (mut entries, mut grants) = (Vec::new(), Vec::new());
         for draft in batch.drafts {
@@ -222,7 +237,7 @@ impl Log {
             grants.push(grant);
         }
         let leaves: Vec<Vec<u8>> = entries.iter().map(|entry| entry.leaf.clone()).collect();
-        let tiles = StoredTiles::new(&self.shelves, self.tree_size());
+        let tiles = StoredTiles::new(&self.shelves, self.tree_size(), &self.grown);
         let hashes: Vec<Hash> = leaves.iter().map(|leaf| leaf_hash(leaf)).collect();
         let grown = tiles.grow(&hashes)?;
         let tree_size = self.tree_size() + hashes.len() as u64;
@@ -254,9 +269,9 @@ impl Log {
         }
         self.shelves.put_new(Shelf::Log, u128::from(seq), record)?;
         // From here on it is on record, whatever happens to the tiles: the next to come settles them.
-        let items = items(grown);
+        self.grown.extend(grown);
         self.head = Some((header, Hash(sha256(&bytes))));
-        Ok((Appended { seq, leaves, grants }, items))
+        Ok(Appended { seq, leaves, grants })
     }
 
     /// Goes one record on, if somebody else has appended one: it must be the next of the chain, signed by a device that
@@ -286,6 +301,8 @@ impl Log {
         }
         let hash = record.signed.hash();
         self.head = Some((record.header.clone(), hash));
+        // Whoever wrote it has put what was before first.
+        self.grown.clear();
         Ok(Some((record.header, body)))
     }
 
@@ -303,6 +320,15 @@ impl Log {
         Ok((record.header, cbor::decode_canonical(&plain)?))
     }
 
+    /// SHA-256 of a record's header. Chain and signature are not verified here.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    pub fn hash(&self, seq: u64) -> Result<Hash> {
+        let bytes = self.shelves.fetch(Shelf::Log, u128::from(seq))?;
+        Ok(Record::parse(&bytes)?.signed.hash())
+    }
+
     /// Proof that an entry is in the tree at the newest head.
     ///
     /// # Errors
@@ -311,11 +337,7 @@ impl Log {
         if index >= self.tree_size() {
             return Err(Error::new(ErrorKind::NotFound, "there is no such entry"));
         }
-        merkle::inclusion(
-            &StoredTiles::new(&self.shelves, self.tree_size()),
-            index,
-            self.tree_size(),
-        )
+        merkle::inclusion(&self.stored(), index, self.tree_size())
     }
 
     /// Proof that the tree of `old` entries is the beginning of the one at the newest head.
@@ -326,15 +348,15 @@ impl Log {
         if old > self.tree_size() {
             return Err(Error::new(ErrorKind::NotFound, "there are not so many entries"));
         }
-        merkle::consistency(
-            &StoredTiles::new(&self.shelves, self.tree_size()),
-            old,
-            self.tree_size(),
-        )
+        merkle::consistency(&self.stored(), old, self.tree_size())
+    }
+
+    fn stored(&self) -> StoredTiles<'_> {
+        StoredTiles::new(&self.shelves, self.tree_size(), &self.grown)
     }
 
     pub(crate) fn stored_root(&self) -> Result<Hash> {
-        merkle::root(&StoredTiles::new(&self.shelves, self.tree_size()), self.tree_size())
+        merkle::root(&self.stored(), self.tree_size())
     }
 
     /// Header of a record, its signature verified, and its hash.

@@ -275,7 +275,7 @@ fn tiles_that_a_dead_writer_left_behind_are_settled() {
     put(&store, Shelf::Tile, 1, before);
     assert!(!report(&store, &desk).findings.is_empty());
     let log = Log::find(shelves(&store), &desk, None).unwrap();
-    log.settle(&desk).unwrap();
+    log.settle(&desk, log.head().unwrap().seq).unwrap();
     assert_eq!(get(&store, Shelf::Tile, 1), after);
     assert!(report(&store, &desk).findings.is_empty());
 }

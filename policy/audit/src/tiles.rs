@@ -17,16 +17,21 @@ const LEVEL_COUNT: u8 = 8;
 /// Tiles by place.
 pub(crate) type Grown = BTreeMap<(u8, u64), Vec<Hash>>;
 
+/// No tiles above the stored ones.
+pub(crate) static NONE: Grown = BTreeMap::new();
+
 /// The tiles of a tree of `size` leaves: what is stored, with what was grown in this process above it.
 pub(crate) struct StoredTiles<'s> {
     shelves: &'s Shelves,
     size: u64,
+    above: &'s Grown,
     read: RefCell<Grown>,
 }
 
 impl<'s> StoredTiles<'s> {
-    pub fn new(shelves: &'s Shelves, size: u64) -> Self {
-        Self { shelves, size, read: RefCell::default() }
+    /// What is on the shelf, below tiles that are not there yet.
+    pub fn new(shelves: &'s Shelves, size: u64, above: &'s Grown) -> Self {
+        Self { shelves, size, above, read: RefCell::default() }
     }
 
     /// Whether every tile that the size needs is there in full.
@@ -83,14 +88,17 @@ impl Tiles for StoredTiles<'_> {
         if let Some(tile) = self.read.borrow().get(&(level, index)) {
             return Ok(tile.clone());
         }
+        // What is beyond the size belongs to a later record.
+        let expected = count_at(self.size, level).saturating_sub(index * TILE_WIDTH);
+        let expected = usize::try_from(expected.min(TILE_WIDTH)).unwrap_or(0);
+        if let Some(tile) = self.above.get(&(level, index)) {
+            return Ok(tile.iter().take(expected).copied().collect());
+        }
         let bytes = self.shelves.find(Shelf::Tile, name(level, index))?.unwrap_or_default();
         let (hashes, rest) = bytes.as_chunks::<32>();
         if !rest.is_empty() || hashes.len() as u64 > TILE_WIDTH {
             return Err(Error::corrupt("a tile of the audit tree is damaged"));
         }
-        // What is beyond the size belongs to a later record.
-        let expected = count_at(self.size, level).saturating_sub(index * TILE_WIDTH);
-        let expected = usize::try_from(expected.min(TILE_WIDTH)).unwrap_or(0);
         let tile: Vec<Hash> = hashes.iter().take(expected).map(|hash| Hash(*hash)).collect();
         self.read.borrow_mut().insert((level, index), tile.clone());
         Ok(tile)
@@ -113,10 +121,10 @@ impl Tiles for Above<'_> {
 }
 
 /// What is put for grown tiles.
-pub(crate) fn items(grown: Grown) -> Vec<(Shelf, u128, Vec<u8>)> {
-    let bytes = |tile: Vec<Hash>| tile.iter().flat_map(|hash| hash.0).collect::<Vec<u8>>();
-    let item = |((level, index), tile)| (Shelf::Tile, name(level, index), bytes(tile));
-    grown.into_iter().map(item).collect()
+pub(crate) fn items(grown: &Grown) -> Vec<(Shelf, u128, Vec<u8>)> {
+    let bytes = |tile: &Vec<Hash>| tile.iter().flat_map(|hash| hash.0).collect::<Vec<u8>>();
+    let item = |(place, tile): (&(u8, u64), _)| (Shelf::Tile, name(place.0, place.1), bytes(tile));
+    grown.iter().map(item).collect()
 }
 
 fn name(level: u8, index: u64) -> u128 {

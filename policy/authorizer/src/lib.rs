@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod cases;
 pub mod floor;
 
 use strongroom_format::ids::DeviceId;
@@ -35,6 +36,16 @@ impl Action {
     /// Its number in entries.
     pub const fn number(self) -> u16 {
         self as u16
+    }
+
+    /// The action of a number, none if it was never given.
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.number() == number)
+    }
+
+    /// The action of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
     }
 
     /// Its name in policies and answers.

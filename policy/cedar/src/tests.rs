@@ -1,3 +1,4 @@
+use strongroom_authorizer::cases::{self, Cases};
 use strongroom_authorizer::{Action, Reason, decide};
 use strongroom_format::ids::DeviceId;
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
@@ -118,6 +119,22 @@ fn the_built_in_set_validates_and_its_policies_have_names() {
     let ids = built_in().ids();
     assert_eq!(ids.len(), 14);
     assert!(ids.iter().all(|id| !id.starts_with("policy")), "{ids:?}");
+}
+
+#[test]
+fn the_built_in_set_answers_its_cases_and_sets_that_are_narrower_or_wider_do_not() {
+    let cases = Cases::parse(cases::BUILT_IN).unwrap();
+    assert_eq!(cases.run(&built_in()), []);
+    // Alone, without the floor, the policies say the same wherever they are asked.
+    for case in cases.all().iter().filter(|case| case.facts.activity.is_some()) {
+        let by_floor = strongroom_authorizer::floor::refuse(&case.request, &case.facts);
+        let verdict = built_in().evaluate(&case.request, &case.facts);
+        assert_eq!(verdict.allow && !verdict.failed, by_floor.is_none(), "{}", case.name);
+    }
+    let narrow = BUILT_IN.replace("\"renewed\"", "\"invented\"");
+    let wrong = cases.run(&Cedar::read(&narrow).unwrap());
+    let names: Vec<&str> = wrong.iter().map(|wrong| wrong.name.as_str()).collect();
+    assert_eq!(names, ["who renewed is read"]);
 }
 
 #[test]

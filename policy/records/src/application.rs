@@ -66,6 +66,9 @@ pub struct Description {
     /// Days that files are kept, by class, ascending; a class without is for ever.
     #[n(5)]
     pub retention: Vec<(ClassId, u32)>,
+    /// Where the ledger of erasures is kept, apart from what is backed up.
+    #[n(6)]
+    pub ledger: Option<String>,
 }
 
 /// A rotation of everybody's keys.
@@ -93,7 +96,7 @@ pub struct DeclaredClass {
     pub special: bool,
 }
 
-/// A policy set in force, a cell of the register.
+/// A policy set: in force, proposed, or one that was in force. Each is a cell of the register.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct PolicySet {
     /// Rises by one with each set.
@@ -108,6 +111,9 @@ pub struct PolicySet {
     /// Who approved it.
     #[n(3)]
     pub approvals: Vec<Approval>,
+    /// When it came into force, or was proposed.
+    #[n(4)]
+    pub time: i64,
 }
 
 /// A device's signature under a policy set.

@@ -183,6 +183,9 @@ pub enum Kind {
     /// Files of a subject were removed.
     #[n(20)]
     Removed,
+    /// Two subjects were one person.
+    #[n(21)]
+    Merged,
 }
 
 /// Allowed or not.

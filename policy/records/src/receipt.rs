@@ -56,6 +56,23 @@ pub enum Deed {
     /// A subject's keys were changed.
     #[n(5)]
     SubjectRotation(#[n(0)] Box<SubjectRotationDeed>),
+    /// An erasure was asked for: a line of the ledger.
+    #[n(6)]
+    ErasureReceived(#[n(0)] ReceivedDeed),
+}
+
+/// An erasure that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ReceivedDeed {
+    /// Whose, by the name of the audit log.
+    #[n(0)]
+    pub subject: Pseudonym,
+    /// Slot of the subject key.
+    #[n(1)]
+    pub slot: u64,
+    /// SHA-256 of the header of the record it stands in: no other register has that record.
+    #[n(2)]
+    pub record: Hash,
 }
 
 /// A change of a subject's keys.

@@ -47,6 +47,9 @@ pub struct Payload {
     /// Things that are removed once the record is durable.
     #[n(1)]
     pub gone: Vec<Gone>,
+    /// Oldest record that may not be carried out in full yet when this one is written; none if that is this one.
+    #[n(2)]
+    pub unfinished: Option<u64>,
 }
 
 /// A cell that is written.

@@ -130,6 +130,13 @@ pub struct Hold {
     pub until: Option<i64>,
 }
 
+impl Hold {
+    /// Whether it has not ended.
+    pub fn is_in_force(&self, now: i64) -> bool {
+        self.until.is_none_or(|end| now < end)
+    }
+}
+
 /// One class of a subject's data.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ClassCell {
@@ -337,4 +344,7 @@ pub struct Detail {
     /// The evidence of a consent, as the application gave it.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub evidence: Vec<u8>,
+    /// The subject this one was merged with.
+    #[n(3)]
+    pub merged: Option<SubjectId>,
 }

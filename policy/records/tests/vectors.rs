@@ -24,7 +24,8 @@ use strongroom_records::log::{
     About, Body, Entry, Header, Judgement, Kind, Logged, MAGIC, Outcome, Record, head_note,
 };
 use strongroom_records::receipt::{
-    ConsentDeed, Deed, Destroyed, Ending, ErasureDeed, ExportDeed, Receipt, SubjectRotationDeed,
+    ConsentDeed, Deed, Destroyed, Ending, ErasureDeed, ExportDeed, Receipt, ReceivedDeed,
+    SubjectRotationDeed,
 };
 use strongroom_records::register::{Block, Cell, CellChange, Gone, GoneFrom, Payload, Secrets};
 use strongroom_records::subject::{
@@ -289,6 +290,7 @@ fn log_vectors() -> Vec<Vector> {
             cell: encode(&Cell { version: 9, sealed: vec![32; 72] }),
         }],
         gone: vec![Gone { shelf: GoneFrom::Object, name: [33; 16] }],
+        unfinished: None,
     };
     vec![
         Vector { name: "record", accepts: |bytes| Record::parse(bytes).is_ok(), bytes: signed },
@@ -319,12 +321,14 @@ fn application_vectors() -> Vec<Vector> {
         leases: vec![(ClassId::OWNED, 60)],
         rotation: Some(Rotation { began: 9, deep: true }),
         retention: vec![(ClassId::OWNED, 365)],
+        ledger: Some("file:/apart/erased".into()),
     };
     let set = PolicySet {
         version: 1,
         text: "permit (principal, action, resource);".into(),
         digest: hash(14),
         approvals: vec![Approval { device: DEVICE, signature: [36; 64] }],
+        time: TIME,
     };
     vec![
         cbor("application", &listed),
@@ -350,7 +354,12 @@ fn subject_vectors() -> Vec<Vector> {
         }],
         lookups: vec![hash(38)],
     };
-    let detail = Detail { files: vec![], consent: Some(consent()), evidence: b"{}".to_vec() };
+    let detail = Detail {
+        files: vec![],
+        consent: Some(consent()),
+        evidence: b"{}".to_vec(),
+        merged: Some(SUBJECT),
+    };
     vec![
         cbor("subject", &subject()),
         cbor("subject, erased", &erased()),
@@ -371,6 +380,14 @@ fn subject_vectors() -> Vec<Vector> {
         ),
         cbor("receipt, rotation", &receipt(Deed::Rotation(destroyed()))),
         cbor("receipt, rotation of a subject", &receipt(subject_rotation_deed())),
+        cbor(
+            "receipt, erasure asked for",
+            &receipt(Deed::ErasureReceived(ReceivedDeed {
+                subject: Pseudonym([12; 16]),
+                slot: 131_072,
+                record: hash(40),
+            })),
+        ),
     ]
 }
 

@@ -8,7 +8,7 @@ use strongroom_records::ids::{ActivityId, ClassId, Hash, Pseudonym, SubjectId};
 use strongroom_records::log::Kind;
 use strongroom_records::subject::Row;
 
-use crate::custodian::Custodian;
+use crate::custodian::{Custodian, classes_of};
 use crate::error::{Error, Result};
 use crate::lookup::Buckets;
 use crate::register::{Transaction, blank};
@@ -130,6 +130,11 @@ impl Custodian {
 
     /// The application's own work with its subjects' data.
     pub(crate) fn own_activity(&self) -> Result<Activity> {
+        self.own_activity_with(&self.description()?)
+    }
+
+    /// The same, with the classes of a description.
+    pub(crate) fn own_activity_with(&self, description: &Description) -> Result<Activity> {
         let device = self.services().keys.device_id();
         Ok(Activity {
             id: ActivityId::OWN,
@@ -137,7 +142,7 @@ impl Custodian {
             consumer: self.listed().name.clone(),
             purpose: "service".to_owned(),
             basis: Basis::Contract,
-            classes: self.classes()?,
+            classes: classes_of(description),
             reach: Reach::Write,
             recipients: Vec::new(),
             retention_days: None,

@@ -59,6 +59,7 @@ impl Custodian {
             files: Vec::new(),
             consent: Some(consent.clone()),
             evidence: answer.evidence.clone(),
+            merged: None,
         };
         let register = self.register();
         let mut transaction = Transaction::new(register);

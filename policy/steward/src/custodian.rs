@@ -132,10 +132,7 @@ impl Custodian {
 
     /// All classes.
     pub(crate) fn classes(&self) -> Result<Vec<ClassId>> {
-        let declared = self.description()?.classes;
-        let mut classes = vec![ClassId::IDENTIFIABLE, ClassId::OWNED];
-        classes.extend(declared.iter().map(|declared| declared.class));
-        Ok(classes)
+        Ok(classes_of(&self.description()?))
     }
 
     pub(crate) fn is_special(&self, class: ClassId) -> Result<bool> {
@@ -149,6 +146,13 @@ impl Custodian {
         transaction.entry(Kind::Declared, |_| ());
         self.register.commit(transaction).map(drop)
     }
+}
+
+/// All classes of a description, ascending.
+pub(crate) fn classes_of(description: &Description) -> Vec<ClassId> {
+    let mut classes = vec![ClassId::IDENTIFIABLE, ClassId::OWNED];
+    classes.extend(description.classes.iter().map(|declared| declared.class));
+    classes
 }
 
 /// The name of a class, or its number where nobody declared it.

@@ -37,7 +37,7 @@ impl Stewardship {
         let shelves = Shelves::new(store, services.wait, ApplicationId::DIRECTORY);
         let pin = services.memory.recall(&ApplicationId::DIRECTORY)?;
         let log = Log::find(shelves, &services, pin.as_ref())?;
-        log.settle(&DirectorySealer(&services))?;
+        log.settle(&DirectorySealer(&services), log.next_seq().saturating_sub(1))?;
         // The list is short, so all of it is verified each time.
         let report = verify(&log, &services, &DirectorySealer(&services), None, &mut ())?;
         if !report.findings.is_empty() {
@@ -111,6 +111,7 @@ impl Stewardship {
             leases: Vec::new(),
             rotation: None,
             retention: Vec::new(),
+            ledger: None,
         };
         let description = cbor::encode(&description);
         let founded =
@@ -122,10 +123,11 @@ impl Stewardship {
         Ok(Custodian::new(register, line))
     }
 
-    /// Opens an application.
+    /// Opens an application. Where its ledger of erasures names somebody who is here all the same, they are erased again before
+    /// this returns.
     ///
     /// # Errors
-    /// `NotFound`; `Locked` when its key is not in that custody.
+    /// `NotFound`; `Locked` when its key is not in that custody; `Unavailable` when its ledger is not to be read.
     pub fn application(&self, name: &str, custody: Arc<dyn Custody>) -> Result<Custodian> {
         let line = self.find(name)?.clone();
         if line.state == ApplicationState::Making {
@@ -135,7 +137,9 @@ impl Stewardship {
         if *register.head_key().verifying_key().as_bytes() != line.head_key {
             return Err(Error::corrupt("the register has another head key than is listed"));
         }
-        Ok(Custodian::new(register, line))
+        let mut custodian = Custodian::new(register, line);
+        custodian.replay_own_ledger()?;
+        Ok(custodian)
     }
 
     /// Disables an application, or enables it again. Nothing is released while it is disabled.

@@ -29,6 +29,17 @@ pub struct Erased {
     pub deed: ErasureDeed,
 }
 
+/// Why somebody is erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It is asked for: holds have a say.
+    Asked,
+    /// It was decided before: holds had their say.
+    Decided,
+    /// The ledger says so, and need not be told.
+    Ledger,
+}
+
 /// What every receipt of an erasure says of itself.
 const PROVES: &str = "This proves that the key committed to in the data is no longer in the live keystore and that the \
     procedure was followed and publicly recorded; it cannot prove that a dishonest operator kept no copy. Out of reach: \
@@ -47,12 +58,20 @@ impl Custodian {
     /// # Errors
     /// `Held` while a hold is in force, recorded; `NotFound`; those of custody and store.
     pub fn erase(&mut self, subject: &SubjectId) -> Result<Erased> {
+        self.erase_for(subject, Cause::Asked)
+    }
+
+    pub(crate) fn erase_for(&mut self, subject: &SubjectId, cause: Cause) -> Result<Erased> {
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
         if own.cell.erasure.is_none() {
-            self.receive_erasure(own)?;
+            self.receive_erasure(own, cause)?;
         }
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
         if own.cell.erasure.as_ref().is_some_and(|erasure| erasure.punctured.is_none()) {
+            // ORDER: the ledger has it before anything is destroyed.
+            if cause != Cause::Ledger {
+                self.note_in_ledger(&own)?;
+            }
             self.puncture(own)?;
         }
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
@@ -85,11 +104,10 @@ impl Custodian {
     }
 
     /// Step 1: the ledger entry, before anything is destroyed.
-    fn receive_erasure(&mut self, mut own: Subject) -> Result<()> {
+    fn receive_erasure(&mut self, mut own: Subject, cause: Cause) -> Result<()> {
         let register = self.register();
         let mut transaction = Transaction::new(register);
-        let is_held = |until: Option<i64>| until.is_none_or(|end| transaction.now < end);
-        let held = own.cell.holds.iter().any(|hold| is_held(hold.until));
+        let held = cause == Cause::Asked && own.is_held_at_all(transaction.now);
         let kind = if held { Kind::ErasureRefused } else { Kind::ErasureReceived };
         if !held {
             own.cell.state = SubjectState::Erasing;

@@ -10,13 +10,14 @@
 //! Keys come by ordinary grants of the application's own work, one class after the other; each is on record before its
 //! files are read. Any BagIt validator checks the package, `sha256sum -c manifest-sha256.txt` does too.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use strongroom_authorizer::{Action, Reason};
 use strongroom_crypto::hash::sha256;
 use strongroom_records::activity::Activity;
-use strongroom_records::ids::{Hash, SubjectId};
+use strongroom_records::ids::{FileId, Hash, SubjectId};
 use strongroom_records::log::{Kind, Outcome};
 use strongroom_records::receipt::{Deed, ExportDeed};
 use strongroom_records::subject::ConsentStatus;
@@ -72,7 +73,7 @@ impl Custodian {
             bytes: 0,
         };
         let line = self.subject(subject)?;
-        let listed = self.export_files(subject, &mut bag)?;
+        let (listed, names) = self.export_files(subject, &mut bag)?;
         let consents = self.consents(subject)?;
         let report = self.report(subject)?;
         let about = json!({
@@ -86,17 +87,22 @@ impl Custodian {
         bag.json("data/subject.json", &about)?;
         let answers: Vec<Value> = consents.iter().map(|(a, s)| self.answer_json(a, *s)).collect();
         bag.json("data/consents.json", &Value::from(answers))?;
-        let lines: Vec<Value> = report.lines.iter().map(line_json).collect();
+        let lines = report.lines.iter().map(|line| report_line_json(line, &names));
+        let lines: Vec<Value> = lines.collect();
         bag.json("data/access-report.json", &Value::from(lines))?;
         bag.json("data/proofs/entries.json", &proofs_json(&report))?;
         bag.add("data/proofs/head.txt", report.head.as_bytes())?;
-        bag.add("data/index.html", page(&about, &consents, &report).as_bytes())?;
+        bag.add("data/index.html", page(&about, &consents, &report, &names).as_bytes())?;
         self.close_bag(subject, bag)
     }
 
     /// The files themselves, class by class, each released and on record first.
-    fn export_files(&mut self, subject: &SubjectId, bag: &mut Bag<'_>) -> Result<Vec<Value>> {
-        let mut listed = Vec::new();
+    fn export_files(
+        &mut self,
+        subject: &SubjectId,
+        bag: &mut Bag<'_>,
+    ) -> Result<(Vec<Value>, FileNames)> {
+        let (mut listed, mut names) = (Vec::new(), FileNames::new());
         for class in self.classes()? {
             let name = self.class_name(class)?;
             let text = subject.to_string();
@@ -109,6 +115,7 @@ impl Custodian {
                 let plain = folder.read(register, subject, file)?;
                 let path = format!("data/files/{name}/{}", file.name);
                 bag.add(&path, &plain)?;
+                names.insert(file.id, format!("{name}/{}", file.name));
                 bag.files += 1;
                 bag.bytes += file.len;
                 listed.push(json!({
@@ -120,7 +127,7 @@ impl Custodian {
                 }));
             }
         }
-        Ok(listed)
+        Ok((listed, names))
     }
 
     fn close_bag(&mut self, subject: &SubjectId, mut bag: Bag<'_>) -> Result<Exported> {
@@ -204,16 +211,26 @@ fn manifest(items: &[(String, Hash)]) -> String {
     text
 }
 
-/// An entry for machines and people: when, what, for whom, why, whether allowed. Not who of the staff.
-pub(crate) fn line_json(line: &ReportLine) -> Value {
+/// Names of a subject's files, `class/name`.
+pub type FileNames = BTreeMap<FileId, String>;
+
+/// An entry for machines and people: when, what, for whom, why, whether allowed, which files. Not who of the staff. The
+/// same in exports, reports and the answers of an agent.
+pub fn report_line_json(line: &ReportLine, names: &FileNames) -> Value {
     let entry = &line.entry;
     let judgement = entry.judgement.as_ref();
+    let action = judgement.and_then(|judgement| Action::from_number(judgement.action));
+    // What has been replaced or removed since has no name any more.
+    let named = |id: &FileId| names.get(id).cloned().unwrap_or_else(|| id.to_string());
+    let files = line.detail.as_ref().map_or(&[][..], |detail| &detail.files);
     json!({
         "number": entry.about.as_ref().map(|about| about.number),
         "time": time_text(entry.time),
         "what": kind_text(entry.kind),
+        "action": action.map(Action::name),
         "activity": line.activity,
         "class": entry.class.map(|class| class.0),
+        "files": files.iter().map(named).collect::<Vec<_>>(),
         "allowed": judgement.map(|judgement| judgement.outcome == Outcome::Allow),
         "reason": judgement.and_then(|j| Reason::from_number(j.reason)).map(Reason::text),
         "consent": line.detail.as_ref().and_then(|detail| detail.consent.as_ref())
@@ -239,7 +256,12 @@ fn proofs_json(report: &SubjectReport) -> Value {
 }
 
 /// A page without scripts that loads nothing, all text escaped.
-fn page(about: &Value, consents: &[(Activity, ConsentStatus)], report: &SubjectReport) -> String {
+fn page(
+    about: &Value,
+    consents: &[(Activity, ConsentStatus)],
+    report: &SubjectReport,
+    names: &FileNames,
+) -> String {
     let mut html = String::from(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" \
          content=\"default-src 'none'; style-src 'unsafe-inline'\">\n<title>Your data</title>\n<style>body{font:16px/1.5 \
@@ -274,10 +296,12 @@ fn page(about: &Value, consents: &[(Activity, ConsentStatus)], report: &SubjectR
             cells[0], cells[1], cells[2]
         );
     }
-    html += "</table>\n<h2>What was done</h2>\n<table><tr><th>No.</th><th>When</th><th>What</th><th>For</th><th>Allowed</th>\
-             </tr>\n";
+    html += "</table>\n<h2>What was done</h2>\n<table><tr><th>No.</th><th>When</th><th>What</th><th>For</th><th>Files</th>\
+             <th>Allowed</th></tr>\n";
     for line in &report.lines {
-        let json = line_json(line);
+        let json = report_line_json(line, names);
+        let files = json["files"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let files = escape(&files.collect::<Vec<_>>().join(" "));
         let text = |name: &str| escape(json[name].as_str().unwrap_or_default());
         let allowed = match json["allowed"].as_bool() {
             Some(true) => "yes",
@@ -286,7 +310,7 @@ fn page(about: &Value, consents: &[(Activity, ConsentStatus)], report: &SubjectR
         };
         let _ = writeln!(
             html,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{allowed}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{files}</td><td>{allowed}</td></tr>",
             json["number"],
             text("time"),
             text("what"),
@@ -353,6 +377,7 @@ pub fn kind_text(kind: Kind) -> &'static str {
         Kind::Lookup => "look-up",
         Kind::Declared => "class or schema declared",
         Kind::Removed => "files removed",
+        Kind::Merged => "merged",
     }
 }
 

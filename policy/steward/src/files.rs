@@ -124,6 +124,19 @@ impl OpenFolder {
         self.folder.files.iter().map(|file| file.generation).collect()
     }
 
+    /// The folder of a class for the register's own work on it; a new and empty one, with a fresh key, if there is none yet.
+    pub fn of_class(
+        register: &Register,
+        subject_key: &SubjectKey,
+        cell: &SubjectCell,
+        class: ClassId,
+    ) -> Result<Self> {
+        match cell.classes.iter().find(|own| own.class == class) {
+            Some(own) => Self::reopened(register, subject_key, &cell.subject, own),
+            None => Self::fresh(register, subject_key, &cell.subject, class),
+        }
+    }
+
     /// The first folder of a subject that is being created: nothing is released by it.
     pub fn identifiable(
         register: &Register,

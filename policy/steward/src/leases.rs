@@ -23,6 +23,7 @@ use strongroom_store::{ErrorKind as StoreKind, Key, PolicyKey, Shelf, Store};
 
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::FileNames;
 use crate::files::{FileHome, OpenFolder};
 use crate::lookup::Buckets;
 use crate::register::{Transaction, blank};
@@ -106,7 +107,7 @@ impl Custodian {
     ///
     /// # Errors
     /// `NotFound`; those of the store.
-    pub fn file_names(&mut self, subject: &SubjectId) -> Result<BTreeMap<FileId, String>> {
+    pub fn file_names(&mut self, subject: &SubjectId) -> Result<FileNames> {
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
         let activity = self.own_activity()?;
         let (description, point) = (self.description()?, self.point()?);
@@ -115,7 +116,7 @@ impl Custodian {
         let (subject, action) = (*subject, Action::List);
         let wanted = |class| Wanted { subject, class, action, files: Vec::new() };
         let wanted: Vec<Wanted> = filled.map(|class| wanted(class.class)).collect();
-        let mut names = BTreeMap::new();
+        let mut names = FileNames::new();
         if wanted.is_empty() {
             return Ok(names);
         }
@@ -171,7 +172,7 @@ impl Custodian {
         Ok(grants)
     }
 
-    /// Carries out what [`Custodian::lend_early`] recorded.
+    /// Carries out what [`Custodian::lend_early`] recorded. Nobody else may be writing.
     ///
     /// # Errors
     /// Those of the store; the record counts all the same, and whoever is next makes it good.
@@ -179,8 +180,13 @@ impl Custodian {
         self.register_mut().finish()
     }
 
-    /// The same, with the grants as soon as the record is durable. [`Custodian::finish`] comes next, before anybody else may
-    /// write.
+    /// Whether so much of that has come together, or waits for so long, that it is time to.
+    pub fn is_finish_due(&self) -> bool {
+        self.register().is_finish_due()
+    }
+
+    /// The same, with the grants as soon as the record is durable. [`Custodian::finish`] comes some time after it: records
+    /// wait for each other, and whoever else writes next carries them out first.
     ///
     /// # Errors
     /// As [`Custodian::lend`].

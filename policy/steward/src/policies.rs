@@ -1,4 +1,11 @@
-//! Policy sets: read, approved by devices, put in force.
+//! Policy sets: read, proposed, approved by devices, put in force; every one that ever was is kept.
+//!
+//! ```text
+//! propose ─▶ signed by this device ─▶ enough devices?  yes ─▶ in force, archived under its version
+//!                                                      no ──▶ waits; another device activates it by its signature
+//! ```
+//!
+//! One set waits at a time: a new proposal takes the place of the one before.
 
 use std::sync::Arc;
 
@@ -6,14 +13,13 @@ use strongroom_authorizer::DecisionPoint;
 use strongroom_crypto::usage::Usage;
 use strongroom_format::cbor;
 use strongroom_records::application::{Approvable, Approval, PolicySet};
-use strongroom_records::ids::{ApplicationId, Hash};
+use strongroom_records::ids::Hash;
 use strongroom_records::log::Kind;
 use strongroom_records::register::CellKind;
 
 use crate::custodian::Custodian;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::register::{SINGLE, Transaction};
-use crate::services::Services;
 
 /// A language of policies. Implemented by `policy/cedar`.
 pub trait PolicyLanguage: Send + Sync {
@@ -27,40 +33,59 @@ pub trait PolicyLanguage: Send + Sync {
     fn read(&self, text: &str) -> Result<Arc<dyn DecisionPoint>>;
 }
 
+/// How a set stands that somebody proposed or approved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Version.
+    pub version: u64,
+    /// Digest.
+    pub digest: Hash,
+    /// Devices that have to approve it before it is in force; 0 when it is.
+    pub missing: usize,
+}
+
 /// LIMIT: bytes of a policy set.
 const TEXT_LEN_MAX: usize = 1 << 20;
+/// Id of the cell of the set that waits for approvals. Those in force before have their version as id.
+const PROPOSED: [u8; 16] = [0xff; 16];
 
 impl Custodian {
-    /// Validates a policy set and puts it in force, signed by this device. `others` are approvals of further devices.
+    /// Validates a policy set and signs it as this device. In force at once where one device is enough; else it waits for
+    /// [`Custodian::activate_policies`] by others.
     ///
     /// # Errors
-    /// `Invalid` when it does not validate; `Denied` when fewer devices stand behind it than the application demands.
-    pub fn load_policies(&mut self, text: &str, others: &[Approval]) -> Result<Hash> {
+    /// `Invalid` when it does not validate.
+    pub fn propose_policies(&mut self, text: &str) -> Result<Standing> {
         if text.len() > TEXT_LEN_MAX {
             return Err(Error::invalid("a policy set is larger than 1 MiB"));
         }
         let digest = self.services().language.read(text)?.digest();
         let version = self.policy_set()?.map_or(0, |set| set.version) + 1;
-        let application = self.register().application();
-        let mut approvals = vec![approve(self.services(), application, version, digest)];
-        approvals.extend(others.iter().cloned());
-        let set = PolicySet { version, text: text.to_owned(), digest, approvals };
-        self.check_approvals(&set)?;
-        let mut transaction = Transaction::new(self.register());
-        transaction.cell(CellKind::PolicySet, &SINGLE, &cbor::encode(&set));
-        transaction.entry(Kind::Policy, |entry| entry.object = Some(digest));
-        self.register_mut().commit(transaction)?;
-        Ok(digest)
+        let approvals = vec![self.approval(version, digest)];
+        let time = self.services().clock.now_ns();
+        self.put_policies(PolicySet { version, text: text.to_owned(), digest, approvals, time })
     }
 
-    /// What this device signs to approve a set that another device will load.
+    /// Approves the set that waits, as this device. In force once enough devices have.
     ///
     /// # Errors
-    /// `Invalid` when the set does not validate.
-    pub fn approve_policies(&self, text: &str) -> Result<Approval> {
-        let digest = self.services().language.read(text)?.digest();
-        let version = self.policy_set()?.map_or(0, |set| set.version) + 1;
-        Ok(approve(self.services(), self.register().application(), version, digest))
+    /// `NotFound` when none of that version waits; `Denied` when this device stands behind it already.
+    pub fn activate_policies(&mut self, version: u64) -> Result<Standing> {
+        let set = self.proposed_policies()?.filter(|set| set.version == version);
+        let none = || Error::new(ErrorKind::NotFound, "no policy set of that version waits");
+        let mut set = set.ok_or_else(none)?;
+        let approval = self.approval(set.version, set.digest);
+        if set.approvals.iter().any(|other| other.device == approval.device) {
+            let message = "a policy set is approved by another device than proposed it";
+            return Err(Error::new(ErrorKind::Denied, message));
+        }
+        // It is read again: what is in force was validated by whoever put it there.
+        if self.services().language.read(&set.text)?.digest() != set.digest {
+            return Err(Error::corrupt("the policy set is not the one that was approved"));
+        }
+        set.approvals.push(approval);
+        set.time = self.services().clock.now_ns();
+        self.put_policies(set)
     }
 
     /// The set in force, its signatures verified; none for the built-in one.
@@ -68,12 +93,56 @@ impl Custodian {
     /// # Errors
     /// `Corrupt` when the signatures do not hold.
     pub fn policy_set(&self) -> Result<Option<PolicySet>> {
-        let Some(bytes) = self.register().cell(CellKind::PolicySet, &SINGLE)? else {
-            return Ok(None);
-        };
-        let set: PolicySet = cbor::decode_canonical(&bytes)?;
-        self.check_approvals(&set)?;
-        Ok(Some(set))
+        let Some(set) = self.stored_set(&SINGLE)? else { return Ok(None) };
+        match self.missing_approvals(&set)? {
+            0 => Ok(Some(set)),
+            missing => {
+                let message =
+                    format!("the policy set needs the approval of {missing} more devices");
+                Err(Error::new(ErrorKind::Denied, message))
+            }
+        }
+    }
+
+    /// The set that waits for approvals, its signatures verified.
+    ///
+    /// # Errors
+    /// As [`Custodian::policy_set`].
+    pub fn proposed_policies(&self) -> Result<Option<PolicySet>> {
+        let Some(set) = self.stored_set(&PROPOSED)? else { return Ok(None) };
+        self.missing_approvals(&set)?;
+        let in_force = self.policy_set()?.map_or(0, |set| set.version);
+        Ok((set.version > in_force).then_some(set))
+    }
+
+    /// Every set that ever was in force, oldest first, without the built-in one.
+    ///
+    /// # Errors
+    /// As [`Custodian::policy_set`].
+    pub fn policy_history(&self) -> Result<Vec<PolicySet>> {
+        let newest = self.policy_set()?.map_or(0, |set| set.version);
+        let mut history = Vec::new();
+        for version in 1..=newest {
+            let set = self.stored_set(&archived(version))?;
+            let set = set.ok_or_else(|| Error::corrupt("a policy set of before is missing"))?;
+            self.verify_approvals(&set)?;
+            history.push(set);
+        }
+        Ok(history)
+    }
+
+    /// What decided by the set of a digest: the built-in one, or one that was in force.
+    ///
+    /// # Errors
+    /// `NotFound` when no set of that digest ever was in force here.
+    pub(crate) fn point_of(&self, digest: &Hash) -> Result<Arc<dyn DecisionPoint>> {
+        let built_in = self.services().point(None)?;
+        if built_in.digest() == *digest {
+            return Ok(built_in);
+        }
+        let set = self.policy_history()?.into_iter().find(|set| set.digest == *digest);
+        let unknown = || Error::new(ErrorKind::NotFound, "no policy set of that digest is kept");
+        self.services().language.read(&set.ok_or_else(unknown)?.text)
     }
 
     pub(crate) fn point(&self) -> Result<Arc<dyn DecisionPoint>> {
@@ -87,12 +156,37 @@ impl Custodian {
         }
     }
 
-    fn check_approvals(&self, set: &PolicySet) -> Result<()> {
+    fn put_policies(&mut self, set: PolicySet) -> Result<Standing> {
+        let missing = self.missing_approvals(&set)?;
+        let bytes = cbor::encode(&set);
+        let mut transaction = Transaction::new(self.register());
+        match missing {
+            0 => {
+                transaction.cell(CellKind::PolicySet, &SINGLE, &bytes);
+                transaction.cell(CellKind::PolicySet, &archived(set.version), &bytes);
+            }
+            _ => transaction.cell(CellKind::PolicySet, &PROPOSED, &bytes),
+        }
+        transaction.entry(Kind::Policy, |entry| entry.object = Some(set.digest));
+        self.register_mut().commit(transaction)?;
+        Ok(Standing { version: set.version, digest: set.digest, missing })
+    }
+
+    fn stored_set(&self, id: &[u8; 16]) -> Result<Option<PolicySet>> {
+        let bytes = self.register().cell(CellKind::PolicySet, id)?;
+        Ok(bytes.map(|bytes| cbor::decode_canonical(&bytes)).transpose()?)
+    }
+
+    /// How many devices have yet to approve a set. What stands under it must hold.
+    fn missing_approvals(&self, set: &PolicySet) -> Result<usize> {
         let needed = usize::from(self.description()?.approvals.max(1));
-        let application = self.register().application();
-        let (version, digest) = (set.version, set.digest);
-        let record = cbor::encode(&Approvable { application, version, digest });
-        let mut devices: Vec<_> = Vec::new();
+        Ok(needed.saturating_sub(self.verify_approvals(set)?))
+    }
+
+    /// Devices behind a set.
+    fn verify_approvals(&self, set: &PolicySet) -> Result<usize> {
+        let record = self.approvable(set.version, set.digest);
+        let mut devices = Vec::new();
         for approval in &set.approvals {
             let key = self.services().organisation.former_or_present(&approval.device);
             let holds = key.is_some_and(|key| {
@@ -105,26 +199,22 @@ impl Custodian {
         }
         devices.sort();
         devices.dedup();
-        if devices.len() >= needed {
-            Ok(())
-        } else {
-            Err(Error::new(
-                crate::ErrorKind::Denied,
-                format!("the policy set needs the approval of {needed} devices"),
-            ))
-        }
+        Ok(devices.len())
+    }
+
+    fn approval(&self, version: u64, digest: Hash) -> Approval {
+        let keys = &self.services().keys;
+        let record = self.approvable(version, digest);
+        let signature = keys.signing().sign(Usage::SignPolicySet, &record);
+        Approval { device: keys.device_id(), signature }
+    }
+
+    fn approvable(&self, version: u64, digest: Hash) -> Vec<u8> {
+        let application = self.register().application();
+        cbor::encode(&Approvable { application, version, digest })
     }
 }
 
-fn approve(
-    services: &Services,
-    application: ApplicationId,
-    version: u64,
-    digest: Hash,
-) -> Approval {
-    let record = cbor::encode(&Approvable { application, version, digest });
-    Approval {
-        device: services.keys.device_id(),
-        signature: services.keys.signing().sign(Usage::SignPolicySet, &record),
-    }
+fn archived(version: u64) -> [u8; 16] {
+    u128::from(version).to_be_bytes()
 }

@@ -1,11 +1,12 @@
 //! The register of one application: its log, its keystore, its cells; and the transaction that changes them together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use strongroom_audit::log::{Item, Pin};
+use strongroom_audit::log::Pin;
 use strongroom_audit::shelves::Shelves;
 use strongroom_audit::{Appended, Batch, Draft, Grant, Log};
 use strongroom_crypto::kdf;
@@ -42,14 +43,29 @@ pub(crate) struct Register {
     key: RegisterKey,
     head_key: HeadKey,
     root: Root,
-    /// Cells of records that others wrote while this register was open. Such a record is durable before its cells are, so
-    /// the store may still hold what was before.
+    /// Cells of records that were written while this register was open. A record is durable before its cells are, so the
+    /// store may still hold what was before.
     newer: BTreeMap<[u8; 16], Cell>,
     is_broken: bool,
     known: KnownNodes,
-    /// What follows from the newest record and is not in the store yet.
-    unfinished: Option<(Vec<Item>, Payload)>,
+    /// What follows from records of our own and is not in the store yet.
+    unfinished: Option<Unfinished>,
+    /// Whether the newest record is somebody else's, who may have died over it.
+    is_behind: bool,
 }
+
+/// Records that are durable and whose cells, tiles and removals are not. Cells are in [`Register::newer`], tiles in the log.
+struct Unfinished {
+    first: u64,
+    count: u64,
+    since: Duration,
+    names: BTreeSet<[u8; 16]>,
+    gone: Vec<Gone>,
+}
+
+/// LIMIT: records, and how long, that what follows from them waits for each other. Whoever opens the register reads as many.
+const UNFINISHED_COUNT_MAX: u64 = 64;
+const UNFINISHED_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Names and contents of cells that a record changed.
 pub(crate) type ChangedCells = Vec<([u8; 16], Vec<u8>)>;
@@ -118,6 +134,7 @@ impl Register {
             is_broken: false,
             known: KnownNodes::default(),
             unfinished: None,
+            is_behind: false,
         }
     }
 
@@ -213,19 +230,21 @@ impl Register {
     /// Content of a cell; none if it was never written.
     pub fn cell(&self, kind: CellKind, id: &[u8; 16]) -> Result<Option<Vec<u8>>> {
         let name = self.cell_name(kind, id);
+        if let Some(newer) = self.newer.get(&name) {
+            return self.open_cell(&name, newer).map(Some);
+        }
         let stored = self.log.shelves().find(Shelf::Cell, u128::from_be_bytes(name))?;
         let stored = stored.map(|bytes| cbor::decode_canonical::<Cell>(&bytes)).transpose()?;
-        let newer = self.newer.get(&name);
-        let cell = match (&stored, newer) {
-            (None, None) => return Ok(None),
-            (Some(stored), Some(newer)) if stored.version > newer.version => stored,
-            (_, Some(newer)) => newer,
-            (Some(stored), None) => stored,
-        };
-        self.open_cell(&name, cell).map(Some)
+        stored.map(|cell| self.open_cell(&name, &cell)).transpose()
     }
 
-    fn open_cell(&self, name: &[u8; 16], cell: &Cell) -> Result<Vec<u8>> {
+    /// A cell that is not in the store yet, as it will be there.
+    pub fn unstored_cell(&self, name: &[u8; 16]) -> Option<Vec<u8>> {
+        self.newer.get(name).map(cbor::encode)
+    }
+
+    /// Opens a cell.
+    pub fn open_cell(&self, name: &[u8; 16], cell: &Cell) -> Result<Vec<u8>> {
         let context = self.cell_context(name, cell.version);
         let plain = seal::open(&self.key, &context, &cell.sealed);
         let damaged = |_| Error::corrupt("a cell of the register is damaged");
@@ -240,6 +259,9 @@ impl Register {
         let (services, application) = (&self.services, self.log.application());
         let sealer = RegisterSealer { services, application, key: &self.key };
         let Some((header, body)) = self.log.advance(services, &sealer)? else { return Ok(None) };
+        // Whoever wrote it has carried out what was before.
+        self.unfinished = None;
+        self.is_behind = true;
         // What is not understood is not skipped: nothing after it counts.
         self.is_broken = true;
         let root = header.keystore;
@@ -258,9 +280,10 @@ impl Register {
     /// Carries out what the last writer may have left undone; nobody else may be writing. What was followed is then in the
     /// store.
     pub fn catch_up(&mut self) -> Result<()> {
-        if !self.newer.is_empty() {
+        if self.is_behind {
             self.settle()?;
             self.newer.clear();
+            self.is_behind = false;
         }
         Ok(())
     }
@@ -277,9 +300,8 @@ impl Register {
         Ok(committed)
     }
 
-    /// Makes a transaction durable. It is to be carried out next, by [`Register::finish`], before anybody else may write.
+    /// Makes a transaction durable. It is to be carried out some time, by [`Register::finish`], or by whoever writes next.
     pub fn record(&mut self, transaction: Transaction) -> Result<(u64, Vec<Option<Grant>>)> {
-        self.finish()?;
         let mut made: Vec<(Shelf, u128, Vec<u8>)> = Vec::new();
         let mut gone = transaction.gone;
         let root = match transaction.change {
@@ -299,7 +321,8 @@ impl Register {
         let object =
             |(id, bytes): (FileId, Vec<u8>)| (Shelf::Object, u128::from_be_bytes(id.0), bytes);
         made.extend(transaction.objects.into_iter().map(object));
-        let mut payload = Payload { cells: Vec::new(), gone };
+        let unfinished = self.unfinished.as_ref().map(|unfinished| unfinished.first);
+        let mut payload = Payload { cells: Vec::new(), gone, unfinished };
         for (kind, id, plain) in transaction.cells {
             payload.cells.push(self.sealed_cell(kind, &id, transaction.seq, &plain));
         }
@@ -311,56 +334,96 @@ impl Register {
             drafts: transaction.drafts,
             payload: cbor::encode(&payload),
         };
-        let (appended, tiles) = self.append(batch)?;
+        let appended = self.append(batch)?;
         self.root = root;
-        for change in &payload.cells {
+        let since = self.services.clock.since_boot();
+        let unfinished = self.unfinished.get_or_insert_with(|| Unfinished {
+            first: appended.seq,
+            count: 0,
+            since,
+            names: BTreeSet::new(),
+            gone: Vec::new(),
+        });
+        unfinished.count += 1;
+        unfinished.gone.extend(payload.gone);
+        for change in payload.cells {
+            unfinished.names.insert(change.name);
             self.newer.insert(change.name, cbor::decode_canonical(&change.cell)?);
         }
-        self.unfinished = Some((tiles, payload));
         Ok((appended.seq, appended.grants))
     }
 
-    /// Carries out what was recorded. What fails here is made good under the next fence: see [`Register::catch_up`].
+    /// Whether enough waits to be carried out, or for long enough.
+    pub fn is_finish_due(&self) -> bool {
+        self.unfinished.as_ref().is_some_and(|unfinished| {
+            let waited = self.services.clock.since_boot().saturating_sub(unfinished.since);
+            unfinished.count >= UNFINISHED_COUNT_MAX || waited >= UNFINISHED_TIME_MAX
+        })
+    }
+
+    /// Carries out what was recorded, in one go. Nobody else may be writing. What fails here is tried again by the next call,
+    /// or by whoever writes next.
     pub fn finish(&mut self) -> Result<()> {
-        let Some((tiles, payload)) = self.unfinished.take() else { return Ok(()) };
-        self.carry_out(tiles, &payload)?;
-        payload.cells.iter().for_each(|change| drop(self.newer.remove(&change.name)));
+        let Some(unfinished) = &self.unfinished else { return Ok(()) };
+        // Some of it has waited: somebody else may have carried it out and gone on.
+        let has_waited = unfinished.count > 1 || self.is_finish_due();
+        if has_waited && self.log.shelves().has(Shelf::Log, u128::from(self.log.next_seq()))? {
+            return Ok(());
+        }
+        let change = |name: &[u8; 16]| {
+            let cell = self.unstored_cell(name)?;
+            Some(CellChange { name: *name, cell })
+        };
+        let cells: Vec<CellChange> = unfinished.names.iter().filter_map(change).collect();
+        self.carry_out(&cells, &unfinished.gone)?;
+        self.log.tiles_are_put();
+        cells.iter().for_each(|change| drop(self.newer.remove(&change.name)));
+        self.unfinished = None;
         self.remember(None)
     }
 
-    fn append(&mut self, batch: Batch) -> Result<(Appended, Vec<Item>)> {
+    fn append(&mut self, batch: Batch) -> Result<Appended> {
         let (services, application) = (&self.services, self.log.application());
         let sealer = RegisterSealer { services, application, key: &self.key };
         let signer = DeviceSigner { keys: &services.keys, head: Some(&self.head_key) };
         Ok(self.log.record(&sealer, &signer, batch)?)
     }
 
-    /// Carries out the newest record once more: its writer may have died after it.
+    /// Carries out the newest record once more, and those before it that it says to be unfinished: their writer may have died.
     fn settle(&mut self) -> Result<()> {
-        self.log.settle(&self.sealer())?;
         let Some(newest) = self.log.next_seq().checked_sub(1) else { return Ok(()) };
-        let (_, body) = self.log.body(&self.sealer(), newest)?;
-        let mut payload: Payload = cbor::decode_canonical(&body.payload)?;
+        let last = self.payload(newest)?;
+        let first = last.unfinished.map_or(newest, |first| first.min(newest));
+        self.log.settle(&self.sealer(), first)?;
+        let (mut cells, mut gone) = (BTreeMap::new(), Vec::new());
+        for payload in (first..newest).map(|seq| self.payload(seq)).chain([Ok(last)]) {
+            let payload = payload?;
+            cells.extend(payload.cells.into_iter().map(|change| (change.name, change.cell)));
+            gone.extend(payload.gone);
+        }
         let mut missing = Vec::new();
-        for change in payload.cells {
-            let name = u128::from_be_bytes(change.name);
-            let stored = self.log.shelves().find(Shelf::Cell, name)?;
-            if stored.is_none_or(|bytes| bytes != change.cell) {
-                missing.push(change);
+        for (name, cell) in cells {
+            let stored = self.log.shelves().find(Shelf::Cell, u128::from_be_bytes(name))?;
+            if stored.is_none_or(|bytes| bytes != cell) {
+                missing.push(CellChange { name, cell });
             }
         }
-        payload.cells = missing;
-        self.carry_out(Vec::new(), &payload)
+        self.carry_out(&missing, &gone)
     }
 
-    fn carry_out(&self, tiles: Vec<Item>, payload: &Payload) -> Result<()> {
-        let mut items = tiles;
+    fn payload(&self, seq: u64) -> Result<Payload> {
+        let (_, body) = self.log.body(&self.sealer(), seq)?;
+        Ok(cbor::decode_canonical(&body.payload)?)
+    }
+
+    fn carry_out(&self, cells: &[CellChange], gone: &[Gone]) -> Result<()> {
+        let mut items = self.log.tiles();
         let cell = |change: &CellChange| {
             (Shelf::Cell, u128::from_be_bytes(change.name), change.cell.clone())
         };
-        items.extend(payload.cells.iter().map(cell));
+        items.extend(cells.iter().map(cell));
         self.log.shelves().put(items)?;
-        for gone in &payload.gone {
+        for gone in gone {
             let shelf = match gone.shelf {
                 GoneFrom::Node => Shelf::Node,
                 GoneFrom::Object => Shelf::Object,

@@ -158,8 +158,12 @@ impl Custodian {
 impl Subject {
     /// Whether a hold keeps a class of the subject.
     pub(crate) fn is_held(&self, class: ClassId, now: i64) -> bool {
-        let in_force = |until: Option<i64>| until.is_none_or(|end| now < end);
         let of_class = |own: Option<ClassId>| own.is_none_or(|own| own == class);
-        self.cell.holds.iter().any(|hold| in_force(hold.until) && of_class(hold.class))
+        self.cell.holds.iter().any(|hold| hold.is_in_force(now) && of_class(hold.class))
+    }
+
+    /// Whether a hold keeps anything of the subject.
+    pub(crate) fn is_held_at_all(&self, now: i64) -> bool {
+        self.cell.holds.iter().any(|hold| hold.is_in_force(now))
     }
 }

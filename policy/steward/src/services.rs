@@ -14,7 +14,7 @@ use strongroom_keyring::organisation::Organisation;
 use strongroom_records::ids::ApplicationId;
 use strongroom_store::Store;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::policies::PolicyLanguage;
 
 /// What this device remembers of logs it has seen, outside the store.
@@ -30,6 +30,28 @@ pub trait Memory: Send + Sync {
     /// # Errors
     /// Its own.
     fn remember(&self, application: &ApplicationId, pin: &Pin) -> Result<()>;
+
+    /// The ledger of erasures at a place apart from the store: receipts, one after the other.
+    ///
+    /// # Errors
+    /// `Unavailable` when it is not there: it is never taken for an empty one.
+    fn ledger(&self, place: &str) -> Result<Vec<u8>> {
+        let _ = place;
+        Err(no_ledgers())
+    }
+
+    /// Adds receipts to a ledger; an empty addition makes one. Durable on return.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn add_to_ledger(&self, place: &str, receipts: &[u8]) -> Result<()> {
+        let _ = (place, receipts);
+        Err(no_ledgers())
+    }
+}
+
+fn no_ledgers() -> Error {
+    Error::new(ErrorKind::Unsupported, "no ledger can be kept here")
 }
 
 /// The machine, the store and the device.

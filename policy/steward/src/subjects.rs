@@ -308,17 +308,22 @@ impl Register {
         if cell.subject != *subject {
             return Err(Error::corrupt("a cell of the register lies in the place of another"));
         }
+        self.opened(cell).map(Some)
+    }
+
+    /// A subject as a cell has it.
+    pub fn opened(&self, cell: SubjectCell) -> Result<Subject> {
         let audit_key = self.leaf(cell.slot + 1)?.map(AuditKey::from);
         let record = match &audit_key {
             None => SubjectRecord::default(),
             Some(key) => {
-                let context = self.record_context(subject, cell.record_version);
+                let context = self.record_context(&cell.subject, cell.record_version);
                 let damaged = |_| Error::corrupt("a subject's record is damaged");
                 let plain = seal::open(key, &context, &cell.record).map_err(damaged)?;
                 cbor::decode_canonical(plain.expose())?
             }
         };
-        Ok(Some(Subject { cell, record, audit_key }))
+        Ok(Subject { cell, record, audit_key })
     }
 
     /// The subject's key; none once it is erased.

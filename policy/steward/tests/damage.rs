@@ -50,14 +50,14 @@ fn restore(
     for (key, bytes) in whole {
         world.store.put_now(*key, bytes.clone());
     }
-    *world.pins.0.lock().unwrap() = pins.clone();
+    *world.pins.heads.lock().unwrap() = pins.clone();
 }
 
 #[test]
 fn every_stored_thing_that_is_changed_or_gone_is_noticed() {
     let (world, ada) = prepared();
     let whole = world.store.live();
-    let pins = world.pins.0.lock().unwrap().clone();
+    let pins = world.pins.heads.lock().unwrap().clone();
     assert!(!is_noticed(&world, ada, Shelf::Object));
     restore(&world, &whole, &pins);
     let mut told = BTreeMap::new();

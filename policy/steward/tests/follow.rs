@@ -87,6 +87,68 @@ fn whoever_has_not_followed_gets_no_grant() {
     assert_eq!(entry.judgement.unwrap().outcome, Outcome::Deny);
 }
 
+/// What follows from records may wait; whoever opens the register, or writes next, carries it out.
+#[test]
+fn records_whose_cells_wait_are_whole_to_whoever_comes_next() {
+    let world = World::new(5);
+    let (_, ada) = shop(&world);
+    let mut lender = world.open("shop");
+    let rules = lender.rules("newsletter").unwrap();
+    let written = || world.store.ever.lock().unwrap().len();
+    let before = written();
+    for _ in 0..9 {
+        let grants = lender.lend_early(&rules, &[wanted(ada, Action::Open)]).unwrap();
+        assert!(lender.release(grants[0].as_ref().unwrap()).is_ok());
+    }
+    assert_eq!(written() - before, 9, "a record each and nothing else");
+    assert!(!lender.is_finish_due());
+    assert!(lender.verify().unwrap().findings.is_empty());
+    assert!(lender.report(&ada).unwrap().holds());
+    // Another process, as after a death: everything is there, and goes on from there.
+    let mut other = world.open("shop");
+    assert!(other.verify().unwrap().findings.is_empty());
+    assert_eq!(other.report(&ada).unwrap().lines.len(), lender.report(&ada).unwrap().lines.len());
+    other.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+    // The first has not followed: what it would carry out is done, and it may write no more.
+    world.clock.advance(std::time::Duration::from_secs(2));
+    assert!(lender.is_finish_due());
+    let before = written();
+    lender.finish().unwrap();
+    assert_eq!(written(), before);
+    assert_eq!(kind(lender.lend(&rules, &[wanted(ada, Action::Open)])), ErrorKind::Conflict);
+    lender.follow().unwrap();
+    assert!(lender.lend(&rules, &[wanted(ada, Action::Open)]).unwrap()[0].is_none());
+    assert!(world.open("shop").verify().unwrap().findings.is_empty());
+}
+
+#[test]
+fn many_records_are_carried_out_in_one_go_and_a_death_in_it_loses_nothing() {
+    for calls in (0..12).step_by(2) {
+        let world = World::new(6);
+        let (_, ada) = shop(&world);
+        let mut lender = world.open("shop");
+        let rules = lender.rules("newsletter").unwrap();
+        while !lender.is_finish_due() {
+            let asked = [wanted(ada, Action::Open), wanted(ada, Action::List)];
+            lender.lend_early(&rules, &asked).unwrap();
+        }
+        world.store.die_after(Some(calls));
+        let is_through = lender.finish().is_ok();
+        world.store.die_after(None);
+        let heads = lender.record_count();
+        drop(lender);
+        let other = world.open("shop");
+        assert_eq!(other.record_count(), heads);
+        assert!(other.verify().unwrap().findings.is_empty(), "after {calls} changes");
+        assert!(other.report(&ada).unwrap().holds());
+        if is_through {
+            assert!((1..12).contains(&calls), "{calls}");
+            return;
+        }
+    }
+    panic!("it never gets through");
+}
+
 #[test]
 fn one_record_holds_all_that_was_asked_at_once_and_ranges_equal_the_file() {
     let world = World::new(4);

@@ -207,7 +207,11 @@ fn four_eyes_are_two_devices_where_the_application_demands_them() {
         .unwrap();
     assert_eq!(kind(shop.approve_activity("newsletter")), ErrorKind::Denied);
     assert_eq!(shop.activities().unwrap()[0].state, ActivityState::Proposed);
-    assert_eq!(kind(shop.load_policies(strongroom_cedar::BUILT_IN, &[])), ErrorKind::Denied);
+    let proposed = shop.propose_policies(strongroom_cedar::BUILT_IN).unwrap();
+    assert_eq!((proposed.version, proposed.missing), (1, 1));
+    assert_eq!(kind(shop.activate_policies(1)), ErrorKind::Denied);
+    assert_eq!(kind(shop.activate_policies(2)), ErrorKind::NotFound);
+    assert_eq!(shop.policy_set().unwrap(), None);
 }
 
 #[test]
@@ -217,18 +221,18 @@ fn a_loaded_policy_set_decides_and_is_named_in_entries() {
     let ada = shop.create_subject(&[]).unwrap();
     shop.put_file(&own(ada, "owned"), "order.txt", b"17 roses").unwrap();
     assert_eq!(
-        kind(shop.load_policies("permit (principal, action, nonsense);", &[])),
+        kind(shop.propose_policies("permit (principal, action, nonsense);")),
         ErrorKind::Invalid
     );
     let closed = format!(
         "{}\n@id(\"closed\") forbid (principal, action, resource);",
         strongroom_cedar::BUILT_IN
     );
-    let digest = shop.load_policies(&closed, &[]).unwrap();
+    let digest = shop.propose_policies(&closed).unwrap().digest;
     assert_eq!(kind(shop.read_file(&own(ada, "owned"), "order.txt")), ErrorKind::Denied);
     let last = shop.entries(shop.record_count() - 1, 1).unwrap().remove(0);
     assert_eq!(last.judgement.unwrap().policy_set, digest);
-    shop.load_policies(strongroom_cedar::BUILT_IN, &[]).unwrap();
+    shop.propose_policies(strongroom_cedar::BUILT_IN).unwrap();
     assert!(shop.read_file(&own(ada, "owned"), "order.txt").is_ok());
     assert_eq!(shop.policy_set().unwrap().unwrap().version, 2);
 }

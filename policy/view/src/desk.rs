@@ -115,7 +115,7 @@ impl Desk {
             let first = match requests.recv_timeout(self.poll) {
                 Ok(first) => Some(first),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return self.end(),
             };
             // ORDER: what was asked before this look is answered by it; what comes later waits for the next.
             let asked: Vec<Request> =
@@ -139,6 +139,13 @@ impl Desk {
             }
             self.finish(guard);
             self.tell_strangers();
+        }
+    }
+
+    /// What is not carried out now is by whoever opens the register next.
+    fn end(&mut self) {
+        if let Some(_guard) = (self.fence)() {
+            let _ = self.custodian.finish();
         }
     }
 
@@ -326,11 +333,15 @@ impl Desk {
         (served, Some(guard))
     }
 
+    /// What follows from records is carried out for many together: none waits longer than a second, and nobody for it.
     fn finish(&mut self, guard: Option<Box<dyn Send>>) {
+        if !self.custodian.is_finish_due() {
+            return;
+        }
+        let Some(_guard) = guard.or_else(|| (self.fence)()) else { return };
         if let Err(error) = self.custodian.finish() {
             self.inner.note_trouble(Some(error.to_string()));
         }
-        drop(guard);
     }
 
     /// While others write, what they record is followed: a withdrawal does not wait for us, nor we for more than it.

@@ -326,7 +326,7 @@ fn whatever_takes_away_the_ground_takes_away_the_data() {
         ("erased", |shop, ada| shop.act(|shop| shop.erase(&ada).map(drop).unwrap())),
         ("policy", |shop, _| {
             shop.act(|shop| {
-                shop.load_policies("forbid (principal, action, resource);", &[]).map(drop).unwrap()
+                shop.propose_policies("forbid (principal, action, resource);").map(drop).unwrap()
             })
         }),
         ("disabled", |shop, _| {

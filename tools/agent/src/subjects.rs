@@ -1,13 +1,12 @@
 //! The people the data is about: what an application asks of its own.
 
 use serde_json::{Value, json};
-use strongroom_authorizer::Reason;
-use strongroom_records::log::{Outcome, base64};
+use strongroom_records::log::base64;
 use strongroom_records::receipt::{Destroyed, Ending};
 use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{
-    Answer as Said, Asked, Custodian, Depth, NewSubject, ReportLine, Result, SubjectLine,
-    kind_text, time_text,
+    Answer as Said, Asked, Custodian, Depth, NewSubject, Result, SubjectLine, report_line_json,
+    time_text,
 };
 
 use crate::call::{Call, flag, invalid, moment, text, texts};
@@ -192,25 +191,13 @@ pub fn name(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
 
 /// Reports who used a subject's data, when and why.
 pub fn report(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    let report = custodian.report(&call.subject()?)?;
-    let lines: Vec<Value> = report.lines.iter().map(entry_json).collect();
+    let subject = call.subject()?;
+    let report = custodian.report(&subject)?;
+    let names = custodian.file_names(&subject)?;
+    let lines = report.lines.iter().map(|line| report_line_json(line, &names));
+    let lines: Vec<Value> = lines.collect();
     let json = json!({"entries": lines, "complete": report.holds(), "head": report.head});
     Ok(Answer::json(200, &json))
-}
-
-fn entry_json(line: &ReportLine) -> Value {
-    let entry = &line.entry;
-    let judgement = entry.judgement.as_ref();
-    json!({
-        "number": entry.about.as_ref().map(|about| about.number),
-        "time": time_text(entry.time),
-        "what": kind_text(entry.kind),
-        "activity": line.activity,
-        "class": entry.class.map(|class| class.0),
-        "allowed": judgement.map(|judgement| judgement.outcome == Outcome::Allow),
-        "reason": judgement.and_then(|j| Reason::from_number(j.reason)).map(Reason::text),
-        "record": entry.seq,
-    })
 }
 
 /// Exports everything about a subject, as a tar archive.

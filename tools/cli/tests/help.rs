@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::Place;
 
-const VERBS: [&str; 61] = [
+const VERBS: [&str; 68] = [
     "init",
     "mount",
     "run",
@@ -34,6 +34,8 @@ const VERBS: [&str; 61] = [
     "app enable",
     "app schema",
     "app class",
+    "app ledger",
+    "app replay",
     "subject",
     "subject create",
     "subject find",
@@ -45,6 +47,7 @@ const VERBS: [&str; 61] = [
     "subject report",
     "subject export",
     "subject erase",
+    "subject merge",
     "subject hold",
     "subject restrict",
     "consumer",
@@ -62,9 +65,13 @@ const VERBS: [&str; 61] = [
     "consent object",
     "consent history",
     "policy",
-    "policy load",
+    "policy set",
+    "policy activate",
     "policy check",
     "policy show",
+    "policy history",
+    "policy test",
+    "policy what-if",
     "policy explain",
     "audit",
     "audit show",

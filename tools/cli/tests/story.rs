@@ -367,6 +367,122 @@ fn many_people_are_imported_once_however_often_it_is_asked() {
     assert_eq!(story.json("subject list --app shop")["subjects"].as_array().unwrap().len(), 3);
 }
 
+/// Store, home and key file, all copied and all put back: what a thorough backup does.
+#[test]
+fn a_backup_of_store_home_and_key_brings_nobody_back_where_a_ledger_lies_apart() {
+    let story = Story::new();
+    let apart = tempfile::tempdir().unwrap();
+    let ledger = apart.path().join("erased");
+    story.done("app create shop");
+    let ada = story.done("subject create --app shop").trim_end().to_owned();
+    let of_hers = format!("{ada} --app shop --class owned --name order");
+    story.told(&format!("subject put {of_hers}"), "17 roses");
+    let copy = |from: &Path, to: &Path| {
+        let done = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+        assert!(done.success());
+    };
+    let back_up = |day: &str| {
+        for name in ["store", "home"] {
+            copy(&story.place.path(name), &story.place.path(&format!("{name}.{day}")));
+        }
+    };
+    let restore = |day: &str| {
+        for name in ["store", "home"] {
+            fs::remove_dir_all(story.place.path(name)).unwrap();
+            copy(&story.place.path(&format!("{name}.{day}")), &story.place.path(name));
+        }
+    };
+    let read = || story.say(&format!("subject get {of_hers}"));
+    back_up("before");
+    story.done(&format!("app ledger file:{} --app shop", ledger.display()));
+    back_up("yesterday");
+    let receipt = story.place.path("receipt");
+    story.done(&format!("subject erase {ada} --app shop --yes --receipt {}", receipt.display()));
+
+    restore("yesterday");
+    assert_eq!(read().code, 4);
+    assert_eq!(story.json(&format!("subject show {ada} --app shop"))["state"], "erased");
+    // Without its ledger nothing is opened.
+    fs::rename(&ledger, apart.path().join("away")).unwrap();
+    let said = story.say("subject list --app shop");
+    let first = "strongroom: the ledger of erasures cannot be read or written";
+    assert_eq!((said.code, said.err.lines().next()), (6, Some(first)));
+
+    // The control: a backup from before the ledger opens, until somebody shows the receipt.
+    restore("before");
+    assert_eq!(read().expect_done(), "17 roses");
+    let again = story.json(&format!("app replay {} --app shop", receipt.display()));
+    assert_eq!(again["erased"][0].as_str(), Some(ada.as_str()));
+    assert_eq!(read().code, 4);
+}
+
+#[test]
+fn policies_are_tried_set_explained_and_held_against_the_past() {
+    let story = Story::new();
+    story.done("app create shop");
+    let ada = story.done("subject create --app shop").trim_end().to_owned();
+    let of_hers = format!("{ada} --app shop --class owned --name order");
+    story.told(&format!("subject put {of_hers}"), "17 roses");
+    let asked = format!("subject get {of_hers}");
+    story.done(&asked);
+    let built_in = strongroom_cedar::BUILT_IN;
+    let closed = format!(
+        "{built_in}\n@id(\"own-closed\") forbid (principal, action == Action::\"open\", resource) when {{ principal.own }};"
+    );
+    fs::write(story.place.path("closed.cedar"), &closed).unwrap();
+    let cases = r#"{"cases": [
+        {"name": "ours", "activity": {"own": true, "basis": "contract"}, "expect": "allow"},
+        {"name": "theirs", "consent": {"status": "given"}, "expect": "allow"}]}"#;
+    fs::write(story.place.path("cases.json"), cases).unwrap();
+    let file = |name: &str| story.place.path(name).display().to_string();
+    let test = format!("policy test {}", file("cases.json"));
+    assert_eq!(story.place.run(&test).expect_done(), "2 cases, 0 otherwise than expected\n");
+    let failed = story.place.run(&format!("{test} --policies {}", file("closed.cedar")));
+    let said = "ours: expected allow, is deny: the policies do not permit it\n\
+                2 cases, 1 otherwise than expected\n";
+    assert_eq!((failed.code, failed.out.as_str()), (1, said));
+
+    let told = story.json(&format!("policy what-if {} --app shop", file("closed.cedar")));
+    let changed = told["changed"].as_array().unwrap();
+    assert_eq!((changed.len(), &changed[0]["policies"][0]), (1, &Value::from("own-closed")));
+    assert_eq!(
+        (&changed[0]["was_allowed"], &changed[0]["would_be_allowed"]),
+        (&true.into(), &false.into())
+    );
+    let set = story.json(&format!("policy set {} --app shop", file("closed.cedar")));
+    assert_eq!((&set["version"], &set["in_force"]), (&1.into(), &true.into()));
+    assert_eq!(story.say(&asked).code, 4);
+    let newest = story.json("audit show --count 1 --app shop")["entries"][0]["record"].clone();
+    let explained = story.json(&format!("policy explain {newest} --app shop"));
+    let decision = &explained["decisions"][0];
+    assert_eq!(
+        (&decision["policies"][0], &decision["same_again"]),
+        (&"own-closed".into(), &true.into())
+    );
+    let history = story.json("policy history --app shop");
+    assert_eq!(history["sets"][0]["digest"], set["digest"]);
+    assert_eq!(story.done("policy show --version 1 --app shop"), closed);
+    let none = story.say("policy activate 2 --app shop");
+    let first = "strongroom: no policy set of that version waits";
+    assert_eq!((none.code, none.err.lines().next()), (1, Some(first)));
+}
+
+#[test]
+fn two_that_are_one_person_become_one_when_somebody_says_yes() {
+    let story = Story::new();
+    story.done("app create shop");
+    let create = || story.done("subject create --app shop").trim_end().to_owned();
+    let (ada, twin) = (create(), create());
+    let line = format!("subject merge {ada} {twin} --app shop");
+    let refused = story.say(&line);
+    assert_eq!(
+        (refused.code, refused.err.lines().next()),
+        (1, Some("strongroom: nothing was erased"))
+    );
+    assert_eq!(story.done(&format!("{line} --yes")), "0 files moved\n");
+    assert_eq!(story.json(&format!("subject show {twin} --app shop"))["state"], "erased");
+}
+
 #[test]
 fn a_store_with_applications_is_still_a_sound_workspace() {
     let story = Story::new();

@@ -288,7 +288,7 @@ impl Custodian {
     }
 
     /// A subject that is not erased, nor being erased.
-    fn living(&self, subject: &SubjectId) -> Result<Subject> {
+    pub(crate) fn living(&self, subject: &SubjectId) -> Result<Subject> {
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
         match own.cell.state {
             SubjectState::Active | SubjectState::Restricted => Ok(own),

@@ -14,7 +14,10 @@ use strongroom_crypto::kdf::PassphraseCost;
 use strongroom_custody::Custody;
 use strongroom_custody::vault::Vault;
 use strongroom_host::sim::{SimClock, SimDisk, SimEntropy};
+use strongroom_keyring::device_file;
+use strongroom_keyring::enrolment::{self, Applicant};
 use strongroom_keyring::founding::found;
+use strongroom_keyring::membership::Writer;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_records::activity::{Basis, Reach};
 use strongroom_records::ids::{ApplicationId, SubjectId};
@@ -118,15 +121,32 @@ impl Store for Tee {
 }
 
 #[derive(Default)]
-pub struct Pins(pub Mutex<BTreeMap<ApplicationId, Pin>>);
+pub struct Pins {
+    pub heads: Mutex<BTreeMap<ApplicationId, Pin>>,
+    /// Ledgers of erasures by their places; what is not there is away.
+    pub ledgers: Mutex<BTreeMap<String, Vec<u8>>>,
+}
 
 impl Memory for Pins {
     fn recall(&self, application: &ApplicationId) -> strongroom_steward::Result<Option<Pin>> {
-        Ok(self.0.lock().unwrap().get(application).copied())
+        Ok(self.heads.lock().unwrap().get(application).copied())
     }
 
     fn remember(&self, application: &ApplicationId, pin: &Pin) -> strongroom_steward::Result<()> {
-        self.0.lock().unwrap().insert(*application, *pin);
+        self.heads.lock().unwrap().insert(*application, *pin);
+        Ok(())
+    }
+
+    fn ledger(&self, place: &str) -> strongroom_steward::Result<Vec<u8>> {
+        let found = self.ledgers.lock().unwrap().get(place).cloned();
+        found.ok_or_else(|| Error::new(ErrorKind::Unavailable, "no ledger"))
+    }
+
+    fn add_to_ledger(&self, place: &str, receipts: &[u8]) -> strongroom_steward::Result<()> {
+        match self.ledgers.lock().unwrap().get_mut(place) {
+            Some(ledger) => ledger.extend_from_slice(receipts),
+            None => return Err(Error::new(ErrorKind::Unavailable, "no ledger")),
+        }
         Ok(())
     }
 }
@@ -147,6 +167,8 @@ impl PolicyLanguage for CedarLanguage {
 }
 
 pub struct World {
+    /// Genesis and first epoch of the organisation log.
+    pub founding: [Vec<u8>; 2],
     pub store: Arc<Tee>,
     pub clock: Arc<SimClock>,
     pub vault: Vault,
@@ -173,7 +195,30 @@ impl World {
             memory: Arc::clone(&pins) as Arc<_>,
             language: Arc::new(CedarLanguage),
         };
-        Self { store, clock, vault: Vault::new(), pins, services }
+        let founding = [made.genesis, made.first_epoch];
+        Self { founding, store, clock, vault: Vault::new(), pins, services }
+    }
+
+    /// One with a second device in its organisation: what that device works with.
+    pub fn of_two(seed: u64) -> (Self, Services) {
+        let mut world = Self::new(seed);
+        let (keys, entropy) = (&world.services.keys, &*world.services.entropy);
+        let [genesis, first_epoch] = &world.founding;
+        let mut organisation = Organisation::verify(genesis, &keys.organisation()).unwrap();
+        organisation.extend(first_epoch).unwrap();
+        let place = (keys.organisation(), keys.workspace());
+        let cost = PassphraseCost::WEAK_FOR_TESTS;
+        let asked = enrolment::request(place, b"bob", cost, START_NS, entropy).unwrap();
+        let applicant = Applicant::verify(&asked.request).unwrap();
+        let writer = Writer { keys, organisation: &organisation, time_ns: START_NS, entropy };
+        let record = writer.admit(&applicant, "bob's laptop").unwrap();
+        organisation.extend(&record).unwrap();
+        let bob = device_file::unlock(&asked.device_file, b"bob").unwrap();
+        bob.learn(&organisation).unwrap();
+        world.services.organisation = Arc::new(organisation);
+        let (keys, memory) = (Arc::new(bob), Arc::new(Pins::default()) as Arc<_>);
+        let theirs = Services { keys, memory, ..world.services.clone() };
+        (world, theirs)
     }
 
     pub fn custody(&self) -> Arc<dyn Custody> {

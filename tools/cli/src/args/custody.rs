@@ -53,6 +53,36 @@ pub enum App {
     Schema(AppSchema),
     /// Declare a class of data beyond `identifiable` and `owned`
     Class(AppClass),
+    /// Keep a ledger of erasures apart from store and home, so that no backup brings anybody back
+    #[command(
+        after_help = "Example:\n  strongroom app ledger file:/mnt/apart/erased -w ~/work.strongroom --app shop"
+    )]
+    Ledger(AppLedger),
+    /// Erase again whom a ledger or receipts of erasures name: after a restore, where no ledger was kept
+    Replay(AppReplay),
+}
+
+/// `app ledger`.
+#[derive(Debug, Args)]
+pub struct AppLedger {
+    /// Where: file: and an absolute path, on other storage than what is backed up
+    #[arg(value_name = "PLACE", required_unless_present = "none")]
+    pub at: Option<String>,
+    #[command(flatten)]
+    pub of: Of,
+    /// Keep none any more
+    #[arg(long, conflicts_with = "at", help_heading = "Ledger")]
+    pub none: bool,
+}
+
+/// `app replay`.
+#[derive(Debug, Args)]
+pub struct AppReplay {
+    /// Ledger or receipts
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub of: Of,
 }
 
 /// `app create`.
@@ -154,6 +184,8 @@ pub enum Subject {
     Export(SubjectExport),
     /// Erase a subject for good: keys first, then objects
     Erase(SubjectErase),
+    /// Make two subjects that are one person one: what is of the second becomes the first's, and the second is erased
+    Merge(SubjectMerge),
     /// Change a subject's keys; deep, seal everything anew
     Rotate(SubjectRotate),
     /// Place a hold on a subject, or lift it: nothing is erased while it is in force
@@ -299,6 +331,22 @@ pub struct SubjectErase {
     #[arg(long, help_heading = "Subject")]
     pub yes: bool,
     /// Write the signed receipt into FILE
+    #[arg(long, value_name = "FILE", help_heading = "Subject")]
+    pub receipt: Option<PathBuf>,
+}
+
+/// `subject merge`.
+#[derive(Debug, Args)]
+pub struct SubjectMerge {
+    #[command(flatten)]
+    pub one: SubjectOne,
+    /// Id of the subject that becomes a part of the first
+    #[arg(value_name = "OTHER")]
+    pub other: String,
+    /// Don't ask
+    #[arg(long, help_heading = "Subject")]
+    pub yes: bool,
+    /// Write the signed receipt of the second's erasure into FILE
     #[arg(long, value_name = "FILE", help_heading = "Subject")]
     pub receipt: Option<PathBuf>,
 }
@@ -474,13 +522,25 @@ pub struct ConsentAnswer {
 /// `policy`.
 #[derive(Debug, Subcommand)]
 pub enum Policy {
-    /// Validate policies and put them in force
-    Load(PolicyLoad),
+    /// Validate policies and put them in force, or propose them where two devices are needed
+    Set(PolicySet),
+    /// Approve the policies that wait, as another device than proposed them
+    Activate(PolicyActivate),
     /// Validate policies, changing nothing
     #[command(after_help = "Example:\n  strongroom policy check shop.cedar")]
     Check(PolicyCheck),
-    /// Show the policies in force
-    Show(Of),
+    /// Show the policies in force, or those that wait
+    Show(PolicyShow),
+    /// List every policy set that ever was in force
+    History(Of),
+    /// Try policies on cases: requests, and what is expected of each
+    #[command(after_help = "Example:\n  strongroom policy test cases.json --policies shop.cedar")]
+    Test(PolicyTest),
+    /// List past decisions that other policies would change; changes nothing
+    #[command(
+        after_help = "Example:\n  strongroom policy what-if new.cedar -w ~/work.strongroom --app shop --since 2026-11-01"
+    )]
+    WhatIf(PolicyWhatIf),
     /// Say why a decision fell as it did
     Explain(PolicyExplain),
     /// Show or set how long files are kept, or take away what is due
@@ -490,9 +550,56 @@ pub enum Policy {
     Retention(PolicyRetention),
 }
 
-/// `policy load`.
+/// `policy activate`.
 #[derive(Debug, Args)]
-pub struct PolicyLoad {
+pub struct PolicyActivate {
+    /// Version, as `policy show --proposed` prints it
+    #[arg(value_name = "VERSION")]
+    pub version: u64,
+    #[command(flatten)]
+    pub of: Of,
+}
+
+/// `policy show`.
+#[derive(Debug, Args)]
+pub struct PolicyShow {
+    #[command(flatten)]
+    pub of: Of,
+    /// Show the policies that wait for approvals
+    #[arg(long, conflicts_with = "version", help_heading = "Policies")]
+    pub proposed: bool,
+    /// Show those of a version that was in force
+    #[arg(long, value_name = "N", help_heading = "Policies")]
+    pub version: Option<u64>,
+}
+
+/// `policy test`.
+#[derive(Debug, Args)]
+pub struct PolicyTest {
+    /// Cases, as JSON
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Policies, in Cedar [default: those that are in force where nobody set others]
+    #[arg(long, value_name = "FILE", help_heading = "Policies")]
+    pub policies: Option<PathBuf>,
+}
+
+/// `policy what-if`.
+#[derive(Debug, Args)]
+pub struct PolicyWhatIf {
+    /// Policies, in Cedar
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub of: Of,
+    /// Decisions from then on: 2026-11-01 or 2026-11-01T00:00:00Z [default: all]
+    #[arg(long, value_name = "TIME", help_heading = "Policies")]
+    pub since: Option<String>,
+}
+
+/// `policy set`.
+#[derive(Debug, Args)]
+pub struct PolicySet {
     /// Policies, in Cedar
     #[arg(value_name = "FILE")]
     pub file: PathBuf,

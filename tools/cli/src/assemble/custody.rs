@@ -318,6 +318,35 @@ impl Memory for Pins {
         replace_file(&RealDisk, &self.folder.join(application.to_string()), text.as_bytes())
             .map_err(|_| Error::new(ErrorKind::Unavailable, "local state cannot be written"))
     }
+
+    fn ledger(&self, place: &str) -> strongroom_steward::Result<Vec<u8>> {
+        read_all(&RealDisk, &ledger_path(place)?).map_err(|_| no_ledger())
+    }
+
+    fn add_to_ledger(&self, place: &str, receipts: &[u8]) -> strongroom_steward::Result<()> {
+        let path = ledger_path(place)?;
+        let mut beside = path.clone().into_os_string();
+        beside.push(".lock");
+        let _others_wait = RealDisk.lock(Path::new(&beside)).map_err(|_| no_ledger())?;
+        let mut all = match read_all(&RealDisk, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            found => found.map_err(|_| no_ledger())?,
+        };
+        all.extend_from_slice(receipts);
+        replace_file(&RealDisk, &path, &all).map_err(|_| no_ledger())
+    }
+}
+
+fn ledger_path(place: &str) -> strongroom_steward::Result<PathBuf> {
+    let path = place.strip_prefix("file:").map(PathBuf::from);
+    path.filter(|path| path.is_absolute()).ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "a ledger is kept at file: and an absolute path")
+    })
+}
+
+/// A ledger that is away may name somebody: nothing is opened without it.
+fn no_ledger() -> Error {
+    Error::new(ErrorKind::Unavailable, "the ledger of erasures cannot be read or written")
 }
 
 /// The policy language.

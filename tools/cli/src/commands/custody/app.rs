@@ -5,8 +5,8 @@ use strongroom_records::application::{ApplicationState, Listed};
 use strongroom_records::receipt::Ending;
 use strongroom_steward::time_text;
 
-use super::{bring_into_force, input_text};
-use crate::args::custody::{App, AppCreate, AppState, In};
+use super::{bring_into_force, input, input_text};
+use crate::args::custody::{App, AppCreate, AppReplay, AppState, In};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Result};
 use crate::ui::{self, Format};
@@ -36,7 +36,29 @@ pub fn run(options: &App, format: Format) -> Result<Exit> {
             ui::answer(format, "", &json!({"class": options.name, "number": class.0}))?;
             Ok(Exit::Done)
         }
+        App::Ledger(options) => {
+            let (_office, mut custodian) = custody::application(&options.of)?;
+            let set = custodian.set_ledger(options.at.as_deref());
+            set.map_err(|error| failure(&error))?;
+            ui::answer(format, "", &json!({"ledger": options.at}))?;
+            Ok(Exit::Done)
+        }
+        App::Replay(options) => replay(options, format),
     }
+}
+
+fn replay(options: &AppReplay, format: Format) -> Result<Exit> {
+    let mut receipts = Vec::new();
+    for path in &options.files {
+        receipts.extend(input(path, "the ledger")?);
+    }
+    let (office, mut custodian) = custody::application(&options.of)?;
+    let gone = custodian.replay(&receipts).map_err(|error| failure(&error))?;
+    let ids: Vec<String> = gone.iter().map(ToString::to_string).collect();
+    let mut json = json!({"erased": ids});
+    bring_into_force(office, &mut json)?;
+    ui::answer(format, &format!("{} erased again\n", ids.len()), &json)?;
+    Ok(Exit::Done)
 }
 
 fn create(options: &AppCreate, format: Format) -> Result<Exit> {

@@ -90,6 +90,7 @@ fn receipt(options: &AuditReceipt, format: Format) -> Result<Exit> {
         Deed::Export(_) => ("export", None),
         Deed::Rotation(_) => ("rotation", None),
         Deed::SubjectRotation(_) => ("rotation of a subject", None),
+        Deed::ErasureReceived(_) => ("erasure asked for", None),
     };
     let time = time_text(receipt.time);
     let text = format!(

@@ -1,15 +1,19 @@
 //! `strongroom policy`: what the authorization firewall goes by.
 
-use serde_json::json;
-use strongroom_audit::log::policy_number;
+use serde_json::{Value, json};
+use strongroom_authorizer::cases::Cases;
 use strongroom_authorizer::{Action, Reason};
 use strongroom_cedar::{BUILT_IN, Cedar};
+use strongroom_records::application::PolicySet as Set;
 use strongroom_records::log::Outcome;
-use strongroom_steward::{Carry, time_text};
+use strongroom_steward::{Carry, Redecided, Standing, time_text};
 
-use super::{bring_into_force, input_text};
-use crate::args::custody::{Policy, PolicyExplain, PolicyLoad, PolicyRetention};
-use crate::assemble::custody::{self, failure};
+use super::{bring_into_force, input_text, moment};
+use crate::args::custody::{
+    Policy, PolicyActivate, PolicyExplain, PolicyRetention, PolicySet, PolicyShow, PolicyTest,
+    PolicyWhatIf,
+};
+use crate::assemble::custody::{self, Office, failure};
 use crate::exit::{Exit, Failure, Result};
 use crate::ui::{self, Format};
 
@@ -19,28 +23,185 @@ use crate::ui::{self, Format};
 /// Those of the verb.
 pub fn run(options: &Policy, format: Format) -> Result<Exit> {
     match options {
-        Policy::Load(options) => load(options, format),
+        Policy::Set(options) => set(options, format),
+        Policy::Activate(options) => activate(options, format),
         Policy::Check(options) => {
             let cedar = read(&input_text(&options.file, "the policies")?)?;
             let ids = cedar.ids();
             ui::answer(format, "", &json!({"policies": ids, "valid": true}))?;
             Ok(Exit::Done)
         }
-        Policy::Show(of) => {
+        Policy::Show(options) => show(options, format),
+        Policy::History(of) => {
             let (_office, custodian) = custody::application(of)?;
-            let set = custodian.policy_set().map_err(|error| failure(&error))?;
-            let text = set.as_ref().map_or(BUILT_IN, |set| set.text.as_str());
-            let json = json!({
-                "version": set.as_ref().map(|set| set.version),
-                "digest": set.as_ref().map(|set| set.digest.to_string()),
-                "text": text,
-            });
-            ui::answer(format, text, &json)?;
+            let history = custodian.policy_history().map_err(|error| failure(&error))?;
+            let line = |set: &Set| {
+                let behind = set.approvals.len();
+                let time = time_text(set.time);
+                format!("{:>4}  {time}  {}  {behind} approved\n", set.version, set.digest)
+            };
+            let text: String = history.iter().map(line).collect();
+            let sets: Vec<Value> = history.iter().map(set_json).collect();
+            ui::answer(format, &text, &json!({"sets": sets}))?;
             Ok(Exit::Done)
         }
+        Policy::Test(options) => test(options, format),
+        Policy::WhatIf(options) => what_if(options, format),
         Policy::Explain(options) => explain(options, format),
         Policy::Retention(options) => retention(options, format),
     }
+}
+
+fn set(options: &PolicySet, format: Format) -> Result<Exit> {
+    let text = input_text(&options.file, "the policies")?;
+    read(&text)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
+    let standing = custodian.propose_policies(&text).map_err(|error| failure(&error))?;
+    stand(office, &standing, format)
+}
+
+fn activate(options: &PolicyActivate, format: Format) -> Result<Exit> {
+    let (office, mut custodian) = custody::application(&options.of)?;
+    let standing = custodian.activate_policies(options.version);
+    stand(office, &standing.map_err(|error| failure(&error))?, format)
+}
+
+fn stand(office: Office, standing: &Standing, format: Format) -> Result<Exit> {
+    let (version, missing) = (standing.version, standing.missing);
+    let mut json = json!({
+        "digest": standing.digest.to_string(), "version": version, "missing_approvals": missing,
+        "in_force": missing == 0,
+    });
+    let text = match missing {
+        0 => {
+            bring_into_force(office, &mut json)?;
+            String::new()
+        }
+        _ => format!("version {version} waits for the approval of {missing} more devices\n"),
+    };
+    ui::answer(format, &text, &json)?;
+    Ok(Exit::Done)
+}
+
+fn show(options: &PolicyShow, format: Format) -> Result<Exit> {
+    let (_office, custodian) = custody::application(&options.of)?;
+    let none = || Failure::new(Exit::Failed, "there is no such policy set");
+    let found = match (options.proposed, options.version) {
+        (true, _) => custodian.proposed_policies().map(|set| set.map(Some)),
+        (false, None) => custodian.policy_set().map(Some),
+        (false, Some(version)) => custodian
+            .policy_history()
+            .map(|history| history.into_iter().find(|set| set.version == version).map(Some)),
+    };
+    let set = found.map_err(|error| failure(&error))?.ok_or_else(none)?;
+    let text = set.as_ref().map_or(BUILT_IN, |set| set.text.as_str());
+    let mut json = set.as_ref().map_or_else(|| json!({"version": null, "digest": null}), set_json);
+    json["text"] = text.into();
+    ui::answer(format, text, &json)?;
+    Ok(Exit::Done)
+}
+
+fn set_json(set: &Set) -> Value {
+    let devices = set.approvals.iter().map(|approval| approval.device.to_string());
+    json!({
+        "version": set.version, "digest": set.digest.to_string(), "time": time_text(set.time),
+        "approved_by": devices.collect::<Vec<_>>(),
+    })
+}
+
+fn test(options: &PolicyTest, format: Format) -> Result<Exit> {
+    let bad = |message: String| Failure::new(Exit::Failed, message);
+    let cases = Cases::parse(&input_text(&options.file, "the cases")?).map_err(bad)?;
+    let cedar = match &options.policies {
+        Some(path) => read(&input_text(path, "the policies")?)?,
+        None => read(BUILT_IN)?,
+    };
+    let (mut text, mut wrong) = (String::new(), Vec::new());
+    for failed in cases.run(&cedar) {
+        text += &format!("{}: expected {}, is {}\n", failed.name, failed.expected, failed.found);
+        wrong.push(json!({
+            "name": failed.name, "expected": failed.expected, "found": failed.found,
+        }));
+    }
+    let is_sound = wrong.is_empty();
+    text += &format!("{} cases, {} otherwise than expected\n", cases.len(), wrong.len());
+    ui::answer(format, &text, &json!({"cases": cases.len(), "wrong": wrong}))?;
+    Ok(if is_sound { Exit::Done } else { Exit::Failed })
+}
+
+fn what_if(options: &PolicyWhatIf, format: Format) -> Result<Exit> {
+    let text = input_text(&options.file, "the policies")?;
+    read(&text)?;
+    let since = moment(options.since.as_deref())?.unwrap_or(i64::MIN);
+    let (_office, custodian) = custody::application(&options.of)?;
+    let all = custodian.what_if(&text, since).map_err(|error| failure(&error))?;
+    let (mut text, mut lines) = (String::new(), Vec::new());
+    for one in all.iter().filter(|one| one.differs()) {
+        let words = match one.reason {
+            None => "would be allowed",
+            Some(_) => "would be refused",
+        };
+        let activity = one.activity.as_deref().unwrap_or("?");
+        let (time, record) = (time_text(one.entry.time), one.entry.seq);
+        let policies = one.policies.join(" ");
+        text += &format!("{record:>6}  {time}  {activity}  {}  {words}", action_of(one));
+        text += &if policies.is_empty() { "\n".to_owned() } else { format!("  by {policies}\n") };
+        lines.push(redecided_json(one));
+    }
+    text += &format!("{} of {} decisions would change\n", lines.len(), all.len());
+    ui::answer(format, &text, &json!({"decisions": all.len(), "changed": lines}))?;
+    Ok(Exit::Done)
+}
+
+fn action_of(one: &Redecided) -> &'static str {
+    let judgement = one.entry.judgement.as_ref();
+    judgement.and_then(|was| Action::from_number(was.action)).map_or("?", Action::name)
+}
+
+fn redecided_json(one: &Redecided) -> Value {
+    let was = one.entry.judgement.as_ref();
+    json!({
+        "record": one.entry.seq,
+        "time": time_text(one.entry.time),
+        "activity": one.activity,
+        "action": action_of(one),
+        "subject": one.entry.about.as_ref().map(|about| about.subject.to_string()),
+        "was_allowed": was.is_some_and(|was| was.outcome == Outcome::Allow),
+        "would_be_allowed": one.reason.is_none(),
+        "reason": one.reason.map(Reason::text),
+        "policies": one.policies,
+    })
+}
+
+fn explain(options: &PolicyExplain, format: Format) -> Result<Exit> {
+    let (_office, custodian) = custody::application(&options.of)?;
+    let found = custodian.explain(options.record).map_err(|error| failure(&error))?;
+    let (mut text, mut lines) = (String::new(), Vec::new());
+    for one in &found {
+        let Some(was) = &one.entry.judgement else { continue };
+        let outcome = if was.outcome == Outcome::Allow { "allowed" } else { "refused" };
+        let (time, action) = (time_text(one.entry.time), action_of(one));
+        text += &format!("{time}  {action}  {outcome}\n");
+        let reason = Reason::from_number(was.reason).map(Reason::text);
+        text += &reason.map(|reason| format!("reason    {reason}\n")).unwrap_or_default();
+        if !one.policies.is_empty() {
+            text += &format!("policies  {}\n", one.policies.join(" "));
+        }
+        if one.differs() {
+            text += "decided again by the same policies, the answer is another one\n";
+        }
+        lines.push(json!({
+            "time": time, "action": action, "outcome": outcome, "reason": reason,
+            "activity": one.activity, "policies": one.policies,
+            "policy_set": was.policy_set.to_string(), "consent_record": was.consent,
+            "lease_end": was.lease_end.map(time_text), "same_again": !one.differs(),
+        }));
+    }
+    if lines.is_empty() {
+        return Err(Failure::new(Exit::Failed, "that record holds no decision"));
+    }
+    ui::answer(format, &text, &json!({ "decisions": lines }))?;
+    Ok(Exit::Done)
 }
 
 fn retention(options: &PolicyRetention, format: Format) -> Result<Exit> {
@@ -68,52 +229,6 @@ fn retention(options: &PolicyRetention, format: Format) -> Result<Exit> {
         "held": retired.held, "removed": options.run,
     });
     ui::answer(format, &text, &json)?;
-    Ok(Exit::Done)
-}
-
-fn load(options: &PolicyLoad, format: Format) -> Result<Exit> {
-    let text = input_text(&options.file, "the policies")?;
-    read(&text)?;
-    let (office, mut custodian) = custody::application(&options.of)?;
-    let digest = custodian.load_policies(&text, &[]).map_err(|error| failure(&error))?;
-    let mut json = json!({"digest": digest.to_string()});
-    bring_into_force(office, &mut json)?;
-    ui::answer(format, "", &json)?;
-    Ok(Exit::Done)
-}
-
-fn explain(options: &PolicyExplain, format: Format) -> Result<Exit> {
-    let (_office, custodian) = custody::application(&options.of)?;
-    let entries = custodian.entries(options.record, 1).map_err(|error| failure(&error))?;
-    let set = custodian.policy_set().map_err(|error| failure(&error))?;
-    let cedar = read(set.as_ref().map_or(BUILT_IN, |set| set.text.as_str()))?;
-    let (mut text, mut lines) = (String::new(), Vec::new());
-    for entry in &entries {
-        let Some(judgement) = &entry.judgement else { continue };
-        let outcome = if judgement.outcome == Outcome::Allow { "allowed" } else { "refused" };
-        let action = Action::ALL.iter().find(|action| action.number() == judgement.action);
-        let action = action.map_or("?", |action| action.name());
-        let named: Vec<String> = cedar
-            .ids()
-            .into_iter()
-            .filter(|id| judgement.policies.contains(&policy_number(id)))
-            .collect();
-        let reason = Reason::from_number(judgement.reason).map(Reason::text);
-        text += &format!("{}  {action}  {outcome}\n", time_text(entry.time));
-        text += &reason.map(|reason| format!("reason    {reason}\n")).unwrap_or_default();
-        if !named.is_empty() {
-            text += &format!("policies  {}\n", named.join(" "));
-        }
-        lines.push(json!({
-            "time": time_text(entry.time), "action": action, "outcome": outcome, "reason": reason,
-            "policies": named, "policy_set": judgement.policy_set.to_string(),
-            "consent_record": judgement.consent, "lease_end": judgement.lease_end.map(time_text),
-        }));
-    }
-    if lines.is_empty() {
-        return Err(Failure::new(Exit::Failed, "that record holds no decision"));
-    }
-    ui::answer(format, &text, &json!({ "decisions": lines }))?;
     Ok(Exit::Done)
 }
 

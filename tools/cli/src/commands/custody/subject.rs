@@ -6,19 +6,17 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
-use strongroom_authorizer::Action;
-use strongroom_records::ids::{FileId, SubjectId};
-use strongroom_records::log::Outcome;
+use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::SubjectState;
 use strongroom_steward::{
-    Asked, Custodian, Error, ErrorKind, SubjectLine, Target, kind_text, time_text,
+    Asked, Custodian, Error, ErrorKind, SubjectLine, Target, report_line_json, time_text,
 };
 
 use super::app::ending_text;
 use super::{bring_into_force, input, input_text, keep_receipt, output, subject_id};
 use crate::args::custody::{
     Compartment, Subject, SubjectCreate, SubjectErase, SubjectExport, SubjectFind, SubjectHold,
-    SubjectList, SubjectOne, SubjectPut,
+    SubjectList, SubjectMerge, SubjectOne, SubjectPut,
 };
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Failure, Result};
@@ -53,6 +51,7 @@ pub fn run(options: &Subject, format: Format) -> Result<Exit> {
         Subject::Report(options) => report(options, format),
         Subject::Export(options) => export(options, format),
         Subject::Erase(options) => erase(options, format),
+        Subject::Merge(options) => merge(options, format),
         Subject::Import(options) => super::import::run(options, format),
         Subject::Rotate(options) => super::rotate::subject(options, format),
         Subject::Hold(options) => hold(options, format),
@@ -164,31 +163,20 @@ fn report(options: &SubjectOne, format: Format) -> Result<Exit> {
     let names = custodian.file_names(&subject).map_err(|error| failure(&error))?;
     let (mut text, mut lines) = (String::new(), Vec::new());
     for line in &report.lines {
-        let entry = &line.entry;
-        let (time, kind) = (time_text(entry.time), kind_text(entry.kind));
-        let outcome = entry.judgement.as_ref().map(|j| j.outcome == Outcome::Allow);
-        let shown = match outcome {
+        let json = report_line_json(line, &names);
+        let word = |field: &str| json[field].as_str().unwrap_or_default().to_owned();
+        let shown = match json["allowed"].as_bool() {
             Some(true) => "allowed",
             Some(false) => "refused",
             None => "",
         };
-        let activity = line.activity.as_deref().unwrap_or("own");
-        let action = entry.judgement.as_ref().and_then(|judgement| {
-            Action::ALL.iter().find(|action| action.number() == judgement.action)
-        });
-        let action = action.map(|action| action.name());
-        // What has been replaced or removed since has no name any more.
-        let named = |id: &FileId| names.get(id).cloned().unwrap_or_else(|| id.to_string());
-        let files = line.detail.as_ref().map_or(&[][..], |detail| &detail.files);
-        let files: Vec<String> = files.iter().map(named).collect();
-        let told = [activity, action.unwrap_or(""), shown, &files.join(" ")];
+        let activity = line.activity.clone().unwrap_or_else(|| "own".to_owned());
+        let files = json["files"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let files = files.collect::<Vec<_>>().join(" ");
+        let told = [activity, word("action"), shown.to_owned(), files];
         let told = told.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("  ");
-        text += &format!("{time}  {kind}  {told}\n");
-        lines.push(json!({
-            "time": time, "what": kind, "activity": line.activity, "allowed": outcome,
-            "class": entry.class.map(|class| class.0), "record": entry.seq, "action": action,
-            "files": files,
-        }));
+        text += &format!("{}  {}  {told}\n", word("time"), word("what"));
+        lines.push(json);
     }
     let json = json!({
         "entries": lines, "complete": report.holds(), "head": report.head,
@@ -214,7 +202,7 @@ fn export(options: &SubjectExport, format: Format) -> Result<Exit> {
 fn erase(options: &SubjectErase, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.one.subject)?;
     if !options.yes {
-        confirm(&options.one.subject)?;
+        confirm(&format!("erase subject {} for good", options.one.subject))?;
     }
     let (office, mut custodian) = custody::application(&options.one.of)?;
     let erased = custodian.erase(&subject).map_err(|error| failure(&error))?;
@@ -234,14 +222,30 @@ fn erase(options: &SubjectErase, format: Format) -> Result<Exit> {
     Ok(if deed.objects_left == 0 { Exit::Done } else { Exit::Partial })
 }
 
-fn confirm(subject: &str) -> Result<()> {
+fn merge(options: &SubjectMerge, format: Format) -> Result<Exit> {
+    let (into, from) = (subject_id(&options.one.subject)?, subject_id(&options.other)?);
+    if !options.yes {
+        confirm(&format!("move all that is of {from} to {into}, and erase {from}"))?;
+    }
+    let (office, mut custodian) = custody::application(&options.one.of)?;
+    let merged = custodian.merge_subjects(&into, &from).map_err(|error| failure(&error))?;
+    keep_receipt(options.receipt.as_deref(), &merged.erased.receipt)?;
+    let mut json = json!({
+        "subject": into.to_string(), "erased": from.to_string(), "files": merged.files,
+    });
+    bring_into_force(office, &mut json)?;
+    ui::answer(format, &format!("{} files moved\n", merged.files), &json)?;
+    Ok(Exit::Done)
+}
+
+fn confirm(what: &str) -> Result<()> {
     let refused =
         || Failure::new(Exit::Failed, "nothing was erased").hint("say `yes`, or give `--yes`");
     if !io::stdin().is_terminal() {
         return Err(refused());
     }
     let mut err = io::stderr().lock();
-    let _ = write!(err, "erase subject {subject} for good? (yes/no) ");
+    let _ = write!(err, "{what}? (yes/no) ");
     let _ = err.flush();
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(|error| Failure::io("asking", &error))?;

@@ -1,0 +1,313 @@
+//! Two subjects that turn out to be one person: what is of the one becomes the other's, and the one is erased.
+//!
+//! ```text
+//! kept     one record: holds and restriction of the one are in force for the other as well
+//! moved    some files a record: sealed anew under the other's key, out of the one's folder in the same record
+//! joined   one record: answers, look-up rows; the one's erasure is asked for and its holds go
+//! erased   as every erasure: keys ended, receipt signed
+//! ```
+//!
+//! Interrupted anywhere, the same call goes on: every file is in exactly one of the two folders at every moment.
+//!
+//! **Answers.** A no of either stays a no. Two yeses become the narrower of both: classes that both cover, the earlier end,
+//! explicit only if both were. A yes of one, where the other was never asked, stays: it is the same person.
+
+use strongroom_records::ids::{ClassId, SubjectId};
+use strongroom_records::log::Kind;
+use strongroom_records::subject::{
+    Consent, ConsentStatus, Detail, Erasure, FILE_NAME_LEN_MAX, File, Row, SubjectState,
+};
+
+use crate::custodian::Custodian;
+use crate::erase::{Cause, Erased};
+use crate::error::{Error, Result};
+use crate::files::OpenFolder;
+use crate::lookup::Buckets;
+use crate::register::Transaction;
+use crate::subjects::Subject;
+
+/// LIMIT: files, and about how many bytes of them, that one record moves.
+const BATCH_FILES_MAX: usize = 32;
+const BATCH_BYTES_MAX: u64 = 32 << 20;
+
+/// A merge that is done.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// Files that were moved by this call.
+    pub files: u64,
+    /// The end of the subject that is no more.
+    pub erased: Erased,
+}
+
+impl Custodian {
+    /// Makes `from` a part of `into`. Asked again after an interruption it goes on; asked again when it is done it answers
+    /// with the same receipt.
+    ///
+    /// # Errors
+    /// `Invalid` for one and the same; `NotFound` when one of them is gone otherwise; those of custody and store.
+    pub fn merge_subjects(&mut self, into: &SubjectId, from: &SubjectId) -> Result<Merged> {
+        if into == from {
+            return Err(Error::invalid("a subject is not merged with itself"));
+        }
+        let gone = self.register().subject(from)?.ok_or_else(Error::no_subject)?;
+        if gone.cell.erasure.is_some() {
+            // Whoever was erased for another reason is nobody to be merged.
+            if !self.merged_into(into)?.contains(from) {
+                return Err(Error::no_subject());
+            }
+            return Ok(Merged { files: 0, erased: self.erase_for(from, Cause::Decided)? });
+        }
+        self.keep_what_is_kept(into, from)?;
+        let mut files = 0;
+        let classes: Vec<ClassId> = gone.cell.classes.iter().map(|own| own.class).collect();
+        for class in classes {
+            loop {
+                match self.move_some(into, from, class)? {
+                    0 => break,
+                    moved => files += moved,
+                }
+            }
+        }
+        self.join(into, from)?;
+        Ok(Merged { files, erased: self.erase_for(from, Cause::Decided)? })
+    }
+
+    /// Subjects that became a part of one, as its own entries tell.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn merged_into(&self, subject: &SubjectId) -> Result<Vec<SubjectId>> {
+        let details = self.entries_about(subject)?.into_iter().filter_map(|line| line.detail);
+        Ok(details.filter_map(|detail| detail.merged).collect())
+    }
+
+    /// Nothing that was held or restricted is free for a moment.
+    fn keep_what_is_kept(&mut self, into: &SubjectId, from: &SubjectId) -> Result<()> {
+        let (mut own, other) = (self.living(into)?, self.living(from)?);
+        let new: Vec<_> = other
+            .cell
+            .holds
+            .iter()
+            .filter(|hold| !own.cell.holds.contains(hold))
+            .cloned()
+            .collect();
+        let is_stricter = other.cell.state == SubjectState::Restricted
+            && own.cell.state != SubjectState::Restricted;
+        if new.is_empty() && !is_stricter {
+            return Ok(());
+        }
+        let kind = if new.is_empty() { Kind::Restriction } else { Kind::Hold };
+        own.cell.holds.extend(new);
+        if is_stricter {
+            own.cell.state = SubjectState::Restricted;
+        }
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        register.tell(&mut transaction, &mut own, kind, None, None, |_| ());
+        register.put_subject(&mut transaction, &mut own);
+        self.register_mut().commit(transaction).map(drop)
+    }
+
+    /// Moves some files of a class; how many.
+    fn move_some(&mut self, into: &SubjectId, from: &SubjectId, class: ClassId) -> Result<u64> {
+        let (mut own, mut other) = (self.living(into)?, self.living(from)?);
+        let register = self.register();
+        let Some(cell) = other.cell.classes.iter().find(|cell| cell.class == class) else {
+            return Ok(0);
+        };
+        let other_key = register.subject_key(&other.cell)?.ok_or_else(Error::no_subject)?;
+        let mut theirs = OpenFolder::reopened(register, &other_key, from, cell)?;
+        let own_key = register.subject_key(&own.cell)?.ok_or_else(Error::no_subject)?;
+        let mut ours = OpenFolder::of_class(register, &own_key, &own.cell, class)?;
+        let mut transaction = Transaction::new(register);
+        let (mut came, mut went, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for file in theirs.folder.files.clone() {
+            if came.len() == BATCH_FILES_MAX || bytes >= BATCH_BYTES_MAX {
+                break;
+            }
+            let plain = theirs.read(register, from, &file)?;
+            let name = free_name(&ours, &file);
+            let (id, sealed, _) = ours.write(register, into, &name, &plain, file.written)?;
+            transaction.object(id, sealed);
+            transaction.drop_object(file.id);
+            theirs.remove(file.id);
+            bytes += file.len;
+            came.push(id);
+            went.push(file.id);
+        }
+        if came.is_empty() {
+            return Ok(0);
+        }
+        let count = came.len() as u64;
+        ours.close(register, &mut own.cell);
+        theirs.close(register, &mut other.cell);
+        for (subject, files) in [(&mut own, came), (&mut other, went)] {
+            let detail = Detail { files, ..Detail::default() };
+            register.tell(&mut transaction, subject, Kind::Merged, Some(&detail), None, |entry| {
+                entry.class = Some(class);
+            });
+            register.put_subject(&mut transaction, subject);
+        }
+        self.register_mut().commit(transaction)?;
+        Ok(count)
+    }
+
+    /// The record from which on there is one person.
+    fn join(&mut self, into: &SubjectId, from: &SubjectId) -> Result<()> {
+        let (mut own, mut other) = (self.living(into)?, self.living(from)?);
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        let mut buckets = Buckets::default();
+        self.move_lookups(&mut own, &mut other, &mut buckets)?;
+        for mut consent in joined(&own.record.consents, &other.record.consents) {
+            consent.position = transaction.seq();
+            let consents = &mut own.record.consents;
+            match consents.binary_search_by_key(&consent.activity, |own| own.activity) {
+                Ok(at) => consents[at] = consent.clone(),
+                Err(at) => consents.insert(at, consent.clone()),
+            }
+            let activity = consent.activity;
+            let detail = Detail { consent: Some(consent), ..Detail::default() };
+            let detail = Some(&detail);
+            register.tell(&mut transaction, &mut own, Kind::Consent, detail, None, |entry| {
+                entry.activity = Some(activity);
+            });
+        }
+        other.cell.holds = Vec::new();
+        other.cell.state = SubjectState::Erasing;
+        other.cell.erasure = Some(Erasure {
+            received: transaction.seq(),
+            root_before: None,
+            punctured: None,
+            wrap_count: 0,
+            objects: Vec::new(),
+            receipt: Vec::new(),
+        });
+        let kind = Kind::ErasureReceived;
+        register.tell(&mut transaction, &mut other, kind, None, None, |_| ());
+        for (subject, merged) in [(&mut own, *from), (&mut other, *into)] {
+            let detail = Detail { merged: Some(merged), ..Detail::default() };
+            let detail = Some(&detail);
+            register.tell(&mut transaction, subject, Kind::Merged, detail, None, |_| ());
+            register.put_subject(&mut transaction, subject);
+        }
+        register.put_leaves(&mut transaction, buckets)?;
+        self.register_mut().commit(transaction).map(drop)
+    }
+
+    /// Whoever looked for the one finds the other.
+    fn move_lookups(
+        &self,
+        own: &mut Subject,
+        other: &mut Subject,
+        buckets: &mut Buckets,
+    ) -> Result<()> {
+        let register = self.register();
+        let class = ClassId::IDENTIFIABLE;
+        let Some(cell) = other.cell.classes.iter().find(|own| own.class == class) else {
+            return Ok(());
+        };
+        let other_key = register.subject_key(&other.cell)?.ok_or_else(Error::no_subject)?;
+        let mut theirs = OpenFolder::reopened(register, &other_key, &other.cell.subject, cell)?;
+        let hashes = std::mem::take(&mut theirs.folder.lookups);
+        if hashes.is_empty() {
+            return Ok(());
+        }
+        let own_key = register.subject_key(&own.cell)?.ok_or_else(Error::no_subject)?;
+        let mut ours = OpenFolder::of_class(register, &own_key, &own.cell, class)?;
+        for hash in hashes {
+            buckets.remove(register, Row { hash, subject: other.cell.subject })?;
+            buckets.insert(register, Row { hash, subject: own.cell.subject })?;
+            ours.folder.lookups.push(hash);
+        }
+        ours.folder.lookups.sort();
+        ours.folder.lookups.dedup();
+        ours.close(register, &mut own.cell);
+        theirs.close(register, &mut other.cell);
+        Ok(())
+    }
+}
+
+/// A name that is not taken: `order.txt`, `order (2).txt`, …
+fn free_name(folder: &OpenFolder, file: &File) -> String {
+    let (stem, extension) = match file.name.rsplit_once('.') {
+        Some((stem, extension)) if !stem.is_empty() => (stem, format!(".{extension}")),
+        _ => (file.name.as_str(), String::new()),
+    };
+    let numbered = |number: u32| match number {
+        1 => file.name.clone(),
+        number => {
+            let mark = format!(" ({number}){extension}");
+            let room = FILE_NAME_LEN_MAX.saturating_sub(mark.len());
+            let end = (0..=stem.len().min(room)).rev().find(|at| stem.is_char_boundary(*at));
+            format!("{}{mark}", &stem[..end.unwrap_or(0)])
+        }
+    };
+    let mut names = (1..).map(numbered);
+    names.find(|name| folder.find(name).is_none()).expect("there are more numbers than files")
+}
+
+/// Answers of the one person that differ from what `own` says so far.
+fn joined(own: &[Consent], other: &[Consent]) -> Vec<Consent> {
+    let mut changed = Vec::new();
+    for theirs in other {
+        match own.iter().find(|ours| ours.activity == theirs.activity) {
+            None => changed.push(theirs.clone()),
+            Some(ours) => {
+                let both = of_both(ours, theirs);
+                if both != *ours {
+                    changed.push(both);
+                }
+            }
+        }
+    }
+    changed
+}
+
+fn of_both(ours: &Consent, theirs: &Consent) -> Consent {
+    match (is_no(ours.status), is_no(theirs.status)) {
+        (true, true) => later(ours, theirs).clone(),
+        (true, false) => ours.clone(),
+        (false, true) => theirs.clone(),
+        (false, false) => match (ours.status.allows(), theirs.status.allows()) {
+            (true, true) => narrower(ours, theirs),
+            (false, true) => theirs.clone(),
+            (true, false) | (false, false) => ours.clone(),
+        },
+    }
+}
+
+fn narrower(ours: &Consent, theirs: &Consent) -> Consent {
+    let classes: Vec<ClassId> =
+        ours.classes.iter().filter(|class| theirs.classes.contains(class)).copied().collect();
+    // Two yeses that have no class in common agree to nothing: the question is open again.
+    let status =
+        if classes.is_empty() { ConsentStatus::Requested } else { later(ours, theirs).status };
+    Consent {
+        status,
+        explicit: ours.explicit && theirs.explicit,
+        classes,
+        until: [ours.until, theirs.until].into_iter().flatten().min(),
+        ..later(ours, theirs).clone()
+    }
+}
+
+fn later<'c>(ours: &'c Consent, theirs: &'c Consent) -> &'c Consent {
+    if theirs.expressed > ours.expressed { theirs } else { ours }
+}
+
+fn is_no(status: ConsentStatus) -> bool {
+    match status {
+        ConsentStatus::Refused
+        | ConsentStatus::Withdrawn
+        | ConsentStatus::Revoked
+        | ConsentStatus::Invalidated
+        | ConsentStatus::Objected => true,
+        ConsentStatus::Requested
+        | ConsentStatus::Deferred
+        | ConsentStatus::Given
+        | ConsentStatus::Renewed
+        | ConsentStatus::Expired
+        | ConsentStatus::Unknown => false,
+    }
+}

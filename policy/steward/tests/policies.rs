@@ -1,0 +1,156 @@
+//! Policy sets as people handle them: proposed by one, put in force by another, kept, explained, and tried on the past.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{World, answer, by, kind, own, registered};
+use strongroom_authorizer::Reason;
+use strongroom_cedar::BUILT_IN;
+use strongroom_records::activity::Basis;
+use strongroom_records::ids::SubjectId;
+use strongroom_records::subject::ConsentStatus;
+use strongroom_steward::{Custodian, ErrorKind, Stewardship};
+
+fn with(policy: &str) -> String {
+    format!("{BUILT_IN}\n{policy}")
+}
+
+/// No job reads data of class `owned` for marketing.
+fn narrower() -> String {
+    with(
+        r#"@id("no-owned") forbid (principal, action, resource)
+            when { resource.class == DataClass::"2" && principal.purpose == Purpose::"marketing.email" };"#,
+    )
+}
+
+/// A shop with ada, who agreed to everything, and two jobs that read.
+fn shop(world: &World) -> (Custodian, SubjectId) {
+    let mut shop = world.create("shop");
+    registered(&mut shop, "newsletter", Basis::Consent, &["identifiable", "owned"]);
+    let ada = shop.create_subject(&[]).unwrap();
+    for class in ["identifiable", "owned"] {
+        shop.put_file(&own(ada, class), "file", b"roses").unwrap();
+    }
+    shop.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
+    (shop, ada)
+}
+
+#[test]
+fn a_set_waits_for_another_device_and_is_in_force_with_its_signature() {
+    let (world, theirs) = World::of_two(41);
+    let mut shop = world.stewardship().create("shop", "vault:", world.custody(), 2).unwrap();
+    let closed = with("@id(\"closed\") forbid (principal, action, resource);");
+    let ada = shop.create_subject(&[]).unwrap();
+    shop.put_file(&own(ada, "owned"), "file", b"roses").unwrap();
+
+    let proposed = shop.propose_policies(&closed).unwrap();
+    assert_eq!((proposed.version, proposed.missing), (1, 1));
+    assert!(shop.read_file(&own(ada, "owned"), "file").is_ok(), "what waits decides nothing");
+    assert_eq!(kind(shop.activate_policies(1)), ErrorKind::Denied);
+    drop(shop);
+
+    let mut others = Stewardship::open(theirs.clone()).unwrap();
+    let mut bob = others.application("shop", world.custody()).unwrap();
+    assert_eq!(bob.proposed_policies().unwrap().unwrap().text, closed);
+    let standing = bob.activate_policies(1).unwrap();
+    assert_eq!((standing.version, standing.digest, standing.missing), (1, proposed.digest, 0));
+    assert_eq!(kind(bob.read_file(&own(ada, "owned"), "file")), ErrorKind::Denied);
+    assert_eq!(bob.proposed_policies().unwrap(), None);
+    assert_eq!(kind(bob.activate_policies(1)), ErrorKind::NotFound);
+    let behind = bob.policy_set().unwrap().unwrap().approvals;
+    let devices = [world.services.keys.device_id(), theirs.keys.device_id()];
+    assert_eq!(behind.iter().map(|approval| approval.device).collect::<Vec<_>>(), devices);
+    others.follow().unwrap();
+    assert!(bob.verify().unwrap().findings.is_empty());
+}
+
+#[test]
+fn every_set_that_was_in_force_is_kept_and_a_newer_proposal_takes_the_place_of_an_older() {
+    let world = World::new(42);
+    let (mut shop, _) = shop(&world);
+    assert_eq!(shop.policy_history().unwrap(), []);
+    let texts = [narrower(), BUILT_IN.to_owned(), with("// read by two people")];
+    for text in &texts {
+        shop.propose_policies(text).unwrap();
+    }
+    let history = shop.policy_history().unwrap();
+    let kept: Vec<(u64, &str)> =
+        history.iter().map(|set| (set.version, set.text.as_str())).collect();
+    assert_eq!(kept, [(1, &*texts[0]), (2, &*texts[1]), (3, &*texts[2])]);
+    assert_eq!(shop.policy_set().unwrap().unwrap(), history[2]);
+}
+
+#[test]
+fn a_decision_is_explained_by_the_policies_of_then() {
+    let world = World::new(43);
+    let (mut shop, ada) = shop(&world);
+    let name = shop.scope("newsletter").unwrap()[0].0;
+    let asked = by("newsletter", name, "owned");
+    shop.read_file(&asked, "file").unwrap();
+    let allowed = shop.record_count() - 1;
+    shop.propose_policies(&narrower()).unwrap();
+    assert_eq!(kind(shop.read_file(&asked, "file")), ErrorKind::Denied);
+    let refused = shop.record_count() - 1;
+    shop.propose_policies(BUILT_IN).unwrap();
+    // What happens later changes nothing of it: not even that she is gone.
+    shop.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+    shop.erase(&ada).unwrap();
+
+    let one = shop.explain(allowed).unwrap().remove(0);
+    assert_eq!(
+        (one.reason, one.policies, one.activity.as_deref()),
+        (None, vec!["consent".into()], Some("newsletter"))
+    );
+    let one = shop.explain(refused).unwrap().remove(0);
+    assert_eq!((one.differs(), one.reason), (false, Some(Reason::PolicyRefuses)));
+    assert_eq!(one.policies, ["no-owned"]);
+    assert!(shop.explain(0).unwrap().is_empty());
+    assert_eq!(kind(shop.explain(10_000)), ErrorKind::NotFound);
+}
+
+/// What-if equals what then happens: the same requests under the new set.
+#[test]
+fn what_other_policies_would_change_is_told_before_and_is_so_after() {
+    let world = World::new(44);
+    let (mut shop, ada) = shop(&world);
+    let name = shop.scope("newsletter").unwrap()[0].0;
+    let classes = ["identifiable", "owned"];
+    let ask = |shop: &mut Custodian| {
+        classes.map(|class| shop.read_file(&by("newsletter", name, class), "file").is_ok())
+    };
+    assert_eq!(ask(&mut shop), [true, true]);
+    world.clock.advance(std::time::Duration::from_secs(3600));
+    let since = strongroom_host::clock::Clock::now_ns(&*world.clock);
+    assert_eq!(ask(&mut shop), [true, true]);
+    assert_eq!(kind(shop.read_file(&by("nobody", name, "owned"), "file")), ErrorKind::Denied);
+    shop.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+    assert_eq!(ask(&mut shop), [false, false]);
+    shop.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
+    let before = shop.record_count();
+
+    let all = shop.what_if(&narrower(), since).unwrap();
+    let outcomes: Vec<(bool, Option<Reason>)> =
+        all.iter().map(|one| (one.differs(), one.reason)).collect();
+    assert_eq!(
+        outcomes,
+        [
+            (false, None),
+            (true, Some(Reason::PolicyRefuses)),
+            (false, Some(Reason::UnknownActivity)),
+            (false, Some(Reason::NotConsented)),
+            (false, Some(Reason::NotConsented)),
+        ]
+    );
+    assert_eq!(all[1].policies, ["no-owned"]);
+    assert!(shop.what_if(BUILT_IN, i64::MIN).unwrap().iter().all(|one| !one.differs()));
+    assert_eq!(kind(shop.what_if("this is no policy", since)), ErrorKind::Invalid);
+    assert_eq!(shop.record_count(), before, "nothing is recorded");
+
+    shop.propose_policies(&narrower()).unwrap();
+    assert_eq!(ask(&mut shop), [true, false]);
+    // Under the narrower set in force, the wider one would bring back what it takes.
+    let all = shop.what_if(BUILT_IN, since).unwrap();
+    assert_eq!(all.iter().filter(|one| one.differs()).count(), 1);
+    assert!(all.last().unwrap().differs() && all.last().unwrap().reason.is_none());
+}

@@ -1,0 +1,248 @@
+//! Yesterday's store, yesterday's home and yesterday's key file, all of them whole: nobody who was erased since is back.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::{World, answer, kind, own, registered};
+use strongroom_custody::Custody;
+use strongroom_custody::file::KeyFile;
+use strongroom_host::disk::{Disk, read_all, replace_file};
+use strongroom_host::sim::SimDisk;
+use strongroom_records::activity::Basis;
+use strongroom_records::ids::{ApplicationId, SubjectId};
+use strongroom_records::subject::{ConsentStatus, SubjectState};
+use strongroom_steward::{Custodian, ErrorKind, Result, verify_receipt};
+use strongroom_store::{Key, Store};
+
+const LEDGER: &str = "file:/apart/erased";
+
+/// A shop whose key is in a file, as an ordinary backup finds it.
+struct Shop {
+    world: World,
+    disk: SimDisk,
+    people: Vec<SubjectId>,
+}
+
+/// Everything a backup has.
+struct Backup {
+    store: BTreeMap<Key, Bytes>,
+    heads: BTreeMap<ApplicationId, strongroom_audit::Pin>,
+    key_file: Vec<u8>,
+}
+
+impl Shop {
+    fn new(seed: u64) -> Self {
+        let (world, disk) = (World::new(seed), SimDisk::new(seed));
+        disk.create_folder("/custody".as_ref()).unwrap();
+        world.pins.ledgers.lock().unwrap().insert(LEDGER.to_owned(), Vec::new());
+        let mut shop = Self { world, disk, people: Vec::new() };
+        let mut stewardship = shop.world.stewardship();
+        let made = stewardship.create("shop", "file:/custody/keys", shop.custody(), 1);
+        let mut custodian = made.unwrap();
+        registered(&mut custodian, "newsletter", Basis::Consent, &["owned"]);
+        for name in ["ada", "bob", "charlie"] {
+            let subject = custodian.create_subject(&[("name".into(), name.into())]).unwrap();
+            let content = format!("{name} ordered roses");
+            custodian.put_file(&own(subject, "owned"), "order", content.as_bytes()).unwrap();
+            let yes = answer("newsletter", ConsentStatus::Given);
+            custodian.answer(&subject, &yes).unwrap();
+            shop.people.push(subject);
+        }
+        shop
+    }
+
+    fn custody(&self) -> Arc<dyn Custody> {
+        Arc::new(KeyFile::new(Arc::new(self.disk.clone()), "/custody/keys".into()))
+    }
+
+    fn open(&self) -> Result<Custodian> {
+        self.world.stewardship().application("shop", self.custody())
+    }
+
+    fn backup(&self) -> Backup {
+        Backup {
+            store: self.world.store.live(),
+            heads: self.world.pins.heads.lock().unwrap().clone(),
+            key_file: read_all(&self.disk, "/custody/keys".as_ref()).unwrap(),
+        }
+    }
+
+    fn restore(&self, backup: &Backup) {
+        for key in self.world.store.live().keys() {
+            strongroom_store::now(self.world.store.delete(*key)).unwrap();
+        }
+        for (key, bytes) in &backup.store {
+            self.world.store.put_now(*key, bytes.clone());
+        }
+        self.world.pins.heads.lock().unwrap().clone_from(&backup.heads);
+        replace_file(&self.disk, "/custody/keys".as_ref(), &backup.key_file).unwrap();
+    }
+
+    fn read(&self, person: usize) -> Result<Vec<u8>> {
+        self.open()?.read_file(&own(self.people[person], "owned"), "order")
+    }
+
+    fn state(&self, person: usize) -> SubjectState {
+        self.open().unwrap().subject(&self.people[person]).unwrap().state
+    }
+
+    /// Nobody but those left is here, and what was yesterday's key ends again.
+    #[track_caller]
+    fn expect_gone(&self, gone: &[usize]) {
+        for person in 0..self.people.len() {
+            let read = self.read(person);
+            if gone.contains(&person) {
+                assert_eq!(kind(read), ErrorKind::Denied, "{person}");
+                assert_eq!(self.state(person), SubjectState::Erased, "{person}");
+            } else {
+                assert!(read.unwrap().ends_with(b"ordered roses"), "{person}");
+            }
+        }
+        let mut shop = self.open().unwrap();
+        assert_eq!(shop.scope("newsletter").unwrap().len(), self.people.len() - gone.len());
+        assert!(shop.find_subjects("name", "ada").unwrap().is_empty() == gone.contains(&0));
+        assert!(shop.verify().unwrap().findings.is_empty());
+        let application = shop.listed().application;
+        assert_eq!(self.custody().list(&application).unwrap().len(), 1, "application keys");
+    }
+}
+
+#[test]
+fn a_whole_backup_brings_nobody_back_where_a_ledger_is_kept_apart() {
+    let shop = Shop::new(51);
+    shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
+    let yesterday = shop.backup();
+    let mut custodian = shop.open().unwrap();
+    custodian.erase(&shop.people[0]).unwrap();
+    drop(custodian);
+    shop.restore(&yesterday);
+    shop.expect_gone(&[0]);
+    // Opened once more, there is nothing left to do.
+    let records = shop.open().unwrap().record_count();
+    assert_eq!(shop.open().unwrap().record_count(), records);
+    // The same again, from a backup that is older than two erasures.
+    shop.open().unwrap().erase(&shop.people[1]).unwrap();
+    shop.restore(&yesterday);
+    shop.expect_gone(&[0, 1]);
+}
+
+/// The control: without a ledger the same backup opens, and a receipt that somebody kept ends it.
+#[test]
+fn without_a_ledger_the_receipt_of_an_erasure_ends_what_a_backup_brought_back() {
+    let shop = Shop::new(52);
+    let yesterday = shop.backup();
+    let receipt = shop.open().unwrap().erase(&shop.people[0]).unwrap().receipt;
+    shop.restore(&yesterday);
+    assert_eq!(shop.read(0).unwrap(), b"ada ordered roses");
+    let mut custodian = shop.open().unwrap();
+    assert_eq!(custodian.replay(&receipt).unwrap(), [shop.people[0]]);
+    assert!(custodian.replay(&receipt).unwrap().is_empty());
+    drop(custodian);
+    shop.expect_gone(&[0]);
+}
+
+#[test]
+fn a_hold_that_was_lifted_before_the_erasure_does_not_bring_back_whom_it_kept() {
+    let shop = Shop::new(53);
+    let ada = shop.people[0];
+    let mut custodian = shop.open().unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    custodian.place_hold(&ada, "litigation").unwrap();
+    let yesterday = shop.backup();
+    assert_eq!(kind(custodian.erase(&ada)), ErrorKind::Held);
+    custodian.lift_hold(&ada, "litigation").unwrap();
+    custodian.erase(&ada).unwrap();
+    drop(custodian);
+    shop.restore(&yesterday);
+    shop.expect_gone(&[0]);
+}
+
+#[test]
+fn who_was_erased_before_there_was_a_ledger_is_in_it_as_well() {
+    let shop = Shop::new(54);
+    let yesterday = shop.backup();
+    let mut custodian = shop.open().unwrap();
+    custodian.erase(&shop.people[2]).unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    drop(custodian);
+    let lines = shop.world.pins.ledgers.lock().unwrap()[LEDGER].clone();
+    shop.restore(&yesterday);
+    // The backup knows of no ledger: it has to be told.
+    assert_eq!(shop.open().unwrap().replay(&lines).unwrap(), [shop.people[2]]);
+    shop.expect_gone(&[2]);
+}
+
+#[test]
+fn nothing_is_opened_and_nobody_erased_without_the_ledger_that_is_kept() {
+    let shop = Shop::new(55);
+    let mut custodian = shop.open().unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    let away = shop.world.pins.ledgers.lock().unwrap().remove(LEDGER).unwrap();
+    assert_eq!(kind(custodian.erase(&shop.people[0])), ErrorKind::Unavailable);
+    assert_eq!(custodian.subject(&shop.people[0]).unwrap().state, SubjectState::Erasing);
+    drop(custodian);
+    assert_eq!(kind(shop.open()), ErrorKind::Unavailable);
+    shop.world.pins.ledgers.lock().unwrap().insert(LEDGER.to_owned(), away);
+    let erased = shop.open().unwrap().erase(&shop.people[0]).unwrap();
+    assert!(verify_receipt(&erased.receipt, &shop.world.services.organisation).is_ok());
+    shop.expect_gone(&[0]);
+}
+
+#[test]
+fn a_ledger_that_anybody_else_wrote_erases_nobody() {
+    let shop = Shop::new(56);
+    shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
+    let yesterday = shop.backup();
+    shop.open().unwrap().erase(&shop.people[0]).unwrap();
+    shop.restore(&yesterday);
+    let whole = shop.world.pins.ledgers.lock().unwrap()[LEDGER].clone();
+    let mut bad: Vec<Vec<u8>> = (8..whole.len())
+        .step_by(7)
+        .map(|at| {
+            let mut bad = whole.clone();
+            bad[at] ^= 1;
+            bad
+        })
+        .collect();
+    bad.extend([whole[..whole.len() - 1].to_vec(), [&whole[..], b"x"].concat()]);
+    for bad in bad {
+        shop.world.pins.ledgers.lock().unwrap().insert(LEDGER.to_owned(), bad);
+        // A line may come to be about another application, which is not ours to judge.
+        if let Ok(custodian) = shop.open() {
+            let state = custodian.subject(&shop.people[0]).unwrap().state;
+            assert_eq!(state, SubjectState::Active);
+        }
+    }
+    shop.world.pins.ledgers.lock().unwrap().insert(LEDGER.to_owned(), whole);
+    shop.expect_gone(&[0]);
+}
+
+/// The machine dies at every single change of the store while the ledger is carried out again.
+#[test]
+fn a_replay_that_was_interrupted_anywhere_goes_on_before_anything_opens() {
+    let stride = if std::env::var_os("STRONGROOM_LONG").is_some() { 1 } else { 8 };
+    for calls in (0..200).step_by(stride) {
+        let shop = Shop::new(57);
+        shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
+        let yesterday = shop.backup();
+        let mut custodian = shop.open().unwrap();
+        custodian.erase(&shop.people[0]).unwrap();
+        custodian.erase(&shop.people[2]).unwrap();
+        drop(custodian);
+        shop.restore(&yesterday);
+        shop.world.store.die_after(Some(calls));
+        let is_through = shop.open().is_ok();
+        shop.world.store.die_after(None);
+        shop.expect_gone(&[0, 2]);
+        if is_through {
+            assert!(calls > 20, "{calls}");
+            return;
+        }
+    }
+    panic!("it never gets through");
+}
