@@ -30,6 +30,7 @@ pub fn conformance_with_one_writer(store: &Arc<dyn Store>, wait: Wait) {
     missing_things_are_not_found(&store);
     what_was_put_comes_back(&store);
     ranges_are_exact(&store);
+    reading_ahead_ends_where_the_thing_ends(&store);
     objects_never_change(&store);
     other_things_are_replaced(&store);
     deleting_is_repeatable(&store);
@@ -110,6 +111,23 @@ fn ranges_are_exact(tested: &Tested) {
     #[expect(clippy::reversed_empty_ranges, reason = "that is what is refused")]
     let later = tested.store.get(object(3), Some(5..4));
     assert_eq!(Tested::kind(tested.run(later)), ErrorKind::Invalid);
+}
+
+fn reading_ahead_ends_where_the_thing_ends(tested: &Tested) {
+    let bytes = tested.get(object(3)).expect("what was put");
+    for (start, end, there) in [
+        (0, 70_000, 0..70_000),
+        (1000, 2000, 1000..2000),
+        (60_000, 70_001, 60_000..70_000),
+        (5, 8 << 20, 5..70_000),
+        (70_000, 70_001, 0..0),
+        (1 << 20, 2 << 20, 0..0),
+    ] {
+        let got = tested.run(tested.store.read_ahead(object(3), start..end)).expect("a range");
+        assert!(got == bytes[there], "{start} to {end}: {} bytes", got.len());
+    }
+    let later = tested.store.read_ahead(object(9), 0..10);
+    assert_eq!(Tested::kind(tested.run(later)), ErrorKind::NotFound);
 }
 
 fn objects_never_change(tested: &Tested) {

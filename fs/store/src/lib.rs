@@ -101,9 +101,19 @@ pub trait Store: Send + Sync {
     /// begins. For who reads ahead without knowing lengths.
     ///
     /// # Errors
-    /// As [`Store::get`]; a store without a better way answers as that does.
+    /// `NotFound`; `Invalid` for a range that ends before it begins.
     fn read_ahead<'a>(&'a self, key: Key, range: Range<u64>) -> Later<'a, Bytes> {
-        self.get(key, Some(range))
+        Box::pin(async move {
+            match self.get(key, Some(range.clone())).await {
+                // It ends before, or is damaged: all that can be read of it says which.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    let all = self.get(key, None).await?;
+                    let at = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
+                    Ok(all.slice(at(range.start)..at(range.end)))
+                }
+                answer => answer,
+            }
+        })
     }
 
     /// Stores; durable on return, atomic, fine to repeat. What is there already is replaced, except objects:

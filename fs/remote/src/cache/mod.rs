@@ -264,8 +264,9 @@ impl Store for CachedStore {
                 // Bytes that just landed are the same bytes as those on the shelf.
                 let in_flight = self.inner.flights.lock().forget(id);
                 let on_shelf = self.inner.shelf.forget(id);
-                // What was not kept here came from below just now.
-                on_shelf || in_flight || self.inner.store.distrust(key)
+                // What is kept here may be as it came from below.
+                let below = self.inner.store.distrust(key);
+                on_shelf || in_flight || below
             }
             _ => self.inner.store.distrust(key),
         }

@@ -215,11 +215,40 @@ impl Inner {
                 }
             }
         }
+        Err(self.missing(key, lacking.len(), failed))
+    }
+
+    /// Why nobody gave something that `lacking_count` members do not have.
+    fn missing(&self, key: Key, lacking_count: usize, failed: Option<Error>) -> Error {
         match failed {
-            Some(error) if error.kind() == ErrorKind::Corrupt => Err(error),
-            Some(error) if lacking.len() < self.enough() => Err(error),
-            _ => Err(Error::new(ErrorKind::NotFound, format!("`{key}` is not stored"))),
+            Some(error) if error.kind() == ErrorKind::Corrupt => error,
+            Some(error) if lacking_count < self.enough() => error,
+            _ => Error::new(ErrorKind::NotFound, format!("`{key}` is not stored")),
         }
+    }
+
+    /// What there is of a range. Where one member says that it ends, another is asked for the rest: a copy may be cut short.
+    async fn read_ahead(&self, key: Key, range: Range<u64>) -> Result<Bytes> {
+        let (mut lacking, mut failed) = (Vec::new(), None);
+        let (mut source, mut got) = (None, Bytes::new());
+        for index in self.order(key) {
+            let rest = range.start + got.len() as u64..range.end;
+            match self.ask(index, move |store| wait(store.read_ahead(key, rest))).await {
+                Ok(more) => {
+                    let is_end = source.is_some() && more.is_empty();
+                    source = source.or(Some(index));
+                    got = if got.is_empty() { more } else { [got, more].concat().into() };
+                    if is_end || got.len() as u64 >= range.end - range.start {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => lacking.push(index),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        let Some(source) = source else { return Err(self.missing(key, lacking.len(), failed)) };
+        self.serve(key, source, &lacking);
+        Ok(got)
     }
 
     /// Reads something that may have been replaced while a member was away: what most say, of as many as must agree.
@@ -501,6 +530,13 @@ fn same_everywhere(store: &dyn Store, key: Key, bytes: &Bytes) -> Result<()> {
 impl Store for MirrorStore {
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
         self.begin(|inner| async move { inner.get(key, range).await })
+    }
+
+    fn read_ahead<'a>(&'a self, key: Key, range: Range<u64>) -> Later<'a, Bytes> {
+        if range.is_empty() {
+            return self.get(key, Some(range));
+        }
+        self.begin(|inner| async move { inner.read_ahead(key, range).await })
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
