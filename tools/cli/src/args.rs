@@ -166,6 +166,9 @@ pub struct Mount {
     /// Mount options, separated by commas: ro, allow_other, noexec, fsname=NAME, subtype=NAME, …
     #[arg(short = 'o', value_name = "OPTIONS", help_heading = "Mount")]
     pub options: Vec<String>,
+    /// Write in the place of another home, where the store cannot arbitrate between two; the other one must not write any more
+    #[arg(long, conflicts_with = "activity", help_heading = "Mount")]
+    pub take_over: bool,
     #[command(flatten)]
     pub viewing: Viewing,
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! Puts the rooms together: store, keys, engine, kernel door. The only file that knows all of them.
 
+mod arbiter;
 #[cfg(feature = "custody")]
 pub mod custody;
 pub mod devices;
@@ -38,6 +39,7 @@ use crate::passphrase::Passphrase;
 use crate::place::Place;
 use crate::ui;
 
+pub use arbiter::Takeover;
 pub use serving::{Served, Serving};
 pub use stores::Writers;
 
@@ -86,7 +88,12 @@ pub fn require_workspace(place: &Place) -> Result<()> {
 ///
 /// # Errors
 /// The place has other things in it, or cannot be written.
-pub fn create(place: &Place, name: Option<&str>, passphrase: &Passphrase) -> Result<Made> {
+pub fn create(
+    home: &Home,
+    place: &Place,
+    name: Option<&str>,
+    passphrase: &Passphrase,
+) -> Result<Made> {
     let shown = place.shown();
     let services = services();
     let name = name.unwrap_or(founding::FIRST_NAME);
@@ -106,6 +113,7 @@ pub fn create(place: &Place, name: Option<&str>, passphrase: &Passphrase) -> Res
     };
     Workspace::create(&store, &keys, &foundation, &services)
         .map_err(|error| Failure::workspace(format!("making `{shown}`"), &error))?;
+    arbiter::note(home, &keys.workspace(), writers)?;
     let (workspace, device) = (keys.workspace().to_string(), keys.device_id().to_string());
     Ok(Made { workspace, device, writers })
 }
@@ -119,6 +127,7 @@ pub fn mount(
     place: &Place,
     mountpoint: &Path,
     options: MountOptions,
+    takeover: Takeover,
     passphrase: Passphrase,
 ) -> Result<Serving> {
     let signals = signals()?;
@@ -135,6 +144,7 @@ pub fn mount(
         .create(&*services.disk)
         .map_err(|error| Failure::io("making the folders of local state", &error))?;
     if modes.0 == Mode::ReadWrite {
+        arbiter::require_may_write(home, place, &keys.workspace(), takeover)?;
         devices::remember(home, &keys.workspace(), &keys.device_id())?;
     }
     let state_folder = home.directories().state.join(keys.workspace().to_string());

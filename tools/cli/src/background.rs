@@ -42,6 +42,8 @@ pub struct Task<'a> {
     pub options: &'a [String],
     /// On whose behalf.
     pub viewing: &'a Viewing,
+    /// `--take-over`.
+    pub take_over: bool,
 }
 
 /// Starts the detached process and waits until it is ready or has ended.
@@ -55,6 +57,9 @@ pub fn start(task: &Task<'_>, passphrase: &Passphrase) -> Result<Started> {
     command.arg("mount").arg("--detached").arg("--passphrase-fd").arg("0");
     for options in task.options {
         command.arg("-o").arg(options);
+    }
+    if task.take_over {
+        command.arg("--take-over");
     }
     let Viewing { activity, app, custody } = task.viewing;
     for (name, value) in [("--activity", activity), ("--app", app), ("--custody", custody)] {

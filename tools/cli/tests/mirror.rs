@@ -65,6 +65,33 @@ fn one_of_three_is_deleted_whole_while_mounted_and_nobody_notices() {
 }
 
 #[test]
+fn another_home_only_looks_where_the_store_cannot_arbitrate() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    place.run(&format!("init {MIRROR} --passphrase-file PASS")).expect_done();
+    let other = |line: &str| {
+        let mut command = place.command(line);
+        place.said(command.env("STRONGROOM_HOME", place.path("other")).output().unwrap())
+    };
+    let mount = format!("mount {MIRROR} DRIVE --background --passphrase-file PASS");
+    let refused = other(&mount);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("another home writes to `mirror:"), "{}", refused.err);
+    assert!(refused.err.contains("the members of a mirror do not arbitrate together\nhint: "));
+    other(&format!("{mount} -o ro")).expect_done();
+    other("unmount DRIVE").expect_done();
+    other(&format!("{mount} --take-over")).expect_done();
+    fs::write(place.drive().join("file"), "by the other").unwrap();
+    other("unmount DRIVE").expect_done();
+    // It is the one that writes from then on.
+    other(&mount).expect_done();
+    assert_eq!(fs::read(place.drive().join("file")).unwrap(), b"by the other");
+    other("unmount DRIVE").expect_done();
+}
+
+#[test]
 fn what_is_no_mirror_is_not_scrubbed() {
     let place = Place::new();
     place.run("scrub HERE").expect_refused(

@@ -102,9 +102,8 @@ pub(super) fn create(place: &Place) -> Result<(Arc<dyn Store>, Writers)> {
         Place::Folder(root) => Ok((create_folder(place, root)?, Writers::Many)),
         Place::Remote(address) => {
             let store = connect(place, address, Access::ReadWrite)?;
-            let writers = strongroom_remote::probe(&store, &MachineEntropy)
-                .map_err(|error| remote(format!("trying `{}`", place.shown()), address, &error))?;
-            Ok((Arc::new(store), writers.why().map_or(Writers::Many, Writers::One)))
+            let writers = race(place, address, &store)?;
+            Ok((Arc::new(store), writers))
         }
         Place::Mirror(members) => {
             let mut seats = Vec::with_capacity(members.len());
@@ -112,9 +111,29 @@ pub(super) fn create(place: &Place) -> Result<(Arc<dyn Store>, Writers)> {
                 let (store, _) = create(place)?;
                 seats.push(Member { name: place.shown(), store });
             }
-            Ok((mirror(seats)?, Writers::One("the members of a mirror do not arbitrate together")))
+            Ok((mirror(seats)?, MIRROR_WRITERS))
         }
     }
+}
+
+/// How many homes may write to a store that is there: where that is not known, by a race.
+pub(super) fn writers(place: &Place) -> Result<Writers> {
+    match place {
+        Place::Folder(_) => Ok(Writers::Many),
+        Place::Remote(address) => {
+            race(place, address, &connect(place, address, Access::ReadWrite)?)
+        }
+        Place::Mirror(_) => Ok(MIRROR_WRITERS),
+    }
+}
+
+/// The members of a mirror are asked one by one.
+const MIRROR_WRITERS: Writers = Writers::One("the members of a mirror do not arbitrate together");
+
+fn race(place: &Place, address: &Address, store: &RemoteStore) -> Result<Writers> {
+    let writers = strongroom_remote::probe(store, &MachineEntropy)
+        .map_err(|error| remote(format!("trying `{}`", place.shown()), address, &error))?;
+    Ok(writers.why().map_or(Writers::Many, Writers::One))
 }
 
 /// LIMIT: bytes of sealed copies on this device, for each workspace.

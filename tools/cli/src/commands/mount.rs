@@ -13,7 +13,7 @@ use serde_json::json;
 use strongroom_mount::MountOptions;
 
 use crate::args::{Lens, Mount};
-use crate::assemble::{self, Serving};
+use crate::assemble::{self, Serving, Takeover};
 use crate::background::{self, Started, Task};
 use crate::control;
 use crate::exit::{Exit, Result};
@@ -46,6 +46,7 @@ pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
             mountpoint: &mountpoint,
             options: &arguments.options,
             viewing: &arguments.viewing,
+            take_over: arguments.take_over,
         };
         return start(&task, &passphrase, format);
     }
@@ -53,7 +54,10 @@ pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
         background::leave_terminal()?;
     }
     let serving = match lens {
-        None => assemble::mount(&home, &place, &mountpoint, options, passphrase)?,
+        None => {
+            let takeover = if arguments.take_over { Takeover::Yes } else { Takeover::No };
+            assemble::mount(&home, &place, &mountpoint, options, takeover, passphrase)?
+        }
         Some(lens) => view(&home, &place, &lens, &mountpoint, options, passphrase)?,
     };
     let note = Note::about_me(&mountpoint, &place.shown());
