@@ -112,8 +112,8 @@ def write_text(path, text):
         file.write(text)
 
 
-def wait_for(holds):
-    for _ in range(500):
+def wait_for(holds, seconds=5):
+    for _ in range(seconds * 100):
         if holds():
             return
         time.sleep(0.01)
@@ -134,15 +134,14 @@ def sequential_write(folder, sizes, state):
     """write {sequential} MiB in one file, 1 MiB at a time, then fsync"""
     source = [os.urandom(MIB) for _ in range(8)]
     state["sum"] = hashlib.blake2b()
+    for index in range(sizes["sequential"]):
+        state["sum"].update(source[index % 8])
     began = time.perf_counter()
     with open(folder + "/large", "wb", buffering=0) as file:
         for index in range(sizes["sequential"]):
             file.write(source[index % 8])
         os.fsync(file.fileno())
-    seconds = time.perf_counter() - began
-    for index in range(sizes["sequential"]):
-        state["sum"].update(source[index % 8])
-    return seconds
+    return time.perf_counter() - began
 
 
 def read_large(folder, state):
@@ -428,4 +427,5 @@ def main():
     print(text)
 
 
-main()
+if __name__ == "__main__":
+    main()

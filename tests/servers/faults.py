@@ -4,18 +4,20 @@
     faults.py LISTEN TARGET CONTROL
 
 The trouble is set by a line to port CONTROL, names and numbers: `delay 0.1 refuse 0.05 lose 0.02 reset 0.02 stall 0.01 hole 0`.
-What is not named is off. Each request meets by chance:
+What is not named is off. Each request meets, by chance where the number is one:
 
     refuse  answered 503 without asking the server
     lose    done by the server, the answer thrown away and the connection cut
     reset   cut before it reaches the server
     stall   answered by half, then nothing more comes
     delay   seconds before it goes on, always
-    hole    1: nothing is answered at all any more, connections stay open
+    burst   seconds out of every ten in which all are answered 503
+    hole    1: nothing is answered at all any more, connections stay open; what was asked meanwhile goes on when that ends
+    down    1: every connection is cut
 """
 import random, socket, struct, sys, threading, time
 
-NAMES = ("delay", "refuse", "lose", "reset", "stall", "hole")
+NAMES = ("delay", "refuse", "lose", "reset", "stall", "burst", "hole", "down")
 trouble = dict.fromkeys(NAMES, 0.0)
 chance = random.Random(11)
 counts = {}
@@ -54,10 +56,15 @@ class Reader:
         return head + b"\r\n\r\n", lines[0], fields
 
     def take(self, count):
-        while len(self.kept) < count:
-            self.more()
-        taken, self.kept = self.kept[:count], self.kept[count:]
-        return taken
+        parts, self.kept = [self.kept[:count]], self.kept[count:]
+        left = count - len(parts[0])
+        while left:
+            got = self.connection.recv(min(left, 1 << 20))
+            if not got:
+                raise Gone
+            parts.append(got)
+            left -= len(got)
+        return b"".join(parts)
 
     def line(self):
         while b"\r\n" not in self.kept:
@@ -102,9 +109,9 @@ def serve(client, target):
             while trouble["hole"]:
                 time.sleep(0.2)
             time.sleep(trouble["delay"])
-            if hits("reset"):
+            if trouble["down"] or hits("reset"):
                 return cut(client)
-            if hits("refuse"):
+            if time.monotonic() % 10 < trouble["burst"] or hits("refuse"):
                 client.sendall(b"HTTP/1.1 503 Trouble\r\nContent-Length: 0\r\n\r\n")
                 continue
             if server is None:
@@ -151,6 +158,9 @@ def main():
     listening = socket.create_server(("127.0.0.1", listen), backlog=256)
     while True:
         client, _ = listening.accept()
+        if trouble["down"]:
+            cut(client)
+            continue
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         threading.Thread(target=serve, args=(client, target), daemon=True).start()
 

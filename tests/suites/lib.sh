@@ -25,7 +25,7 @@ needs() { command -v "$1" >/dev/null || skip_all "\`$1\` is not installed${2:+ (
 needs_root() { [ "$(id -u)" = 0 ] || skip_all "needs root"; }
 is_long() { [ "$FORM" = long ]; }
 
-make_store() { "$PROGRAM" init "$STORE" --passphrase-file "$PASSPHRASE" >"$WORK/init.log"; }
+make_store() { "$PROGRAM" init "$STORE" --json --passphrase-file "$PASSPHRASE" >"$WORK/init.log" 2>&1 || { cat "$WORK/init.log"; return 1; }; }
 
 is_mounted() { grep -q " $DRIVE " /proc/self/mountinfo; }
 
@@ -51,6 +51,25 @@ stop() {
 
 remount() { stop && start "$@"; }
 
+counter() { "$PROGRAM" status "$DRIVE" --json | python3 -c "import json,sys; print(json.load(sys.stdin)['$1'])"; }
+
+# Ends a mount that may be in a bad way, without a word.
+unmount_hard() {
+    [ -z "$DAEMON" ] || kill -9 "$DAEMON" 2>/dev/null || true
+    [ -z "$DAEMON" ] || wait "$DAEMON" 2>/dev/null || true
+    DAEMON=
+    fusermount3 -uz "$DRIVE" 2>/dev/null || true
+}
+
+# Waits until a command is true, 60 seconds at most.
+eventually() {
+    local end=$((SECONDS + 60))
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $end ] || { echo "still not: $*"; return 1; }
+        sleep 0.2
+    done
+}
+
 check_store() { "$PROGRAM" check "$STORE" --passphrase-file "$PASSPHRASE"; }
 
 # pass/fail by the command's end; its output only shows when it failed.
@@ -67,10 +86,10 @@ try() {
 # As `try`, but in this shell: for what changes the mount.
 step() {
     local what=$1; shift
-    local ended=0
+    local ended=0 began=$SECONDS
     "$@" >"$WORK/step.log" 2>&1 || ended=$?
     if [ $ended = 0 ]; then
-        PASSED=$((PASSED + 1)); echo "ok      $what"
+        PASSED=$((PASSED + 1)); echo "ok      $what ($((SECONDS - began)) s)"
     else
         FAILED=$((FAILED + 1)); echo "FAILED  $what"; tail -n 25 "$WORK/step.log" | sed 's/^/        /'
     fi
@@ -84,9 +103,9 @@ finish() {
     [ "$FAILED" = 0 ]
 }
 
-# What a suite started beside the mount, to be ended after it.
-AT_END=
-also_at_end() { AT_END=$1; }
+# What a suite started beside the mount, to be ended after it, the last one first.
+AT_END=()
+also_at_end() { AT_END=("$*" "${AT_END[@]}"); }
 
 clean_up() {
     local ended=$?
@@ -96,7 +115,8 @@ clean_up() {
         umount -l "$DRIVE" 2>/dev/null || fusermount3 -uz "$DRIVE" 2>/dev/null || true
     fi
     if [ -n "$DAEMON" ]; then kill "$DAEMON" 2>/dev/null || true; fi
-    if [ -n "$AT_END" ]; then "$AT_END" || true; fi
+    local end
+    for end in "${AT_END[@]}"; do $end || true; done
     if [ "$ended" != 0 ] && [ -n "${SUITE_KEEP:-}" ]; then
         echo "kept $WORK"
     else

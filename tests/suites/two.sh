@@ -1,9 +1,19 @@
 #!/bin/bash
 # Two homes on one store, both mounted and both writing: what one does is seen in the other within seconds, and in the end
-# both are equal, nothing is lost and the store is sound. Some 10 seconds of writing, 10 minutes in the long form ($TWO_SECONDS).
+# both are equal, nothing is lost and the store is sound. Some 10 seconds of writing, 30 in a bucket, 10 minutes in the long
+# form ($TWO_SECONDS). `two.sh PROGRAM --store s3` starts a server with a bucket of its own.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_servers.sh"
 needs python3
-if is_long; then seconds=${TWO_SECONDS:-600}; else seconds=${TWO_SECONDS:-10}; fi
+if [ "${2:-}${3:-}" = --stores3 ]; then
+    start_s3 "${SUITE_PORT:-19480}"
+    STORE=s3://suite/two
+fi
+case $FORM:$STORE in
+    long:*) seconds=${TWO_SECONDS:-600} ;;
+    *:s3://*) seconds=${TWO_SECONDS:-30} ;;
+    *) seconds=${TWO_SECONDS:-10} ;;
+esac
 
 FIRST=$DRIVE SECOND=$WORK/drive2 HOME2=$WORK/home2
 mkdir "$SECOND"
@@ -33,14 +43,6 @@ kill_second() {
     fusermount3 -uz "$SECOND" 2>/dev/null || true
 }
 
-# Waits until a command is true, 60 seconds at most.
-eventually() {
-    local end=$((SECONDS + 60))
-    until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $end ] || { echo "still not: $*"; return 1; }
-        sleep 0.2
-    done
-}
 has() { [ "$(cat "$1")" = "$2" ]; }
 gone() { ! [ -e "$1" ]; }
 size_is() { [ "$(stat -c %s "$1")" = "$2" ]; }
