@@ -61,9 +61,10 @@ unmount_hard() {
     fusermount3 -uz "$DRIVE" 2>/dev/null || true
 }
 
-# Waits until a command is true, 60 seconds at most.
+# Waits until a command is true, a minute at most, or five where there is much to look at.
 eventually() {
     local end=$((SECONDS + 60))
+    is_long && end=$((SECONDS + 300))
     until "$@" >/dev/null 2>&1; do
         [ $SECONDS -lt $end ] || { echo "still not: $*"; return 1; }
         sleep 0.2

@@ -111,6 +111,23 @@ fn what_was_announced_is_there_when_it_is_read() {
 }
 
 #[test]
+fn what_was_fetched_ahead_is_used_where_no_copies_can_be_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    let bytes = fill(&server, 6 * MIB);
+    let limits = Limits { bytes_max: 0, free_bytes_min: 0 };
+    let kept = folder.path().to_path_buf();
+    let below = Arc::new(server.store());
+    let store = CachedStore::open(below, Arc::new(RealDisk), kept, limits).unwrap();
+    server.behave(|_, _, _| Mood::Well);
+    store.will_read(OBJECT, 0..4 * MIB as u64);
+    for start in (0..6 * MIB).step_by(MIB / 8) {
+        assert_eq!(range(&store, start, start + MIB / 8), bytes.slice(start..start + MIB / 8));
+    }
+    assert!(server.count() <= 2, "{} requests", server.count());
+}
+
+#[test]
 fn several_readers_of_one_place_cost_one_request() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::new(Conditions::Honoured);

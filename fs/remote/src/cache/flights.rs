@@ -22,6 +22,8 @@ const RECENT_COUNT: usize = 32;
 const DENSE_COUNT: usize = 4;
 /// Part of a dense object that is fetched around a miss.
 const DENSE_LEN: u64 = 1 << 20;
+/// LIMIT: landed bytes in memory that could not be kept on the disk.
+const LINGERING_BYTES_MAX: u64 = 16 << 20;
 /// Longest object: what is fetched ahead does not go beyond.
 const OBJECT_LEN_MAX: u64 = (8 << 20) + (64 << 10);
 
@@ -48,6 +50,9 @@ pub(crate) struct Landing {
 pub(crate) struct Flights {
     under_way: HashMap<ObjectId, Vec<Flight>>,
     next_number: u64,
+    /// Landed, and in memory only; the longest there at the front.
+    lingering: VecDeque<(ObjectId, u64, u64)>,
+    lingering_bytes: u64,
     runs: HashMap<ObjectId, Run>,
     /// Longest not used at the front.
     order: VecDeque<ObjectId>,
@@ -121,21 +126,51 @@ impl Flights {
 
     /// Ends one; `got` bytes came. False if it was forgotten meanwhile.
     pub(crate) fn end(&mut self, id: ObjectId, landing: &Landing, got: Option<u64>) -> bool {
-        let Some(flights) = self.under_way.get_mut(&id) else { return false };
-        let index = flights.iter().position(|flight| flight.number == landing.number);
-        if let Some(index) = index {
-            let flight = flights.swap_remove(index);
-            let end = flight.range.start + got.unwrap_or(u64::MAX >> 1);
-            if end < flight.range.end
-                && let Some(run) = self.runs.get_mut(&id)
-            {
-                run.object_end = run.object_end.min(end);
-            }
+        self.note_end(id, landing, got);
+        self.take_away(id, landing.number)
+    }
+
+    /// As [`Flights::end`], and what came is still found for a while: it is nowhere else.
+    pub(crate) fn linger(&mut self, id: ObjectId, landing: &Landing, got: u64) -> bool {
+        if !self.note_end(id, landing, Some(got)) {
+            return false;
         }
+        self.lingering.push_back((id, landing.number, got));
+        self.lingering_bytes += got;
+        while self.lingering_bytes > LINGERING_BYTES_MAX
+            && let Some((id, number, len)) = self.lingering.pop_front()
+        {
+            self.lingering_bytes -= len;
+            self.take_away(id, number);
+        }
+        true
+    }
+
+    /// Remembers where the object ends, if less came than was asked for. False if the flight was forgotten meanwhile.
+    fn note_end(&mut self, id: ObjectId, landing: &Landing, got: Option<u64>) -> bool {
+        let flights = self.under_way.get(&id).into_iter().flatten();
+        let Some(flight) = flights.into_iter().find(|flight| flight.number == landing.number)
+        else {
+            return false;
+        };
+        let end = flight.range.start + got.unwrap_or(u64::MAX >> 1);
+        if end < flight.range.end
+            && let Some(run) = self.runs.get_mut(&id)
+        {
+            run.object_end = run.object_end.min(end);
+        }
+        true
+    }
+
+    fn take_away(&mut self, id: ObjectId, number: u64) -> bool {
+        let Some(flights) = self.under_way.get_mut(&id) else { return false };
+        let before = flights.len();
+        flights.retain(|flight| flight.number != number);
+        let found = flights.len() < before;
         if flights.is_empty() {
             self.under_way.remove(&id);
         }
-        index.is_some()
+        found
     }
 
     /// Nobody else takes what the flights of an object bring; true if there were any.

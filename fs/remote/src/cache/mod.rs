@@ -90,15 +90,20 @@ impl CachedStore {
             let fetched = inner.store.read_ahead(Key::Object(id), range.clone()).await;
             landing.tell(&fetched);
             let got = fetched.as_ref().ok().map(|bytes| bytes.len() as u64);
+            let mut kept = false;
             if let Ok(bytes) = fetched {
                 let shelving = inner.clone();
                 let shelved = tokio::task::spawn_blocking(move || {
-                    shelving.shelf.insert(id, range.start, &bytes);
+                    shelving.shelf.insert(id, range.start, &bytes)
                 });
-                // What could not be kept is fetched again.
-                let _ = shelved.await;
+                kept = shelved.await.unwrap_or(false);
             }
-            if !inner.flights.lock().end(id, &landing, got) {
+            let known = match got {
+                // Who it was fetched ahead for finds it in memory for a while.
+                Some(got) if !kept => inner.flights.lock().linger(id, &landing, got),
+                _ => inner.flights.lock().end(id, &landing, got),
+            };
+            if !known {
                 // Distrusted between landing and shelf.
                 inner.shelf.forget(id);
             }
@@ -178,7 +183,7 @@ impl Inner {
             match &path {
                 Some(path) if self.shelf.adopt(id, path, uploaded.len()) => return Ok(uploaded),
                 Some(_) => {}
-                None => self.shelf.insert(id, 0, &bytes),
+                None => drop(self.shelf.insert(id, 0, &bytes)),
             }
         }
         if let Some(path) = path {

@@ -157,20 +157,20 @@ impl Shelf {
         Some((file, spans))
     }
 
-    /// Keeps a piece of an object.
-    pub(crate) fn insert(&self, id: ObjectId, start: u64, bytes: &Bytes) {
+    /// Keeps a piece of an object; false if it could not.
+    pub(crate) fn insert(&self, id: ObjectId, start: u64, bytes: &Bytes) -> bool {
         let need = HEAD_LEN + bytes.len() as u64;
         if bytes.is_empty() || !self.fits(need) {
-            return;
+            return false;
         }
-        let Some((file, place)) = self.reserve(id, need) else { return };
+        let Some((file, place)) = self.reserve(id, need) else { return false };
         // ORDER: the bytes before the head that names them, so that a piece cut off half way is none.
         let written = file
             .write_at(bytes, place + HEAD_LEN)
             .and_then(|()| file.write_at(&head(start, bytes.len() as u64), place));
         if written.is_err() {
             self.forget(id);
-            return;
+            return false;
         }
         let mut state = self.state.lock();
         if let Some(object) = state.objects.get_mut(&id)
@@ -183,6 +183,7 @@ impl Shelf {
                 pieces.insert(start, piece);
             }
         }
+        true
     }
 
     /// Room for a piece at the end of an object's file; none if it is here whole, or cannot be.
