@@ -2,5 +2,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod harness;
+pub mod hostile;
 pub mod model;
 pub mod mounted;

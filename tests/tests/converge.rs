@@ -519,18 +519,71 @@ fn a_home_that_is_cut_off_goes_on_and_says_what_waits() {
     assert!((0..3).all(|number| marks_in(&trees[1]).contains(&mark(number))));
 }
 
+fn make_folder(core: &dyn Core, name: &str) -> Ino {
+    let node = NewNode { kind: Kind::Folder, mode: 0o755, rdev: 0, target: Vec::new() };
+    done(core.create(CALLER, Ino::ROOT, name.as_bytes(), node)).unwrap().ino
+}
+
 #[test]
-fn a_home_that_was_away_for_too_long_forks_nothing_and_says_so() {
+fn what_a_home_did_that_was_away_for_too_long_is_put_beside_what_others_did() {
     let mut fleet = Fleet::new(3, 2, &keeping_for(60));
     write_for_long(&mut fleet, &[0, 1], 4, 1100);
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    let gone = make_folder(&first, "gone");
+    save(&first, gone, "old", b"old").unwrap();
+    for name in ["shared", "replaced", "removed"] {
+        save(&first, Ino::ROOT, name, &content(1, 3000)).unwrap();
+    }
+    fleet.settle().unwrap();
+
     fleet.homes[1].cut(true);
-    save(fleet.homes[1].workspace().unwrap(), Ino::ROOT, "late", b"written while away").unwrap();
+    let second = fleet.homes[1].workspace().unwrap().clone();
+    save(&second, Ino::ROOT, "late", &content(101, 70_000)).unwrap();
+    save(&second, Ino::ROOT, "shared", &content(102, 900)).unwrap();
+    let ino = find(&second, Ino::ROOT, "removed").unwrap();
+    let handle = done(second.open(ino, options(false))).unwrap().handle;
+    done(second.write(handle, 5000, &content(103, 24), WriteMode::At, false)).unwrap();
+    second.release(handle);
+    save(&second, find(&second, Ino::ROOT, "gone").unwrap(), "new", &content(104, 300)).unwrap();
+    save(&second, Ino::ROOT, "tmp", &content(105, 300)).unwrap();
+    let places = ((Ino::ROOT, &b"tmp"[..]), (Ino::ROOT, &b"replaced"[..]));
+    done(second.rename(places.0, places.1, RenameMode::Replace)).unwrap();
+    done(second.unlink(Ino::ROOT, b"0-1")).unwrap();
+    save(&second, make_folder(&second, "taken"), "in", &content(106, 300)).unwrap();
+    done(second.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+    drop(second);
+
+    let folder = find(&first, Ino::ROOT, "gone").unwrap();
+    done(first.unlink(folder, b"old")).unwrap();
+    done(first.remove_folder(Ino::ROOT, b"gone")).unwrap();
+    done(first.unlink(Ino::ROOT, b"removed")).unwrap();
+    save(&first, Ino::ROOT, "shared", &content(201, 900)).unwrap();
+    save(&first, Ino::ROOT, "taken", &content(202, 900)).unwrap();
+    save(&first, Ino::ROOT, "late", &content(203, 900)).unwrap();
+    drop(first);
     write_for_long(&mut fleet, &[0], 300, 1100);
+
+    // While it is mounted it says that it has to be mounted again.
     fleet.homes[1].cut(false);
     let refused = fleet.tick(1, 3000).err().map(|error| error.kind());
     assert_eq!(refused, Some(ErrorKind::Stale));
     fleet.homes[1].down(Down::Killed).unwrap();
-    // What it did cannot be placed; it stays in the local state.
-    assert_eq!(fleet.homes[1].open().err().map(|error| error.kind()), Some(ErrorKind::Conflict));
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    let found = marks_in(&trees[0]);
+    for number in (101..=106).chain(201..=203) {
+        assert!(found.contains(&mark(number)), "{number} is lost");
+    }
+    let at = |path: &str| marks_of(&bytes_of(&trees[0][path.as_bytes()]));
+    // What others have keeps its name, what only this home has gets its own.
+    for (path, number) in [("/shared", 201), ("/taken", 202), ("/late", 203), ("/replaced", 1)] {
+        assert_eq!(at(path), BTreeSet::from([mark(number)]), "{path}");
+    }
+    assert!(trees[0].contains_key(&b"/0-1"[..]), "who knows whether somebody went on with it");
     assert!(examine(&fleet).is_clean());
+    // And it goes on as any other.
+    write_for_long(&mut fleet, &[1, 0], 3, 1100);
+    fleet.homes[1].down(Down::Killed).unwrap();
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
 }

@@ -191,4 +191,24 @@ pub enum Broken {
     BaseNotJournaled,
     /// A name that others gave meanwhile loses what was under it.
     TakenNameIsTakenOver,
+    /// What a home has seen is not compared with what the store shows it later.
+    HeadNotRemembered,
+    /// … only the newest commit is, which a checkpoint may have cut away.
+    MarksNotCompared,
+    /// A commit need not be made on top of the one before it.
+    ParentNotCompared,
+    /// A commit's signature is not verified.
+    SignatureNotVerified,
+    /// Who was removed may sign with a position from before, also after others have pinned the removal.
+    PinsMayGoDown,
+    /// The end of the organisation log that a home has seen is not remembered.
+    OrganisationNotRemembered,
+    /// The organisation log is not read on before a commit is sealed.
+    OrganisationNotFollowed,
+    /// A commit of this home's number is taken for the one that waits, whatever it holds.
+    OwnCommitByNumber,
+    /// What a store says it took is not read back before something else is let go of.
+    PutBelieved,
+    /// Pages are taken from wherever the store says they are.
+    PageHashNotCompared,
 }

@@ -7,12 +7,13 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use strongroom_crypto::usage::Place;
-use strongroom_format::ids::{CompartmentId, WorkspaceId};
+use strongroom_format::ids::{CompartmentId, Digest, WorkspaceId};
 use strongroom_host::clock::Clock;
 use strongroom_host::disk::Disk;
 use strongroom_host::entropy::Entropy;
 use strongroom_journal::Journal;
 use strongroom_keyring::DeviceKeys;
+use strongroom_keyring::enrolment::Code;
 use strongroom_store::Store;
 
 use crate::block::fetch::Blocks;
@@ -70,6 +71,12 @@ pub struct Inner {
     pub(crate) roster: Arc<Roster>,
     /// Set once it is known that this device counts no more.
     pub(crate) revoked: AtomicBool,
+    /// Newest record of the organisation log that is remembered on the disk.
+    pub(crate) organisation_seen: AtomicU64,
+    /// Set once the store has shown a commit of another history: nothing is written on top of that.
+    pub(crate) frozen: AtomicBool,
+    /// Commits that were verified already, by number. Only while the workspace is opened.
+    pub(crate) known: Mutex<BTreeMap<u64, Digest>>,
     /// Of this home; 0 when read-only.
     pub(crate) incarnation: u64,
     /// Empty when read-only, and while it is replayed.
@@ -139,6 +146,11 @@ pub struct Status {
     pub workspace: WorkspaceId,
     /// Newest commit.
     pub head_seq: u64,
+    /// Stands for the newest commit and all before it: two devices at the same number show the same letters, or the
+    /// store has shown them different things.
+    pub head_code: Code,
+    /// Operations that found no place on top of others' commits since it was opened.
+    pub unplaced_ops: u64,
     /// Operations not committed yet.
     pub pending_ops: u64,
     /// Bytes written and not sealed yet.
@@ -178,7 +190,8 @@ impl Status {
         };
         format!(
             concat!(
-                "{{\"workspace\":\"{}\",\"mode\":\"{}\",\"head\":{},\"pending_ops\":{},",
+                "{{\"workspace\":\"{}\",\"mode\":\"{}\",\"head\":{},\"head_code\":\"{}\",",
+                "\"unplaced_ops\":{},\"pending_ops\":{},",
                 "\"dirty_bytes\":{},\"staged_bytes\":{},\"contact_seconds\":{},",
                 "\"commits\":{},\"checkpoints\":{},",
                 "\"open_handles\":{},\"poisoned\":{},\"trouble\":{}{}}}"
@@ -186,6 +199,8 @@ impl Status {
             self.workspace,
             mode,
             self.head_seq,
+            self.head_code,
+            self.unplaced_ops,
             self.pending_ops,
             self.dirty_bytes,
             self.staged_bytes,
@@ -328,6 +343,9 @@ impl Inner {
         if self.revoked.load(Ordering::Acquire) {
             return Err(revoked());
         }
+        if self.frozen.load(Ordering::Acquire) {
+            return Err(frozen(ErrorKind::ReadOnly));
+        }
         Ok(())
     }
 
@@ -350,6 +368,8 @@ impl Inner {
         Status {
             workspace: self.keys.workspace(),
             head_seq: state.head.seq,
+            head_code: Code::of_hash(&state.head.hash.0),
+            unplaced_ops: self.counts.unplaced.load(Ordering::Relaxed),
             pending_ops: state.batch.count + state.cut_count + state.unsealed.len() as u64,
             contact_age: self.contact_age(),
             dirty_bytes: state.dirty_bytes,
@@ -363,6 +383,13 @@ impl Inner {
             counters: self.store.counters(),
         }
     }
+}
+
+/// The error where a fork was found.
+pub(crate) fn frozen(kind: ErrorKind) -> Error {
+    let message = "the store has shown different things to different devices; nothing more is written here until it is \
+                   mounted again";
+    Error::new(kind, message)
 }
 
 pub(crate) fn read_only() -> Error {

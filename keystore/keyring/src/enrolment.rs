@@ -155,7 +155,7 @@ impl Applicant {
     }
 }
 
-/// Twelve letters and digits that stand for a request.
+/// Twelve letters and digits that stand for a request, or another thing that people compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Code([u8; CODE_LEN]);
 
@@ -164,7 +164,12 @@ impl Code {
         let mut input = CODE_LABEL.to_vec();
         input.extend_from_slice(&sha256(record));
         let hash = argon2id(&input, &device.0, CODE_COST).expect("a cost within the limits");
-        let mut bits = u64::from_be_bytes(*hash.expose().first_chunk().expect("32 bytes"));
+        Self::of_hash(hash.expose())
+    }
+
+    /// Letters for the first 60 bits of a hash, for people to compare.
+    pub fn of_hash(hash: &[u8; 32]) -> Self {
+        let mut bits = u64::from_be_bytes(*hash.first_chunk().expect("32 bytes"));
         let mut letters = [0; CODE_LEN];
         for letter in &mut letters {
             *letter = LETTERS[(bits >> 59) as usize];

@@ -81,7 +81,7 @@ pub(crate) fn examine(
     watch: &mut Watch<'_>,
 ) -> Result<Option<History>> {
     let roster = Arc::new(Roster::new(organisation));
-    let reader = Reader { store: &subject.store, keys: &subject.keys, roster };
+    let reader = Reader { store: &subject.store, keys: &subject.keys, roster, broken: None };
     let checkpoint = match reader.checkpoint() {
         Ok(checkpoint) => checkpoint,
         Err(error) => {

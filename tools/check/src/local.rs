@@ -12,7 +12,7 @@ use strongroom_host::disk::{OpenMode, read_all};
 use strongroom_journal::{Journal, Options, Services};
 use strongroom_store::Key;
 use strongroom_workspace::inbound::home::JOURNAL_FOLDER;
-use strongroom_workspace::inbound::open::{HEAD_FILE, parse_head};
+use strongroom_workspace::inbound::memory::{HEAD_FILE, is_whole, parse_head};
 use strongroom_workspace::later::wait;
 use strongroom_workspace::limits::JOURNAL_FILE_LEN;
 
@@ -64,6 +64,10 @@ fn remembered_head(local: &Local, history: &History, report: &mut Report) {
     let Some(remembered) = parse_head(&bytes) else {
         return report.find(Area::Head, Kind::Changed, "the remembered head does not verify");
     };
+    if !is_whole(&bytes) {
+        let text = "what is remembered of other homes does not verify";
+        report.find(Area::Head, Kind::Changed, text);
+    }
     let (seen, ends) = (remembered.seq, history.head.seq);
     if seen > ends && history.is_whole {
         let text = format!("the store ends at commit {ends}, this device saw {seen}");

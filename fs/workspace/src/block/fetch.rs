@@ -222,7 +222,11 @@ impl Blocks {
             return Ok(staged.read(start, len as usize)?.into());
         }
         let key = StoreKey::Object(extent.object);
-        Ok(self.store.get(key, Some(start..start + len)).await?)
+        let bytes = self.store.get(key, Some(start..start + len)).await?;
+        if bytes.len() as u64 != len {
+            return Err(damaged(extent));
+        }
+        Ok(bytes)
     }
 }
 

@@ -3,6 +3,8 @@
 use crate::door::NAME_LEN_MAX;
 
 const DAY_NS: i64 = 86_400_000_000_000;
+/// What all names of conflict copies have.
+const MARK: &[u8] = b" (conflict ";
 
 /// What stands between the parts of a name: `(conflict DEVICE DATE)`, with a number from the second try on.
 fn mark(device: &str, time_ns: i64, tries: u32) -> String {
@@ -15,7 +17,10 @@ fn mark(device: &str, time_ns: i64, tries: u32) -> String {
 
 /// Name for a copy of `name`, as the device's clock said. The stem is cut to keep the length within 255 bytes.
 pub fn conflict_name(name: &[u8], device: &str, time_ns: i64, tries: u32) -> Vec<u8> {
-    let mark = mark(device, time_ns, tries);
+    marked(name, &mark(device, time_ns, tries))
+}
+
+fn marked(name: &[u8], mark: &str) -> Vec<u8> {
     let dot = name.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0);
     let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
     // An extension that leaves no room is none.
@@ -27,11 +32,43 @@ pub fn conflict_name(name: &[u8], device: &str, time_ns: i64, tries: u32) -> Vec
     [cut(stem, room), mark.as_bytes(), extension].concat()
 }
 
-/// Whether a name is one of a conflict copy.
-pub fn is_conflict_name(name: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(name);
-    text.rsplit_once(" (conflict ")
-        .is_some_and(|(stem, rest)| !stem.is_empty() && rest.contains(')'))
+/// The name of a conflict copy, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConflictName {
+    /// The name that was taken, as far as it was not cut.
+    pub original: Vec<u8>,
+    /// Whose version it is.
+    pub device: String,
+    /// When it was written there: `YYYY-MM-DD`.
+    pub date: String,
+}
+
+impl ConflictName {
+    /// Takes a name apart; none if it is not one of a conflict copy.
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        let at = name.windows(MARK.len()).rposition(|part| part == MARK).filter(|at| *at > 0)?;
+        let rest = &name[at + MARK.len()..];
+        let (inside, extension) = rest.split_at(rest.iter().position(|byte| *byte == b')')?);
+        let extension = &extension[1..];
+        let inside = std::str::from_utf8(inside).ok()?;
+        let (device, date) = match inside.rsplit_once(' ')? {
+            (before, tries) if tries.parse::<u32>().is_ok() => before.rsplit_once(' ')?,
+            parts => parts,
+        };
+        let is_date = date.len() == 10 && date.split('-').all(|part| part.parse::<u32>().is_ok());
+        let whole = extension.is_empty() || extension.starts_with(b".");
+        if !is_date || !whole || device.is_empty() {
+            return None;
+        }
+        let original = [&name[..at], extension].concat();
+        Some(Self { original, device: device.to_owned(), date: date.to_owned() })
+    }
+
+    /// A name for who keeps both: `NAME (DEVICE DATE).EXT`, which no longer counts as a conflict copy.
+    pub fn plain(&self, tries: u32) -> Vec<u8> {
+        let number = if tries == 0 { String::new() } else { format!(" {}", tries + 1) };
+        marked(&self.original, &format!(" ({} {}{number})", self.device, self.date))
+    }
 }
 
 /// The longest beginning within `len_max` that does not end inside a character.
@@ -72,8 +109,32 @@ mod tests {
         assert_eq!(named("notes.txt", 1), "notes (conflict laptop 2023-11-14 2).txt");
         assert_eq!(named("Makefile", 0), "Makefile (conflict laptop 2023-11-14)");
         assert_eq!(named(".profile", 0), ".profile (conflict laptop 2023-11-14)");
-        assert!(is_conflict_name(named("notes.txt", 3).as_bytes()));
-        assert!(!is_conflict_name(b"notes (conflict).txt"));
+    }
+
+    #[test]
+    fn conflict_names_are_taken_apart_again() {
+        for (name, tries) in [("notes.txt", 0), ("notes.tar.gz", 3), ("Makefile", 1), (".rc", 0)] {
+            let parsed = ConflictName::parse(named(name, tries).as_bytes()).unwrap();
+            assert_eq!(
+                (parsed.original.as_slice(), parsed.device.as_str()),
+                (name.as_bytes(), "laptop")
+            );
+            assert_eq!(parsed.date, "2023-11-14");
+        }
+        let twice = b"a (conflict x 2023-11-14) (conflict my desk 2023-11-15 2).txt";
+        let parsed = ConflictName::parse(twice).unwrap();
+        assert_eq!(parsed.original, b"a (conflict x 2023-11-14).txt");
+        assert_eq!(parsed.device, "my desk");
+        assert_eq!(parsed.plain(0), b"a (conflict x 2023-11-14) (my desk 2023-11-15).txt");
+        assert_eq!(parsed.plain(1), b"a (conflict x 2023-11-14) (my desk 2023-11-15 2).txt");
+        for name in [
+            "notes (conflict).txt",
+            "notes (conflict a).txt",
+            "(conflict a 2023-11-14)",
+            "n (conflict a 2023-11-14)x",
+        ] {
+            assert_eq!(ConflictName::parse(name.as_bytes()), None, "{name}");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //!
 //! ORDER: the new map is published before anybody is told of it. Nothing has changed if a step before that fails.
 
+use std::sync::atomic::Ordering;
+
 use parking_lot::MutexGuard;
 use strongroom_format::cbor::encode;
 use strongroom_format::commit::ObjectAdded;
@@ -16,7 +18,8 @@ use strongroom_format::ops;
 use strongroom_journal::PAYLOAD_LEN_MAX;
 use strongroom_store::Key as StoreKey;
 
-use super::log::{Commit, Reader, get};
+use super::log::{Commit, get};
+use super::memory::Memory;
 use super::news::News;
 use super::rebase::{Rebase, Rebased};
 use super::taken::Taken;
@@ -24,6 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Broken, FOLLOW_COUNT_MAX};
 use crate::outbound::commit::{Cut, Outbound};
 use crate::state::{Batch, State};
+use crate::tree::map::Map;
 use crate::workspace::{Inner, Mode};
 
 impl Inner {
@@ -52,24 +56,28 @@ impl Inner {
         if self.is_ending() || self.state.lock().poisoned {
             return Ok(());
         }
+        let result = self.poll_once(&mut outbound);
+        outbound.follow_error = result.as_ref().err().cloned();
+        result
+    }
+
+    fn poll_once(&self, outbound: &mut Outbound) -> Result<()> {
         // A device that was removed hears of it here, also when it has nothing to commit.
         self.follow_organisation()?;
-        let any = self.follow(&mut outbound)?;
-        self.renew_if_due(&mut outbound)?;
-        if !any {
-            return Ok(());
-        }
-        let (head, waiting) = {
+        let before = self.state.lock().head;
+        let followed = self.follow(outbound);
+        let (seen, waiting) = {
             let state = self.state.lock();
-            (state.head, state.batch.count > 0)
+            (Memory::of(&state, outbound), state.batch.count > 0)
         };
-        if waiting {
+        // ORDER: also when something else fails: what is shown from here on is remembered.
+        if seen.head != before && self.options.mode == Mode::ReadWrite {
+            self.remember(&seen)?;
+        }
+        if followed? && waiting {
             self.ask_commit();
         }
-        match self.options.mode {
-            Mode::ReadWrite => self.remember_head(head),
-            Mode::ReadOnly => Ok(()),
-        }
+        self.renew_if_due(outbound)
     }
 
     /// Takes in the commits after the head. What is not committed here is put on top of them. Says whether there
@@ -98,11 +106,14 @@ impl Inner {
     fn next_commits(&self, outbound: &mut Outbound) -> Result<Vec<Commit>> {
         let mut head = self.state.lock().head;
         let mut commits = Vec::new();
-        let reader = Reader { store: &self.store, keys: &self.keys, roster: self.roster.clone() };
+        let reader = self.reader();
         while commits.len() < FOLLOW_COUNT_MAX {
             let key = StoreKey::Log(head.seq + 1);
             let Some(bytes) = get(&self.store, key)? else { break };
-            let commit = reader.open_commit(key, head, &bytes)?;
+            let commit = reader.open_commit(key, head, &bytes).inspect_err(|_| {
+                self.frozen.fetch_or(reader.is_fork(key, head, &bytes), Ordering::AcqRel);
+            })?;
+            self.check_known(commit.head)?;
             head = commit.head;
             if self.is_own(&commit) {
                 if !commits.is_empty() {
@@ -116,14 +127,18 @@ impl Inner {
         Ok(commits)
     }
 
-    fn is_own(&self, commit: &Commit) -> bool {
+    pub(crate) fn is_own(&self, commit: &Commit) -> bool {
         let header = &commit.header;
         (header.author, header.incarnation) == (self.keys.device_id(), self.incarnation)
     }
 
     fn find_published(&self, outbound: &mut Outbound, commit: &Commit) -> Result<()> {
         let counter = commit.header.counter;
-        let Some(cut) = outbound.pending.take_if(|_| counter == outbound.counter + 1) else {
+        let by_number = self.options.tuning.broken == Some(Broken::OwnCommitByNumber);
+        let is_it = |cut: &mut Cut| {
+            counter == outbound.counter + 1 && (by_number || cut.is_content_of(&commit.body))
+        };
+        let Some(cut) = outbound.pending.take_if(is_it) else {
             return Err(another_of_us());
         };
         self.note_published(outbound, &cut, (counter, commit.head), commit.len);
@@ -140,6 +155,16 @@ impl Inner {
         for commit in commits {
             taken.apply(commit)?;
         }
+        self.put_on_top(outbound, base, (taken, commits))
+    }
+
+    /// Puts what no commit holds, which was done on top of `base`, on top of what was taken in.
+    pub(super) fn put_on_top(
+        &self,
+        outbound: &mut Outbound,
+        base: Map,
+        (taken, commits): (Taken, &[Commit]),
+    ) -> Result<()> {
         // ORDER: as for a cut: no block is sealed whose operation would be missed.
         let _gate = self.gate.write();
         let mut state = self.state.lock();
@@ -250,7 +275,9 @@ fn records_of(rebased: &Rebased, (seq, from): (u64, u64)) -> Vec<Vec<u8>> {
     records
 }
 
+/// Not seen before: the store kept it back, or a copy of this home's local state is in use.
 fn another_of_us() -> Error {
-    let message = "another process commits in the name of this home; its local state was copied";
+    let message = "the store shows a commit of this home that it does not know: mount again; if that does not help, its \
+                   local state was copied";
     Error::new(ErrorKind::Corrupt, message)
 }

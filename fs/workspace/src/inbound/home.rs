@@ -10,7 +10,7 @@ use strongroom_format::op::Op;
 use strongroom_journal as journal;
 use strongroom_store::{Family, Key as StoreKey};
 
-use super::log::Commit;
+use super::log::{Commit, list};
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
 use crate::outbound::commit::{Outbound, Reason};
@@ -122,17 +122,24 @@ impl Inner {
         if self.own_slot(&self.outbound.lock()).is_some() {
             return Ok(());
         }
+        let before = self.memory();
         self.commit(Reason::Claiming)?;
         let seq = self.state.lock().head.seq;
-        let newer = wait(async {
-            let after = Some(StoreKey::Checkpoint(seq - 1));
-            Ok(self.store.list(Family::Checkpoint, after).await?)
-        })?;
+        let after = Some(StoreKey::Checkpoint(seq.saturating_sub(1)));
+        let newer = list(&self.store, Family::Checkpoint, after)?;
         if newer.is_empty() || self.outbound.lock().checkpoint_seq >= seq {
+            return Ok(());
+        }
+        // A list alone is not believed.
+        let newest = self.reader_anew().checkpoint()?;
+        let own = (self.keys.device_id(), self.incarnation);
+        let is_known = |mark: &JournalMark| (mark.device, mark.incarnation) == own;
+        if newest.root.seq < seq || newest.state.journals.iter().any(is_known) {
             return Ok(());
         }
         // The only home there was went on and cut its log, so that the number seemed free.
         wait(async { Ok(self.store.delete(StoreKey::Log(seq)).await?) })?;
+        self.remember_again(before.as_ref())?;
         let message = "another home was busy just when this one began; try again";
         Err(Error::new(ErrorKind::Unavailable, message))
     }

@@ -16,8 +16,12 @@ use strongroom_store::{Family, Key as StoreKey, Store};
 use super::roster::Roster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
+use crate::limits::Broken;
 use crate::state::Head;
 use crate::workspace::ordinary_place;
+
+/// LIMIT: keys of one family that are listed in one go.
+const LISTED_MAX: usize = 1 << 22;
 
 /// A verified checkpoint.
 pub struct Checkpoint {
@@ -47,6 +51,9 @@ pub struct Reader<'a> {
     pub keys: &'a DeviceKeys,
     /// Whose signatures count.
     pub roster: Arc<Roster>,
+    /// A deliberate mistake, where tests ask for one.
+    #[doc(hidden)]
+    pub broken: Option<Broken>,
 }
 
 impl<'a> Reader<'a> {
@@ -55,15 +62,19 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// `Corrupt` when the store is another workspace's, or the organisation is not the one that the device pins;
     /// `Denied` when this device does not count there.
-    pub fn open(store: &'a Arc<dyn Store>, keys: &'a DeviceKeys) -> Result<Self> {
+    pub fn open(
+        store: &'a Arc<dyn Store>,
+        keys: &'a DeviceKeys,
+        broken: Option<Broken>,
+    ) -> Result<Self> {
         let key = StoreKey::Workspace;
         let file = WorkspaceFile::parse(&get(store, key)?.ok_or_else(|| missing(key))?)?;
         if (file.organisation, file.workspace) != (keys.organisation(), keys.workspace()) {
             let message = "`workspace` names another workspace than the device's keys";
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
-        let roster = Arc::new(Roster::open(store, keys)?);
-        Ok(Self { store, keys, roster })
+        let roster = Arc::new(Roster::open(store, keys)?.with_mistake(broken));
+        Ok(Self { store, keys, roster, broken })
     }
 
     /// The newest checkpoint. A broken newest one is an error, never an older one in its place.
@@ -143,20 +154,25 @@ impl<'a> Reader<'a> {
         visit: &mut dyn FnMut(&Commit) -> Result<()>,
     ) -> Result<Head> {
         let mut head = head;
-        for key in keys_of(self.store, Family::Log)? {
-            let StoreKey::Log(seq) = key else { continue };
-            if seq <= head.seq || seq > last {
-                continue;
+        loop {
+            // Page by page: what is listed behind a commit that does not verify is never asked for.
+            let page = list(self.store, Family::Log, Some(StoreKey::Log(head.seq)))?;
+            if page.is_empty() {
+                return Ok(head);
             }
-            if seq != head.seq + 1 {
-                return Err(missing(StoreKey::Log(head.seq + 1)));
+            for key in page {
+                if key > StoreKey::Log(last) {
+                    return Ok(head);
+                }
+                if key != StoreKey::Log(head.seq + 1) {
+                    return Err(missing(StoreKey::Log(head.seq + 1)));
+                }
+                let bytes = get(self.store, key)?.ok_or_else(|| missing(key))?;
+                let commit = self.open_commit(key, head, &bytes)?;
+                visit(&commit)?;
+                head = commit.head;
             }
-            let bytes = get(self.store, key)?.ok_or_else(|| missing(key))?;
-            let commit = self.open_commit(key, head, &bytes)?;
-            visit(&commit)?;
-            head = commit.head;
         }
-        Ok(head)
     }
 
     /// The author's key and the epoch at the position that something signed is pinned to.
@@ -164,22 +180,43 @@ impl<'a> Reader<'a> {
         self.roster.author(self.store, self.keys, author, pin)
     }
 
+    /// Whether a commit that cannot be opened is sound, but made on top of another history.
+    pub(super) fn is_fork(&self, key: StoreKey, parent: Head, bytes: &[u8]) -> bool {
+        let signed = self.signed_commit(key, bytes);
+        signed.is_ok_and(|(file, _)| file.header.parent != parent.hash)
+    }
+
+    /// Parses a commit and verifies author, signature and place; also says which epoch has to seal it.
+    fn signed_commit<'b>(&self, key: StoreKey, bytes: &'b [u8]) -> Result<(CommitFile<'b>, u64)> {
+        let bad = || damaged(key);
+        let file = CommitFile::parse(bytes).map_err(|error| damaged_by(key, error))?;
+        let header = &file.header;
+        let pin = (header.organisation_seq, header.organisation_head);
+        let (author, epoch) = self.author(&header.author, pin)?.ok_or_else(bad)?;
+        let signed = author.verify(Usage::SignCommit, file.header_bytes, &file.signature);
+        if signed.is_err() && self.broken != Some(Broken::SignatureNotVerified) {
+            return Err(bad());
+        }
+        let here = (header.organisation, header.workspace, StoreKey::Log(header.seq));
+        if here != (self.keys.organisation(), self.keys.workspace(), key) {
+            return Err(bad());
+        }
+        Ok((file, epoch))
+    }
+
     /// Verifies the commit that follows `parent`.
     ///
     /// # Errors
     /// `Corrupt` when it does not verify or connect.
-    pub(super) fn open_commit(&self, key: StoreKey, parent: Head, bytes: &[u8]) -> Result<Commit> {
+    pub(crate) fn open_commit(&self, key: StoreKey, parent: Head, bytes: &[u8]) -> Result<Commit> {
         let bad = || damaged(key);
-        let file = CommitFile::parse(bytes).map_err(|error| damaged_by(key, error))?;
+        let (file, epoch) = self.signed_commit(key, bytes)?;
         let header = file.header;
-        let pin = (header.organisation_seq, header.organisation_head);
-        let (author, epoch) = self.author(&header.author, pin)?.ok_or_else(bad)?;
-        author.verify(Usage::SignCommit, file.header_bytes, &file.signature).map_err(|_| bad())?;
-        let here = (header.organisation, header.workspace, header.seq, header.parent);
-        let expected =
-            (self.keys.organisation(), self.keys.workspace(), parent.seq + 1, parent.hash);
-        if here != expected {
+        if header.seq != parent.seq + 1 {
             return Err(bad());
+        }
+        if header.parent != parent.hash && self.broken != Some(Broken::ParentNotCompared) {
+            return Err(forked(key));
         }
         let (body, sealed) = header
             .bodies
@@ -212,16 +249,45 @@ impl<'a> Reader<'a> {
 }
 
 /// Keys of a family in order.
+///
+/// # Errors
+/// `Corrupt` for a listing that is not in order or does not end; those of the store.
 pub(crate) fn keys_of(store: &Arc<dyn Store>, family: Family) -> Result<Vec<StoreKey>> {
     let mut all = Vec::new();
     loop {
-        let after = all.last().copied();
-        let page = wait(async { Ok(store.list(family, after).await?) })?;
+        let page = list(store, family, all.last().copied())?;
         if page.is_empty() {
             return Ok(all);
         }
-        all.extend(page.iter().map(|listed| listed.key));
+        all.extend(page);
+        if all.len() > LISTED_MAX {
+            return Err(unlisted(family));
+        }
     }
+}
+
+/// Some keys after `after`, in order; none at the end.
+pub(crate) fn list(
+    store: &Arc<dyn Store>,
+    family: Family,
+    after: Option<StoreKey>,
+) -> Result<Vec<StoreKey>> {
+    let page = wait(async { Ok(store.list(family, after).await?) })?;
+    let keys: Vec<StoreKey> = page.iter().map(|listed| listed.key).collect();
+    let mut before = after;
+    for key in &keys {
+        // Who believed a page that repeats itself would ask for ever.
+        if key.family() != Some(family) || before.is_some_and(|before| *key <= before) {
+            return Err(unlisted(family));
+        }
+        before = Some(*key);
+    }
+    Ok(keys)
+}
+
+fn unlisted(family: Family) -> Error {
+    let message = format!("the store's list of `{}` is not in order", family.folder());
+    Error::new(ErrorKind::Corrupt, message)
 }
 
 /// Reads a whole key; none if it is not there.
@@ -243,6 +309,15 @@ fn damaged_by(key: StoreKey, error: strongroom_format::error::Error) -> Error {
         strongroom_format::error::ErrorKind::Corrupt
         | strongroom_format::error::ErrorKind::Invalid => damaged(key),
     }
+}
+
+/// A commit that its author made on top of another history: somebody was shown other commits than this device.
+pub(super) fn forked(key: StoreKey) -> Error {
+    let message = format!(
+        "`{key}` goes on from another history than the one this device saw: the store has shown different things to \
+         different devices"
+    );
+    Error::new(ErrorKind::Corrupt, message)
 }
 
 fn missing(key: StoreKey) -> Error {

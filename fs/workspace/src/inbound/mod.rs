@@ -1,11 +1,13 @@
 //! From the store to this device: making a workspace, opening one, replaying log and journal, and taking in what
 //! others commit meanwhile.
 
+mod away;
 pub mod conflict;
 pub mod create;
 pub mod follow;
 pub mod home;
 pub mod log;
+pub mod memory;
 mod news;
 pub mod open;
 mod rebase;

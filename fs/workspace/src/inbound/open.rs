@@ -1,23 +1,23 @@
 //! Opening a workspace: lock, checkpoint, log, remembered head, journal, in this order.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use strongroom_crypto::hash::blake3_256;
 use strongroom_crypto::lthash::{LtHash, STATE_LEN};
 use strongroom_crypto::secret::NameKey;
 use strongroom_crypto::usage::Context;
-use strongroom_format::ids::Digest;
-use strongroom_host::disk::{DiskFile, OpenMode, create_folder_durably, read_all};
+use strongroom_host::disk::create_folder_durably;
 use strongroom_keyring::DeviceKeys;
-use strongroom_store::Store;
+use strongroom_store::{Key as StoreKey, Store};
 
 use super::home;
-use super::log::{Checkpoint, Commit, Reader};
+use super::log::{Checkpoint, Commit, Reader, forked};
+use super::memory::check_history;
 use super::renew::Fresh;
+use super::roster::Roster;
 use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
 use crate::error::{Error, ErrorKind, Result};
@@ -34,10 +34,6 @@ use crate::workspace::{
     Counts, Due, Inner, Mode, Options, Services, Workspace, fresh_state, ordinary_place,
 };
 
-/// Name of the file with the newest head this device has seen.
-pub const HEAD_FILE: &str = "head";
-const HEAD_LEN: usize = 72;
-
 impl Workspace {
     /// Opens a workspace, bringing back what was acknowledged but not committed when the last process ended.
     ///
@@ -53,16 +49,13 @@ impl Workspace {
         let lock = take_lock(&options, &services)?;
         let incarnation = home::incarnation(&options, &services)?;
         let staging = open_staging(&options, &services)?;
-        let reader = Reader::open(&store, &keys)?;
+        let reader = Reader::open(&store, &keys, options.tuning.broken)?;
         let checkpoint = reader.checkpoint()?;
         let place = ordinary_place(&keys);
         let context = Context::block(&place);
-        let pages = Arc::new(Pages::new(
-            store.clone(),
-            keys.clone(),
-            place,
-            options.tuning.page_cache_bytes,
-        ));
+        let cache_bytes = options.tuning.page_cache_bytes;
+        let pages = Pages::new(store.clone(), keys.clone(), place, cache_bytes);
+        let pages = Arc::new(pages.with_mistake(options.tuning.broken));
         let (sender, receiver) = mpsc::channel();
         let entropy = services.entropy.clone();
         let inner = Inner {
@@ -95,14 +88,19 @@ impl Workspace {
             keys: keys.clone(),
             roster: reader.roster.clone(),
             revoked: AtomicBool::new(false),
+            organisation_seen: AtomicU64::new(0),
+            frozen: AtomicBool::new(false),
+            known: Mutex::default(),
             staging,
             pages,
         };
         inner.check_remembered_organisation()?;
         let (state, outbound) = inner.replayed(&reader, &checkpoint, u64::MAX)?;
         (*inner.state.lock(), *inner.outbound.lock()) = (state, outbound);
-        inner.check_remembered_head()?;
+        inner.check_memory()?;
         inner.recover()?;
+        inner.known.lock().clear();
+        inner.remember_organisation()?;
         inner.claim_slot()?;
         Ok(Workspace(Arc::new(inner)))
     }
@@ -167,6 +165,7 @@ fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
         remembered_seq: 0,
         digest: LtHash::from_bytes(digest),
         last_error: None,
+        follow_error: None,
     })
 }
 
@@ -177,10 +176,11 @@ impl Inner {
     /// `Corrupt` if that is not in the store any more.
     pub(super) fn load_at(&self, seq: u64) -> Result<()> {
         // One of its own: pins may be lower again.
-        let reader = Reader::open(&self.store, &self.keys)?;
+        let reader = self.reader_anew();
         let checkpoint = reader.checkpoint_upto(seq)?;
         let (state, outbound) = self.replayed(&reader, &checkpoint, seq)?;
         if state.head.seq == seq {
+            self.check_way(&reader.roster, state.head)?;
             self.roster.go_back_to(&reader.roster);
             *self.outbound.lock() = outbound;
             *self.state.lock() = state;
@@ -202,10 +202,12 @@ impl Inner {
         let mut outbound = initial_outbound(checkpoint)?;
         let mut state = initial_state(checkpoint, &self.pages, &self.options);
         let start = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
-        let remembered = self.remembered_head();
+        let remembered = self.memory().map(|seen| seen.head);
         check_history(remembered, start)?;
+        self.check_known(start)?;
         reader.commits_upto(start, last, &mut |commit| {
             check_history(remembered, commit.head)?;
+            self.check_known(commit.head)?;
             self.replay_commit(&mut state, commit)?;
             outbound.note_commit(commit);
             Ok(())
@@ -215,6 +217,42 @@ impl Inner {
         self.note_contact(&mut outbound);
         outbound.renewed = self.services.clock.elapsed();
         Ok((state, outbound))
+    }
+
+    /// A reader of what follows the head.
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        let (roster, broken) = (self.roster.clone(), self.options.tuning.broken);
+        Reader { store: &self.store, keys: &self.keys, roster, broken }
+    }
+
+    /// A reader of the history from an earlier position on. It knows the organisation as this process does.
+    pub(super) fn reader_anew(&self) -> Reader<'_> {
+        Reader { roster: Arc::new(self.roster.anew()), ..self.reader() }
+    }
+
+    /// While a workspace is opened the history may be read twice. INVARIANT: what is replayed is what was verified to
+    /// lead to the newest commit; a store might show something else the second time.
+    pub(super) fn check_known(&self, head: Head) -> Result<()> {
+        match self.known.lock().get(&head.seq) {
+            Some(hash) if *hash != head.hash => Err(forked(StoreKey::Log(head.seq))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes the commits from an earlier one to the newest as known.
+    fn check_way(&self, roster: &Roster, from: Head) -> Result<()> {
+        let newest = self.state.lock().head;
+        let mut way = BTreeMap::from([(from.seq, from.hash)]);
+        let reader = Reader { roster: Arc::new(roster.anew()), ..self.reader() };
+        let end = reader.commits_upto(from, newest.seq, &mut |commit| {
+            way.insert(commit.head.seq, commit.head.hash);
+            Ok(())
+        })?;
+        if end != newest {
+            return Err(forked(StoreKey::Log(end.seq)));
+        }
+        self.known.lock().extend(way);
+        Ok(())
     }
 
     fn replay_commit(&self, state: &mut State, commit: &Commit) -> Result<()> {
@@ -233,73 +271,11 @@ impl Inner {
         Ok(())
     }
 
-    /// Refuses a store that is older than what this device has seen.
-    fn check_remembered_head(&self) -> Result<()> {
-        let Some(remembered) = self.remembered_head() else { return Ok(()) };
+    /// Refuses a store that is older than what this home has seen, or goes on from something else.
+    fn check_memory(&self) -> Result<()> {
+        let Some(memory) = self.memory() else { return Ok(()) };
+        let outbound = self.outbound.lock();
         let head = self.state.lock().head;
-        if head.seq >= remembered.seq {
-            return Ok(());
-        }
-        let message = format!(
-            "the store is not what this device last saw: it ends at commit {}, this device saw {}",
-            head.seq, remembered.seq
-        );
-        Err(Error::new(ErrorKind::Corrupt, message))
+        memory.check(head, &outbound.marks, self.options.tuning.broken)
     }
-
-    pub(super) fn remembered_head(&self) -> Option<Head> {
-        let path = self.options.state_folder.join(HEAD_FILE);
-        parse_head(&read_all(&*self.services.disk, &path).ok()?)
-    }
-
-    /// Notes the newest head. Not synced: after a power loss an older one is remembered, which is safe.
-    pub(crate) fn remember_head(&self, head: Head) -> Result<()> {
-        self.write_head(head).map(drop)
-    }
-
-    /// Notes the newest head, durably.
-    pub(super) fn remember_head_durably(&self, head: Head) -> Result<()> {
-        self.write_head(head)?.sync_data()?;
-        Ok(self.services.disk.sync_folder(&self.options.state_folder)?)
-    }
-
-    fn write_head(&self, head: Head) -> Result<Arc<dyn DiskFile>> {
-        let bytes = head_bytes(head);
-        let path: &Path = &self.options.state_folder.join(HEAD_FILE);
-        let file = self.services.disk.open(path, OpenMode::Create)?;
-        file.write_at(&bytes, 0)?;
-        Ok(file)
-    }
-}
-
-/// Refuses another history than the one this device has seen, also one that goes on for longer. What a checkpoint has
-/// cut away cannot be compared any more.
-fn check_history(remembered: Option<Head>, head: Head) -> Result<()> {
-    if remembered.is_none_or(|seen| seen.seq != head.seq || seen.hash == head.hash) {
-        return Ok(());
-    }
-    let message =
-        format!("the store is not what this device last saw: commit {} is another one", head.seq);
-    Err(Error::new(ErrorKind::Corrupt, message))
-}
-
-/// A head as it is remembered.
-pub(super) fn head_bytes(head: Head) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD_LEN);
-    bytes.extend_from_slice(&head.seq.to_le_bytes());
-    bytes.extend_from_slice(&head.hash.0);
-    let sum = blake3_256(&bytes);
-    bytes.extend_from_slice(&sum);
-    bytes
-}
-
-/// Parses the file with the remembered head; none if its sum does not hold.
-pub fn parse_head(bytes: &[u8]) -> Option<Head> {
-    let (facts, sum) = bytes.get(..HEAD_LEN)?.split_at(40);
-    if blake3_256(facts) != *sum {
-        return None;
-    }
-    let (seq, hash) = facts.split_at(8);
-    let seq = u64::from_le_bytes(seq.try_into().ok()?);
-    Some(Head { seq, hash: Digest(hash.try_into().ok()?) })
 }

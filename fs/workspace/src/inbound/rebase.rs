@@ -113,7 +113,7 @@ impl<'a> Rebase<'a> {
         for op in ops {
             let (Op::Unlink { ino, .. } | Op::Rename { replaced: ino, .. }) = op else { continue };
             let Some(inode) = find(self.base, *ino)? else { continue };
-            let used = self.touched.edited.contains(ino) || self.touched.named.contains(ino);
+            let used = self.touched.is_edited(*ino) || self.touched.is_named(*ino);
             let stays = find(&self.out.next, *ino)?.is_some_and(|inode| inode.link_count > 0);
             if inode.kind != Kind::Folder && used && stays && self.is_dead_here(*ino)? {
                 self.spared.insert(*ino);
@@ -153,7 +153,7 @@ impl<'a> Rebase<'a> {
                 _ => Ok(()),
             },
             Op::Rewrite { ino, .. } => {
-                let same = !self.touched.edited.contains(ino) && !self.copies.contains_key(ino);
+                let same = !self.touched.is_edited(*ino) && !self.copies.contains_key(ino);
                 match find(&self.out.next, *ino)? {
                     Some(_) if same && !self.spared.contains(ino) => self.emit(&op),
                     _ => Ok(()),

@@ -14,6 +14,7 @@ use strongroom_journal::Journal;
 use strongroom_store::{Body, Key as StoreKey};
 
 use super::home::JOURNAL_FOLDER;
+use super::memory::Memory;
 use crate::block::fetch::Wanted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
@@ -25,24 +26,24 @@ use crate::workspace::{Inner, Mode};
 
 /// What the replay of the journal came to.
 #[derive(Default)]
-struct Replayed {
-    records: u64,
+pub(super) struct Replayed {
+    pub(super) records: u64,
     /// Number of a record that names bytes that are not on the disk. It and all after it are given up, unless a sync
     /// had told somebody that they are durable.
-    cut: Option<u64>,
-    failed: Option<Error>,
+    pub(super) cut: Option<u64>,
+    pub(super) failed: Option<Error>,
 }
 
 impl Replayed {
-    fn goes_on(&self) -> bool {
+    pub(super) fn goes_on(&self) -> bool {
         self.cut.is_none() && self.failed.is_none()
     }
 }
 
 /// Records that no commit holds, kept until it is known what they were done on top of.
 #[derive(Default)]
-struct Leftover {
-    records: Vec<(u64, Vec<u8>)>,
+pub(super) struct Leftover {
+    pub(super) records: Vec<(u64, Vec<u8>)>,
     /// The commit below them, if one of them says it.
     base: Option<u64>,
     /// Number of the first record of a statement whose last one is not there yet.
@@ -89,23 +90,35 @@ impl Inner {
         }
         self.confirm_head()?;
         self.drop_committed_objects()?;
-        let newest = self.state.lock().head;
+        let seen = {
+            let outbound = self.outbound.lock();
+            Memory::of(&self.state.lock(), &outbound)
+        };
         let is_shared = self.outbound.lock().is_shared();
         let replayed = match is_shared {
             false => self.replay_journal()?,
             true => self.replay_leftover()?,
         };
-        self.remember_head_durably(newest)?;
+        self.remember_durably(&seen)?;
         if replayed.records == 0 && replayed.cut.is_none() {
             self.drop_unnamed_objects()?;
         }
         self.adopt_put_objects()?;
         self.follow(&mut self.outbound.lock())?;
+        self.check_recovered(&seen)?;
         if replayed.cut.is_some() {
             // ORDER: before anything new is journaled, or the next recovery would stop at the same record again.
             self.commit(Reason::Covering)?;
         }
         self.purge_orphans()
+    }
+
+    /// Makes sure that all that was seen before the journal was replayed is there again, and remembers what came since.
+    fn check_recovered(&self, seen: &Memory) -> Result<()> {
+        let outbound = self.outbound.lock();
+        let now = Memory::of(&self.state.lock(), &outbound);
+        seen.check(now.head, &now.marks, self.options.tuning.broken)?;
+        self.remember(&now)
     }
 
     /// Makes the newest commit durable: the process before may have ended between giving it its name and making the
@@ -170,11 +183,13 @@ impl Inner {
             return self.keep_journal(journal, replayed);
         }
         if base != Some(head) {
-            let base = base.ok_or_else(|| stranded(head))?;
-            self.load_at(base).map_err(|error| match error.kind() {
-                ErrorKind::Corrupt => stranded(base),
-                _ => error,
-            })?;
+            match self.load_at(base.ok_or_else(stranded)?) {
+                // Others keep it for a time only.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    return self.replay_away(&left, journal);
+                }
+                loaded => loaded?,
+            }
         }
         for (number, payload) in &left.records {
             if replayed.goes_on() {
@@ -212,7 +227,7 @@ impl Inner {
         Ok(Journal::open(options, self.keys.journal_key(), services, &mut sink)?)
     }
 
-    fn keep_journal(&self, journal: Journal, replayed: Replayed) -> Result<Replayed> {
+    pub(super) fn keep_journal(&self, journal: Journal, replayed: Replayed) -> Result<Replayed> {
         let mut replayed = replayed;
         if let Some(error) = replayed.failed.take() {
             return Err(error);
@@ -246,7 +261,7 @@ impl Inner {
         Ok(Step::Done)
     }
 
-    fn replay_op(&self, op: &Op, bytes: &[u8]) -> Result<Step> {
+    pub(super) fn replay_op(&self, op: &Op, bytes: &[u8]) -> Result<Step> {
         if let Op::SetExtents { extents, .. } | Op::Rewrite { extents, .. } = op
             && !self.are_readable(extents)?
         {
@@ -348,17 +363,16 @@ impl Inner {
     }
 }
 
-/// Changes that cannot be placed: what they were done on top of is not in the store any more.
-fn stranded(base_seq: u64) -> Error {
-    let message = format!(
-        "changes made here on top of commit {base_seq} were never committed, and that is not in the store any more; they \
-         are kept in the local state and not applied"
-    );
+/// Changes that cannot be placed: nobody remembers this home, so which of them are committed is not known.
+fn stranded() -> Error {
+    let message = "changes made here may be committed or not: so many homes wrote since that this one was forgotten; they \
+                   are kept in the local state and not applied";
     Error::new(ErrorKind::Conflict, message)
 }
 
+/// What became of a record.
 #[derive(PartialEq)]
-enum Step {
+pub(super) enum Step {
     Done,
     BytesMissing,
 }

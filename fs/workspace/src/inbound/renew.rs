@@ -9,10 +9,10 @@ use strongroom_format::ids::Ino;
 use strongroom_format::key::Key;
 use strongroom_store::{Family, Key as StoreKey};
 
-use super::log::Reader;
+use super::log::{Reader, list};
+use super::memory::Memory;
 use crate::door::Change;
 use crate::error::{Error, ErrorKind, Result};
-use crate::later::wait;
 use crate::outbound::commit::Outbound;
 use crate::state::State;
 use crate::tree::map::{Map, Value};
@@ -54,7 +54,7 @@ impl Inner {
 
     fn newer_checkpoints(&self, seq: u64) -> Result<bool> {
         let after = Some(StoreKey::Checkpoint(seq));
-        wait(async { Ok(!self.store.list(Family::Checkpoint, after).await?.is_empty()) })
+        Ok(!list(&self.store, Family::Checkpoint, after)?.is_empty())
     }
 
     /// Goes over to a newer checkpoint when it is time to look for one.
@@ -72,7 +72,7 @@ impl Inner {
         if !self.newer_checkpoints(outbound.checkpoint_seq)? {
             return Ok(());
         }
-        let reader = Reader::open(&self.store, &self.keys)?;
+        let reader = self.reader_anew();
         match self.options.mode {
             Mode::ReadWrite => self.change_tree(outbound, &reader),
             Mode::ReadOnly => self.begin_anew(outbound, &reader),
@@ -106,6 +106,8 @@ impl Inner {
         let (fresh, other) = self.replayed(reader, &reader.checkpoint()?, u64::MAX)?;
         let (old, known) = {
             let state = self.state.lock();
+            let seen = Memory::of(&state, outbound);
+            seen.check(fresh.head, &other.marks, self.options.tuning.broken)?;
             let known: BTreeSet<Ino> = state.lookups.keys().copied().chain([Ino::ROOT]).collect();
             (state.map.committed(), known)
         };

@@ -19,8 +19,9 @@ use strongroom_keyring::organisation::Organisation;
 use strongroom_store::{Key as StoreKey, Store};
 
 use super::log::get;
-use super::open::{head_bytes, parse_head};
+use super::memory::{head_bytes, other_store, parse_head};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Broken;
 use crate::state::Head;
 use crate::workspace::{Inner, Mode};
 
@@ -43,6 +44,7 @@ pub struct Roster {
     organisation: RwLock<Organisation>,
     /// Highest position that anything verified so far is pinned to.
     floor: Mutex<u64>,
+    broken: Option<Broken>,
 }
 
 impl Roster {
@@ -62,7 +64,17 @@ impl Roster {
 
     /// An organisation that is known already.
     pub fn new(organisation: Organisation) -> Self {
-        Self { organisation: RwLock::new(organisation), floor: Mutex::new(0) }
+        Self { organisation: RwLock::new(organisation), floor: Mutex::new(0), broken: None }
+    }
+
+    /// With a deliberate mistake, where tests ask for one.
+    pub(super) fn with_mistake(self, broken: Option<Broken>) -> Self {
+        Self { broken, ..self }
+    }
+
+    /// The same organisation for who reads the history again, from an earlier position on.
+    pub(super) fn anew(&self) -> Self {
+        Self::new(self.with(Organisation::clone)).with_mistake(self.broken)
     }
 
     /// Reads on where the log ended last time, and takes the keys it brings. Returns whether there was anything new.
@@ -129,7 +141,10 @@ impl Roster {
     }
 
     /// Takes note of a pin of something that verified.
-    pub(super) fn note_pin(&self, seq: u64) {
+    pub(crate) fn note_pin(&self, seq: u64) {
+        if self.broken == Some(Broken::PinsMayGoDown) {
+            return;
+        }
         let mut floor = self.floor.lock();
         *floor = seq.max(*floor);
     }
@@ -159,30 +174,36 @@ impl Inner {
         let Some(seen) = remembered.and_then(|bytes| parse_head(&bytes)) else {
             return self.remember_organisation();
         };
-        let before = "the store is not what this device last saw";
+        if self.options.tuning.broken == Some(Broken::OrganisationNotRemembered) {
+            return Ok(());
+        }
         let (end, there) = self.roster.with(|log| (log.position(), log.head_at(seen.seq)));
-        let message = match there {
-            None => format!(
-                "{before}: the organisation log ends at record {end}, this device saw {}",
-                seen.seq
-            ),
+        let seq = seen.seq;
+        match there {
+            None => Err(other_store(&format!(
+                "the organisation log ends at record {end}, this device saw {seq}"
+            ))),
             Some(hash) if hash != seen.hash => {
-                format!("{before}: record {} of the organisation log is another one", seen.seq)
+                Err(other_store(&format!("record {seq} of the organisation log is another one")))
             }
-            Some(_) if end > seen.seq => return self.remember_organisation(),
-            Some(_) => return Ok(()),
-        };
-        Err(Error::new(ErrorKind::Corrupt, message))
+            Some(_) => {
+                self.organisation_seen.store(seen.seq, Ordering::Release);
+                self.remember_organisation()
+            }
+        }
     }
 
     /// Notes the newest record of the organisation log, durably: there are few.
-    fn remember_organisation(&self) -> Result<()> {
-        if self.options.mode == Mode::ReadOnly {
+    pub(super) fn remember_organisation(&self) -> Result<()> {
+        let newest = self.roster.with(|log| Head { seq: log.position(), hash: log.head() });
+        let is_known = newest.seq <= self.organisation_seen.load(Ordering::Acquire);
+        if self.options.mode == Mode::ReadOnly || is_known {
             return Ok(());
         }
-        let newest = self.roster.with(|log| Head { seq: log.position(), hash: log.head() });
         let path = self.options.state_folder.join(ORGANISATION_FILE);
-        Ok(replace_file(&*self.services.disk, &path, &head_bytes(newest))?)
+        replace_file(&*self.services.disk, &path, &head_bytes(newest))?;
+        self.organisation_seen.store(newest.seq, Ordering::Release);
+        Ok(())
     }
 
     /// Reads the organisation log on. On a device that was revoked, changes are refused from here on.
@@ -191,8 +212,8 @@ impl Inner {
     /// As [`Roster::refresh`].
     pub(crate) fn follow_organisation(&self) -> Result<()> {
         match self.roster.refresh(&self.store, &self.keys) {
-            Ok(true) => self.remember_organisation(),
-            Ok(false) => Ok(()),
+            // It may have been read on for the sake of a commit before.
+            Ok(_) => self.remember_organisation(),
             Err(error) => {
                 let gone = self.roster.with(|log| self.keys.check_certified(log)).is_err();
                 self.revoked.fetch_or(gone, Ordering::AcqRel);

@@ -18,9 +18,27 @@ use crate::tree::txn::Txn;
 #[derive(Default)]
 pub(super) struct Touched {
     /// Files whose content they changed.
-    pub(super) edited: BTreeSet<Ino>,
+    edited: BTreeSet<Ino>,
     /// Inodes to which they gave a name, or another one.
-    pub(super) named: BTreeSet<Ino>,
+    named: BTreeSet<Ino>,
+    /// Nobody knows: they may have done anything, but to these, which are new.
+    all_but: Option<BTreeSet<Ino>>,
+}
+
+impl Touched {
+    /// Whether they changed a file's content.
+    pub(super) fn is_edited(&self, ino: Ino) -> bool {
+        self.is_anything(ino) || self.edited.contains(&ino)
+    }
+
+    /// Whether they gave an inode a name, or another one.
+    pub(super) fn is_named(&self, ino: Ino) -> bool {
+        self.is_anything(ino) || self.named.contains(&ino)
+    }
+
+    fn is_anything(&self, ino: Ino) -> bool {
+        self.all_but.as_ref().is_some_and(|new| !new.contains(&ino))
+    }
 }
 
 /// The map with others' commits, and what these touched.
@@ -37,6 +55,13 @@ impl Taken {
     pub(super) fn new(base: &Map, names: Arc<NameHash>) -> Self {
         let (touched, released) = (Touched::default(), BTreeSet::new());
         Self { next: base.committed(), touched, released, names }
+    }
+
+    /// What others did is not known any more, only what came of it. `new` was made here since.
+    pub(super) fn unknown(next: &Map, names: Arc<NameHash>, new: BTreeSet<Ino>) -> Self {
+        let mut taken = Self::new(next, names);
+        taken.touched.all_but = Some(new);
+        taken
     }
 
     /// Applies a commit.
@@ -65,7 +90,7 @@ impl Taken {
     }
 
     fn note(&mut self, op: &Op) -> Result<()> {
-        let Touched { edited, named } = &mut self.touched;
+        let Touched { edited, named, all_but: _ } = &mut self.touched;
         match op {
             Op::SetInline { ino, .. }
             | Op::SetExtents { ino, .. }

@@ -19,6 +19,7 @@ use strongroom_store::{Body, Family, Key as StoreKey};
 
 use super::commit::Outbound;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inbound::log::get;
 use crate::inbound::roster::Pin;
 use crate::later::wait;
 use crate::limits::Broken;
@@ -111,6 +112,7 @@ impl Inner {
         let mut writer = PageWriter::new(&self.pages, &*self.services.entropy);
         let rewrite = self.rewrite(tree, layer, &outbound.ledger, &mut writer);
         let rewrite = rewrite.and_then(|rewrite| writer.finish().map(|()| rewrite));
+        let rewrite = rewrite.and_then(|rewrite| self.confirm_pages(&writer).map(|()| rewrite));
         match rewrite {
             Ok(rewrite) => {
                 let ledger = next_ledger(&outbound.ledger, &rewrite, &writer);
@@ -121,6 +123,21 @@ impl Inner {
                 Err(error)
             }
         }
+    }
+
+    /// Asks for the end of every new object of pages.
+    ///
+    /// ORDER: before a root names them, and the log and the pages that they replace go for good.
+    fn confirm_pages(&self, writer: &PageWriter<'_>) -> Result<()> {
+        if self.options.tuning.broken == Some(Broken::PutBelieved) {
+            return Ok(());
+        }
+        for (object, made) in &writer.made {
+            let (key, last) = (StoreKey::Object(*object), made.stored_len - 1..made.stored_len);
+            let there = wait(async { Ok(self.store.get(key, Some(last)).await) })?;
+            there.map_err(|_| not_kept(key))?;
+        }
+        Ok(())
     }
 
     fn rewrite(
@@ -174,7 +191,13 @@ impl Inner {
         let facts = HeadFacts { head: due.head, pin, time };
         let bytes = seal_checkpoint(&self.keys, &*self.services.entropy, &facts, &part, ledger)?;
         let key = StoreKey::Checkpoint(due.head.seq);
-        wait(async { Ok(self.store.put(key, Body::Bytes(bytes)).await.map(drop)?) })
+        let body = Body::Bytes(bytes.clone());
+        wait(async { Ok(self.store.put(key, body).await.map(drop)?) })?;
+        let believed = self.options.tuning.broken == Some(Broken::PutBelieved);
+        if believed || get(&self.store, key)?.is_some_and(|there| there == bytes) {
+            return Ok(());
+        }
+        Err(not_kept(key))
     }
 
     /// Deletes older checkpoints and the log the new one covers.
@@ -251,6 +274,12 @@ pub(crate) fn seal_checkpoint(
     let root_bytes = encode(&root);
     let signature = keys.signing().sign(Usage::SignCheckpoint, &root_bytes);
     Ok(build(&root_bytes, &signature, &[sealed]).into())
+}
+
+/// The error of a store that said that it keeps something, and does not.
+fn not_kept(key: StoreKey) -> Error {
+    let message = format!("the store said that it took `{key}`, and does not give it back");
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 /// A look over waiting pages never asks for one.

@@ -14,26 +14,29 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::MutexGuard;
 use strongroom_crypto::lthash::LtHash;
 use strongroom_format::checkpoint::{JournalMark, WriterSlot};
-use strongroom_format::commit::ObjectAdded;
+use strongroom_format::commit::{Body, ObjectAdded};
 use strongroom_format::ids::{DeviceId, Ino, ObjectId};
 use strongroom_format::inode::ObjectUse;
 use strongroom_format::key::Key;
+use strongroom_format::ops;
 
 use super::checkpoint::{CheckpointDue, Ledger, Written};
 use crate::block::staging::Staged;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inbound::roster::Pin;
 use crate::limits::{
     BATCH_AGE_MAX, CHECKPOINT_OVERLAY_COUNT, LOST_RACES_MAX, OVERLAY_COUNT_MAX, Tuning,
 };
-use crate::state::{Batch, State, poisoned};
+use crate::state::{Batch, Head, State, poisoned};
 use crate::tree::map::{Layer, Value};
 use crate::tree::need::{Look, Need};
 use crate::tree::pages::look_again;
 use crate::tree::txn::Txn;
-use crate::workspace::{Inner, Mode};
+use crate::workspace::{Inner, Mode, frozen};
 
 /// Why a commit is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +79,28 @@ pub struct Cut {
     pub tried: Option<Vec<ObjectAdded>>,
     /// Staged objects that a cut before this one tried to put.
     pub tried_before: Vec<ObjectAdded>,
+    /// The record that the last try made of it.
+    pub built: Option<Built>,
+}
+
+/// A signed commit, and what it was made for.
+pub struct Built {
+    /// The commit before.
+    pub parent: Head,
+    /// Position in the organisation log.
+    pub pin: Pin,
+    /// The file.
+    pub record: Bytes,
+    /// The head that it makes.
+    pub head: Head,
+}
+
+impl Cut {
+    /// Whether a body holds just what this holds: only then is it in the log.
+    pub(crate) fn is_content_of(&self, body: &Body) -> bool {
+        let same = (body.head.journal_upto, body.head.op_count) == (self.journal_upto, self.count);
+        same && ops::encode(&body.ops).is_ok_and(|ops| ops == self.ops)
+    }
 }
 
 /// What a published commit or checkpoint has made superfluous and what could not go yet. Nothing depends on it.
@@ -127,12 +152,14 @@ pub struct Outbound {
     pub digest: LtHash,
     /// What the last try met.
     pub last_error: Option<Error>,
+    /// What taking in others' commits met the last time.
+    pub follow_error: Option<Error>,
 }
 
 impl Outbound {
-    /// Why the last commit did not go through.
+    /// Why the last commit did not go through, or others' commits could not be taken in.
     pub fn trouble(&self) -> Option<String> {
-        self.last_error.as_ref().map(ToString::to_string)
+        self.last_error.as_ref().or(self.follow_error.as_ref()).map(ToString::to_string)
     }
 }
 
@@ -191,6 +218,9 @@ impl Inner {
         if self.state.lock().poisoned {
             // A sync that failed once says yes the next time, to bytes that are not there.
             return Err(poisoned());
+        }
+        if self.frozen.load(Ordering::Acquire) {
+            return Err(frozen(ErrorKind::Corrupt));
         }
         let mut lost_count = 0;
         while let Err(error) = self.commit_once(outbound, reason) {
@@ -316,6 +346,7 @@ impl Inner {
             freezes,
             tried: None,
             tried_before: std::mem::take(&mut outbound.tried),
+            built: None,
         }))
     }
 

@@ -9,15 +9,17 @@ use strongroom_crypto::seal;
 use strongroom_crypto::usage::{Author, Context, Usage};
 use strongroom_format::cbor::encode;
 use strongroom_format::checkpoint::JournalMark;
-use strongroom_format::commit::{BodyHead, BodyRef, CommitFile, CommitHeader, ObjectAdded, build};
+use strongroom_format::commit::{BodyHead, BodyRef, CommitHeader, ObjectAdded, build};
 use strongroom_format::ids::{CompartmentId, Digest};
 use strongroom_format::workspace::SUITE;
 use strongroom_store::{Body as StoreBody, Key as StoreKey, Put};
 
 use super::checkpoint::CheckpointDue;
-use super::commit::{Cut, Outbound, lost_race};
+use super::commit::{Built, Cut, Outbound, lost_race};
 use crate::block::staging::Staged;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inbound::log::{Commit, get};
+use crate::inbound::memory::Memory;
 use crate::inbound::roster::Pin;
 use crate::later::wait;
 use crate::limits::Broken;
@@ -39,12 +41,20 @@ impl Inner {
         added.extend_from_slice(&cut.adopted);
         let counter = outbound.counter + 1;
         let pin = self.pin_now()?;
-        let (record, head) = self.build_commit(cut, (counter, pin), added)?;
-        let head = self.put_commit(head, &record)?;
+        let parent = self.state.lock().head;
+        // The same bytes each time: two records of one commit could be shown to two devices.
+        if cut.built.as_ref().is_none_or(|built| (built.parent, built.pin) != (parent, pin)) {
+            let (record, head) = self.build_commit(cut, (counter, pin, parent), added)?;
+            cut.built = Some(Built { parent, pin, record: record.into(), head });
+        }
+        let Some(built) = &cut.built else { return Ok(()) };
+        let (record, built_head, len) = (built.record.clone(), built.head, built.record.len());
+        let head = self.put_commit(outbound, (built_head, parent), cut, record)?;
+        self.roster.note_pin(pin.seq);
         if late {
             self.put_objects(cut)?;
         }
-        self.note_published(outbound, cut, (counter, head), record.len() as u64);
+        self.note_published(outbound, cut, (counter, head), len as u64);
         Ok(())
     }
 
@@ -132,17 +142,18 @@ impl Inner {
     /// The newest position of the organisation log, so that what follows is sealed for those who count now. One look at
     /// the store for each commit.
     fn pin_now(&self) -> Result<Pin> {
-        self.follow_organisation()?;
+        if self.options.tuning.broken != Some(Broken::OrganisationNotFollowed) {
+            self.follow_organisation()?;
+        }
         self.roster.pin()
     }
 
     fn build_commit(
         &self,
         cut: &Cut,
-        (counter, pin): (u64, Pin),
+        (counter, pin, parent): (u64, Pin, Head),
         added: Vec<ObjectAdded>,
     ) -> Result<(Vec<u8>, Head)> {
-        let parent = self.state.lock().head;
         let author =
             Author { device: self.keys.device_id().0, incarnation: self.incarnation, counter };
         let mut plain = encode(&BodyHead {
@@ -188,24 +199,36 @@ impl Inner {
     }
 
     /// Puts the commit; when a lost reply hid that it is there already, finds it. Returns the head it makes.
-    fn put_commit(&self, head: Head, record: &[u8]) -> Result<Head> {
+    ///
+    /// Where several homes write, it is read back before anything builds on it: a store that lets two of them win one
+    /// number, or forgets what it took, would cost all that this home let go of in the belief that it was committed.
+    fn put_commit(
+        &self,
+        outbound: &Outbound,
+        (head, parent): (Head, Head),
+        cut: &Cut,
+        record: Bytes,
+    ) -> Result<Head> {
         let key = StoreKey::Log(head.seq);
-        let bytes = Bytes::copy_from_slice(record);
-        match wait(async { Ok(self.store.put_if_absent(key, bytes).await?) })? {
-            Put::Created(_) => Ok(head),
-            Put::Exists => {
-                let there = wait(async { Ok(self.store.get(key, None).await?) })?;
-                let (ours, theirs) = (CommitFile::parse(record)?, CommitFile::parse(&there)?);
-                let same = |a: &CommitHeader, b: &CommitHeader| {
-                    (a.author, a.incarnation, a.counter) == (b.author, b.incarnation, b.counter)
-                        && (a.parent, &a.added) == (b.parent, &b.added)
-                };
-                if !same(&ours.header, &theirs.header) {
-                    return Err(lost_race(head.seq));
-                }
-                Ok(Head { seq: head.seq, hash: Digest(sha256(theirs.header_bytes)) })
-            }
+        let put = self.store.put_if_absent(key, record.clone());
+        let believed = self.options.tuning.broken == Some(Broken::PutBelieved);
+        match wait(async { Ok(put.await?) })? {
+            Put::Created(_) if believed || !outbound.is_shared() => return Ok(head),
+            Put::Created(_) | Put::Exists => {}
         }
+        let there = get(&self.store, key)?.ok_or_else(|| unsure(key))?;
+        if there == record {
+            return Ok(head);
+        }
+        // The process before may have put it.
+        let found = self.reader().open_commit(key, parent, &there).ok();
+        let by_number = self.options.tuning.broken == Some(Broken::OwnCommitByNumber);
+        let is_it = |commit: &Commit| {
+            self.is_own(commit)
+                && commit.header.counter == outbound.counter + 1
+                && (by_number || cut.is_content_of(&commit.body))
+        };
+        found.filter(is_it).map(|commit| commit.head).ok_or_else(|| lost_race(head.seq))
     }
 
     /// What follows from a commit that is durable.
@@ -225,11 +248,11 @@ impl Inner {
     /// # Errors
     /// What the store or the local disk said.
     pub(super) fn tidy_up(&self, outbound: &mut Outbound) -> Result<()> {
-        let head = self.state.lock().head;
-        if outbound.remembered_seq != head.seq {
-            self.remember_head(head)?;
+        let seen = Memory::of(&self.state.lock(), outbound);
+        if outbound.remembered_seq != seen.head.seq {
+            self.remember(&seen)?;
             self.journal()?.release(outbound.journal_upto)?;
-            outbound.remembered_seq = head.seq;
+            outbound.remembered_seq = seen.head.seq;
         }
         while let Some(object) = outbound.leftovers.staged.last() {
             self.staging.discard(object.id)?;
@@ -249,6 +272,12 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// The error of a store that contradicts itself: asked again, it may not.
+fn unsure(key: StoreKey) -> Error {
+    let message = format!("the store says that `{key}` is there, and does not give it");
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 /// Length and hash of a staged object as it stands.

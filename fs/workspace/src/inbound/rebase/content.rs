@@ -67,12 +67,12 @@ impl Rebase<'_> {
                 let folder_now = self.living_folder(folder, time)?;
                 let name = self.place((folder, name), folder_now, time)?;
                 self.emit(&Op::Link { ino, folder: folder_now, name, time })?;
-                if !self.touched.edited.contains(&ino) {
+                if !self.touched.is_edited(ino) {
                     return Ok(Some(ino));
                 }
                 self.copy(ino, &base, before, time).map(Some)
             }
-            Some(_) if !self.touched.edited.contains(&ino) => Ok(Some(ino)),
+            Some(_) if !self.touched.is_edited(ino) => Ok(Some(ino)),
             _ if dead => Ok(None),
             Some(_) => self.copy(ino, &base, before, time).map(Some),
             None => {
@@ -234,7 +234,7 @@ impl Rebase<'_> {
         };
         let Some(target) = self.target(to, Before::Needed, time)? else { return Ok(()) };
         let in_base = find(self.base, from)?.is_some();
-        let changed = self.touched.edited.contains(&from) || self.spared.contains(&from);
+        let changed = self.touched.is_edited(from) || self.spared.contains(&from);
         let source = match self.copies.get(&from) {
             Some(copy) => Some(*copy),
             None if in_base && changed => None,

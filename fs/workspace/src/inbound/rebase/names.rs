@@ -125,7 +125,7 @@ impl Rebase<'_> {
             Some(inode) if inode.kind == Kind::Folder => {
                 patiently(|| Txn::new(&self.out.next).is_empty_folder(ino))
             }
-            Some(_) => Ok(!self.touched.edited.contains(&ino) || self.copies.contains_key(&ino)),
+            Some(_) => Ok(!self.touched.is_edited(ino) || self.copies.contains_key(&ino)),
             None => Ok(false),
         }
     }

@@ -1,0 +1,239 @@
+//! A home that was away for longer than others keep what its changes were done on top of. The newest map stands in for
+//! that, made to fit: what the changes name and is gone is there again, empty; names that they give are free. Then they are
+//! put on top of the newest map as always, as if others had edited everything meanwhile: what was edited here becomes a
+//! conflict copy, what was removed here stays.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use strongroom_format::cbor::encode;
+use strongroom_format::ids::Ino;
+use strongroom_format::inode::{Content, Entry, Inode, Kind};
+use strongroom_format::key::Key;
+use strongroom_format::op::Op;
+use strongroom_format::ops;
+use strongroom_journal::Journal;
+
+use super::recover::{Leftover, Replayed, Step};
+use super::taken::Taken;
+use crate::error::Result;
+use crate::state::State;
+use crate::tree::map::{Layer, Value};
+use crate::tree::pages::patiently;
+use crate::tree::txn::Txn;
+use crate::workspace::Inner;
+
+/// LIMIT: depth of folders that a walk to the root follows.
+const DEPTH_MAX: usize = 100_000;
+
+impl Inner {
+    /// Replays records whose base is gone, and puts what they say on top of the newest commit.
+    pub(super) fn replay_away(&self, left: &Leftover, journal: Journal) -> Result<Replayed> {
+        let (next, names) = {
+            let state = self.state.lock();
+            (state.map.committed(), state.names.clone())
+        };
+        let (mut replayed, mut new) = (Replayed::default(), BTreeSet::new());
+        for (number, payload) in &left.records {
+            if !replayed.goes_on() {
+                break;
+            }
+            match self.replay_fitted(payload, &mut new) {
+                Ok(Step::Done) => replayed.records += 1,
+                Ok(Step::BytesMissing) => replayed.cut = Some(*number),
+                Err(error) => replayed.failed = Some(error),
+            }
+        }
+        let replayed = self.keep_journal(journal, replayed)?;
+        let base = self.state.lock().map.committed();
+        let taken = Taken::unknown(&next, names, new);
+        self.put_on_top(&mut self.outbound.lock(), base, (taken, &[]))?;
+        Ok(replayed)
+    }
+
+    fn replay_fitted(&self, payload: &[u8], new: &mut BTreeSet<Ino>) -> Result<Step> {
+        let mut rest = payload;
+        while !rest.is_empty() {
+            let (op, after) = ops::decode_one(rest)?;
+            rest = after;
+            let Some(op) = Fit { state: &mut self.state.lock(), inner: self }.fit(op)? else {
+                continue;
+            };
+            if let Op::Create { ino, .. } = &op {
+                new.insert(*ino);
+            }
+            if self.replay_op(&op, &encode(&op))? == Step::BytesMissing {
+                return Ok(Step::BytesMissing);
+            }
+        }
+        Ok(Step::Done)
+    }
+}
+
+/// Makes the map fit the next operation.
+struct Fit<'a> {
+    state: &'a mut State,
+    inner: &'a Inner,
+}
+
+impl Fit<'_> {
+    /// The operation as it can be done now; none if it has lost its sense.
+    fn fit(mut self, op: Op) -> Result<Option<Op>> {
+        let makes_sense = match &op {
+            Op::Create { folder, name, .. } => {
+                self.need_folder(*folder)?;
+                self.free(*folder, name)?;
+                true
+            }
+            Op::Link { ino, folder, name, .. } => {
+                self.need_file(*ino)?;
+                self.need_folder(*folder)?;
+                let is_there = self.is_named(*folder, name, *ino)?;
+                if !is_there {
+                    self.free(*folder, name)?;
+                }
+                !is_there
+            }
+            Op::Unlink { folder, name, ino, .. } => {
+                self.is_named(*folder, name, *ino)? && self.may_go(*ino)?
+            }
+            Op::Rename { .. } => return self.fit_rename(op),
+            // No byte is lost with it.
+            Op::Exchange { .. } | Op::Rewrite { .. } | Op::Relocate { .. } | Op::Based { .. } => {
+                false
+            }
+            Op::SetAttributes { ino, size: None, .. } | Op::SetXattr { ino, .. } => {
+                self.inode(*ino)?.is_some()
+            }
+            Op::SetAttributes { ino, size: Some(_), .. }
+            | Op::SetInline { ino, .. }
+            | Op::SetExtents { ino, .. }
+            | Op::Punch { ino, .. }
+            | Op::Write { ino, .. } => {
+                self.need_file(*ino)?;
+                true
+            }
+            Op::Clone { from, to, .. } => {
+                self.need_file(*from)?;
+                self.need_file(*to)?;
+                true
+            }
+            Op::Purge { ino } => self.inode(*ino)?.is_some_and(|inode| inode.link_count == 0),
+        };
+        Ok(makes_sense.then_some(op))
+    }
+
+    fn fit_rename(&mut self, op: Op) -> Result<Option<Op>> {
+        let mut op = op;
+        let Op::Rename { from, from_name, to, to_name, ino, replaced, .. } = &mut op else {
+            return Ok(None);
+        };
+        if !self.is_named(*from, from_name, *ino)? || self.is_named(*to, to_name, *ino)? {
+            return Ok(None);
+        }
+        self.need_folder(*to)?;
+        if self.is_inside(*to, *ino)? {
+            return Ok(None);
+        }
+        let replaces = replaced.0 != 0 && self.is_named(*to, to_name, *replaced)?;
+        if !(replaces && self.may_go(*replaced)?) {
+            *replaced = Ino(0);
+            self.free(*to, to_name)?;
+        }
+        Ok(Some(op))
+    }
+
+    fn inode(&self, ino: Ino) -> Result<Option<Arc<Inode>>> {
+        patiently(|| self.state.find_inode(ino))
+    }
+
+    fn is_named(&self, folder: Ino, name: &[u8], ino: Ino) -> Result<bool> {
+        let found = patiently(|| self.state.entry(folder, name))?;
+        Ok(found.is_some_and(|entry| entry.ino == ino))
+    }
+
+    /// A folder that others put something into stays.
+    fn may_go(&self, ino: Ino) -> Result<bool> {
+        match self.inode(ino)? {
+            Some(inode) if inode.kind == Kind::Folder => {
+                patiently(|| Txn::new(&self.state.map).is_empty_folder(ino))
+            }
+            found => Ok(found.is_some()),
+        }
+    }
+
+    fn is_inside(&self, folder: Ino, above: Ino) -> Result<bool> {
+        let mut at = folder;
+        for _ in 0..DEPTH_MAX {
+            if at == above {
+                return Ok(true);
+            }
+            match self.inode(at)? {
+                Some(inode) if at != Ino::ROOT => at = inode.parent,
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the name from whatever others gave it to.
+    fn free(&mut self, folder: Ino, name: &[u8]) -> Result<()> {
+        let hash = self.state.names.of(name);
+        let found = patiently(|| Txn::new(&self.state.map).find_entry(folder, hash, name))?;
+        if let Some((cookie, _)) = found {
+            self.set(Key::entry(folder, cookie), None);
+        }
+        Ok(())
+    }
+
+    fn need_folder(&mut self, ino: Ino) -> Result<()> {
+        let is_there = self.inode(ino)?.is_some_and(|inode| inode.kind == Kind::Folder);
+        if is_there { Ok(()) } else { self.stand_in(ino, Kind::Folder) }
+    }
+
+    fn need_file(&mut self, ino: Ino) -> Result<()> {
+        if self.inode(ino)?.is_some() { Ok(()) } else { self.stand_in(ino, Kind::File) }
+    }
+
+    /// Something empty in place of what is gone, in the root folder.
+    fn stand_in(&mut self, ino: Ino, kind: Kind) -> Result<()> {
+        let (word, mode, link_count) = match kind {
+            Kind::Folder => ("folder", 0o700, 2),
+            _ => ("file", 0o600, 1),
+        };
+        let (uid, gid) = self.inner.options.owner;
+        let now = self.inner.services.clock.now_ns();
+        let inode = Inode {
+            kind,
+            mode,
+            uid,
+            gid,
+            link_count,
+            size: 0,
+            allocated: 0,
+            mtime: now,
+            ctime: now,
+            atime: now,
+            btime: now,
+            rdev: 0,
+            parent: Ino::ROOT,
+            content: Content::Empty,
+            xattrs: Vec::new(),
+        };
+        let name = format!("{word} {:x}", ino.0).into_bytes();
+        self.free(Ino::ROOT, &name)?;
+        let hash = self.state.names.of(&name);
+        let cookie = patiently(|| Txn::new(&self.state.map).free_place(Ino::ROOT, hash))?;
+        self.set(Key::inode(ino), Some(Value::Inode(inode.into())));
+        let entry = Entry { name, ino, kind };
+        self.set(Key::entry(Ino::ROOT, cookie), Some(Value::Entry(entry.into())));
+        Ok(())
+    }
+
+    /// As if a commit had said so.
+    fn set(&mut self, key: Key, value: Option<Value>) {
+        // What the operations before put there is in the way as well.
+        self.state.map.local.remove(&key);
+        self.state.map.install_committed(Layer::from([(key, value)]));
+    }
+}
