@@ -8,8 +8,8 @@ use strongroom_format::ids::ObjectId;
 use strongroom_store::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 
-/// LIMIT: bytes fetched in one go.
-pub(crate) const WINDOW_LEN_MAX: u64 = 4 << 20;
+/// LIMIT: bytes fetched in one go: half an object, so that two requests bring all of it.
+pub(crate) const WINDOW_LEN_MAX: u64 = OBJECT_LEN_MAX / 2;
 /// First window of somebody who goes on where he stopped.
 const WINDOW_LEN_MIN: u64 = 64 << 10;
 /// LIMIT: how far a reader may skip and still go on.
@@ -302,6 +302,17 @@ mod tests {
         }
         let next = flights.widen(ObjectId([2; 16]), &(0..128 << 10), Why::Announced);
         assert_eq!(next, 0..WINDOW_LEN_MAX);
+    }
+
+    #[test]
+    fn a_whole_object_comes_in_two_requests() {
+        let mut flights = Flights { announced_window: WINDOW_LEN_MAX, ..Flights::default() };
+        let (mut at, mut count) = (0, 0);
+        while at < OBJECT_LEN_MAX {
+            at = flights.widen(ID, &(at..at + (1 << 20)), Why::Announced).end;
+            count += 1;
+        }
+        assert_eq!(count, 2);
     }
 
     #[test]

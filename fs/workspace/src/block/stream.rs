@@ -17,8 +17,9 @@ pub struct Stream {
 const STREAM_GAP: u64 = 1 << 20;
 /// Bytes in a row that make a sequential reader.
 const STREAM_RUN_MIN: u64 = 128 << 10;
-/// LIMIT: how far a reader's way is announced to the store.
-const STREAM_AHEAD_MAX: u64 = 8 << 20;
+/// LIMIT: how far a reader's way is announced to the store: what a link of 1 GB/s carries within 30 ms, so that a store that
+/// far away is no slower than a near one.
+const STREAM_AHEAD_MAX: u64 = 32 << 20;
 
 impl Stream {
     /// Takes note of a read, and returns what should be announced now.
