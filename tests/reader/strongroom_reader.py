@@ -230,8 +230,14 @@ GENESIS = record(U16, U16, ID, HASH, many(CERTIFICATE), U16, BYTES, i64)
 RECIPIENT = record(ID, bytes_of(1200), bytes_of(136))
 SHARE = record(ID, ID, U64, RECIPIENT)
 ROTATION = record(ID, ID, U64, HASH, HASH, many(RECIPIENT), optional(bytes_of(136)))
-ADD, REVOKE, ROTATE = 1, 2, 3
-ACT = variant({ADD: record(CERTIFICATE, SHARE), REVOKE: record(ID, ROTATION), ROTATE: record(ROTATION)})
+NAMING = record(U64, bytes_of(136), bytes_of(136))
+ADD, REVOKE, ROTATE, ADD_CONSUMER = 1, 2, 3, 4
+ACT = variant({
+    ADD: record(CERTIFICATE, SHARE),
+    REVOKE: record(ID, ROTATION),
+    ROTATE: record(ROTATION),
+    ADD_CONSUMER: record(CERTIFICATE, NAMING),
+})
 ORGANISATION_RECORD = record(U16, HASH, U64, HASH, ID, ACT, i64)
 REQUEST = record(U16, HASH, ID, ID, HASH, bytes_of(1216), i64, i64)
 DEVICE_CLEAR = record(U16, HASH, ID, U64, ID, record(U16, U32, U32, U32, ID))
@@ -386,6 +392,8 @@ def parse_organisation(data):
     kind, *act = fields[5]
     if kind == ADD:
         fits = act[1][2] > 0
+    elif kind == ADD_CONSUMER:
+        fits = act[1][0] > 0
     else:
         _, _, epoch, _, _, recipients, back_link = act[-1]
         fits = epoch > 0 and (epoch == 1) == (back_link is None) and 1 <= len(recipients) <= 256
@@ -400,7 +408,7 @@ class OrganisationLog:
     def __init__(self, genesis, organisation):
         self.id, self.heads, self.epochs, self.shares = organisation, [organisation], [], {}
         self.workspace = None
-        self.devices, self.added, self.revoked = {}, {}, {}
+        self.devices, self.added, self.revoked, self.consumers = {}, {}, {}, set()
         for certificate in read_genesis(genesis, organisation):
             self.add(certificate, 0)
 
@@ -424,7 +432,8 @@ class OrganisationLog:
     def author(self, device, position, head):
         """The key of who signed something that is pinned to a position."""
         need(position <= self.position, "the organisation log is cut short")
-        need(self.heads[position] == head and self.counts(device, position), "author is not certified")
+        counts = self.counts(device, position) and device not in self.consumers
+        need(self.heads[position] == head and counts, "author is not certified")
         return self.devices[device][2]
 
     def epoch_at(self, position):
@@ -444,6 +453,12 @@ class OrganisationLog:
             need(self.epochs and here == there and len(self.live()) < 256, "device that cannot be added")
             self.add(certificate, sequence)
             self.shares[recipient[0]] = (sequence, author, recipient[1])
+        elif kind == ADD_CONSUMER:
+            certificate, (epoch, _name, _consumer) = act
+            here, there = (len(self.epochs), member), (epoch, certificate[1])
+            need(self.epochs and here == there and len(self.live()) < 256, "device that cannot be added")
+            self.add(certificate, sequence)
+            self.consumers.add(certificate[0])
         else:
             gone = act[0] if kind == REVOKE else None
             if gone:
@@ -454,7 +469,7 @@ class OrganisationLog:
 
     def rotate(self, rotation, sequence, author, gone):
         workspace, compartment, epoch, key, history, recipients, back_link = rotation
-        stay = [device for device in self.live() if device != gone]
+        stay = [device for device in self.live() if device != gone and device not in self.consumers]
         need([recipient[0] for recipient in recipients] == stay, "an epoch for others than those who count")
         place = (compartment, epoch) == (ORDINARY, len(self.epochs) + 1)
         need(place and self.workspace in (None, workspace), "epoch of another place")

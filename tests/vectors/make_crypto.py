@@ -47,6 +47,9 @@ USAGES = {
     24: ("seal", "look-up bucket", [ID, UINT, UINT]),
     25: ("seal", "application directory", [ID, UINT, UINT]),
     32: ("seal", "device name", [ID, UINT, ID]),
+    33: ("seal", "consumer name", [ID, UINT, ID]),
+    34: ("wrap", "exchange ask", [ID, UINT, ID, ID]),
+    35: ("wrap", "exchange answer", [ID, UINT, ID, ID]),
     64: ("derive", "user manifest key", [ID, UINT]),
     65: ("derive", "member kem seed", [ID, UINT]),
     66: ("derive", "local state key", [ID, ID, ID]),
@@ -73,6 +76,9 @@ USAGES = {
     139: ("sign", "register record", []),
     140: ("sign", "policy set", []),
     141: ("sign", "device request", []),
+    144: ("sign", "ask", []),
+    145: ("sign", "answer", []),
+    146: ("sign", "counter", []),
 }
 
 # Integers of every CBOR width, used in turn.

@@ -80,7 +80,6 @@ pub struct Record {
 
 /// What a record does.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, and gone once it is taken in")]
 pub enum Act {
     /// A device counts from here on.
     #[n(1)]
@@ -109,6 +108,31 @@ pub enum Act {
         #[n(0)]
         rotation: Rotation,
     },
+    /// A consumer's device counts from here on: it gets no key of the workspace, and its signatures count for what it
+    /// asks a custodian alone.
+    #[n(4)]
+    AddConsumer {
+        /// Its keys.
+        #[n(0)]
+        certificate: Certificate,
+        /// What it is called, and for whom it works.
+        #[n(1)]
+        naming: Naming,
+    },
+}
+
+/// What people call a consumer's device, sealed under a key that it does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Naming {
+    /// Epoch whose key seals both.
+    #[n(0)]
+    pub epoch: u64,
+    /// Its own name.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub name: Vec<u8>,
+    /// Name of the consumer, as activities have it.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub consumer: Vec<u8>,
 }
 
 /// The keys of an epoch that is there already, for one more device.
@@ -146,7 +170,7 @@ pub struct Rotation {
     /// Commitment of the history key.
     #[n(4)]
     pub history_commitment: Digest,
-    /// Every device that counts after this record, by id.
+    /// Every device that counts after this record and is no consumer's, by id.
     #[n(5)]
     pub recipients: Vec<Recipient>,
     /// The keys of the epoch before, sealed under this one's history key; none for the first.
@@ -173,6 +197,7 @@ impl Record {
         let fits = match &self.act {
             Act::AddDevice { share, .. } => share.epoch > 0 && share.recipient.fits(),
             Act::RevokeDevice { rotation, .. } | Act::Rotate { rotation } => rotation.fits(),
+            Act::AddConsumer { naming, .. } => naming.fits(),
         };
         if self.seq > 0 && fits {
             Ok(())
@@ -192,6 +217,13 @@ impl Rotation {
             && (1..=DEVICE_COUNT_MAX).contains(&self.recipients.len())
             && self.recipients.is_sorted_by(|a, b| a.device < b.device)
             && self.recipients.iter().all(Recipient::fits)
+    }
+}
+
+impl Naming {
+    fn fits(&self) -> bool {
+        let sealed = [&self.name, &self.consumer];
+        self.epoch > 0 && sealed.iter().all(|sealed| sealed.len() == NAME_SEALED_LEN)
     }
 }
 

@@ -23,6 +23,33 @@ pub enum Key {
     Checkpoint(u64),
     /// Something the policy module keeps beside the workspace. Never listed: its log says what there is.
     Policy(PolicyKey),
+    /// Where a custodian's device serves consumers.
+    Counter(DeviceId),
+    /// What a consumer's device asks a custodian.
+    Ask(Letter),
+    /// What a custodian answers.
+    Answer(Letter),
+}
+
+/// A message between a consumer's device and a custodian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Letter {
+    /// Which conversation.
+    pub session: [u8; 16],
+    /// Which message of it, in its direction.
+    pub number: u64,
+}
+
+impl Letter {
+    fn path(self, family: Family) -> String {
+        let (folder, session) = (family.folder(), u128::from_be_bytes(self.session));
+        format!("{folder}/{session:032x}{:016x}", self.number)
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let (session, number) = name.split_at_checked(32)?;
+        Some(Self { session: parse_id(session)?, number: parse_number(number)? })
+    }
 }
 
 /// Where something of the policy module lies. What each shelf means is described with its formats.
@@ -104,17 +131,26 @@ pub enum Family {
     Object,
     /// [`Key::Checkpoint`].
     Checkpoint,
+    /// [`Key::Counter`].
+    Counter,
+    /// [`Key::Ask`].
+    Ask,
+    /// [`Key::Answer`].
+    Answer,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Family; 6] = [
+    pub const ALL: [Family; 9] = [
         Family::Organisation,
         Family::Device,
         Family::Request,
         Family::Log,
         Family::Object,
         Family::Checkpoint,
+        Family::Counter,
+        Family::Ask,
+        Family::Answer,
     ];
 
     /// Name of the folder or prefix.
@@ -126,6 +162,9 @@ impl Family {
             Family::Log => "log",
             Family::Object => "object",
             Family::Checkpoint => "checkpoint",
+            Family::Counter => "counter",
+            Family::Ask => "ask",
+            Family::Answer => "answer",
         }
     }
 }
@@ -142,6 +181,9 @@ impl Key {
             Key::Object(id) => format!("object/{:02x}/{id}", id.0[0]),
             Key::Checkpoint(seq) => format!("checkpoint/{seq:016x}"),
             Key::Policy(key) => key.path(),
+            Key::Counter(id) => format!("counter/{id}"),
+            Key::Ask(letter) => letter.path(Family::Ask),
+            Key::Answer(letter) => letter.path(Family::Answer),
         }
     }
 
@@ -159,6 +201,9 @@ impl Key {
             "object" => Key::Object(ObjectId(parse_id(name.split_once('/')?.1)?)),
             "checkpoint" => Key::Checkpoint(parse_number(name)?),
             "policy" => Key::Policy(PolicyKey::parse(name)?),
+            "counter" => Key::Counter(DeviceId(parse_id(name)?)),
+            "ask" => Key::Ask(Letter::parse(name)?),
+            "answer" => Key::Answer(Letter::parse(name)?),
             _ => return None,
         };
         // One spelling each: upper case, signs and wrong sub-folders do not come back the same.
@@ -175,6 +220,9 @@ impl Key {
             Key::Log(_) => Some(Family::Log),
             Key::Object(_) => Some(Family::Object),
             Key::Checkpoint(_) => Some(Family::Checkpoint),
+            Key::Counter(_) => Some(Family::Counter),
+            Key::Ask(_) => Some(Family::Ask),
+            Key::Answer(_) => Some(Family::Answer),
         }
     }
 }
@@ -213,6 +261,15 @@ mod tests {
                 policy(Shelf::Cell, 0xcd << 120),
                 format!("policy/{}/cell/cd/cd{}", "ab".repeat(16), "0".repeat(30)),
             ),
+            (Key::Counter(DeviceId(id)), format!("counter/{}", "ab".repeat(16))),
+            (
+                Key::Ask(Letter { session: id, number: 0x1f }),
+                format!("ask/{}000000000000001f", "ab".repeat(16)),
+            ),
+            (
+                Key::Answer(Letter { session: id, number: 0 }),
+                format!("answer/{}0000000000000000", "ab".repeat(16)),
+            ),
         ] {
             assert_eq!(key.path(), path);
             assert_eq!(Key::parse(&path), Some(key));
@@ -240,6 +297,8 @@ mod tests {
             "object/abababababababababababababababab",
             "device/../workspace",
             "policy/abababababababababababababababab",
+            "ask/abababababababababababababababab",
+            "answer/abababababababababababababababab-000000000000001",
             "policy/abababababababababababababababab/other/abababababababababababababababab",
             "policy/abababababababababababababababab/cell/abababababababababababababababab",
         ] {

@@ -24,7 +24,7 @@ pub use strongroom_host::disk::DiskSpace;
 
 pub use error::{Error, ErrorKind, Result};
 pub use folder::{FolderStore, Mode};
-pub use key::{Family, Key, PolicyKey, Shelf};
+pub use key::{Family, Key, Letter, PolicyKey, Shelf};
 
 /// An answer that may take a while. Those of a [`FolderStore`] are ready at the first poll.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;

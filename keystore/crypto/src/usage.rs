@@ -155,6 +155,12 @@ usages! {
 
     /// What people call a device, under the epoch key: workspace, epoch, device.
     DeviceName = 32, Seal, "device name", &[ID, UINT, ID];
+    /// The consumer that a consumer's device works for, under the epoch key: workspace, epoch, device.
+    ConsumerName = 33, Seal, "consumer name", &[ID, UINT, ID];
+    /// What a consumer's device asks, to the custodian: session, number, device, custodian.
+    ExchangeAsk = 34, Wrap, "exchange ask", &[ID, UINT, ID, ID];
+    /// What a custodian answers, to the consumer's device: session, number, custodian, device.
+    ExchangeAnswer = 35, Wrap, "exchange answer", &[ID, UINT, ID, ID];
 
     /// Key of the user manifest from the generation secret: member, generation.
     UserManifestKey = 64, Derive, "user manifest key", &[ID, UINT];
@@ -210,6 +216,12 @@ usages! {
     SignPolicySet = 140, Sign, "policy set", &[];
     /// A request to be taken in, by the device itself.
     SignDeviceRequest = 141, Sign, "device request", &[];
+    /// What a consumer's device asks, by that device.
+    SignAsk = 144, Sign, "ask", &[];
+    /// What a custodian answers to a consumer's device, by the custodian's device.
+    SignAnswer = 145, Sign, "answer", &[];
+    /// Where a custodian serves consumers, by its device.
+    SignCounter = 146, Sign, "counter", &[];
 }
 
 impl Usage {
@@ -365,7 +377,16 @@ macro_rules! sealing_key {
 }
 
 sealing_key!(BlockKey, Block);
-sealing_key!(EpochKey, CommitBody, PageLeaf, PageInner, PageRoot, DirectoryRecord, DeviceName);
+sealing_key!(
+    EpochKey,
+    CommitBody,
+    PageLeaf,
+    PageInner,
+    PageRoot,
+    DirectoryRecord,
+    DeviceName,
+    ConsumerName
+);
 sealing_key!(HistoryKey, EpochBackLink);
 sealing_key!(JournalKey, JournalFileKeyWrap);
 sealing_key!(JournalFileKey, JournalRecord);

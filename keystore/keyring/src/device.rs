@@ -14,7 +14,7 @@ use strongroom_host::entropy::Entropy;
 use crate::arena::keep;
 use crate::epochs::{Epoch, Epochs};
 use crate::error::{Error, Result};
-use crate::organisation::Organisation;
+use crate::organisation::{Device, Organisation};
 use crate::shares;
 
 /// The keys of an unlocked device, in locked memory. Dropping it locks the device.
@@ -53,10 +53,15 @@ impl DeviceKeys {
     /// Takes the keys of every epoch that the organisation log gives this device and that it does not hold yet.
     ///
     /// # Errors
-    /// `Denied` when the device does not count, or does no more; `Corrupt` when it is another organisation or
+    /// `Denied` when the device does not count, does no more, or is a consumer's; `Corrupt` when it is another organisation or
     /// workspace, or a key is not the one that the log commits to.
     pub fn learn(&self, organisation: &Organisation) -> Result<()> {
         self.check_certified(organisation)?;
+        if organisation.find(&self.device).is_some_and(Device::is_consumer) {
+            return Err(Error::denied(
+                "this device is a consumer's: it has no key of the workspace",
+            ));
+        }
         shares::take(self, organisation)
     }
 

@@ -9,8 +9,9 @@ use strongroom_crypto::usage::Usage;
 use strongroom_format::cbor;
 use strongroom_format::ids::{CompartmentId, DeviceId, Digest};
 use strongroom_format::organisation::{
-    Act, Certificate, DEVICE_COUNT_MAX, Recipient, Record, Rotation, Share, build,
+    Act, Certificate, DEVICE_COUNT_MAX, Naming, Recipient, Record, Rotation, Share, build,
 };
+use strongroom_format::request::Request;
 use strongroom_format::workspace::SUITE;
 use strongroom_host::entropy::Entropy;
 
@@ -61,6 +62,45 @@ impl Writer<'_> {
     /// # Security
     /// Only after people have compared the applicant's code.
     pub fn admit(&self, applicant: &Applicant, name: &str) -> Result<Vec<u8>> {
+        let request = self.check_applicant(applicant, name)?;
+        let (epoch, _) = self.keys.current_epoch();
+        let kem = applicant.kem();
+        let recipient = self.recipient(&self.pair(epoch)?, epoch, (request.device, kem), name)?;
+        let certificate = self.certificate(request)?;
+        let (workspace, compartment) = (self.keys.workspace(), CompartmentId::ORDINARY);
+        let share = Share { workspace, compartment, epoch, recipient };
+        Ok(self.sign(Act::AddDevice { certificate, share }))
+    }
+
+    /// A record that takes in a device which works for a consumer of personal data: it gets no key of the workspace.
+    ///
+    /// # Errors
+    /// As [`Writer::admit`].
+    ///
+    /// # Security
+    /// As [`Writer::admit`].
+    pub fn admit_consumer(
+        &self,
+        applicant: &Applicant,
+        name: &str,
+        consumer: &str,
+    ) -> Result<Vec<u8>> {
+        let request = self.check_applicant(applicant, name)?;
+        if !is_name(consumer) {
+            return Err(NO_NAME);
+        }
+        let (epoch, key) = self.keys.current_epoch();
+        let (place, device) = (self.place(epoch), request.device);
+        let naming = Naming {
+            epoch,
+            name: place.seal_name(key, (&device, name), self.keys, self.entropy),
+            consumer: place.seal_consumer(key, (&device, consumer), self.keys, self.entropy),
+        };
+        let certificate = self.certificate(request)?;
+        Ok(self.sign(Act::AddConsumer { certificate, naming }))
+    }
+
+    fn check_applicant<'r>(&self, applicant: &'r Applicant, name: &str) -> Result<&'r Request> {
         if !is_name(name) {
             return Err(NO_NAME);
         }
@@ -70,7 +110,7 @@ impl Writer<'_> {
         if self.organisation.live().count() >= DEVICE_COUNT_MAX {
             return Err(Error::invalid("there are as many devices as there can be"));
         }
-        let (request, kem) = (applicant.request(), applicant.kem());
+        let request = applicant.request();
         let asked = (request.organisation, request.workspace);
         if asked != (self.keys.organisation(), self.keys.workspace()) {
             return Err(Error::invalid("the request is for another workspace"));
@@ -78,17 +118,16 @@ impl Writer<'_> {
         if self.organisation.find(&request.device).is_some() {
             return Err(Error::invalid("the device is known already"));
         }
-        let (epoch, _) = self.keys.current_epoch();
-        let recipient = self.recipient(&self.pair(epoch)?, epoch, (request.device, kem), name)?;
-        let certificate = Certificate {
+        Ok(request)
+    }
+
+    fn certificate(&self, request: &Request) -> Result<Certificate> {
+        Ok(Certificate {
             device: request.device,
             member: self.own()?.member(),
             signing_key: request.signing_key,
             kem_key: request.kem_key,
-        };
-        let (workspace, compartment) = (self.keys.workspace(), CompartmentId::ORDINARY);
-        let share = Share { workspace, compartment, epoch, recipient };
-        Ok(self.sign(Act::AddDevice { certificate, share }))
+        })
     }
 
     /// A record that takes a device out and begins an epoch that it has no key of.
@@ -119,7 +158,7 @@ impl Writer<'_> {
             Some(newest) => Some(pair.link(&place, &self.pair(newest)?, self.keys, self.entropy)),
             None => None,
         };
-        let stay = self.organisation.live().filter(|device| Some(&device.id()) != gone);
+        let stay = self.organisation.holders().filter(|device| Some(&device.id()) != gone);
         let mut recipients = stay
             .map(|device| self.recipient(&pair, epoch, (device.id(), device.kem()), &name(device)?))
             .collect::<Result<Vec<_>>>()?;

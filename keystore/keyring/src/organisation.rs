@@ -16,7 +16,7 @@ use strongroom_format::ids::{
     CompartmentId, DeviceId, Digest, MemberId, OrganisationId, WorkspaceId,
 };
 use strongroom_format::organisation::{
-    Act, Certificate, DEVICE_COUNT_MAX, Recipient, Record, RecordFile, Rotation, Share,
+    Act, Certificate, DEVICE_COUNT_MAX, Naming, Recipient, Record, RecordFile, Rotation, Share,
 };
 use strongroom_format::workspace::SUITE;
 
@@ -54,6 +54,8 @@ pub struct Device {
     time: i64,
     // Newest epoch that it was in, and its name sealed under that.
     name: Option<(u64, Vec<u8>)>,
+    // Of a consumer's device: the consumer's name, sealed under the same epoch.
+    consumer: Option<Vec<u8>>,
 }
 
 /// What the log says of an epoch.
@@ -85,6 +87,7 @@ impl Device {
             revoked_at: None,
             time,
             name: None,
+            consumer: None,
         })
     }
 
@@ -123,7 +126,12 @@ impl Device {
         self.time
     }
 
-    /// Whether its signatures count at a position.
+    /// Whether it works for a consumer of personal data, and has no key of the workspace.
+    pub fn is_consumer(&self) -> bool {
+        self.consumer.is_some()
+    }
+
+    /// Whether it is in at a position.
     pub fn counts_at(&self, position: u64) -> bool {
         self.added_at <= position && self.revoked_at.is_none_or(|revoked| position < revoked)
     }
@@ -177,6 +185,9 @@ impl Organisation {
         author.verify(usage, parsed.record_bytes, &parsed.signature).map_err(|_| BAD_RECORD)?;
         match &record.act {
             Act::AddDevice { certificate, share } => self.add(record, certificate, share)?,
+            Act::AddConsumer { certificate, naming } => {
+                self.add_consumer(record, certificate, naming)?;
+            }
             Act::RevokeDevice { device, rotation } => self.revoke(record, device, rotation)?,
             Act::Rotate { rotation } => self.rotate(record, rotation)?,
         }
@@ -201,26 +212,46 @@ impl Organisation {
     }
 
     fn add(&mut self, record: &Record, certificate: &Certificate, share: &Share) -> Result<()> {
-        let device = Device::parse(certificate, record.seq, record.time)?;
-        // A device, and a key, comes once and never again.
-        let known = |other: &Device| {
-            other.id == device.id || other.signing == device.signing || other.kem == device.kem
-        };
+        let device = self.newcomer(record, certificate)?;
         let newest = self.epochs.last().ok_or(BAD_RECORD)?.number;
         let there = (self.workspace, CompartmentId::ORDINARY, newest, device.id);
         let shared =
             (Some(share.workspace), share.compartment, share.epoch, share.recipient.device);
-        let author = self.find(&record.author).ok_or(BAD_RECORD)?;
-        let fits = there == shared
-            && author.member == device.member
-            && self.live().count() < DEVICE_COUNT_MAX
-            && !self.devices.iter().any(known);
-        if !fits {
+        if there != shared {
             return Err(BAD_RECORD);
         }
         self.devices.push(device);
         self.give(record, newest, &share.recipient);
         Ok(())
+    }
+
+    fn add_consumer(
+        &mut self,
+        record: &Record,
+        certificate: &Certificate,
+        naming: &Naming,
+    ) -> Result<()> {
+        let mut device = self.newcomer(record, certificate)?;
+        if self.epochs.last().ok_or(BAD_RECORD)?.number != naming.epoch {
+            return Err(BAD_RECORD);
+        }
+        device.name = Some((naming.epoch, naming.name.clone()));
+        device.consumer = Some(naming.consumer.clone());
+        self.devices.push(device);
+        Ok(())
+    }
+
+    /// A device, and a key, comes once and never again.
+    fn newcomer(&self, record: &Record, certificate: &Certificate) -> Result<Device> {
+        let device = Device::parse(certificate, record.seq, record.time)?;
+        let known = |other: &Device| {
+            other.id == device.id || other.signing == device.signing || other.kem == device.kem
+        };
+        let author = self.find(&record.author).ok_or(BAD_RECORD)?;
+        let fits = author.member == device.member
+            && self.live().count() < DEVICE_COUNT_MAX
+            && !self.devices.iter().any(known);
+        if fits { Ok(device) } else { Err(BAD_RECORD) }
     }
 
     fn revoke(&mut self, record: &Record, device: &DeviceId, rotation: &Rotation) -> Result<()> {
@@ -244,11 +275,11 @@ impl Organisation {
         Ok(())
     }
 
-    /// The recipients are exactly the devices that count afterwards: nobody chooses them.
+    /// The recipients are exactly the devices that count afterwards and are no consumers': nobody chooses them.
     fn check_rotation(&self, rotation: &Rotation, gone: Option<&DeviceId>) -> Result<()> {
         let newest = self.epochs.last().map_or(0, |epoch| epoch.number);
         let mut stay: Vec<DeviceId> =
-            self.live().map(|device| device.id).filter(|id| Some(id) != gone).collect();
+            self.holders().map(|device| device.id).filter(|id| Some(id) != gone).collect();
         stay.sort_unstable();
         let fits = rotation.epoch == newest + 1
             && rotation.compartment == CompartmentId::ORDINARY
@@ -298,7 +329,8 @@ impl Organisation {
         self.workspace
     }
 
-    /// The signing key of a device that counts at the newest position.
+    /// The signing key of a device that counts at the newest position. Of a consumer's there is none, here and below: what
+    /// it signs counts at a custodian alone.
     pub fn device(&self, device: &DeviceId) -> Option<&VerifyingKey> {
         self.author_at(device, self.position())
     }
@@ -307,6 +339,7 @@ impl Organisation {
     pub fn author_at(&self, device: &DeviceId, position: u64) -> Option<&VerifyingKey> {
         let known = position <= self.position();
         let found = self.find(device).filter(|found| known && found.counts_at(position));
+        let found = found.filter(|found| !found.is_consumer());
         found.map(|found| &found.signing)
     }
 
@@ -315,7 +348,7 @@ impl Organisation {
     /// # Security
     /// Says nothing about when it signed.
     pub fn former_or_present(&self, device: &DeviceId) -> Option<&VerifyingKey> {
-        self.find(device).map(|found| &found.signing)
+        self.find(device).filter(|found| !found.is_consumer()).map(|found| &found.signing)
     }
 
     /// A device, whether it counts or once did.
@@ -331,6 +364,19 @@ impl Organisation {
     /// Devices that count at the newest position.
     pub fn live(&self) -> impl Iterator<Item = &Device> {
         self.devices.iter().filter(|device| device.revoked_at.is_none())
+    }
+
+    /// Devices that count at the newest position and hold keys of the workspace.
+    pub fn holders(&self) -> impl Iterator<Item = &Device> {
+        self.live().filter(|device| !device.is_consumer())
+    }
+
+    /// Whom a consumer's device works for, as far as this device's keys can tell.
+    pub fn consumer(&self, device: &DeviceId, keys: &DeviceKeys) -> Option<String> {
+        let found = self.find(device)?;
+        let (epoch, _) = found.name.as_ref()?;
+        let place = Place { organisation: self.id, workspace: self.workspace?, epoch: *epoch };
+        place.open_consumer(keys.epoch_key(*epoch)?, device, found.consumer.as_ref()?)
     }
 
     /// What people call a device, as far as this device's keys can tell.

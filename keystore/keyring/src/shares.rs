@@ -129,10 +129,10 @@ impl Place {
         Context::new(Usage::EpochBackLink, &self.organisation.0, &fields)
     }
 
-    fn name_context(&self, device: &DeviceId) -> Context {
+    fn name_context(&self, usage: Usage, device: &DeviceId) -> Context {
         let fields =
             [Value::Bytes(&self.workspace.0), Value::Uint(self.epoch), Value::Bytes(&device.0)];
-        Context::new(Usage::DeviceName, &self.organisation.0, &fields)
+        Context::new(usage, &self.organisation.0, &fields)
     }
 
     pub(crate) fn seal_name(
@@ -142,11 +142,31 @@ impl Place {
         keys: &DeviceKeys,
         entropy: &dyn Entropy,
     ) -> Vec<u8> {
+        self.seal_text((key, Usage::DeviceName), named, keys, entropy)
+    }
+
+    pub(crate) fn seal_consumer(
+        &self,
+        key: &EpochKey,
+        named: (&DeviceId, &str),
+        keys: &DeviceKeys,
+        entropy: &dyn Entropy,
+    ) -> Vec<u8> {
+        self.seal_text((key, Usage::ConsumerName), named, keys, entropy)
+    }
+
+    fn seal_text(
+        &self,
+        (key, usage): (&EpochKey, Usage),
+        named: (&DeviceId, &str),
+        keys: &DeviceKeys,
+        entropy: &dyn Entropy,
+    ) -> Vec<u8> {
         let (device, name) = named;
         let mut plain = [0; NAME_LEN];
         plain[..name.len()].copy_from_slice(name.as_bytes());
         let salt = keys.salt_for(&plain, entropy);
-        seal::seal(key, &self.name_context(device), salt, &plain)
+        seal::seal(key, &self.name_context(usage, device), salt, &plain)
     }
 
     pub(crate) fn open_name(
@@ -155,7 +175,20 @@ impl Place {
         device: &DeviceId,
         sealed: &[u8],
     ) -> Option<String> {
-        let plain = seal::open(key, &self.name_context(device), sealed).ok()?;
+        self.open_text(key, &self.name_context(Usage::DeviceName, device), sealed)
+    }
+
+    pub(crate) fn open_consumer(
+        &self,
+        key: &EpochKey,
+        device: &DeviceId,
+        sealed: &[u8],
+    ) -> Option<String> {
+        self.open_text(key, &self.name_context(Usage::ConsumerName, device), sealed)
+    }
+
+    fn open_text(&self, key: &EpochKey, context: &Context, sealed: &[u8]) -> Option<String> {
+        let plain = seal::open(key, context, sealed).ok()?;
         let name = plain.expose().split(|byte| *byte == 0).next()?;
         std::str::from_utf8(name).ok().filter(|name| is_name(name)).map(str::to_owned)
     }

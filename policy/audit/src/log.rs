@@ -69,7 +69,8 @@ pub struct Log {
 
 /// An entry to be appended. Position, time and judgement are filled in by the log.
 pub struct Draft {
-    /// The entry; `seq`, `time`, `operator` and `judgement` are replaced.
+    /// The entry; `seq`, `time` and `judgement` are replaced. `operator` becomes that of the decision; without one, zeros
+    /// become the device that writes.
     pub entry: Entry,
     /// Sealed detail; empty for none.
     pub detail: Vec<u8>,
@@ -405,7 +406,12 @@ fn logged(draft: Draft, seq: u64, now: i64, device: DeviceId) -> (Logged, Option
 /// The entry with what the log knows better than its maker, and the end of what an allow releases.
 fn filled(draft: &Draft, seq: u64, now: i64, device: DeviceId) -> (Entry, Option<i64>) {
     let mut entry = draft.entry.clone();
-    (entry.seq, entry.time, entry.operator, entry.judgement) = (seq, now, device, None);
+    (entry.seq, entry.time, entry.judgement) = (seq, now, None);
+    entry.operator = match &draft.decision {
+        Some((decision, _)) => decision.request().operator,
+        None if entry.operator == NOBODY => device,
+        None => entry.operator,
+    };
     entry.detail = (!draft.detail.is_empty()).then(|| Hash(sha256(&draft.detail)));
     let Some((decision, life)) = &draft.decision else { return (entry, None) };
     let longest = now.saturating_add(*life);
@@ -429,6 +435,9 @@ pub fn policy_number(id: &str) -> u64 {
     let (first, _) = hash.split_first_chunk().expect("32 bytes have 8");
     u64::from_be_bytes(*first)
 }
+
+/// No device.
+const NOBODY: DeviceId = DeviceId([0; 16]);
 
 fn bad_size() -> Error {
     Error::corrupt("a register record has more entries than the tree")

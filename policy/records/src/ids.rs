@@ -64,6 +64,10 @@ byte_id!(
     KeyId, 16
 );
 byte_id!(
+    /// Conversation of a consumer's device with a custodian. Random.
+    SessionId, 16
+);
+byte_id!(
     /// SHA-256.
     Hash, 32
 );

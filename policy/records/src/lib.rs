@@ -9,6 +9,7 @@
 
 pub mod activity;
 pub mod application;
+pub mod exchange;
 mod frame;
 pub mod ids;
 pub mod keystore;

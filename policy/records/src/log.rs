@@ -186,6 +186,9 @@ pub enum Kind {
     /// Two subjects were one person.
     #[n(21)]
     Merged,
+    /// A consumer's device opened files under a lease, as it says itself.
+    #[n(31)]
+    Opened,
 }
 
 /// Allowed or not.

@@ -9,15 +9,19 @@ use std::path::PathBuf;
 
 use minicbor::{Decode, Encode};
 use serde_json::{Map, Value, json};
-use strongroom_format::ids::{DeviceId, OrganisationId};
+use strongroom_format::device::Secret32;
+use strongroom_format::ids::{DeviceId, OrganisationId, WorkspaceId};
 use strongroom_format::{decode_canonical, encode};
 use strongroom_records::Signed;
 use strongroom_records::activity::{Activities, Activity, ActivityState, Basis, Reach};
 use strongroom_records::application::{
     ApplicationState, Approvable, Approval, DeclaredClass, Description, Listed, PolicySet, Rotation,
 };
+use strongroom_records::exchange::{
+    Answer, Ask, CounterNote, Envelope, GoneClasses, Lease, LentKey, Need, OpenedFiles, Refusal,
+};
 use strongroom_records::ids::{
-    ActivityId, ApplicationId, ClassId, FileId, Hash, KeyId, Pseudonym, SubjectId,
+    ActivityId, ApplicationId, ClassId, FileId, Hash, KeyId, Pseudonym, SessionId, SubjectId,
 };
 use strongroom_records::keystore::{Child, Node, NodePlace, Root, WRAP_LEN};
 use strongroom_records::log::{
@@ -32,6 +36,8 @@ use strongroom_records::subject::{
     Bucket, ClassCell, Consent, ConsentStatus, Detail, Erasure, File, Folder, Hold, OlderKey, Row,
     SubjectCell, SubjectRecord, SubjectState,
 };
+
+use zeroize::Zeroizing;
 
 struct Vector {
     name: &'static str,
@@ -391,8 +397,95 @@ fn subject_vectors() -> Vec<Vector> {
     ]
 }
 
+fn exchange_vectors() -> Vec<Vector> {
+    let envelope = Envelope {
+        suite: 1,
+        organisation: OrganisationId([42; 32]),
+        session: SessionId([43; 16]),
+        number: 300,
+        from: DEVICE,
+        to: DeviceId([44; 16]),
+        incarnation: u64::MAX,
+        time: TIME,
+        body_hash: hash(45),
+    };
+    let counter = CounterNote {
+        suite: 1,
+        organisation: OrganisationId([42; 32]),
+        workspace: WorkspaceId([46; 16]),
+        device: DEVICE,
+        incarnation: 1,
+        time: TIME,
+    };
+    let class = ClassId::OWNED;
+    let files = vec![FileId([47; 16])];
+    let ask = Ask {
+        application: "shop".into(),
+        activity: "newsletter".into(),
+        heard: 3,
+        needs: vec![
+            Need::Page(Pseudonym([48; 16])),
+            Need::Show(SUBJECT),
+            Need::Open(SUBJECT, class),
+            Need::Look,
+            Need::End,
+        ],
+        opened: vec![OpenedFiles { subject: SUBJECT, class, files }],
+        expects: 4,
+    };
+    let file = File {
+        name: "order.pdf".into(),
+        id: FileId([47; 16]),
+        len: 100,
+        hash: hash(49),
+        written: TIME,
+        generation: 2,
+    };
+    let key = LentKey { generation: 2, key: Secret32(Box::new(Zeroizing::new([50; 32]))) };
+    let lease = Lease {
+        subject: SUBJECT,
+        pseudonym: Pseudonym([48; 16]),
+        class,
+        class_name: "owned".into(),
+        action: 2,
+        life: 300_000_000_000,
+        record: 9,
+        keys: vec![key],
+        files: vec![file],
+    };
+    let answer = Answer {
+        application: APPLICATION,
+        to: Some(300),
+        refusal: None,
+        gone: vec![GoneClasses { subject: SUBJECT, classes: vec![class] }],
+        changed: vec![SUBJECT],
+        leases: vec![lease],
+        next: Some(Pseudonym([51; 16])),
+    };
+    let refusal = Answer {
+        refusal: Some(Refusal::Denied),
+        gone: Vec::new(),
+        changed: Vec::new(),
+        leases: Vec::new(),
+        next: None,
+        ..answer_of(&answer)
+    };
+    vec![
+        cbor("envelope", &envelope),
+        cbor("counter", &counter),
+        cbor("ask", &ask),
+        cbor("answer", &answer),
+        cbor("answer, refusal", &refusal),
+    ]
+}
+
+fn answer_of(other: &Answer) -> Answer {
+    decode_canonical(&encode(other)).unwrap()
+}
+
 fn vectors() -> Vec<Vector> {
     let mut all = log_vectors();
+    all.extend(exchange_vectors());
     all.extend(application_vectors());
     all.extend(subject_vectors());
     all

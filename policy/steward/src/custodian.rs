@@ -15,6 +15,9 @@ use crate::register::{Register, SINGLE, Transaction};
 use crate::schema::Schema;
 use crate::services::Services;
 
+/// LIMIT: a day.
+const LEASE_SECONDS_MAX: u32 = 86_400;
+
 /// An open application.
 pub struct Custodian {
     register: Register,
@@ -93,6 +96,21 @@ impl Custodian {
         description.classes.push(DeclaredClass { class, name: name.to_owned(), special });
         self.describe(&description)?;
         Ok(class)
+    }
+
+    /// Sets how long a release of a class may be used before it is decided anew.
+    ///
+    /// # Errors
+    /// `Invalid` for less than a second or more than a day.
+    pub fn set_lease(&mut self, class: ClassId, seconds: u32) -> Result<()> {
+        if !(1..=LEASE_SECONDS_MAX).contains(&seconds) {
+            return Err(Error::invalid("a lease lives a second at least, and a day at most"));
+        }
+        let mut description = self.description()?;
+        description.leases.retain(|(own, _)| *own != class);
+        description.leases.push((class, seconds));
+        description.leases.sort();
+        self.describe(&description)
     }
 
     /// Sets what profiles must look like: see [`crate::Custodian::put_profile`].

@@ -132,6 +132,20 @@ impl From<strongroom_custody::Error> for Error {
     }
 }
 
+impl From<strongroom_keyring::error::Error> for Error {
+    fn from(error: strongroom_keyring::error::Error) -> Self {
+        use strongroom_keyring::error::ErrorKind as K;
+        let kind = match error.kind() {
+            K::Denied => ErrorKind::Denied,
+            K::Locked => ErrorKind::Locked,
+            K::Corrupt => ErrorKind::Corrupt,
+            K::Unsupported => ErrorKind::Unsupported,
+            K::Invalid => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 impl From<strongroom_format::error::Error> for Error {
     fn from(error: strongroom_format::error::Error) -> Self {
         use strongroom_format::error::ErrorKind as K;

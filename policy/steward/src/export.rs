@@ -378,6 +378,7 @@ pub fn kind_text(kind: Kind) -> &'static str {
         Kind::Declared => "class or schema declared",
         Kind::Removed => "files removed",
         Kind::Merged => "merged",
+        Kind::Opened => "files opened",
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
 use strongroom_crypto::hash::sha256;
-use strongroom_crypto::seal::{self, Opener};
+use strongroom_crypto::seal;
 use strongroom_crypto::secret::{ClassKey, SubjectKey};
 use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::cbor;
@@ -21,6 +21,7 @@ use strongroom_store::Shelf;
 use crate::access::Asked;
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
+use crate::leases::Released;
 use crate::lookup::Buckets;
 use crate::register::{Register, Transaction};
 
@@ -225,11 +226,11 @@ impl OpenFolder {
         files.get(at)
     }
 
-    /// What opens ranges of a file, from the first bytes of its sealed form.
-    pub fn opener(&self, home: &FileHome, file: &File, prefix: &[u8]) -> Result<Opener> {
-        let context = home.context(self.class, &file.id);
-        let damaged = |_| Error::corrupt("a subject's file is damaged or missing");
-        Opener::new(self.key_of(file)?, &context, prefix).map_err(damaged)
+    /// Its keys and files, for whoever may have both.
+    pub fn into_released(self) -> Released {
+        let older = self.older.into_iter().map(|(older, key)| (older.generation, key));
+        let keys = std::iter::once((self.generation, self.key)).chain(older).collect();
+        Released { class: self.class, keys, files: self.folder.files, version: self.version }
     }
 
     /// Reads a file.
@@ -391,19 +392,22 @@ fn folder_context(
 
 /// Whose a file is: what its seal is bound to, but class and id.
 #[derive(Clone)]
-pub(crate) struct FileHome {
+pub struct FileHome {
+    /// Organisation.
     pub organisation: OrganisationId,
+    /// Application.
     pub application: ApplicationId,
+    /// Subject.
     pub subject: SubjectId,
 }
 
 impl FileHome {
-    pub fn new(register: &Register, subject: &SubjectId) -> Self {
+    pub(crate) fn new(register: &Register, subject: &SubjectId) -> Self {
         let organisation = register.services().keys.organisation();
         Self { organisation, application: register.application(), subject: *subject }
     }
 
-    fn context(&self, class: ClassId, id: &FileId) -> Context {
+    pub(crate) fn context(&self, class: ClassId, id: &FileId) -> Context {
         let fields = [
             Value::Bytes(&self.application.0),
             Value::Bytes(&self.subject.0),

@@ -14,8 +14,11 @@ use std::sync::{Arc, OnceLock};
 use strongroom_audit::{Draft, Grant};
 use strongroom_authorizer::{Action, DecisionPoint, Facts, Request, decide};
 use strongroom_crypto::seal::{CHUNK_LEN, CHUNK_SEALED_LEN, Opener, PREFIX_LEN, sealed_len};
+use strongroom_crypto::secret::ClassKey;
+use strongroom_format::ids::DeviceId;
 use strongroom_records::activity::Activity;
 use strongroom_records::application::Description;
+use strongroom_records::exchange::OpenedFiles;
 use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
 use strongroom_records::log::{Entry, Kind};
 use strongroom_records::subject::{Detail, File, Row};
@@ -29,12 +32,22 @@ use crate::lookup::Buckets;
 use crate::register::{Transaction, blank};
 use crate::subjects::Subject;
 
-/// What holds for every decision about one activity, as of one position of the register.
+/// What holds for every decision about one activity on behalf of one device, as of one position of the register.
 pub struct Rules {
     activity: Activity,
     description: Description,
     point: Arc<dyn DecisionPoint>,
     active: bool,
+    operator: Operator,
+}
+
+/// The device that asks, and that keys will go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// Which.
+    pub device: DeviceId,
+    /// Whether it counts, and is one of those that run the activity.
+    pub is_certified: bool,
 }
 
 /// A subject that an activity may see now.
@@ -63,9 +76,21 @@ pub struct Wanted {
 
 /// A released class of a subject's data: its key and the names of its files.
 pub struct OpenClass {
-    folder: OpenFolder,
+    released: Released,
     home: FileHome,
     store: Arc<dyn Store>,
+}
+
+/// What a grant releases: the class key, older ones that files are still sealed under, and the files by name.
+pub struct Released {
+    /// Of which class.
+    pub class: ClassId,
+    /// Keys by generation.
+    pub keys: Vec<(u64, ClassKey)>,
+    /// By name, ascending.
+    pub files: Vec<File>,
+    /// Changes of the folder so far: the same number, the same files.
+    pub version: u64,
 }
 
 /// A file of a released class.
@@ -97,9 +122,23 @@ impl Custodian {
     /// # Errors
     /// `Denied` when there is no such activity; `Corrupt`.
     pub fn rules(&self, activity: &str) -> Result<Rules> {
+        self.rules_for(activity, self.own_operator())
+    }
+
+    /// The same, on behalf of another device.
+    ///
+    /// # Errors
+    /// As [`Custodian::rules`].
+    pub fn rules_for(&self, activity: &str, operator: Operator) -> Result<Rules> {
         let activity = self.acting(Some(activity))?.ok_or_else(Error::denied)?;
         let (description, point) = (self.description()?, self.point()?);
-        Ok(Rules { activity, description, point, active: self.is_active() })
+        Ok(Rules { activity, description, point, active: self.is_active(), operator })
+    }
+
+    fn own_operator(&self) -> Operator {
+        let device = self.services().keys.device_id();
+        let is_certified = self.services().organisation.device(&device).is_some();
+        Operator { device, is_certified }
     }
 
     /// Names of a subject's files, `class/name`, by id: what a report reads better with. On record, as the application's own
@@ -111,7 +150,8 @@ impl Custodian {
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
         let activity = self.own_activity()?;
         let (description, point) = (self.description()?, self.point()?);
-        let rules = Rules { activity, description, point, active: self.is_active() };
+        let (active, operator) = (self.is_active(), self.own_operator());
+        let rules = Rules { activity, description, point, active, operator };
         let filled = own.cell.classes.iter().filter(|class| !class.objects.is_empty());
         let (subject, action) = (*subject, Action::List);
         let wanted = |class| Wanted { subject, class, action, files: Vec::new() };
@@ -243,17 +283,60 @@ impl Custodian {
         Ok(self.register_mut().record(transaction)?.1)
     }
 
-    /// Releases the class that a grant names.
+    /// Releases the class that a grant names, on this device.
     ///
     /// # Errors
-    /// `Denied` when the grant is over or the subject gone; `Corrupt`.
+    /// `Denied` when the grant is over, for another device, or the subject gone; `Corrupt`.
     pub fn release(&self, grant: &Grant) -> Result<OpenClass> {
+        let released = self.release_to(grant, &self.services().keys.device_id())?;
+        let home = FileHome::new(self.register(), &grant.subject());
+        Ok(OpenClass { released, home, store: Arc::clone(&self.services().store) })
+    }
+
+    /// Releases the class that a grant names, for the device that it names.
+    ///
+    /// # Errors
+    /// As [`Custodian::release`].
+    ///
+    /// # Security
+    /// What is returned goes to that device, sealed to it, and nowhere else.
+    pub fn release_to(&self, grant: &Grant, device: &DeviceId) -> Result<Released> {
         let (register, subject) = (self.register(), grant.subject());
+        if grant.recipient() != *device {
+            return Err(Error::denied());
+        }
         let own = register.subject(&subject)?.ok_or_else(Error::denied)?;
         let key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
-        let folder = OpenFolder::open(register, grant, &key, &own.cell)?;
-        let home = FileHome::new(register, &subject);
-        Ok(OpenClass { folder, home, store: Arc::clone(&self.services().store) })
+        Ok(OpenFolder::open(register, grant, &key, &own.cell)?.into_released())
+    }
+
+    /// Changes so far of a subject's folders, by class: what [`Released::version`] says.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn versions(&self, subject: &SubjectId) -> Result<Vec<(ClassId, u64)>> {
+        let own = self.register().subject(subject)?;
+        let classes = own.map(|own| own.cell.classes).unwrap_or_default();
+        Ok(classes.iter().map(|class| (class.class, class.version)).collect())
+    }
+
+    /// Puts on record what a device says that it opened under leases it was given.
+    ///
+    /// # Errors
+    /// As [`Custodian::lend`].
+    pub fn note_opened(&mut self, rules: &Rules, opened: &[OpenedFiles]) -> Result<()> {
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        for one in opened {
+            let Some(mut own) = register.subject(&one.subject)? else { continue };
+            let detail = Detail { files: one.files.clone(), ..Detail::default() };
+            register.tell(&mut transaction, &mut own, Kind::Opened, Some(&detail), None, |entry| {
+                entry.operator = rules.operator.device;
+                (entry.activity, entry.class) = (Some(rules.activity.id), Some(one.class));
+            });
+            register.put_subject(&mut transaction, &mut own);
+        }
+        self.register_mut().commit(transaction).map(drop)
     }
 
     fn request(
@@ -270,7 +353,7 @@ impl Custodian {
             subject,
             class,
             purpose: None,
-            operator: self.services().keys.device_id(),
+            operator: rules.operator.device,
             now: self.services().clock.now_ns(),
         }
     }
@@ -280,22 +363,34 @@ impl Custodian {
             let consents = &own.record.consents;
             consents.iter().find(|consent| consent.activity == rules.activity.id).cloned()
         });
-        let device = self.services().keys.device_id();
         Facts {
             application_active: rules.active,
             activity: Some(rules.activity.clone()),
             subject: own.map(|own| own.cell.state),
             consent,
             is_special: rules.is_special(class),
-            operator_certified: self.services().organisation.device(&device).is_some(),
+            operator_certified: rules.operator.is_certified,
         }
     }
 }
 
+impl Released {
+    fn key_of(&self, file: &File) -> Result<&ClassKey> {
+        let found = self.keys.iter().find(|(generation, _)| *generation == file.generation);
+        let lost = || Error::corrupt("a subject's file is sealed under a key that is gone");
+        found.map(|(_, key)| key).ok_or_else(lost)
+    }
+}
+
 impl OpenClass {
+    /// A class that a custodian released to this device from elsewhere.
+    pub fn lent(store: Arc<dyn Store>, home: FileHome, released: Released) -> Self {
+        Self { released, home, store }
+    }
+
     /// Its files, by name.
     pub fn files(&self) -> &[File] {
-        &self.folder.folder.files
+        &self.released.files
     }
 
     /// Opens a file of it. Nothing is read yet.
@@ -349,7 +444,9 @@ impl OpenFile {
         }
         let class = &self.class;
         let prefix = class.sealed(&self.file.id, 0..PREFIX_LEN as u64).await?;
-        let opener = class.folder.opener(&class.home, &self.file, &prefix)?;
+        let context = class.home.context(class.released.class, &self.file.id);
+        let key = class.released.key_of(&self.file)?;
+        let opener = Opener::new(key, &context, &prefix).map_err(|_| damaged())?;
         Ok(self.opener.get_or_init(|| opener))
     }
 }

@@ -222,6 +222,7 @@ impl View {
             Standing::Shut => Step::missing(),
             Standing::Lapsed => Step::Ask(Ask::Read(own, file.id)),
             Standing::Live(class) => {
+                self.inner.note_opened(&own, &file.id);
                 let handle = Handle::new(own, file);
                 if handle.open(class).is_none() {
                     return Step::refuse(ErrorKind::Stale, "the file was replaced or removed");

@@ -17,14 +17,14 @@ use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
 use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_steward::{
-    Custodian, Error as StewardError, ErrorKind as StewardKind, Rules, Stewardship, Wanted,
+    Custodian, Error as StewardError, ErrorKind as StewardKind, Fence, Rules, Stewardship, Wanted,
 };
 use strongroom_workspace::door::Change;
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use crate::gate::{Compartment, Standing};
-use crate::view::{Consumer, Fence, Inner};
+use crate::view::{Consumer, Inner};
 
 /// LIMIT: requests that are answered by one record.
 const BATCH_COUNT_MAX: usize = 256;

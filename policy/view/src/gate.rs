@@ -32,7 +32,8 @@ struct Gate {
 /// The names may be shown.
 struct Listing {
     end: Duration,
-    grant: Grant,
+    /// None where a custodian elsewhere has it.
+    grant: Option<Grant>,
     class: Option<Arc<OpenClass>>,
 }
 
@@ -52,6 +53,12 @@ pub(crate) enum Standing<T> {
     Lapsed,
     /// Never again.
     Shut,
+}
+
+impl<T> Standing<T> {
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Live(_))
+    }
 }
 
 /// What ends when a lease does.
@@ -126,7 +133,15 @@ impl Compartment {
     pub fn show(&self, grant: Grant, end: Duration) {
         let mut gate = self.gate.lock();
         if !gate.shut {
-            gate.listing = Some(Listing { end, grant, class: None });
+            gate.listing = Some(Listing { end, grant: Some(grant), class: None });
+        }
+    }
+
+    /// The names may be shown until `end`, and these are they.
+    pub fn show_lent(&self, class: OpenClass, end: Duration) {
+        let mut gate = self.gate.lock();
+        if !gate.shut {
+            gate.listing = Some(Listing { end, grant: None, class: Some(Arc::new(class)) });
         }
     }
 
@@ -136,8 +151,10 @@ impl Compartment {
         open: impl FnOnce(&Grant) -> Result<OpenClass, E>,
     ) -> Result<(), E> {
         let mut gate = self.gate.lock();
-        if let Some(listing) = gate.listing.as_mut().filter(|listing| listing.class.is_none()) {
-            listing.class = Some(Arc::new(open(&listing.grant)?));
+        if let Some(listing) = gate.listing.as_mut().filter(|listing| listing.class.is_none())
+            && let Some(grant) = &listing.grant
+        {
+            listing.class = Some(Arc::new(open(grant)?));
         }
         Ok(())
     }

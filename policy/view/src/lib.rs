@@ -18,8 +18,9 @@
 
 mod core;
 mod desk;
+pub mod far;
 mod gate;
 mod state;
 mod view;
 
-pub use view::{Consumer, Fence, View};
+pub use view::{Consumer, View};

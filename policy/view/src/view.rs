@@ -9,15 +9,15 @@ use parking_lot::Mutex;
 use serde_json::json;
 use strongroom_host::clock::Clock;
 use strongroom_host::thread;
-use strongroom_steward::{Custodian, Error, ErrorKind, Stewardship};
+use strongroom_records::ids::{ClassId, FileId, SubjectId};
+use strongroom_steward::{Custodian, Error, ErrorKind, Fence, Stewardship};
 use strongroom_workspace::door::{Change, TimeNs};
 use tokio::sync::oneshot;
 
 use crate::desk::{Ask, Desk, Request};
+use crate::far::{FarConsumer, FarDesk};
+use crate::gate::Compartment;
 use crate::state::State;
-
-/// Keeps other writers of the register out while it lives; none while somebody else does. Never waits.
-pub type Fence = Box<dyn Fn() -> Option<Box<dyn Send>> + Send>;
 
 /// Who looks, and through whom.
 pub struct Consumer {
@@ -54,7 +54,12 @@ pub(crate) struct Inner {
     trouble: Mutex<Option<String>>,
     stranger: AtomicBool,
     recorded: AtomicU64,
+    opening: Opening,
+    opened: Mutex<Vec<OpenedFile>>,
 }
+
+/// Whose, of which class, which.
+pub(crate) type OpenedFile = (SubjectId, ClassId, FileId);
 
 impl View {
     /// Reads whom the activity may see, and follows from then on. `owner` is whose the files shall be.
@@ -66,25 +71,32 @@ impl View {
         clock: Arc<dyn Clock>,
         owner: (u32, u32),
     ) -> Result<Self, Error> {
-        let (changes, news) = mpsc::channel();
-        let inner = Arc::new(Inner {
-            state: Mutex::new(State::new()),
-            began: clock.now_ns(),
-            clock,
-            changes,
-            owner,
-            activity: consumer.activity.clone(),
-            application: consumer.custodian.listed().name.clone(),
-            news: Mutex::new(Some(news)),
-            trouble: Mutex::default(),
-            stranger: AtomicBool::new(false),
-            recorded: AtomicU64::new(0),
-        });
+        let names = (consumer.activity.clone(), consumer.custodian.listed().name.clone());
+        let inner = Inner::new(names, clock, owner, Opening::IsDecided);
         let desk = Desk::open(consumer, Arc::clone(&inner))?;
         let (requests, asked) = mpsc::channel();
         let started = thread::spawn("view-desk", move || desk.run(&asked));
-        let refused = |_| Error::new(ErrorKind::Internal, "the machine has no thread left");
-        started.map_err(refused)?;
+        started.map_err(no_thread)?;
+        Ok(Self { inner, requests })
+    }
+
+    /// The same on a consumer's own device: a custodian elsewhere decides and lends.
+    ///
+    /// # Errors
+    /// `Denied` when there is no such activity, or this device is not for it; `Unavailable` when no custodian answers.
+    pub fn start_far(
+        consumer: FarConsumer,
+        clock: Arc<dyn Clock>,
+        owner: (u32, u32),
+    ) -> Result<Self, Error> {
+        let names = (consumer.activity.clone(), consumer.application.clone());
+        let inner = Inner::new(names, clock, owner, Opening::IsTold);
+        let (mut desk, courier) = FarDesk::new(consumer, Arc::clone(&inner));
+        thread::spawn("view-courier", move || courier.run()).map_err(no_thread)?;
+        desk.open()?;
+        let (requests, asked) = mpsc::channel();
+        let started = thread::spawn("view-desk", move || desk.run(&asked));
+        started.map_err(no_thread)?;
         Ok(Self { inner, requests })
     }
 
@@ -112,7 +124,59 @@ impl View {
     }
 }
 
+fn no_thread(_: std::io::Error) -> Error {
+    Error::new(ErrorKind::Internal, "the machine has no thread left")
+}
+
+/// What becomes of a file that is opened under a lease.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// It is on record: the lease names it.
+    IsDecided,
+    /// The custodian is told of it.
+    IsTold,
+}
+
 impl Inner {
+    fn new(
+        (activity, application): (String, String),
+        clock: Arc<dyn Clock>,
+        owner: (u32, u32),
+        opening: Opening,
+    ) -> Arc<Self> {
+        let (changes, news) = mpsc::channel();
+        Arc::new(Self {
+            state: Mutex::new(State::new()),
+            began: clock.now_ns(),
+            clock,
+            changes,
+            owner,
+            activity,
+            application,
+            news: Mutex::new(Some(news)),
+            trouble: Mutex::default(),
+            stranger: AtomicBool::new(false),
+            recorded: AtomicU64::new(0),
+            opening,
+            opened: Mutex::default(),
+        })
+    }
+
+    /// A file was opened under a lease that lives.
+    pub fn note_opened(&self, own: &Compartment, file: &FileId) {
+        if self.opening == Opening::IsTold {
+            self.opened.lock().push((own.subject, own.class, *file));
+        }
+    }
+
+    pub fn has_opened(&self) -> bool {
+        !self.opened.lock().is_empty()
+    }
+
+    pub fn take_opened(&self) -> Vec<OpenedFile> {
+        std::mem::take(&mut *self.opened.lock())
+    }
+
     pub fn now(&self) -> Duration {
         self.clock.since_boot()
     }

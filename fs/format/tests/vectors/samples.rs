@@ -14,7 +14,9 @@ use strongroom_format::ids::{
 use strongroom_format::inode::{Content, Entry, Extent, Inode, Kind, ObjectUse, Xattr};
 use strongroom_format::key::{Cookie, Key};
 use strongroom_format::op::{Fate, Op};
-use strongroom_format::organisation::{self, Act, Certificate, Recipient, Record, Rotation, Share};
+use strongroom_format::organisation::{
+    self, Act, Certificate, Naming, Recipient, Record, Rotation, Share,
+};
 use strongroom_format::page::{PageRef, Run};
 use strongroom_format::request::{self, Request};
 use strongroom_format::workspace::WorkspaceFile;
@@ -445,6 +447,10 @@ fn recipient(byte: u8) -> Recipient {
     Recipient { device: DeviceId([byte; 16]), wrap: vec![6; 1200], name: vec![7; 136] }
 }
 
+fn naming(epoch: u64) -> Naming {
+    Naming { epoch, name: vec![7; 136], consumer: vec![11; 136] }
+}
+
 fn rotation(epoch: u64, recipients: Vec<Recipient>) -> Rotation {
     Rotation {
         workspace: WorkspaceId([2; 16]),
@@ -483,7 +489,9 @@ pub fn organisations() -> Good {
     let rotate = Act::Rotate { rotation: rotation(2, both) };
     let revoke =
         Act::RevokeDevice { device: DeviceId([11; 16]), rotation: rotation(3, vec![recipient(3)]) };
+    let consumer = Act::AddConsumer { certificate: certificate(12), naming: naming(2) };
     vec![
+        ("consumer's device added", organisation_record(4, consumer)),
         ("first epoch", organisation_record(1, founding)),
         ("device added", organisation_record(2, add)),
         ("new epoch", organisation_record(3, rotate)),
@@ -493,6 +501,9 @@ pub fn organisations() -> Good {
 
 /// Records that no reader takes, though they are canonical.
 fn bad_organisations() -> Good {
+    let consumer = |naming: Naming| {
+        organisation_record(4, Act::AddConsumer { certificate: certificate(12), naming })
+    };
     let rotate = |change: fn(&mut Rotation)| {
         let mut rotation = rotation(2, vec![recipient(3), recipient(11)]);
         change(&mut rotation);
@@ -511,6 +522,8 @@ fn bad_organisations() -> Good {
         ("epoch zero", rotate(|rotation| (rotation.epoch, rotation.back_link) = (0, None))),
         ("short wrap", rotate(|rotation| rotation.recipients[0].wrap.truncate(1199))),
         ("long name", rotate(|rotation| rotation.recipients[0].name.push(0))),
+        ("naming of no epoch", consumer(naming(0))),
+        ("short consumer", consumer(Naming { consumer: vec![11; 135], ..naming(1) })),
         ("short link", rotate(|rotation| rotation.back_link = Some(vec![10; 135]))),
     ]
 }

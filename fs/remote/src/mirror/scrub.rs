@@ -143,7 +143,10 @@ fn learn(key: Key, bytes: &Bytes, known: &mut HashMap<Key, [u8; 32]>) {
         | Key::Device(_)
         | Key::Request(_)
         | Key::Object(_)
-        | Key::Policy(_) => {}
+        | Key::Policy(_)
+        | Key::Counter(_)
+        | Key::Ask(_)
+        | Key::Answer(_) => {}
     }
 }
 

@@ -211,6 +211,9 @@ impl Inner {
             | StoreKey::Device(_)
             | StoreKey::Request(_)
             | StoreKey::Policy(_)
+            | StoreKey::Counter(_)
+            | StoreKey::Ask(_)
+            | StoreKey::Answer(_)
             | StoreKey::Object(_) => false,
         };
         for family in [Family::Checkpoint, Family::Log] {

@@ -381,3 +381,56 @@ fn no_device_removes_itself() {
     });
     assert_eq!(refused(team.take(bad)), ErrorKind::Corrupt);
 }
+
+#[test]
+fn a_consumers_device_counts_without_any_key_and_signs_no_record() {
+    let mut team = Team::new();
+    let (device, asked) = applicant(&team.alice, &team.entropy);
+    team.by_alice(|writer| writer.admit_consumer(&asked, "job 1", "mailer")).unwrap();
+    let id = device.device_id();
+    device.check_certified(&team.organisation).unwrap();
+    assert_eq!(refused(device.learn(&team.organisation)), ErrorKind::Denied);
+    assert!(device.epoch_key(1).is_none());
+    let found = team.organisation.find(&id).unwrap();
+    assert!(found.is_consumer() && found.counts_at(team.organisation.position()));
+    let (organisation, alice) = (&team.organisation, &team.alice);
+    assert_eq!(organisation.name(&id, alice).as_deref(), Some("job 1"));
+    assert_eq!(organisation.consumer(&id, alice).as_deref(), Some("mailer"));
+    assert_eq!(organisation.consumer(&team.phone.device_id(), alice), None);
+    // Neither its signature nor its share of an epoch counts, whoever wrote them.
+    assert_eq!(organisation.device(&id), None);
+    assert_eq!(organisation.former_or_present(&id), None);
+    let good = team.writer(&team.alice).rotate().unwrap();
+    let mut record = RecordFile::parse(&good).unwrap().record;
+    record.author = id;
+    let bytes = cbor::encode(&record);
+    let signature = device.signing().sign(Usage::SignOrganisationRecord, &bytes);
+    let own = strongroom_format::organisation::build(&bytes, &signature);
+    assert_eq!(refused(team.take(own)), ErrorKind::Corrupt);
+    let shared = altered(&team, good.clone(), |record| {
+        if let Act::Rotate { rotation } = &mut record.act {
+            let mut more = rotation.recipients[0].clone();
+            more.device = id;
+            rotation.recipients.push(more);
+            rotation.recipients.sort_by_key(|recipient| recipient.device);
+        }
+    });
+    assert_eq!(refused(team.take(shared)), ErrorKind::Corrupt);
+    team.take(good).unwrap();
+    team.alice.learn(&team.organisation).unwrap();
+    team.by_alice(|writer| writer.revoke(&id)).unwrap();
+    assert_eq!(refused(device.check_certified(&team.organisation)), ErrorKind::Denied);
+}
+
+#[test]
+fn a_naming_of_another_epoch_is_refused() {
+    let mut team = Team::new();
+    let (_, asked) = applicant(&team.alice, &team.entropy);
+    let good = team.writer(&team.alice).admit_consumer(&asked, "job 1", "mailer").unwrap();
+    let bad = altered(&team, good, |record| {
+        if let Act::AddConsumer { naming, .. } = &mut record.act {
+            naming.epoch += 1;
+        }
+    });
+    assert_eq!(refused(team.take(bad)), ErrorKind::Corrupt);
+}

@@ -184,6 +184,10 @@ impl World {
             found(b"a passphrase", PassphraseCost::WEAK_FOR_TESTS, START_NS, &*entropy).unwrap();
         let organisation = Organisation::verify(&made.genesis, &made.keys.organisation()).unwrap();
         let store = Tee::new();
+        let founding = [made.genesis.clone(), made.first_epoch.clone()];
+        for (position, record) in (0..).zip(&founding) {
+            store.put_now(Key::Organisation(position), record.clone().into());
+        }
         let pins = Arc::new(Pins::default());
         let services = Services {
             store: Arc::clone(&store) as Arc<dyn Store>,
@@ -195,7 +199,6 @@ impl World {
             memory: Arc::clone(&pins) as Arc<_>,
             language: Arc::new(CedarLanguage),
         };
-        let founding = [made.genesis, made.first_epoch];
         Self { founding, store, clock, vault: Vault::new(), pins, services }
     }
 

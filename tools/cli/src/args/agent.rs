@@ -10,7 +10,7 @@ use super::PassphraseSource;
 
 /// `agent`.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("place").required(true).multiple(true).args(["socket", "listen"])))]
+#[command(group(ArgGroup::new("place").required(true).multiple(true).args(["socket", "listen", "consumers"])))]
 pub struct AgentOptions {
     /// Folder or URL that holds the workspace, or a name from the configuration
     #[arg(value_name = "STORE", value_parser = NonEmptyStringValueParser::new())]
@@ -23,9 +23,13 @@ pub struct AgentOptions {
     /// Answer over HTTP on a loopback address, for example 127.0.0.1:8700
     #[arg(long, value_name = "ADDRESS", help_heading = "Agent")]
     pub listen: Option<SocketAddr>,
+    /// Serve consumers on devices of their own, through the store
+    #[arg(long, help_heading = "Agent")]
+    pub consumers: bool,
     /// Let in who has a token of FILE, as `strongroom token create` writes it
     #[arg(long, value_name = "FILE", help_heading = "Agent")]
-    pub tokens: PathBuf,
+    #[arg(required_unless_present = "consumers")]
+    pub tokens: Option<PathBuf>,
     /// Serve this application; give it more than once for several [default: all]
     #[arg(long = "app", value_name = "NAME", help_heading = "Agent")]
     pub apps: Vec<String>,

@@ -60,6 +60,11 @@ pub enum App {
     Ledger(AppLedger),
     /// Erase again whom a ledger or receipts of erasures name: after a restore, where no ledger was kept
     Replay(AppReplay),
+    /// Set how long data of a class may be used before that is decided anew
+    #[command(
+        after_help = "Example:\n  strongroom app lease -w ~/work.strongroom --app shop owned --seconds 120"
+    )]
+    Lease(AppLease),
 }
 
 /// `app ledger`.
@@ -149,6 +154,19 @@ pub struct AppClass {
     /// It is of the special categories: only an explicit consent opens it
     #[arg(long, help_heading = "Class")]
     pub special: bool,
+}
+
+/// `app lease`.
+#[derive(Debug, Args)]
+pub struct AppLease {
+    /// Name of the class
+    #[arg(value_name = "CLASS")]
+    pub class: String,
+    /// How long: 1 to 86,400
+    #[arg(long, value_name = "SECONDS", help_heading = "Lease")]
+    pub seconds: u32,
+    #[command(flatten)]
+    pub of: Of,
 }
 
 /// `subject`.

@@ -56,6 +56,9 @@ pub struct DeviceAdd {
     /// What to call it; `device N` when left out
     #[arg(long, value_name = "NAME", help_heading = "Device")]
     pub name: Option<String>,
+    /// It works for this consumer of personal data: it sees what the consumer's jobs may see, and nothing else
+    #[arg(long, value_name = "CONSUMER", help_heading = "Device")]
+    pub consumer: Option<String>,
     #[command(flatten)]
     pub passphrase: PassphraseSource,
 }

@@ -1,6 +1,7 @@
 //! Puts the rooms of personal data together: store, device, custody, policies, memory of heads.
 
 pub mod agent;
+pub mod counter;
 
 use std::fs;
 use std::io::Read;
@@ -20,12 +21,13 @@ use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::disk::{Disk, create_folder_durably, read_all, replace_file};
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::RealDisk;
+use strongroom_keyring::DeviceKeys;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_records::ids::{ApplicationId, Hash};
 use strongroom_steward::{
     Custodian, Error, ErrorKind, Memory, PolicyLanguage, Services, Stewardship,
 };
-use strongroom_store::Mode;
+use strongroom_store::{Mode, Store};
 use zeroize::Zeroizing;
 
 use super::devices::organisation;
@@ -45,6 +47,7 @@ const SECRET_LEN_MAX: u64 = 4096;
 /// An open list of applications, for one command at a time.
 pub struct Office {
     stewardship: Stewardship,
+    services: Services,
     home: Home,
     workspace: String,
     organisation: OrganisationId,
@@ -68,17 +71,44 @@ pub fn open(options: &In) -> Result<Office> {
 /// # Errors
 /// As [`open`].
 pub fn open_at(home: Home, place: &Place, secret: Passphrase) -> Result<Office> {
-    let shown = place.shown();
+    let device = unlock(&home, place, secret)?;
+    open_with(home, place, device)
+}
+
+/// A device, and the organisation that it is in.
+pub struct Unlocked {
+    /// Where everything lies.
+    pub store: Arc<dyn Store>,
+    /// The device's keys; those of the workspace are not learned yet.
+    pub keys: DeviceKeys,
+    /// The organisation.
+    pub organisation: Organisation,
+}
+
+/// Unlocks the device of this home.
+///
+/// # Errors
+/// Wrong passphrase, no such store, damaged.
+pub fn unlock(home: &Home, place: &Place, secret: Passphrase) -> Result<Unlocked> {
     if let Place::Mirror(_) = place {
         // Its cells are replaced in place and are not listed: a scrub could not tell whether they are all there.
         return Err(Failure::new(Exit::Failed, "personal data is not kept on a mirror yet")
             .hint("keep it in a folder or a bucket"));
     }
     let store = super::stores::open(place, Mode::ReadWrite)?;
-    let keys = super::unlock(&home, &*store, place, &secret)?;
-    drop(secret);
+    let keys = super::unlock(home, &*store, place, &secret)?;
+    let organisation = organisation(&*store, &place.shown(), &keys.organisation())?;
+    Ok(Unlocked { store, keys, organisation })
+}
+
+/// Opens the list of applications with an unlocked device.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(home: Home, place: &Place, device: Unlocked) -> Result<Office> {
+    let Unlocked { store, keys, mut organisation } = device;
     let lock = lock(place)?;
-    let organisation = organisation(&*store, &shown, &keys.organisation())?;
+    super::devices::follow(&*store, &place.shown(), &mut organisation)?;
     super::devices::learn(&keys, &organisation, place)?;
     let workspace = keys.workspace().to_string();
     home.directories()
@@ -98,8 +128,8 @@ pub fn open_at(home: Home, place: &Place, secret: Passphrase) -> Result<Office> 
         memory: Arc::new(Pins { folder }),
         language: Arc::new(CedarLanguage),
     };
-    let stewardship = Stewardship::open(services).map_err(|error| failure(&error))?;
-    Ok(Office { stewardship, home, workspace, organisation: id, _lock: lock })
+    let stewardship = Stewardship::open(services.clone()).map_err(|error| failure(&error))?;
+    Ok(Office { stewardship, services, home, workspace, organisation: id, _lock: lock })
 }
 
 /// Opens an application.

@@ -42,6 +42,8 @@ pub struct Shown {
     pub device: DeviceId,
     /// What it is called.
     pub name: Option<String>,
+    /// The consumer of personal data it works for, if any.
+    pub consumer: Option<String>,
     /// Position of the record that took it in.
     pub added_at: u64,
     /// Seconds since 1970, by the clock of who took it in.
@@ -111,6 +113,7 @@ impl Registry {
         let shown = |device: &strongroom_keyring::organisation::Device| Shown {
             device: device.id(),
             name: self.organisation.name(&device.id(), &self.keys),
+            consumer: self.organisation.consumer(&device.id(), &self.keys),
             added_at: device.added_at(),
             added: device.time_ns().div_euclid(1_000_000_000),
             revoked_at: device.revoked_at(),
@@ -148,14 +151,22 @@ impl Registry {
         Ok(found)
     }
 
-    /// Takes a device in.
+    /// Takes a device in; for a consumer of personal data alone, if one is named.
     ///
     /// # Errors
-    /// The name is taken or none; the store cannot be written.
-    pub fn add(&mut self, applicant: &Applicant, name: Option<&str>) -> Result<String> {
+    /// A name is taken or none; the store cannot be written.
+    pub fn add(
+        &mut self,
+        applicant: &Applicant,
+        name: Option<&str>,
+        consumer: Option<&str>,
+    ) -> Result<String> {
         let number = self.organisation.devices().count() + 1;
         let name = name.map_or_else(|| format!("device {number}"), str::to_owned);
-        self.record(|writer| writer.admit(applicant, &name))?;
+        self.record(|writer| match consumer {
+            None => writer.admit(applicant, &name),
+            Some(consumer) => writer.admit_consumer(applicant, &name, consumer),
+        })?;
         let key = Key::Request(applicant.request().device);
         self.drop_key(key, "the device is in all the same")?;
         Ok(name)
@@ -237,6 +248,10 @@ pub(super) fn learn(keys: &DeviceKeys, organisation: &Organisation, place: &Plac
             return Failure::keyring(&shown, &error);
         }
         match organisation.find(&device) {
+            Some(found) if found.is_consumer() && found.revoked_at().is_none() => {
+                Failure::new(Exit::Denied, format!("this device is a consumer's in `{shown}`"))
+                    .hint("`strongroom mount STORE FOLDER --app NAME --activity NAME` shows what its jobs may see")
+            }
             Some(_) => removed(&shown),
             None => Failure::new(Exit::Denied, format!("this device is not in `{shown}` yet"))
                 .hint(format!(
@@ -276,7 +291,11 @@ pub(super) fn organisation(
     Ok(organisation)
 }
 
-fn follow(store: &dyn Store, shown: &str, organisation: &mut Organisation) -> Result<()> {
+pub(super) fn follow(
+    store: &dyn Store,
+    shown: &str,
+    organisation: &mut Organisation,
+) -> Result<()> {
     while let Some(file) = record(store, shown, organisation.position() + 1)? {
         organisation.extend(&file).map_err(|error| Failure::keyring(shown, &error))?;
     }

@@ -4,12 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom_host::clock::MachineClock;
+use strongroom_host::clock::{Clock, MachineClock};
+use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::signals::Signals;
+use strongroom_keyring::organisation::{Device, Organisation};
 use strongroom_mount::{Audience, MountOptions};
+use strongroom_steward::letters;
+use strongroom_store::{Family, Key, Store, wait};
+use strongroom_view::far::{FarConsumer, Pen, StoreLine};
 use strongroom_view::{Consumer, View};
 
-use super::custody::{self, failure};
+use super::custody::{self, Unlocked, failure};
 use super::{Served, Serving};
 use crate::args::Lens;
 use crate::exit::{Exit, Failure, Result};
@@ -21,6 +26,8 @@ use crate::place::Place;
 /// How often the register is looked at: a question of the local disk, or of a server.
 const POLL_LOCAL: Duration = Duration::from_millis(25);
 const POLL_REMOTE: Duration = Duration::from_secs(1);
+/// How often a consumer's device looks for what a custodian tells it over a network.
+const POLL_FAR: Duration = Duration::from_millis(250);
 /// How long the kernel may believe a name without asking; leases that end drop it before.
 const ENTRY_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -37,12 +44,17 @@ pub fn options(options: MountOptions) -> Result<MountOptions> {
     Ok(MountOptions { read_only: true, entry_lifetime, negative_lifetime, ..options })
 }
 
-/// Opens what an activity may see.
+/// Opens what an activity may see: here, or on a consumer's own device by what a custodian elsewhere lends.
 ///
 /// # Errors
-/// Wrong passphrase, no such application or activity, its key missing.
+/// Wrong passphrase, no such application or activity, its key missing; no custodian serves consumers.
 pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase) -> Result<View> {
-    let office = custody::open_at(home.clone(), place, passphrase)?;
+    let device = custody::unlock(home, place, passphrase)?;
+    let own = device.organisation.find(&device.keys.device_id());
+    if own.is_some_and(|own| own.is_consumer() && own.revoked_at().is_none()) {
+        return open_far(home, place, lens, device);
+    }
+    let office = custody::open_with(home.clone(), place, device)?;
     let custodian = office.application(lens.app, lens.custody)?;
     let fenced = place.clone();
     let consumer = Consumer {
@@ -54,6 +66,53 @@ pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase)
     };
     View::start(consumer, Arc::new(MachineClock::new()), super::owner())
         .map_err(|error| failure(&error))
+}
+
+fn open_far(home: &Home, place: &Place, lens: &Lens<'_>, device: Unlocked) -> Result<View> {
+    let Unlocked { store, keys, organisation } = device;
+    let failed = |error| Failure::keyring(&place.shown(), &error);
+    keys.check_certified(&organisation).map_err(failed)?;
+    if lens.custody.is_some() {
+        return Err(Failure::new(Exit::Usage, "a consumer's device has no application key")
+            .hint("leave out `--custody`"));
+    }
+    super::devices::remember(home, &keys.workspace(), &keys.device_id())?;
+    let custodian = custodian(&*store, &organisation, place)?;
+    let clock: Arc<dyn Clock> = Arc::new(MachineClock::new());
+    let consumer = FarConsumer {
+        application: lens.app.to_owned(),
+        activity: lens.activity.to_owned(),
+        organisation: keys.organisation(),
+        line: Box::new(StoreLine(Arc::clone(&store))),
+        store,
+        pen: Pen {
+            keys: Arc::new(keys),
+            custodian,
+            clock: Arc::clone(&clock),
+            entropy: Arc::new(MachineEntropy),
+        },
+        poll: if place.is_remote() { POLL_FAR } else { POLL_LOCAL },
+    };
+    View::start_far(consumer, clock, super::owner()).map_err(|error| failure(&error))
+}
+
+/// The custodian's device that began last to serve consumers.
+fn custodian(store: &dyn Store, organisation: &Organisation, place: &Place) -> Result<Device> {
+    let shown = place.shown();
+    let failed = |error| Failure::store(format!("opening `{shown}`"), &error);
+    let mut newest = None;
+    for listed in wait(store.list(Family::Counter, None)).map_err(failed)? {
+        let Key::Counter(device) = listed.key else { continue };
+        let Ok(note) = wait(store.get(listed.key, None)) else { continue };
+        // What does not verify serves nobody.
+        let Ok(note) = letters::read_counter(organisation, &device, &note) else { continue };
+        newest = newest.max(Some((note.time, device)));
+    }
+    let found = newest.and_then(|(_, device)| organisation.find(&device));
+    found.cloned().ok_or_else(|| {
+        Failure::new(Exit::Unreachable, format!("no custodian serves consumers in `{shown}`"))
+            .hint("`strongroom agent STORE --consumers`, where the application key is, serves them")
+    })
 }
 
 /// Mounts it.

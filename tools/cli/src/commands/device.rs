@@ -57,9 +57,10 @@ fn add(options: &DeviceAdd, format: Format) -> Result<Exit> {
         None => ask_code(applicants.len())?,
     };
     let found = applicants.iter().find(|applicant| applicant.code() == code).ok_or_else(no_such)?;
-    let name = registry.add(found, options.name.as_deref())?;
+    let name = registry.add(found, options.name.as_deref(), options.consumer.as_deref())?;
     let device = found.request().device.to_string();
-    ui::answer(format, "", &json!({"device": device, "name": name}))?;
+    let json = json!({"device": device, "name": name, "consumer": options.consumer});
+    ui::answer(format, "", &json)?;
     Ok(Exit::Done)
 }
 
@@ -106,10 +107,11 @@ fn list(options: &DeviceList, format: Format) -> Result<Exit> {
 }
 
 fn line(device: &Shown) -> String {
-    let state = match (device.revoked_at, device.is_this) {
-        (Some(_), _) => "removed",
-        (None, true) => "in, this one",
-        (None, false) => "in",
+    let state = match (device.revoked_at, device.is_this, &device.consumer) {
+        (Some(_), _, _) => "removed",
+        (None, true, _) => "in, this one",
+        (None, false, Some(_)) => "consumer's",
+        (None, false, None) => "in",
     };
     let (name, added) = (device.name.as_deref().unwrap_or("?"), ui::time_text(device.added));
     format!("{}  {added}  {state:<12}  {name}\n", device.device)
@@ -121,6 +123,7 @@ fn described(device: &Shown) -> serde_json::Value {
         "name": device.name,
         "state": if device.revoked_at.is_some() { "removed" } else { "in" },
         "this": device.is_this,
+        "consumer": device.consumer,
         "added": ui::time_text(device.added),
         "added_at": device.added_at,
         "removed_at": device.revoked_at,

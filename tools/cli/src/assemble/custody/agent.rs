@@ -6,8 +6,9 @@ use strongroom_agent::{Agent, Entrance, Tokens};
 use strongroom_custody::Custody;
 use strongroom_host::clock::MachineClock;
 use strongroom_records::application::ApplicationState;
-use strongroom_steward::{Custodian, Error, ErrorKind, Stewardship};
+use strongroom_steward::{Custodian, Error, ErrorKind, Stewardship, Turns};
 
+use super::counter::{Attended, SETTLE_LIMIT};
 use super::{Office, custody, failure, lock, open};
 use crate::args::agent::AgentOptions;
 use crate::args::custody::In;
@@ -16,14 +17,14 @@ use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
 use crate::place::Place;
 
-/// Opens applications for an agent.
+/// Opens applications for an agent, and the counter where it serves consumers, if it does.
 ///
 /// # Errors
 /// As for a command on each of them; no application at all.
-pub fn agent(options: &AgentOptions) -> Result<Arc<Agent>> {
+pub fn agent(options: &AgentOptions) -> Result<(Arc<Agent>, Option<Attended>)> {
     let place = Place::parse(&options.store, &Home::find()?)?;
     let of = In { workspace: options.store.clone(), passphrase: options.passphrase.clone() };
-    let Office { stewardship, .. } = open(&of)?;
+    let Office { stewardship, services, .. } = open(&of)?;
     let mut names = options.apps.clone();
     if names.is_empty() {
         let done = stewardship.applications().iter();
@@ -42,15 +43,22 @@ pub fn agent(options: &AgentOptions) -> Result<Arc<Agent>> {
         let custody = custody(given.map_or(listed.custody.as_str(), |(_, locator)| locator))?;
         places.push((name, custody));
     }
+    let counter = match options.consumers {
+        true => Some(Attended::open(&place, services, &places)?),
+        false => None,
+    };
+    let turns = counter.as_ref().map(Attended::turns);
     let stewardship = Arc::new(Mutex::new(stewardship));
     let entrance = |(name, custody): (String, Arc<dyn Custody>)| {
         let (place, stewardship) = (place.clone(), Arc::clone(&stewardship));
-        let shared = Shared { name: name.clone(), custody, stewardship, place };
+        let turns = turns.clone();
+        let shared = Shared { name: name.clone(), custody, stewardship, place, turns };
         (name, Box::new(shared) as Box<dyn Entrance>)
     };
     let entrances = places.into_iter().map(entrance).collect();
-    let tokens = Tokens::new(options.tokens.clone());
-    Agent::new(entrances, tokens, Arc::new(MachineClock::new())).map_err(|error| failure(&error))
+    let tokens = Tokens::new(options.tokens.clone().unwrap_or_default());
+    let agent = Agent::new(entrances, tokens, Arc::new(MachineClock::new()));
+    Ok((agent.map_err(|error| failure(&error))?, counter))
 }
 
 /// One application, and the list it stands in.
@@ -59,6 +67,7 @@ struct Shared {
     custody: Arc<dyn Custody>,
     stewardship: Arc<Mutex<Stewardship>>,
     place: Place,
+    turns: Option<Turns>,
 }
 
 impl Shared {
@@ -92,6 +101,9 @@ impl Entrance for Shared {
     fn announce(&self) {
         if let Ok(home) = Home::find() {
             control::tell_views(&home);
+        }
+        if let Some(turns) = &self.turns {
+            turns.settle(&MachineClock::new(), SETTLE_LIMIT);
         }
     }
 }

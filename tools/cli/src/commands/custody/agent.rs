@@ -45,7 +45,7 @@ pub fn run(options: &AgentOptions, format: Format) -> Result<Exit> {
         TcpListener::bind(address).map_err(|error| Failure::io("listening", &error))
     });
     let listener = listener.transpose()?;
-    let agent = agent(options)?;
+    let (agent, counter) = agent(options)?;
     let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(socket) = socket {
         attend(
@@ -68,11 +68,19 @@ pub fn run(options: &AgentOptions, format: Format) -> Result<Exit> {
             },
         )?;
     }
+    let is_counter = counter.is_some();
+    if let Some(counter) = counter {
+        counter.serve()?;
+    }
     let shown = options.socket.as_ref().map(|path| path.display().to_string());
     let address = address.map(|address| address.to_string());
-    let text: String =
+    let mut text: String =
         shown.iter().chain(&address).map(|place| format!("answers on {place}\n")).collect();
-    ui::answer(format, &text, &json!({"socket": shown, "address": address}))?;
+    if is_counter {
+        text += "serves consumers through the store\n";
+    }
+    let json = json!({"socket": shown, "address": address, "consumers": is_counter});
+    ui::answer(format, &text, &json)?;
     let waited = signals.wait();
     if let Some(path) = &options.socket {
         let _ = fs::remove_file(path);

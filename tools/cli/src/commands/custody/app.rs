@@ -44,6 +44,14 @@ pub fn run(options: &App, format: Format) -> Result<Exit> {
             Ok(Exit::Done)
         }
         App::Replay(options) => replay(options, format),
+        App::Lease(options) => {
+            let (_office, mut custodian) = custody::application(&options.of)?;
+            let class = custodian.class(&options.class).map_err(|error| failure(&error))?;
+            custodian.set_lease(class, options.seconds).map_err(|error| failure(&error))?;
+            let json = json!({"class": options.class, "seconds": options.seconds});
+            ui::answer(format, "", &json)?;
+            Ok(Exit::Done)
+        }
     }
 }
 

@@ -1,0 +1,564 @@
+//! The counter: where a custodian serves consumers on devices of their own, by letters that lie in the store.
+//!
+//! ```text
+//! turn ──▶ follow the organisation and the registers ─▶ whose prospects changed? ─▶ tell sessions what is gone
+//!      ──▶ read asks ─▶ fence ─▶ decide, record, release ─▶ answers, sealed to the device that asked
+//! ```
+//!
+//! 1. What is gone is told before anything else is answered.
+//! 2. A device is told nothing that is not on record, and given a key only by a grant that names it.
+//! 3. A life of a counter knows its own sessions only: what another life told is asked for anew, from the beginning.
+//! 4. A session owes an acknowledgement of what it was told is gone, until its leases of that are over.
+
+mod letter;
+mod session;
+mod turns;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use strongroom_audit::Grant;
+use strongroom_authorizer::Action;
+use strongroom_format::cbor;
+use strongroom_format::ids::DeviceId;
+use strongroom_keyring::organisation::{Device, Organisation};
+use strongroom_records::exchange::{
+    ASK_LEN_MAX, Answer, Ask, Envelope, Lease, Need, OpenedFiles, Refusal,
+};
+use strongroom_records::ids::{ApplicationId, SessionId, SubjectId};
+use strongroom_store::{Body, Family, Key, Letter, wait};
+use zeroize::Zeroizing;
+
+use crate::custodian::Custodian;
+use crate::directory::Stewardship;
+use crate::error::{Error, ErrorKind, Result};
+use crate::leases::{Operator, Wanted};
+use crate::letters::{self, Direction, Outside};
+use crate::services::Services;
+
+use letter::{answer, lease, listing, stored};
+use session::{News, Session};
+pub use turns::{Settled, Turns};
+
+/// LIMIT: letters that one turn reads.
+const LETTER_COUNT_MAX: usize = 256;
+/// LIMIT: sessions at a time.
+const SESSION_COUNT_MAX: usize = 1024;
+/// LIMIT: compartments that one answer gives.
+const LEASE_COUNT_MAX: usize = 256;
+/// LIMIT: how far a device's clock and this one may be apart.
+const CLOCK_APART_MAX: i64 = 600_000_000_000;
+/// How long a session may say nothing once its leases are over.
+const SILENCE_MAX: Duration = Duration::from_secs(900);
+/// LIMIT: how long an answer waits for another writer.
+const FENCE_LIMIT: Duration = Duration::from_secs(20);
+const FENCE_PAUSE: Duration = Duration::from_millis(2);
+/// LIMIT: how often a record is tried again that somebody else's came before.
+const CONFLICT_COUNT_MAX: u32 = 50;
+
+/// Keeps other writers of the register out while what it returns lives; none while somebody else writes. Never waits.
+pub type Fence = Box<dyn Fn() -> Option<Box<dyn Send>> + Send>;
+
+/// Serves consumers.
+pub struct Counter {
+    services: Services,
+    roster: Organisation,
+    stewardship: Stewardship,
+    custodians: Vec<Custodian>,
+    fence: Fence,
+    sessions: BTreeMap<SessionId, Session>,
+    incarnation: u64,
+    turns: Turns,
+}
+
+impl Counter {
+    /// Opens a counter for these applications, and says so in the store.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn open(
+        services: Services,
+        stewardship: Stewardship,
+        custodians: Vec<Custodian>,
+        fence: Fence,
+        turns: Turns,
+    ) -> Result<Self> {
+        let roster = Organisation::clone(&services.organisation);
+        let incarnation = u64::from_le_bytes(services.entropy.array()).max(1);
+        let sessions = BTreeMap::new();
+        let counter =
+            Self { services, roster, stewardship, custodians, fence, sessions, incarnation, turns };
+        counter.drop_old_answers()?;
+        let keys = &counter.services.keys;
+        let note = letters::write_counter(keys, incarnation, counter.services.clock.now_ns());
+        let key = Key::Counter(keys.device_id());
+        wait(counter.services.store.put(key, Body::Bytes(note.into()))).map_err(stored)?;
+        Ok(counter)
+    }
+
+    /// Whether anybody is served.
+    pub fn is_busy(&self) -> bool {
+        !self.sessions.is_empty()
+    }
+
+    /// Takes in what happened, and answers what was asked meanwhile.
+    ///
+    /// # Errors
+    /// Those of the store; `Corrupt`. The next turn goes on where this one ended.
+    pub fn turn(&mut self) -> Result<()> {
+        let ticket = self.turns.asked();
+        self.follow()?;
+        self.flush()?;
+        for key in self.letters()? {
+            self.receive(key)?;
+        }
+        self.sweep();
+        let now = self.services.clock.now_ns();
+        let owing = self.sessions.values().filter(|session| session.owes(now)).count();
+        self.turns.ended(ticket, owing);
+        Ok(())
+    }
+
+    fn now(&self) -> Duration {
+        self.services.clock.since_boot()
+    }
+
+    /// What an earlier life of this device's counter told nobody takes in any more.
+    fn drop_old_answers(&self) -> Result<()> {
+        let store = &self.services.store;
+        let listed = wait(store.list(Family::Answer, None)).map_err(stored)?;
+        for listed in listed {
+            let letter = wait(store.get(listed.key, None));
+            let from = letter.ok().and_then(|letter| {
+                letters::outside(Direction::Answer, &letter).ok().map(|outside| outside.from)
+            });
+            if from == Some(self.services.keys.device_id()) {
+                wait(store.delete(listed.key)).map_err(stored)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self) -> Result<()> {
+        let store = &self.services.store;
+        let changed = self.roster.follow(|position| {
+            match wait(store.get(Key::Organisation(position), None)) {
+                Ok(record) => Ok(Some(record)),
+                Err(error) if error.kind() == strongroom_store::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(stored(error)),
+            }
+        })?;
+        if changed {
+            self.services.keys.learn(&self.roster)?;
+            let operators: Vec<_> =
+                self.sessions.iter().map(|(id, own)| (*id, self.operator(own))).collect();
+            for (id, operator) in operators {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.stale_rules |= session.operator != operator;
+                    session.operator = operator;
+                }
+            }
+        }
+        self.stewardship.follow()?;
+        for place in 0..self.custodians.len() {
+            self.look(place)?;
+        }
+        Ok(())
+    }
+
+    /// Who asks in a session: whether its device counts is the roster's to say, for whom it works the activity's.
+    fn operator(&self, session: &Session) -> Operator {
+        let custodian = &self.custodians[session.place];
+        let consumer = custodian.rules_for(&session.activity, session.operator);
+        let consumer = consumer.map(|rules| rules.activity().consumer.clone()).unwrap_or_default();
+        self.operator_of(session.operator.device, &consumer)
+    }
+
+    fn operator_of(&self, device: DeviceId, consumer: &str) -> Operator {
+        let found = self.roster.find(&device).filter(|found| found.revoked_at().is_none());
+        let is_certified = match found {
+            None => false,
+            Some(found) if !found.is_consumer() => true,
+            Some(_) => {
+                let name = self.roster.consumer(&device, &self.services.keys);
+                name.is_some_and(|name| name == consumer)
+            }
+        };
+        Operator { device, is_certified }
+    }
+
+    /// Follows one register, and tells its sessions what that ends.
+    fn look(&mut self, place: usize) -> Result<()> {
+        let id = self.custodians[place].listed().application.to_string();
+        let line = self.stewardship.find(&id)?.clone();
+        loop {
+            let custodian = &mut self.custodians[place];
+            let relisted = custodian.relist(&line);
+            let news = custodian.follow()?;
+            for session in self.sessions.values_mut().filter(|own| own.place == place) {
+                session.stale_rules |= relisted || news.rules;
+                session.stale.extend(news.subjects.iter().copied());
+            }
+            let Err(error) = self.decide_anew(place) else { return Ok(()) };
+            // Whoever writes meanwhile takes away what its record replaced: with that record all is there again.
+            if error.kind() != ErrorKind::Corrupt || self.custodians[place].is_newest()? {
+                self.shut_undecided(place)?;
+                return Err(error);
+            }
+        }
+    }
+
+    fn decide_anew(&mut self, place: usize) -> Result<()> {
+        let own = |(id, session): (&SessionId, &Session)| {
+            (session.place == place && session.is_stale()).then_some(*id)
+        };
+        let stale: Vec<SessionId> = self.sessions.iter().filter_map(own).collect();
+        for id in stale {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let news = session.reconsider(&self.custodians[place])?;
+            self.tell(&id, news, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// What cannot be decided is not lent.
+    fn shut_undecided(&mut self, place: usize) -> Result<()> {
+        let own = |(id, session): (&SessionId, &Session)| {
+            (session.place == place && session.is_stale()).then_some(*id)
+        };
+        let stale: Vec<SessionId> = self.sessions.iter().filter_map(own).collect();
+        for id in stale {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let news = session.shut();
+            self.tell(&id, news, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Puts news for a session on their way, with what it is given unasked.
+    fn tell(&mut self, id: &SessionId, news: News, leases: Vec<Lease>) -> Result<()> {
+        if news.is_empty() && leases.is_empty() {
+            return Ok(());
+        }
+        let Some(session) = self.sessions.get(id) else { return Ok(()) };
+        let application = self.custodians[session.place].listed().application;
+        let answer = answer(application, None, news, leases);
+        self.post(id, answer)
+    }
+
+    /// Seals an answer and puts it behind those that wait to be sent.
+    fn post(&mut self, id: &SessionId, answer: Answer) -> Result<()> {
+        let Some(session) = self.sessions.get(id) else { return Ok(()) };
+        let body = Zeroizing::new(cbor::encode(&answer));
+        let letter = self.sealed(*id, session, session.next_answer, &body)?;
+        let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
+        session.post(letter, &answer.gone);
+        Ok(())
+    }
+
+    fn sealed(
+        &self,
+        id: SessionId,
+        session: &Session,
+        number: u64,
+        body: &[u8],
+    ) -> Result<Vec<u8>> {
+        let Services { keys, clock, entropy, .. } = &self.services;
+        let (incarnation, time) = (self.incarnation, clock.now_ns());
+        let outside = Outside { session: id, number, incarnation, time };
+        letters::write(Direction::Answer, keys, &session.device, &outside, body, &**entropy)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        for (id, session) in &mut self.sessions {
+            while let Some((number, letter)) = session.outbox.front() {
+                let key = Key::Answer(Letter { session: id.0, number: *number });
+                let body = Body::Bytes(letter.clone().into());
+                wait(self.services.store.put(key, body)).map_err(stored)?;
+                session.outbox.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    fn letters(&self) -> Result<Vec<Key>> {
+        let listed = wait(self.services.store.list(Family::Ask, None)).map_err(stored)?;
+        Ok(listed.iter().take(LETTER_COUNT_MAX).map(|listed| listed.key).collect())
+    }
+
+    /// Answers one ask. What is none, or not for this device, is left alone.
+    fn receive(&mut self, key: Key) -> Result<()> {
+        let Key::Ask(place) = key else { return Ok(()) };
+        let letter = match wait(self.services.store.get(key, None)) {
+            Ok(letter) if letter.len() <= ASK_LEN_MAX => letter,
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == strongroom_store::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(stored(error)),
+        };
+        let Ok(outside) = letters::outside(Direction::Ask, &letter) else { return Ok(()) };
+        if outside.to != self.services.keys.device_id() {
+            return Ok(());
+        }
+        let here = (outside.session.0, outside.number);
+        if here == (place.session, place.number) {
+            self.answer(&outside, &letter)?;
+            self.flush()?;
+        }
+        wait(self.services.store.delete(key)).map_err(stored)
+    }
+
+    fn answer(&mut self, outside: &Envelope, letter: &[u8]) -> Result<()> {
+        let (id, now) = (outside.session, self.services.clock.now_ns());
+        let known = self.sessions.get(&id);
+        // One that was removed may say that it has let go, and is lent nothing.
+        let counts = |own: &&Device| own.revoked_at().is_none() || known.is_some();
+        let Some(device) = self.roster.find(&outside.from).filter(counts).cloned() else {
+            return Ok(());
+        };
+        let is_old = now.abs_diff(outside.time) > CLOCK_APART_MAX.unsigned_abs();
+        let is_again = known.is_some_and(|own| {
+            own.operator.device != outside.from || outside.number < own.next_ask
+        });
+        if is_old || is_again {
+            return Ok(());
+        }
+        let opened = letters::read(Direction::Ask, &self.services.keys, &device, letter);
+        let Ok((_, body)) = opened else { return Ok(()) };
+        let Ok(ask) = cbor::decode_canonical::<Ask>(body.expose()) else { return Ok(()) };
+        if known.is_none()
+            && let Err(error) = self.begin(id, device, &ask)
+        {
+            return self.refuse(id, outside.number, &error);
+        }
+        let at = self.now();
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        session.next_ask = outside.number + 1;
+        session.last_seen = at;
+        for number in session.hear(ask.heard) {
+            let key = Key::Answer(Letter { session: id.0, number });
+            wait(self.services.store.delete(key)).map_err(stored)?;
+        }
+        if ask.needs.contains(&Need::End) {
+            return self.end(&id);
+        }
+        self.serve(&id, outside.number, &ask)
+    }
+
+    /// A conversation that this life of the counter does not know yet.
+    fn begin(&mut self, id: SessionId, device: Device, ask: &Ask) -> Result<()> {
+        let is_it = |own: &Custodian| {
+            let line = own.listed();
+            line.name == ask.application || line.application.to_string() == ask.application
+        };
+        let place = self.custodians.iter().position(is_it);
+        let stranger = Operator { device: device.id(), is_certified: false };
+        // Refusals are answered by a session as well, and forgotten with it.
+        let session =
+            Session::new(device, place.unwrap_or(0), &ask.activity, stranger, ask.expects);
+        self.sessions.insert(id, session);
+        let place = place.ok_or_else(Error::denied)?;
+        if self.sessions.len() > SESSION_COUNT_MAX {
+            return Err(Error::new(ErrorKind::Unavailable, "too many consumers at a time"));
+        }
+        self.look(place)?;
+        let rules = self.custodians[place].rules_for(&ask.activity, stranger)?;
+        let operator = self.operator_of(stranger.device, &rules.activity().consumer);
+        let rules = self.custodians[place].rules_for(&ask.activity, operator)?;
+        let session = self.sessions.get_mut(&id).ok_or_else(Error::denied)?;
+        session.operator = operator;
+        session.rules = Some(rules);
+        if !operator.is_certified {
+            self.note_stranger(&id)?;
+            return Err(Error::denied());
+        }
+        Ok(())
+    }
+
+    /// A device that runs nothing of this activity asked: on record.
+    fn note_stranger(&mut self, id: &SessionId) -> Result<()> {
+        let session = self.sessions.get(id);
+        let rules = session.and_then(|own| own.rules.as_ref());
+        let Some(class) = rules.and_then(|rules| rules.activity().classes.first().copied()) else {
+            return Ok(());
+        };
+        let (subject, files) = (SubjectId([0; 16]), Vec::new());
+        let wanted = [Wanted { subject, class, action: Action::List, files }];
+        self.lend(id, &wanted).map(drop)
+    }
+
+    fn refuse(&mut self, id: SessionId, to: u64, error: &Error) -> Result<()> {
+        use ErrorKind as K;
+        let refusal = match error.kind() {
+            K::Denied | K::NotFound => Refusal::Denied,
+            K::Corrupt | K::Forked => Refusal::Damaged,
+            K::Locked => Refusal::Locked,
+            _ => Refusal::Unavailable,
+        };
+        let nothing = answer(ApplicationId::DIRECTORY, Some(to), News::default(), Vec::new());
+        self.post(&id, Answer { refusal: Some(refusal), ..nothing })?;
+        self.flush()?;
+        self.sessions.remove(&id);
+        Ok(())
+    }
+
+    fn end(&mut self, id: &SessionId) -> Result<()> {
+        let Some(session) = self.sessions.remove(id) else { return Ok(()) };
+        for number in session.heard..session.next_answer {
+            let key = Key::Answer(Letter { session: id.0, number });
+            wait(self.services.store.delete(key)).map_err(stored)?;
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, id: &SessionId, number: u64, ask: &Ask) -> Result<()> {
+        if let Err(error) = self.note_opened(id, &ask.opened) {
+            return self.refuse(*id, number, &error);
+        }
+        if ask.needs.is_empty() {
+            return Ok(());
+        }
+        match self.served(id, number, &ask.needs) {
+            Ok(answer) => self.post(id, answer),
+            Err(error) => self.refuse(*id, number, &error),
+        }
+    }
+
+    /// Only of what it was given, and no more often than it was.
+    fn note_opened(&mut self, id: &SessionId, opened: &[OpenedFiles]) -> Result<()> {
+        let Some(session) = self.sessions.get(id) else { return Ok(()) };
+        let known: Vec<OpenedFiles> = opened
+            .iter()
+            .take(LEASE_COUNT_MAX)
+            .filter(|one| session.was_given(&one.subject, one.class))
+            .cloned()
+            .collect();
+        let place = session.place;
+        if known.is_empty() {
+            return Ok(());
+        }
+        for _ in 0..CONFLICT_COUNT_MAX {
+            let _guard = self.wait_for_fence(place)?;
+            self.look(place)?;
+            self.custodians[place].catch_up()?;
+            let Some(session) = self.sessions.get(id) else { return Ok(()) };
+            let Some(rules) = &session.rules else { return Ok(()) };
+            match self.custodians[place].note_opened(rules, &known) {
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                noted => return noted,
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "others write all the time"))
+    }
+
+    fn served(&mut self, id: &SessionId, number: u64, needs: &[Need]) -> Result<Answer> {
+        let place = self.sessions.get(id).ok_or_else(Error::denied)?.place;
+        let application = self.custodians[place].listed().application;
+        let (mut wanted, mut next) = (Vec::new(), None);
+        for need in needs {
+            let session = self.sessions.get_mut(id).ok_or_else(Error::denied)?;
+            match need {
+                Need::Page(from) => {
+                    session.count_up(&self.custodians[place])?;
+                    let page = session.page(*from, LEASE_COUNT_MAX);
+                    next = session.next_after(&page);
+                    wanted.extend(page.iter().flat_map(listing));
+                }
+                Need::Show(subject) => wanted.extend(session.shown(subject)),
+                Need::Open(subject, class) => wanted.push(Wanted {
+                    subject: *subject,
+                    class: *class,
+                    action: Action::Open,
+                    files: Vec::new(),
+                }),
+                Need::Look | Need::End => {}
+            }
+        }
+        wanted.truncate(2 * LEASE_COUNT_MAX);
+        let (leases, news) = self.give(id, &wanted)?;
+        Ok(Answer { next, ..answer(application, Some(number), news, leases) })
+    }
+
+    /// Decides, records and releases. What is refused is looked at again: it may be gone.
+    fn give(&mut self, id: &SessionId, wanted: &[Wanted]) -> Result<(Vec<Lease>, News)> {
+        let (mut leases, mut refused) = (Vec::new(), BTreeSet::new());
+        if wanted.is_empty() {
+            return Ok((leases, News::default()));
+        }
+        let grants = self.lend(id, wanted)?;
+        let session = self.sessions.get_mut(id).ok_or_else(Error::denied)?;
+        let custodian = &self.custodians[session.place];
+        for (one, grant) in wanted.iter().zip(grants) {
+            match grant {
+                Some(grant) => leases.extend(lease(custodian, session, one, &grant)?),
+                None => drop(refused.insert(one.subject)),
+            }
+        }
+        session.stale.extend(refused);
+        let news = session.reconsider(custodian)?;
+        Ok((leases, news))
+    }
+
+    fn lend(&mut self, id: &SessionId, wanted: &[Wanted]) -> Result<Vec<Option<Grant>>> {
+        let place = self.sessions.get(id).ok_or_else(Error::denied)?.place;
+        for _ in 0..CONFLICT_COUNT_MAX {
+            let _guard = self.wait_for_fence(place)?;
+            self.look(place)?;
+            self.custodians[place].catch_up()?;
+            let session = self.sessions.get(id).ok_or_else(Error::denied)?;
+            let rules = session.rules.as_ref().ok_or_else(Error::denied)?;
+            match self.custodians[place].lend(rules, wanted) {
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                grants => return grants,
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "others write all the time"))
+    }
+
+    /// While others write, what they record is followed and told.
+    fn wait_for_fence(&mut self, place: usize) -> Result<Box<dyn Send>> {
+        let end = self.now() + FENCE_LIMIT;
+        loop {
+            if let Some(guard) = (self.fence)() {
+                return Ok(guard);
+            }
+            if self.now() >= end {
+                let message = "another command works on the applications";
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+            self.look(place)?;
+            self.flush()?;
+            self.services.clock.sleep(FENCE_PAUSE);
+        }
+    }
+
+    /// People who came since a session has read all pages are told to it unasked; sessions nobody hears of end.
+    fn sweep(&mut self) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let come = session.come(LEASE_COUNT_MAX);
+            let wanted: Vec<Wanted> = come.iter().flat_map(listing).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let told = self.give(&id, &wanted);
+            let told = told.and_then(|(leases, news)| self.tell(&id, news, leases));
+            if told.is_err() {
+                // Once more with the next turn.
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.come_again(come);
+                }
+            }
+        }
+        let (now, at) = (self.services.clock.now_ns(), self.now());
+        let lives = |session: &Session| {
+            session.has_leases(now) || at.saturating_sub(session.last_seen) < SILENCE_MAX
+        };
+        let over: Vec<SessionId> =
+            self.sessions.iter().filter(|(_, own)| !lives(own)).map(|(id, _)| *id).collect();
+        for id in over {
+            // What stays of its letters is swept when a counter opens.
+            let _ = self.end(&id);
+        }
+    }
+}

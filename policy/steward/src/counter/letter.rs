@@ -1,0 +1,84 @@
+//! What goes into an answer.
+
+use std::collections::BTreeSet;
+
+use strongroom_audit::Grant;
+use strongroom_authorizer::Action;
+use strongroom_format::device::Secret32;
+use strongroom_records::exchange::{Answer, GoneClasses, Lease, LentKey};
+use strongroom_records::ids::{ApplicationId, SubjectId};
+use zeroize::Zeroizing;
+
+use super::session::{News, Session};
+use crate::custodian::Custodian;
+use crate::error::{Error, ErrorKind, Result};
+use crate::leases::{Prospect, Wanted};
+
+pub(super) fn answer(
+    application: ApplicationId,
+    to: Option<u64>,
+    news: News,
+    leases: Vec<Lease>,
+) -> Answer {
+    let gone = |(subject, classes): (SubjectId, BTreeSet<_>)| GoneClasses {
+        subject,
+        classes: classes.into_iter().collect(),
+    };
+    Answer {
+        application,
+        to,
+        refusal: None,
+        gone: news.gone.into_iter().map(gone).collect(),
+        changed: news.changed.into_iter().collect(),
+        leases,
+        next: None,
+    }
+}
+
+pub(super) fn listing(prospect: &Prospect) -> Vec<Wanted> {
+    let (subject, action) = (prospect.subject, Action::List);
+    let one = |class: &_| Wanted { subject, class: *class, action, files: Vec::new() };
+    prospect.classes.iter().map(one).collect()
+}
+
+/// What a grant is for the device that it names; nothing where the subject has gone since.
+pub(super) fn lease(
+    custodian: &Custodian,
+    session: &mut Session,
+    wanted: &Wanted,
+    grant: &Grant,
+) -> Result<Option<Lease>> {
+    let Some(rules) = &session.rules else { return Ok(None) };
+    let Some(pseudonym) = custodian.known_as(&wanted.subject, &rules.activity().id)? else {
+        return Ok(None);
+    };
+    let class_name = rules.class_name(wanted.class);
+    let released = custodian.release_to(grant, &session.operator.device)?;
+    session.give(wanted, pseudonym, released.version, grant.end());
+    let keys = released.keys.iter().map(|(generation, key)| LentKey {
+        generation: *generation,
+        key: Secret32(Box::new(Zeroizing::new(*key.expose()))),
+    });
+    Ok(Some(Lease {
+        subject: wanted.subject,
+        pseudonym,
+        class: wanted.class,
+        class_name,
+        action: wanted.action.number(),
+        life: u64::try_from(grant.end().saturating_sub(grant.begin())).unwrap_or(0),
+        record: grant.position(),
+        keys: keys.collect(),
+        files: released.files,
+    }))
+}
+
+pub(super) fn stored(error: strongroom_store::Error) -> Error {
+    use strongroom_store::ErrorKind as S;
+    let kind = match error.kind() {
+        S::Full => ErrorKind::Full,
+        S::ReadOnly => ErrorKind::ReadOnly,
+        S::Corrupt => ErrorKind::Corrupt,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, error.to_string())
+}

@@ -1,0 +1,310 @@
+//! One conversation with a consumer's device: what it was told, what it may use until when, what it has yet to hear.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use strongroom_authorizer::Action;
+use strongroom_keyring::organisation::Device;
+use strongroom_records::exchange::GoneClasses;
+use strongroom_records::ids::{ClassId, Pseudonym, SubjectId};
+
+use crate::custodian::Custodian;
+use crate::error::Result;
+use crate::leases::{Operator, Prospect, Rules, Wanted};
+
+/// A conversation.
+pub(super) struct Session {
+    pub device: Device,
+    /// Which application.
+    pub place: usize,
+    pub activity: String,
+    pub operator: Operator,
+    pub rules: Option<Rules>,
+    pub next_ask: u64,
+    pub next_answer: u64,
+    /// Answers before that have been taken in.
+    pub heard: u64,
+    pub outbox: VecDeque<(u64, Vec<u8>)>,
+    pub last_seen: Duration,
+    /// Recorded and not decided anew yet.
+    pub stale: BTreeSet<SubjectId>,
+    pub stale_rules: bool,
+    told: BTreeMap<SubjectId, Told>,
+    /// Whom it may see and was not told yet.
+    waiting: BTreeMap<Pseudonym, Prospect>,
+    pages: Pages,
+    /// The last answer that said something is gone, and when leases of that are over.
+    owed: Option<(u64, i64)>,
+}
+
+/// Somebody who was shown.
+struct Told {
+    pseudonym: Pseudonym,
+    classes: BTreeMap<ClassId, Given>,
+}
+
+#[derive(Clone, Copy)]
+struct Given {
+    version: u64,
+    end: i64,
+}
+
+/// How much of whom it may see a session has read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pages {
+    Unread,
+    Begun,
+    Read,
+}
+
+/// What a session has to be told.
+#[derive(Default)]
+pub(super) struct News {
+    pub gone: BTreeMap<SubjectId, BTreeSet<ClassId>>,
+    pub changed: BTreeSet<SubjectId>,
+}
+
+impl News {
+    pub fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.changed.is_empty()
+    }
+}
+
+impl Session {
+    pub fn new(
+        device: Device,
+        place: usize,
+        activity: &str,
+        operator: Operator,
+        heard: u64,
+    ) -> Self {
+        Self {
+            device,
+            place,
+            activity: activity.to_owned(),
+            operator,
+            rules: None,
+            next_ask: 0,
+            next_answer: heard,
+            heard,
+            outbox: VecDeque::new(),
+            last_seen: Duration::ZERO,
+            stale: BTreeSet::new(),
+            stale_rules: false,
+            told: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            pages: Pages::Unread,
+            owed: None,
+        }
+    }
+
+    pub fn is_stale(&self) -> bool {
+        self.rules.is_some() && (self.stale_rules || !self.stale.is_empty())
+    }
+
+    /// Decides anew what may have changed. What it returns has to be told; if it fails, all of it is stale still.
+    pub fn reconsider(&mut self, custodian: &Custodian) -> Result<News> {
+        let mut news = News::default();
+        if self.rules.is_none() {
+            return Ok(news);
+        }
+        if self.stale_rules {
+            match custodian.rules_for(&self.activity, self.operator) {
+                Ok(rules) => self.rules = Some(rules),
+                Err(error) if error.kind() == crate::ErrorKind::Denied => return Ok(self.shut()),
+                Err(error) => return Err(error),
+            }
+            self.stale.extend(self.told.keys().copied());
+            if self.pages != Pages::Unread {
+                self.stale.extend(custodian.subject_ids()?);
+            }
+            self.stale_rules = false;
+        }
+        let Some(rules) = &self.rules else { return Ok(news) };
+        let mut decided = Vec::new();
+        for subject in &self.stale {
+            let versions = match self.told.contains_key(subject) {
+                true => custodian.versions(subject)?,
+                false => Vec::new(),
+            };
+            decided.push((*subject, custodian.prospect(rules, subject)?, versions));
+        }
+        self.stale.clear();
+        for (subject, prospect, versions) in decided {
+            self.settle(subject, prospect, &versions, &mut news);
+        }
+        Ok(news)
+    }
+
+    fn settle(
+        &mut self,
+        subject: SubjectId,
+        prospect: Option<Prospect>,
+        versions: &[(ClassId, u64)],
+        news: &mut News,
+    ) {
+        self.waiting.retain(|_, own| own.subject != subject);
+        let may = prospect.as_ref().map_or(&[][..], |prospect| &prospect.classes);
+        if let Some(told) = self.told.get_mut(&subject) {
+            let same = prospect.as_ref().is_some_and(|own| own.pseudonym == told.pseudonym);
+            let over = |class: &ClassId| !same || !may.contains(class);
+            let gone: BTreeSet<ClassId> =
+                told.classes.keys().copied().filter(|class| over(class)).collect();
+            for class in &gone {
+                let given = told.classes.remove(class);
+                self.owed = Some(later(self.owed, given.map_or(0, |given| given.end)));
+            }
+            for (class, version) in versions {
+                if let Some(given) = told.classes.get_mut(class)
+                    && given.version != *version
+                {
+                    given.version = *version;
+                    news.changed.insert(subject);
+                }
+            }
+            if told.classes.is_empty() {
+                self.told.remove(&subject);
+            }
+            if !gone.is_empty() {
+                news.gone.insert(subject, gone);
+            }
+        }
+        let told = self.told.get(&subject);
+        let is_new = |class: &&ClassId| told.is_none_or(|told| !told.classes.contains_key(class));
+        let fresh: Vec<ClassId> = may.iter().filter(is_new).copied().collect();
+        if let Some(prospect) = prospect.filter(|_| !fresh.is_empty())
+            && self.pages != Pages::Unread
+        {
+            self.waiting.insert(prospect.pseudonym, Prospect { classes: fresh, ..prospect });
+        }
+    }
+
+    /// Everything it was told is gone; it begins anew, if it may.
+    pub fn shut(&mut self) -> News {
+        let mut news = News::default();
+        for (subject, told) in std::mem::take(&mut self.told) {
+            for given in told.classes.values() {
+                self.owed = Some(later(self.owed, given.end));
+            }
+            news.gone.insert(subject, told.classes.keys().copied().collect());
+        }
+        self.waiting.clear();
+        self.stale.clear();
+        self.stale_rules = true;
+        if self.pages == Pages::Unread {
+            return news;
+        }
+        self.pages = Pages::Read;
+        news
+    }
+
+    /// Works out whom it may see, once.
+    pub fn count_up(&mut self, custodian: &Custodian) -> Result<()> {
+        let Some(rules) = self.rules.as_ref().filter(|_| self.pages == Pages::Unread) else {
+            return Ok(());
+        };
+        for prospect in custodian.prospects(rules)? {
+            self.waiting.insert(prospect.pseudonym, prospect);
+        }
+        self.pages = Pages::Begun;
+        Ok(())
+    }
+
+    /// Takes the next people, from a name on, with at most so many classes together; always one.
+    pub fn page(&mut self, from: Pseudonym, count_max: usize) -> Vec<Prospect> {
+        let (mut page, mut count) = (Vec::new(), 0);
+        for prospect in self.waiting.range(from..).map(|(_, prospect)| prospect) {
+            count += prospect.classes.len();
+            if count > count_max && !page.is_empty() {
+                break;
+            }
+            page.push(prospect.clone());
+        }
+        for prospect in &page {
+            self.waiting.remove(&prospect.pseudonym);
+        }
+        page
+    }
+
+    /// Where the page after this one begins.
+    pub fn next_after(&mut self, page: &[Prospect]) -> Option<Pseudonym> {
+        let last = page.last().map(|prospect| prospect.pseudonym);
+        let next = last.and_then(|last| self.waiting.range(last..).next());
+        let next = next.map(|(pseudonym, _)| *pseudonym);
+        if next.is_none() {
+            self.pages = Pages::Read;
+        }
+        next
+    }
+
+    /// People who came since all pages were read.
+    pub fn come(&mut self, count_max: usize) -> Vec<Prospect> {
+        match self.pages {
+            Pages::Read if !self.waiting.is_empty() => self.page(Pseudonym([0; 16]), count_max),
+            _ => Vec::new(),
+        }
+    }
+
+    pub fn come_again(&mut self, people: Vec<Prospect>) {
+        self.waiting.extend(people.into_iter().map(|one| (one.pseudonym, one)));
+    }
+
+    /// What shows somebody again.
+    pub fn shown(&self, subject: &SubjectId) -> Vec<Wanted> {
+        let classes = self.told.get(subject).map(|told| told.classes.keys());
+        let one = |class: &ClassId| Wanted {
+            subject: *subject,
+            class: *class,
+            action: Action::List,
+            files: Vec::new(),
+        };
+        classes.into_iter().flatten().map(one).collect()
+    }
+
+    pub fn was_given(&self, subject: &SubjectId, class: ClassId) -> bool {
+        self.told.get(subject).is_some_and(|told| told.classes.contains_key(&class))
+    }
+
+    /// Notes what is given.
+    pub fn give(&mut self, wanted: &Wanted, pseudonym: Pseudonym, version: u64, end: i64) {
+        let empty = || Told { pseudonym, classes: BTreeMap::new() };
+        let told = self.told.entry(wanted.subject).or_insert_with(empty);
+        let given = told.classes.entry(wanted.class).or_insert(Given { version, end });
+        *given = Given { version, end: given.end.max(end) };
+    }
+
+    /// A letter is on its way; one that says something is gone has to be acknowledged.
+    pub fn post(&mut self, letter: Vec<u8>, gone: &[GoneClasses]) {
+        if let Some((number, _)) = self.owed.as_mut().filter(|_| !gone.is_empty()) {
+            *number = self.next_answer;
+        }
+        self.outbox.push_back((self.next_answer, letter));
+        self.next_answer += 1;
+    }
+
+    /// Takes in what the device has heard; returns answers nobody needs any more.
+    pub fn hear(&mut self, heard: u64) -> std::ops::Range<u64> {
+        let heard = heard.clamp(self.heard, self.next_answer);
+        let old = self.heard..heard;
+        self.heard = heard;
+        if self.owed.is_some_and(|(number, _)| number < heard) {
+            self.owed = None;
+        }
+        old
+    }
+
+    /// Whether it has yet to say that what is gone is gone there.
+    pub fn owes(&self, now: i64) -> bool {
+        self.owed.is_some_and(|(_, end)| now < end)
+    }
+
+    pub fn has_leases(&self, now: i64) -> bool {
+        let mut all = self.told.values().flat_map(|told| told.classes.values());
+        all.any(|given| now < given.end)
+    }
+}
+
+/// A number that no answer has yet: it is set when the news are posted.
+fn later(owed: Option<(u64, i64)>, end: i64) -> (u64, i64) {
+    (u64::MAX, owed.map_or(end, |(_, before)| before.max(end)))
+}

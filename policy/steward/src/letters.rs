@@ -1,0 +1,176 @@
+//! Letters between a consumer's device and a custodian: sealed to the recipient's device, signed by the sender's.
+
+use strongroom_crypto::hash::sha256;
+use strongroom_crypto::kem::RANDOM_LEN;
+use strongroom_crypto::secret::SecretBytes;
+use strongroom_crypto::usage::{Context, Usage, Value};
+use strongroom_format::cbor;
+use strongroom_format::ids::DeviceId;
+use strongroom_host::entropy::Entropy;
+use strongroom_keyring::DeviceKeys;
+use strongroom_keyring::organisation::{Device, Organisation};
+use strongroom_records::Signed;
+use strongroom_records::exchange::{
+    ANSWER_MAGIC, ASK_MAGIC, COUNTER_MAGIC, CounterNote, ENVELOPE_LEN_MAX, Envelope, SUITE,
+};
+use strongroom_records::ids::{Hash, SessionId};
+
+use crate::error::{Error, Result};
+
+/// In which direction a letter goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To a custodian.
+    Ask,
+    /// To a consumer's device.
+    Answer,
+}
+
+/// What a writer says outside of a letter.
+#[derive(Clone, Copy, Debug)]
+pub struct Outside {
+    /// Conversation.
+    pub session: SessionId,
+    /// Which letter of it.
+    pub number: u64,
+    /// Life of the counter.
+    pub incarnation: u64,
+    /// The writer's clock.
+    pub time: i64,
+}
+
+impl Direction {
+    fn magic(self) -> [u8; 4] {
+        match self {
+            Self::Ask => ASK_MAGIC,
+            Self::Answer => ANSWER_MAGIC,
+        }
+    }
+
+    fn seals(self) -> Usage {
+        match self {
+            Self::Ask => Usage::ExchangeAsk,
+            Self::Answer => Usage::ExchangeAnswer,
+        }
+    }
+
+    fn signs(self) -> Usage {
+        match self {
+            Self::Ask => Usage::SignAsk,
+            Self::Answer => Usage::SignAnswer,
+        }
+    }
+
+    fn context(self, envelope: &Envelope) -> Context {
+        let fields = [
+            Value::Bytes(&envelope.session.0),
+            Value::Uint(envelope.number),
+            Value::Bytes(&envelope.from.0),
+            Value::Bytes(&envelope.to.0),
+        ];
+        Context::new(self.seals(), &envelope.organisation.0, &fields)
+    }
+}
+
+/// Writes a letter.
+///
+/// # Errors
+/// `Corrupt` when the recipient's key cannot be used.
+pub fn write(
+    direction: Direction,
+    keys: &DeviceKeys,
+    to: &Device,
+    outside: &Outside,
+    body: &[u8],
+    entropy: &dyn Entropy,
+) -> Result<Vec<u8>> {
+    let mut envelope = Envelope {
+        suite: SUITE,
+        organisation: keys.organisation(),
+        session: outside.session,
+        number: outside.number,
+        from: keys.device_id(),
+        to: to.id(),
+        incarnation: outside.incarnation,
+        time: outside.time,
+        body_hash: Hash::NONE,
+    };
+    let random = entropy.array::<RANDOM_LEN>();
+    let sealed = to.kem().wrap(&direction.context(&envelope), random, body);
+    let sealed = sealed.map_err(|_| Error::corrupt("a device's public key cannot be used"))?;
+    envelope.body_hash = Hash(sha256(&sealed));
+    let record = cbor::encode(&envelope);
+    let signature = keys.signing().sign(direction.signs(), &record);
+    Ok(Signed::build(direction.magic(), &record, &signature, &sealed))
+}
+
+/// Reads the outside of a letter. Nothing of it is verified.
+///
+/// # Errors
+/// `Corrupt`; `Unsupported` when a newer version wrote it.
+pub fn outside(direction: Direction, letter: &[u8]) -> Result<Envelope> {
+    let signed = Signed::parse(direction.magic(), ENVELOPE_LEN_MAX, letter)?;
+    let envelope: Envelope = cbor::decode_canonical(signed.record)?;
+    envelope.check()?;
+    Ok(envelope)
+}
+
+/// Verifies a letter by its sender and opens it.
+///
+/// # Errors
+/// `Corrupt` when anything does not hold, `Unsupported` when a newer version wrote it.
+pub fn read(
+    direction: Direction,
+    keys: &DeviceKeys,
+    from: &Device,
+    letter: &[u8],
+) -> Result<(Envelope, SecretBytes)> {
+    let bad = || Error::corrupt("a letter does not verify");
+    let envelope = outside(direction, letter)?;
+    let signed = Signed::parse(direction.magic(), ENVELOPE_LEN_MAX, letter)?;
+    let is_meant = envelope.organisation == keys.organisation()
+        && (envelope.from, envelope.to) == (from.id(), keys.device_id())
+        && envelope.body_hash.0 == sha256(signed.rest);
+    if !is_meant {
+        return Err(bad());
+    }
+    signed.verify(direction.signs(), from.signing()).map_err(|_| bad())?;
+    let body = keys.kem().unwrap(&direction.context(&envelope), signed.rest);
+    Ok((envelope, body.map_err(|_| bad())?))
+}
+
+/// Says where this device serves consumers, from now on.
+pub fn write_counter(keys: &DeviceKeys, incarnation: u64, time: i64) -> Vec<u8> {
+    let record = cbor::encode(&CounterNote {
+        suite: SUITE,
+        organisation: keys.organisation(),
+        workspace: keys.workspace(),
+        device: keys.device_id(),
+        incarnation,
+        time,
+    });
+    let signature = keys.signing().sign(Usage::SignCounter, &record);
+    Signed::build(COUNTER_MAGIC, &record, &signature, &[])
+}
+
+/// Verifies what a device says about its counter: it must count, and be no consumer's.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_counter(
+    organisation: &Organisation,
+    device: &DeviceId,
+    note: &[u8],
+) -> Result<CounterNote> {
+    let bad = || Error::corrupt("what says where a custodian serves does not verify");
+    let signed = Signed::parse(COUNTER_MAGIC, ENVELOPE_LEN_MAX, note)?;
+    let counter: CounterNote = cbor::decode_canonical(signed.record)?;
+    let is_meant = counter.suite == SUITE
+        && signed.rest.is_empty()
+        && counter.organisation == *organisation.id()
+        && organisation.workspace() == Some(counter.workspace)
+        && counter.device == *device;
+    let key = organisation.device(device).filter(|_| is_meant).ok_or_else(bad)?;
+    signed.verify(Usage::SignCounter, key).map_err(|_| bad())?;
+    Ok(counter)
+}

@@ -1,0 +1,562 @@
+//! The desk of a view on a consumer's own device: it asks a custodian elsewhere, by letters, and holds what that lends.
+//!
+//! ```text
+//! serve ──▶ ask ─▶ courier ─▶ store ─▶ custodian decides, records, releases ─▶ store ─▶ courier ─▶ take in ─▶ answers
+//! heard ──▶ gates shut ─▶ kernel told ─▶ acknowledged once the kernel has dropped its pages
+//! tend ───▶ leases that are over end; those in use are asked for anew at half their life
+//! ```
+//!
+//! 1. A lease counts from before it was asked for, less a margin: it is over here before it is at the custodian's.
+//! 2. The desk waits for nobody: letters travel on a thread of their own, so that a lease ends whatever the network does.
+//! 3. A custodian that begins a new life is told nothing of the old one: all is shut, and asked for anew.
+
+mod courier;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use strongroom_authorizer::Action;
+use strongroom_crypto::secret::ClassKey;
+use strongroom_format::ids::OrganisationId;
+use strongroom_records::exchange::{Answer, Ask as Letter, Lease, Need, OpenedFiles, Refusal};
+use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
+use strongroom_steward::{
+    Error as StewardError, ErrorKind as StewardKind, FileHome, OpenClass, Prospect, Released,
+};
+use strongroom_store::Store;
+use strongroom_workspace::door::{Change, Mark, Passing};
+use strongroom_workspace::error::{Error, ErrorKind};
+
+use crate::desk::{Ask, Request, refused};
+use crate::gate::{Compartment, Standing};
+use crate::view::Inner;
+
+use courier::{Arrived, Courier, Post};
+pub use courier::{Line, Pen, StoreLine};
+
+/// How soon the desk looks up from waiting.
+const PAUSE: Duration = Duration::from_millis(10);
+/// LIMIT: how long an ask waits for its answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// LIMIT: needs of one ask.
+const NEED_COUNT_MAX: usize = 256;
+/// How long what was opened waits for an ask that takes it along.
+const OPENED_PAUSE: Duration = Duration::from_secs(2);
+/// How long nobody is asked again who has refused, unless somebody waits.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+/// LIMIT: compartments that whoever goes through all of them may leave out.
+const GAP_MAX: usize = 4;
+const FIRST_PAGE: Pseudonym = Pseudonym([0; 16]);
+/// A lease ends here that much before it would: the kernel has dropped its pages by then.
+const MARGIN: Duration = Duration::from_millis(250);
+
+/// Who looks from elsewhere.
+pub struct FarConsumer {
+    /// Name of the application, as the custodian knows it.
+    pub application: String,
+    /// Name of the activity.
+    pub activity: String,
+    /// Organisation.
+    pub organisation: OrganisationId,
+    /// Where files are read from.
+    pub store: Arc<dyn Store>,
+    /// How letters travel.
+    pub line: Box<dyn Line>,
+    /// The device, and the custodian's.
+    pub pen: Pen,
+    /// How often the line is looked at.
+    pub poll: Duration,
+}
+
+/// The thread's own.
+pub(crate) struct FarDesk {
+    application: String,
+    activity: String,
+    organisation: OrganisationId,
+    store: Arc<dyn Store>,
+    post: Post,
+    inner: Arc<Inner>,
+    /// Compartments with a lease.
+    live: Vec<Arc<Compartment>>,
+    class_names: BTreeMap<ClassId, String>,
+    /// Asked, and not on its way yet.
+    queue: Vec<Request>,
+    /// On its way.
+    asked: Option<Asked>,
+    /// When each ask that may still be answered was sent.
+    sent: BTreeMap<u64, Duration>,
+    next_ask: u64,
+    /// Answer that comes next.
+    heard: u64,
+    /// Answers before that are in force, with the kernel too.
+    in_force: u64,
+    /// What was heard before a number is in force once this has passed.
+    passing: Option<(Passing, u64)>,
+    /// Something was told to be gone, and the custodian waits to hear that it is.
+    owes_word: bool,
+    incarnation: u64,
+    /// Where the next page of people begins; none once all were read.
+    page: Option<Pseudonym>,
+    /// Not asked for again before that, unless somebody waits.
+    page_after: Duration,
+    ahead: Ahead,
+    opened_since: Option<Duration>,
+}
+
+/// An ask that waits for its answer.
+struct Asked {
+    number: u64,
+    waiting: Vec<Request>,
+    is_page: bool,
+}
+
+/// What is asked for before somebody needs it, because jobs go through people in their order.
+#[derive(Default)]
+struct Ahead {
+    /// Compartments asked for by asks that followed each other.
+    count: usize,
+    /// The last of them.
+    last: Option<(Pseudonym, ClassId)>,
+}
+
+impl FarDesk {
+    pub fn new(consumer: FarConsumer, inner: Arc<Inner>) -> (Self, Courier) {
+        let FarConsumer { application, activity, organisation, store, line, pen, poll } = consumer;
+        let (post, courier) = courier::pair(line, pen, poll);
+        let desk = Self {
+            application,
+            activity,
+            organisation,
+            store,
+            post,
+            inner,
+            live: Vec::new(),
+            class_names: BTreeMap::new(),
+            queue: Vec::new(),
+            asked: None,
+            sent: BTreeMap::new(),
+            next_ask: 0,
+            heard: 0,
+            in_force: 0,
+            passing: None,
+            owes_word: false,
+            incarnation: 0,
+            page: Some(FIRST_PAGE),
+            page_after: Duration::ZERO,
+            ahead: Ahead::default(),
+            opened_since: None,
+        };
+        (desk, courier)
+    }
+
+    /// Reads whom the activity may see, all pages of it.
+    ///
+    /// # Errors
+    /// `Denied` when there is no such activity, or this device is not for it; `Unavailable` when no custodian answers.
+    pub fn open(&mut self) -> std::result::Result<(), StewardError> {
+        while self.page.is_some() {
+            self.send(Vec::new(), Vec::new());
+            while self.asked.is_some() {
+                self.inner.pause(PAUSE);
+                self.take_in()?;
+                if self.is_late() {
+                    let message = "no custodian answers: is one serving consumers?";
+                    return Err(StewardError::new(StewardKind::Unavailable, message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Until the view is gone.
+    pub fn run(mut self, requests: &Receiver<Request>) {
+        loop {
+            match requests.recv_timeout(PAUSE) {
+                Ok(first) => self.queue.push(first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.part(),
+            }
+            self.queue.extend(requests.try_iter().take(NEED_COUNT_MAX));
+            let taken = self.take_in();
+            self.inner.note_trouble(taken.as_ref().err().map(ToString::to_string));
+            self.lapse();
+            if let Err(error) = taken {
+                self.fail(&refused(&error));
+            }
+            if self.is_late() {
+                let message = "the custodian does not answer";
+                self.inner.note_trouble(Some(message.to_owned()));
+                self.fail(&Error::new(ErrorKind::Unavailable, message));
+            }
+            self.speak();
+        }
+    }
+
+    fn part(&mut self) {
+        self.close();
+        self.write(vec![Need::End]);
+    }
+
+    fn now(&self) -> Duration {
+        self.inner.clock.since_boot()
+    }
+
+    fn is_late(&self) -> bool {
+        let sent = self.asked.as_ref().and_then(|asked| self.sent.get(&asked.number));
+        sent.is_some_and(|sent| self.now() >= *sent + ANSWER_LIMIT)
+    }
+
+    fn fail(&mut self, error: &Error) {
+        for request in self.asked.take().into_iter().flat_map(|asked| asked.waiting) {
+            // Whoever asked may have given up.
+            let _ = request.reply.send(Err(error.clone()));
+        }
+    }
+
+    /// Takes in what has arrived. Whatever else goes wrong, what is told to be gone is gone.
+    fn take_in(&mut self) -> std::result::Result<(), StewardError> {
+        loop {
+            match self.post.arrived() {
+                Arrived::Nothing => return Ok(()),
+                Arrived::Trouble(error) => return Err(error),
+                Arrived::Letter { incarnation, answer } => {
+                    if self.incarnation != 0 && incarnation != self.incarnation {
+                        self.begin_anew();
+                    }
+                    self.incarnation = incarnation;
+                    self.heard += 1;
+                    self.obey(&answer)?;
+                }
+            }
+        }
+    }
+
+    /// Another life of the counter knows nothing of what this one was told.
+    fn begin_anew(&mut self) {
+        self.close();
+        self.page = Some(FIRST_PAGE);
+    }
+
+    fn obey(&mut self, answer: &Answer) -> std::result::Result<(), StewardError> {
+        for gone in &answer.gone {
+            let left = self.classes_of(&gone.subject, |class| !gone.classes.contains(&class));
+            self.settle(&gone.subject, left);
+        }
+        for subject in &answer.changed {
+            self.rename(subject);
+        }
+        if !answer.gone.is_empty() || !answer.changed.is_empty() {
+            // What is in force is also what the kernel knows.
+            let (mark, passing) = Mark::new();
+            self.inner.tell(Change::Mark(mark));
+            (self.passing, self.owes_word) = (Some((passing, self.heard)), true);
+        }
+        let sent = answer.to.and_then(|to| self.sent.remove(&to)).unwrap_or_else(|| self.now());
+        for lease in &answer.leases {
+            self.admit(answer, lease, sent);
+        }
+        self.inner.count(answer.leases.len());
+        match self.asked.take_if(|asked| answer.to == Some(asked.number)) {
+            Some(asked) => self.close_ask(asked, answer),
+            None => Ok(()),
+        }
+    }
+
+    fn close_ask(
+        &mut self,
+        asked: Asked,
+        answer: &Answer,
+    ) -> std::result::Result<(), StewardError> {
+        if asked.is_page {
+            self.page = answer.next;
+        }
+        let done = answer.refusal.map_or(Ok(()), |refusal| Err(turned_away(refusal)));
+        if done.is_err() {
+            // The custodian has forgotten the session.
+            self.begin_anew();
+            self.page_after = self.now() + REFUSED_PAUSE;
+        }
+        for request in asked.waiting {
+            // Whoever asked may have given up.
+            let _ = request.reply.send(done.clone().map_err(|error| refused(&error)));
+        }
+        done
+    }
+
+    /// Classes of a subject that the view has and that stay.
+    fn classes_of(&self, subject: &SubjectId, stays: impl Fn(ClassId) -> bool) -> Option<Prospect> {
+        let state = self.inner.state.lock();
+        let own = &state.person_of(subject)?.compartments;
+        let pseudonym = own.first()?.pseudonym;
+        let classes: Vec<ClassId> =
+            own.iter().map(|own| own.class).filter(|class| stays(*class)).collect();
+        (!classes.is_empty()).then_some(Prospect { subject: *subject, pseudonym, classes })
+    }
+
+    fn settle(&mut self, subject: &SubjectId, prospect: Option<Prospect>) {
+        let names = &self.class_names;
+        let name = |class: ClassId| names.get(&class).cloned().unwrap_or_default();
+        let settled = self.inner.state.lock().settle(subject, prospect, name);
+        self.live.retain(|own| !settled.gone.iter().any(|gone| Arc::ptr_eq(own, gone)));
+        self.tell(settled.changes);
+    }
+
+    /// Files may have come and gone: names are asked for anew.
+    fn rename(&mut self, subject: &SubjectId) {
+        let mut changes = Vec::new();
+        let state = self.inner.state.lock();
+        for own in state.person_of(subject).map_or(&[][..], |person| &person.compartments) {
+            own.forget_names();
+            own.lapse_reading();
+            changes.extend(state.renamed(own));
+        }
+        drop(state);
+        self.tell(changes);
+    }
+
+    fn tell(&self, changes: Vec<Change>) {
+        changes.into_iter().for_each(|change| self.inner.tell(change));
+    }
+
+    /// Takes a lease; it counts from before it was asked for.
+    fn admit(&mut self, answer: &Answer, lease: &Lease, sent: Duration) {
+        let end = sent + Duration::from_nanos(lease.life).saturating_sub(MARGIN);
+        self.class_names.insert(lease.class, lease.class_name.clone());
+        let known = self.classes_of(&lease.subject, |_| true);
+        let has_it = known.as_ref().is_some_and(|own| {
+            own.pseudonym == lease.pseudonym && own.classes.contains(&lease.class)
+        });
+        if !has_it {
+            let mut classes = known.map(|own| own.classes).unwrap_or_default();
+            classes.push(lease.class);
+            classes.sort();
+            let (subject, pseudonym) = (lease.subject, lease.pseudonym);
+            self.settle(&lease.subject, Some(Prospect { subject, pseudonym, classes }));
+        }
+        let Some(own) = self.compartment(&lease.subject, lease.class) else { return };
+        let class = self.class(answer, lease);
+        match lease.action {
+            action if action == Action::List.number() => own.show_lent(class, end),
+            action if action == Action::Open.number() => {
+                let files: Vec<FileId> = lease.files.iter().map(|file| file.id).collect();
+                own.admit(class, &files, sent, end);
+            }
+            // Of a newer custodian.
+            _ => return,
+        }
+        if !self.live.iter().any(|live| Arc::ptr_eq(live, &own)) {
+            self.live.push(own);
+        }
+    }
+
+    fn class(&self, answer: &Answer, lease: &Lease) -> OpenClass {
+        let key = |lent: &strongroom_records::exchange::LentKey| {
+            (lent.generation, ClassKey::from_bytes(&lent.key.0))
+        };
+        let released = Released {
+            class: lease.class,
+            keys: lease.keys.iter().map(key).collect(),
+            files: lease.files.clone(),
+            version: 0,
+        };
+        let (organisation, application) = (self.organisation, answer.application);
+        let home = FileHome { organisation, application, subject: lease.subject };
+        OpenClass::lent(Arc::clone(&self.store), home, released)
+    }
+
+    fn compartment(&self, subject: &SubjectId, class: ClassId) -> Option<Arc<Compartment>> {
+        let state = self.inner.state.lock();
+        let own = &state.person_of(subject)?.compartments;
+        own.iter().find(|own| own.class == class).cloned()
+    }
+
+    fn lapse(&mut self) {
+        let (now, mut changes) = (self.now(), Vec::new());
+        for compartment in &self.live {
+            let lapse = compartment.lapse(now);
+            if lapse.listing || lapse.reading {
+                changes.extend(self.inner.state.lock().lapsed(compartment, lapse));
+            }
+        }
+        self.live.retain(|own| own.ends() != (None, None));
+        self.tell(changes);
+    }
+
+    /// Shuts everything: what is open reads no more.
+    fn close(&mut self) {
+        let all = self.inner.state.lock().subjects();
+        for subject in all {
+            self.settle(&subject, None);
+        }
+    }
+
+    /// Asks for what is needed; says what was heard and opened.
+    fn speak(&mut self) {
+        self.see_passed();
+        let now = self.now();
+        let is_page = self.page.is_some() && (now >= self.page_after || !self.queue.is_empty());
+        if self.asked.is_none() && (is_page || !self.queue.is_empty() || self.wants_renewal(now)) {
+            let waiting = std::mem::take(&mut self.queue);
+            let needs = self.needs(&waiting);
+            if is_page || !needs.is_empty() {
+                return self.send(waiting, needs);
+            }
+            for request in waiting {
+                // Whoever asked may have given up.
+                let _ = request.reply.send(Ok(()));
+            }
+        }
+        let has_word = self.owes_word && self.passing.is_none();
+        let is_told_late =
+            self.inner.has_opened() && now >= *self.opened_since.get_or_insert(now) + OPENED_PAUSE;
+        if has_word || is_told_late {
+            self.write(Vec::new());
+        }
+    }
+
+    fn see_passed(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        match &mut self.passing {
+            Some((passing, heard)) => {
+                if Pin::new(passing).poll(&mut context) == Poll::Ready(()) {
+                    self.in_force = *heard;
+                    self.passing = None;
+                }
+            }
+            None => self.in_force = self.heard,
+        }
+    }
+
+    fn wants_renewal(&self, now: Duration) -> bool {
+        self.live.iter().any(|own| own.wants_renewal(now))
+    }
+
+    /// What no live lease covers, of what was asked; leases in use past their half; compartments that come next.
+    fn needs(&mut self, waiting: &[Request]) -> Vec<Need> {
+        let (now, mut shows, mut opens) = (self.now(), BTreeSet::new(), BTreeSet::new());
+        let mut looks = false;
+        let mut touched = None;
+        for Request { ask, .. } in waiting {
+            match ask {
+                Ask::Look => looks = true,
+                Ask::Show(subjects) => shows.extend(subjects.iter().copied()),
+                Ask::Names(own) => {
+                    if matches!(own.names(now), Standing::Lapsed) {
+                        shows.insert(own.subject);
+                    }
+                }
+                Ask::Read(own, file) => {
+                    if matches!(own.reads(file, now), Standing::Lapsed) {
+                        opens.insert((own.subject, own.class));
+                        touched = Some((own.pseudonym, own.class));
+                    }
+                }
+            }
+        }
+        for own in self.live.iter().filter(|own| own.wants_renewal(now)) {
+            opens.insert((own.subject, own.class));
+        }
+        if let Some(touched) = touched {
+            self.look_ahead(touched, &mut opens);
+        }
+        let shows = shows.into_iter().map(Need::Show);
+        let opens = opens.into_iter().map(|(subject, class)| Need::Open(subject, class));
+        let looks = looks.then_some(Need::Look);
+        looks.into_iter().chain(shows).chain(opens).take(NEED_COUNT_MAX).collect()
+    }
+
+    /// A job that goes through everybody would ask for each alone. So whoever goes on where the last ask ended gets as many
+    /// more as were asked for so far.
+    fn look_ahead(
+        &mut self,
+        from: (Pseudonym, ClassId),
+        opens: &mut BTreeSet<(SubjectId, ClassId)>,
+    ) {
+        let now = self.now();
+        let state = self.inner.state.lock();
+        let place = |own: &Arc<Compartment>| (own.pseudonym, own.class);
+        let after = |last: (Pseudonym, ClassId)| {
+            let people = state.people_from(last.0).flat_map(|(_, person)| &person.compartments);
+            people.filter(move |own| place(own) > last)
+        };
+        let gap = |last| after(last).take_while(|own| place(own) < from).take(GAP_MAX + 1).count();
+        let follows = |last: &_| *last < from && gap(*last) <= GAP_MAX;
+        let count =
+            if self.ahead.last.as_ref().is_some_and(follows) { self.ahead.count } else { 0 };
+        let is_unread =
+            |own: &&Arc<Compartment>| own.ends().1.is_none() && own.shown(now).is_live();
+        let next: Vec<_> = after(from).filter(is_unread).take(count).cloned().collect();
+        drop(state);
+        let last = next.last().map_or(from, place);
+        opens.extend(next.iter().map(|own| (own.subject, own.class)));
+        let count = (count + next.len() + 1).min(NEED_COUNT_MAX / 2);
+        self.ahead = Ahead { count, last: Some(last) };
+    }
+
+    /// Sends an ask that is answered, with the next page of people where there is one.
+    fn send(&mut self, waiting: Vec<Request>, mut needs: Vec<Need>) {
+        needs.extend(self.page.map(Need::Page));
+        let is_page = self.page.is_some();
+        self.asked = Some(Asked { number: self.next_ask, waiting, is_page });
+        self.write(needs);
+    }
+
+    fn write(&mut self, needs: Vec<Need>) {
+        let number = self.next_ask;
+        self.next_ask += 1;
+        if !needs.is_empty() {
+            self.sent.insert(number, self.now());
+        }
+        while self.sent.len() > NEED_COUNT_MAX {
+            self.sent.pop_first();
+        }
+        self.see_passed();
+        self.owes_word &= self.passing.is_some();
+        self.opened_since = None;
+        let ask = Letter {
+            application: self.application.clone(),
+            activity: self.activity.clone(),
+            // ORDER: what is not in force yet is not acknowledged.
+            heard: self.in_force,
+            needs,
+            opened: opened(self.inner.take_opened()),
+            expects: 0,
+        };
+        self.post.send(number, self.incarnation, ask);
+    }
+}
+
+/// However the thread ends, nothing is read after it.
+impl Drop for FarDesk {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn opened(all: Vec<(SubjectId, ClassId, FileId)>) -> Vec<OpenedFiles> {
+    let mut by_class: BTreeMap<(SubjectId, ClassId), BTreeSet<FileId>> = BTreeMap::new();
+    for (subject, class, file) in all {
+        by_class.entry((subject, class)).or_default().insert(file);
+    }
+    let one = |((subject, class), files): (_, BTreeSet<FileId>)| OpenedFiles {
+        subject,
+        class,
+        files: files.into_iter().collect(),
+    };
+    by_class.into_iter().map(one).collect()
+}
+
+fn turned_away(refusal: Refusal) -> StewardError {
+    let (kind, message) = match refusal {
+        Refusal::Denied => (StewardKind::Denied, "not allowed"),
+        Refusal::Unavailable => (StewardKind::Unavailable, "the custodian cannot answer now"),
+        Refusal::Damaged => (StewardKind::Corrupt, "the register is damaged"),
+        Refusal::Locked => (StewardKind::Locked, "the custodian lacks the application key"),
+    };
+    StewardError::new(kind, message)
+}

@@ -1,0 +1,387 @@
+//! A view on a consumer's own device: it shows what a custodian elsewhere lends, lets go when it is told, and has nothing once
+//! its leases are over, whatever the network does.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::world::Tee;
+use common::{Shop, content, crawl, follow, kind, look, now, only, open, read};
+use strongroom_crypto::kdf::PassphraseCost;
+use strongroom_host::clock::{Clock, MachineClock};
+use strongroom_host::entropy::{Entropy, MachineEntropy};
+use strongroom_keyring::enrolment::{Applicant, request};
+use strongroom_keyring::membership::Writer;
+use strongroom_keyring::organisation::Organisation;
+use strongroom_keyring::{DeviceKeys, device_file};
+use strongroom_records::ids::ClassId;
+use strongroom_records::log::Kind as Told;
+use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
+use strongroom_steward::{Counter, ErrorKind as StewardKind, Services, Turns};
+use strongroom_store::{
+    Body, Error, ErrorKind as StoreKind, Family, Key, Later, Listed, Put, Store, Uploaded,
+};
+use strongroom_view::View;
+use strongroom_view::far::{FarConsumer, Pen, StoreLine};
+use strongroom_workspace::door::{Core, Ino};
+use strongroom_workspace::error::ErrorKind;
+
+const PASSPHRASE: &[u8] = b"the machine's own";
+const POLL: Duration = Duration::from_millis(5);
+/// Far more than anything takes.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The same store over a network that can be cut.
+struct Cable {
+    store: Arc<Tee>,
+    is_cut: AtomicBool,
+}
+
+impl Cable {
+    fn check(&self) -> strongroom_store::Result<()> {
+        match self.is_cut.load(Ordering::SeqCst) {
+            true => Err(Error::new(StoreKind::Unavailable, "the network is away")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Store for Cable {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        match self.check() {
+            Ok(()) => self.store.get(key, range),
+            Err(error) => Box::pin(async { Err(error) }),
+        }
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        match self.check() {
+            Ok(()) => self.store.put(key, body),
+            Err(error) => Box::pin(async { Err(error) }),
+        }
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        self.store.put_if_absent(key, bytes)
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        self.store.list(family, after)
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        self.store.delete(key)
+    }
+}
+
+/// A shop whose custodian serves consumers, from a thread as an agent has one.
+struct Served {
+    shop: Shop,
+    organisation: Organisation,
+    turns: Turns,
+    running: Option<Running>,
+}
+
+struct Running {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Served {
+    fn new(seed: u64) -> Self {
+        let mut shop = Shop::new(seed);
+        shop.world.services.clock = Arc::new(MachineClock::new());
+        let mut organisation = Organisation::clone(&shop.world.services.organisation);
+        organisation.extend(&shop.world.founding[1]).unwrap();
+        let mut served = Self { shop, organisation, turns: Turns::default(), running: None };
+        served.serve();
+        served
+    }
+
+    fn services(&self) -> Services {
+        self.shop.world.services.clone()
+    }
+
+    fn serve(&mut self) {
+        let fence = self.shop.fence.clone();
+        let fence = Box::new(move || fence.take().map(|held| Box::new(held) as Box<dyn Send>)) as _;
+        let custodians = vec![self.shop.world.open("shop")];
+        let list = self.shop.world.stewardship();
+        let turns = self.turns.clone();
+        let mut counter = Counter::open(self.services(), list, custodians, fence, turns).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::SeqCst) {
+                counter.turn().unwrap();
+                std::thread::sleep(POLL);
+            }
+        });
+        self.running = Some(Running { stop, thread });
+    }
+
+    fn stop(&mut self) {
+        if let Some(Running { stop, thread }) = self.running.take() {
+            stop.store(true, Ordering::SeqCst);
+            thread.join().unwrap();
+        }
+    }
+
+    /// Takes in a machine that works for a consumer.
+    fn device(&mut self, name: &str, consumer: &str) -> Arc<DeviceKeys> {
+        let keys = Arc::clone(&self.services().keys);
+        let place = (keys.organisation(), keys.workspace());
+        let cost = PassphraseCost::WEAK_FOR_TESTS;
+        let asked = request(place, PASSPHRASE, cost, 1_000, &MachineEntropy).unwrap();
+        let applicant = Applicant::verify(&asked.request).unwrap();
+        let writer = Writer {
+            keys: &keys,
+            organisation: &self.organisation,
+            time_ns: 1_000,
+            entropy: &MachineEntropy,
+        };
+        let record = writer.admit_consumer(&applicant, name, consumer).unwrap();
+        self.record(record);
+        Arc::new(device_file::unlock(&asked.device_file, PASSPHRASE).unwrap())
+    }
+
+    fn revoke(&mut self, device: &DeviceKeys) {
+        let keys = Arc::clone(&self.services().keys);
+        let writer = Writer {
+            keys: &keys,
+            organisation: &self.organisation,
+            time_ns: 1_000,
+            entropy: &MachineEntropy,
+        };
+        let record = writer.revoke(&device.device_id()).unwrap();
+        self.record(record);
+    }
+
+    fn record(&mut self, record: Vec<u8>) {
+        self.organisation.extend(&record).unwrap();
+        let key = Key::Organisation(self.organisation.position());
+        self.shop.world.store.put_now(key, record.into());
+    }
+
+    fn cable(&self) -> Arc<Cable> {
+        let store = Arc::clone(&self.shop.world.store);
+        Arc::new(Cable { store, is_cut: AtomicBool::new(false) })
+    }
+
+    fn try_view(
+        &self,
+        device: &Arc<DeviceKeys>,
+        cable: &Arc<Cable>,
+        activity: &str,
+    ) -> Result<View, strongroom_steward::Error> {
+        let clock: Arc<dyn Clock> = Arc::new(MachineClock::new());
+        let entropy: Arc<dyn Entropy> = Arc::new(MachineEntropy);
+        let custodian = self.organisation.find(&self.services().keys.device_id()).unwrap();
+        let store = Arc::clone(cable) as Arc<dyn Store>;
+        let consumer = FarConsumer {
+            application: "shop".into(),
+            activity: activity.into(),
+            organisation: device.organisation(),
+            store: Arc::clone(&store),
+            line: Box::new(StoreLine(store)),
+            pen: Pen {
+                keys: Arc::clone(device),
+                custodian: custodian.clone(),
+                clock: Arc::clone(&clock),
+                entropy,
+            },
+            poll: POLL,
+        };
+        View::start_far(consumer, clock, (7, 7))
+    }
+
+    fn view(&self, device: &Arc<DeviceKeys>) -> View {
+        self.try_view(device, &self.cable(), "newsletter").unwrap()
+    }
+
+    /// Waits until everything recorded is in force everywhere.
+    fn settle(&self) {
+        let settled = self.turns.settle(&MachineClock::new(), LIMIT);
+        assert_eq!(settled.silent, 0);
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.stop();
+        }
+    }
+}
+
+/// Waits for something that comes by itself.
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < LIMIT, "{what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+#[test]
+fn a_consumers_device_sees_exactly_what_was_agreed_and_all_of_it_is_on_record() {
+    let mut served = Served::new(1);
+    let ada = served.shop.reader("ada");
+    let bob = served.shop.reader("bob");
+    served.shop.say(bob, "newsletter", Refused);
+    let device = served.device("mailer 1", "mailer");
+    let view = served.view(&device);
+    let root = only(&view);
+    let seen = crawl(&view);
+    let expected = [("identifiable", "ada identifiable"), ("owned", "ada owned")];
+    let expected =
+        expected.map(|(class, text)| (format!("{root}/{class}/file"), text.as_bytes().to_vec()));
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), expected);
+    assert!(look(&view, &format!("subjects/{ada}")).is_err());
+    // What the device says that it opened follows.
+    let mut opened = 0;
+    until("what was opened is on record", || {
+        let report = served.shop.act(|shop| shop.report(&ada).unwrap());
+        let told = report.lines.iter().filter(|line| line.entry.kind == Told::Opened);
+        let told = told.inspect(|line| assert_eq!(line.entry.operator, device.device_id()));
+        opened = told.filter_map(|line| line.detail.as_ref()).map(|d| d.files.len()).sum();
+        opened >= 2
+    });
+    assert_eq!(opened, 2);
+    let report = served.shop.act(|shop| shop.report(&ada).unwrap());
+    let by_device = |line: &&strongroom_steward::ReportLine| {
+        line.entry.kind == Told::Access && line.entry.operator == device.device_id()
+    };
+    // Both classes were shown and read.
+    assert_eq!(report.lines.iter().filter(by_device).count(), 4);
+    assert_eq!(served.shop.act(|shop| shop.verify().unwrap()).findings, []);
+    drop(view);
+    served.stop();
+    // The store carried letters, and what it carried says nothing.
+    let ever = served.shop.world.store.ever.lock().unwrap();
+    let letters = ever.iter().filter(|(key, _)| matches!(key, Key::Ask(_) | Key::Answer(_)));
+    let letters: Vec<_> = letters.collect();
+    assert!(letters.len() > 3);
+    for (key, letter) in letters {
+        for word in ["newsletter", "shop", "identifiable", "file", "ada"] {
+            let found = letter.windows(word.len()).any(|window| window == word.as_bytes());
+            assert!(!found, "`{word}` in {key}");
+        }
+    }
+}
+
+#[test]
+fn a_withdrawal_reaches_open_files_of_another_device_before_it_is_acknowledged() {
+    let mut served = Served::new(2);
+    let ada = served.shop.reader("ada");
+    let device = served.device("mailer 1", "mailer");
+    let view = served.view(&device);
+    for _ in 0..15 {
+        let path = format!("{}/owned/file", only(&view));
+        let handle = open(&view, &path).unwrap();
+        assert_eq!(read(&view, handle).unwrap(), b"ada owned");
+        served.shop.say(ada, "newsletter", Withdrawn);
+        let began = Instant::now();
+        served.settle();
+        assert_eq!(kind(read(&view, handle)), ErrorKind::Denied);
+        assert!(began.elapsed() < Duration::from_secs(10));
+        assert_eq!(kind(look(&view, &path)), ErrorKind::NotFound);
+        served.shop.say(ada, "newsletter", Given);
+        until("who agrees again is shown again", || {
+            follow(&view);
+            look(&view, &path).is_ok()
+        });
+        // What was shut stays shut.
+        assert_eq!(kind(read(&view, handle)), ErrorKind::Denied);
+        view.release(handle);
+    }
+}
+
+#[test]
+fn with_the_network_cut_nothing_is_read_once_the_lease_is_over() {
+    let mut served = Served::new(3);
+    let ada = served.shop.reader("ada");
+    for class in [ClassId::OWNED, ClassId::IDENTIFIABLE] {
+        served.shop.act(|shop| shop.set_lease(class, 2).unwrap());
+    }
+    let device = served.device("mailer 1", "mailer");
+    let cable = served.cable();
+    let view = served.try_view(&device, &cable, "newsletter").unwrap();
+    let path = format!("{}/owned/file", only(&view));
+    let handle = open(&view, &path).unwrap();
+    // One in use is renewed again and again.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(5) {
+        assert_eq!(read(&view, handle).unwrap(), b"ada owned");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    cable.is_cut.store(true, Ordering::SeqCst);
+    served.shop.say(ada, "newsletter", Withdrawn);
+    // It does not answer, and its leases are over: that is the same.
+    served.settle();
+    assert!(read(&view, handle).is_err());
+    assert!(look(&view, &path).is_err());
+    cable.is_cut.store(false, Ordering::SeqCst);
+    until("it hears of it", || read(&view, handle).is_err_and(|e| e.kind() == ErrorKind::Denied));
+}
+
+#[test]
+fn a_device_sees_the_jobs_of_its_consumer_only_and_nothing_once_it_is_removed() {
+    let mut served = Served::new(4);
+    served.shop.reader("ada");
+    let other = served.device("press 1", "press");
+    let refused = |view: Result<View, strongroom_steward::Error>| view.err().unwrap().kind();
+    let cable = served.cable();
+    assert_eq!(refused(served.try_view(&other, &cable, "newsletter")), StewardKind::Denied);
+    let device = served.device("mailer 1", "mailer");
+    assert_eq!(refused(served.try_view(&device, &cable, "nothing")), StewardKind::Denied);
+    let view = served.view(&device);
+    let path = format!("{}/owned/file", only(&view));
+    let handle = open(&view, &path).unwrap();
+    served.revoke(&device);
+    served.settle();
+    assert_eq!(kind(read(&view, handle)), ErrorKind::Denied);
+    // A consumer's device has no key of the workspace, and signs nothing of its own.
+    assert!(device.learn(&served.organisation).is_err());
+    assert_eq!(served.organisation.device(&other.device_id()), None);
+}
+
+#[test]
+fn a_custodian_that_begins_anew_is_asked_anew() {
+    let mut served = Served::new(5);
+    served.shop.reader("ada");
+    let device = served.device("mailer 1", "mailer");
+    let view = served.view(&device);
+    let path = format!("{}/owned/file", only(&view));
+    assert_eq!(content(&view, &path).unwrap(), b"ada owned");
+    served.stop();
+    let bob = served.shop.reader("bob");
+    served.serve();
+    until("whoever agreed meanwhile is shown", || {
+        now(view.xattr(Ino::ROOT, common::FOLLOW)).is_ok() && crawl_count(&view) == 4
+    });
+    assert_eq!(content(&view, &path).unwrap(), b"ada owned");
+    // Files that are replaced are found again.
+    served.shop.put(bob, "owned", "second", b"bob again");
+    until("a new file is shown", || crawl_count(&view) == 5);
+}
+
+fn crawl_count(view: &View) -> usize {
+    let subjects = look(view, "subjects").unwrap().ino;
+    let people = common::list(view, subjects).unwrap();
+    let mut count = 0;
+    for (_, person, _) in people {
+        for (_, class, _) in common::list(view, person).unwrap_or_default() {
+            count += common::list(view, class).map_or(0, |files| files.len());
+        }
+    }
+    count
+}

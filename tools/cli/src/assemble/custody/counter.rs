@@ -1,0 +1,99 @@
+//! A counter that is attended: consumers on devices of their own are served from a thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_custody::Custody;
+use strongroom_host::clock::{Clock, MachineClock};
+use strongroom_host::thread;
+use strongroom_steward::{Counter, Services, Stewardship, Turns};
+
+use super::{failure, try_lock};
+use crate::exit::{Failure, Result};
+use crate::place::Place;
+use crate::ui;
+
+/// How long an act waits until it is in force on other devices. Whoever does not answer has leases, and those end.
+pub const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+/// How often asks are looked for: on a local disk; over a network while somebody is served; while nobody is.
+const POLL_LOCAL: Duration = Duration::from_millis(25);
+const POLL_REMOTE: Duration = Duration::from_millis(250);
+const POLL_IDLE: Duration = Duration::from_secs(1);
+/// While an act waits for devices to say that it is in force.
+const POLL_AWAITED: Duration = Duration::from_millis(30);
+/// How soon an act that waits is noticed.
+const GLANCE: Duration = Duration::from_millis(10);
+/// How long nothing is tried after trouble.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A counter before it serves.
+pub struct Attended {
+    counter: Counter,
+    turns: Turns,
+    is_remote: bool,
+}
+
+impl Attended {
+    /// Opens a counter for some applications.
+    ///
+    /// # Errors
+    /// As for a command on each of them.
+    pub fn open(
+        place: &Place,
+        services: Services,
+        applications: &[(String, Arc<dyn Custody>)],
+    ) -> Result<Self> {
+        let failed = |error| failure(&error);
+        let stewardship = Stewardship::open(services.clone()).map_err(failed)?;
+        let mut custodians = Vec::new();
+        for (name, custody) in applications {
+            custodians.push(stewardship.application(name, Arc::clone(custody)).map_err(failed)?);
+        }
+        let (fenced, turns) = (place.clone(), Turns::default());
+        let fence = Box::new(move || try_lock(&fenced));
+        let counter = Counter::open(services, stewardship, custodians, fence, turns.clone());
+        Ok(Self { counter: counter.map_err(failed)?, turns, is_remote: place.is_remote() })
+    }
+
+    /// What waits for it.
+    pub fn turns(&self) -> Turns {
+        self.turns.clone()
+    }
+
+    /// Serves from a thread, as long as the process lives.
+    ///
+    /// # Errors
+    /// The machine has no thread left.
+    pub fn serve(self) -> Result<()> {
+        let served = thread::spawn("counter", move || self.run());
+        served.map(drop).map_err(|error| Failure::io("starting a thread", &error))
+    }
+
+    fn run(mut self) {
+        let clock = MachineClock::new();
+        let mut trouble = None;
+        loop {
+            let now = self.counter.turn().err().map(|error| error.to_string());
+            if now != trouble
+                && let Some(text) = &now
+            {
+                ui::log(&format!("serving consumers: {text}"));
+            }
+            trouble = now;
+            let pause = match (&trouble, self.is_remote, self.counter.is_busy()) {
+                (Some(_), _, _) => TROUBLE_PAUSE,
+                (None, false, _) => POLL_LOCAL,
+                (None, true, true) => POLL_REMOTE,
+                (None, true, false) => POLL_IDLE,
+            };
+            let began = clock.elapsed();
+            let is_over = |waited: Duration| {
+                let is_awaited = trouble.is_none() && self.turns.is_awaited();
+                waited >= pause || is_awaited && waited >= POLL_AWAITED
+            };
+            while !is_over(clock.elapsed() - began) {
+                clock.sleep(GLANCE);
+            }
+        }
+    }
+}
