@@ -310,7 +310,7 @@ fn with_the_network_cut_nothing_is_read_once_the_lease_is_over() {
     let mut served = Served::new(3);
     let ada = served.shop.reader("ada");
     for class in [ClassId::OWNED, ClassId::IDENTIFIABLE] {
-        served.shop.act(|shop| shop.set_lease(class, 2).unwrap());
+        served.shop.act(|shop| shop.set_lease(class, 3).unwrap());
     }
     let device = served.device("mailer 1", "mailer");
     let cable = served.cable();

@@ -1,0 +1,136 @@
+//! A consumer's machine of its own: taken in, served by an agent, let go.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::agent::{Client, Running, token};
+use common::{Place, Said, can_mount, is_mounted};
+use serde_json::{Value, json};
+
+/// A workspace with an application, and the machine of its consumer `mailer`: another home, passphrase and mountpoint.
+struct Two {
+    place: Place,
+}
+
+impl Two {
+    fn new() -> Self {
+        let place = Place::with_workspace();
+        fs::write(place.path("pass2"), "a passphrase of its own\n").unwrap();
+        fs::create_dir(place.path("drive2")).unwrap();
+        let two = Self { place };
+        two.here("app create shop -w STORE");
+        let asked = two.there("device request STORE").expect_done();
+        let code = asked.trim_end();
+        two.here(&format!("device add STORE --code {code} --name mailer-1 --consumer mailer"));
+        two
+    }
+
+    #[track_caller]
+    fn here(&self, line: &str) -> String {
+        self.place.run(&format!("{line} --passphrase-file PASS")).expect_done()
+    }
+
+    /// Runs on the consumer's machine.
+    fn there(&self, line: &str) -> Said {
+        let mut command = self.place.command(&format!("{line} --passphrase-file pass2"));
+        command.env("STRONGROOM_HOME", self.place.path("home2")).stdin(Stdio::null());
+        self.place.said(command.output().unwrap())
+    }
+
+    fn person(&self, shop: &mut Client) -> String {
+        let made = shop.done("POST", "subjects", &Value::Null);
+        let subject = made["subject"].as_str().unwrap().to_owned();
+        let path = format!("subjects/{subject}/files/owned/order");
+        assert_eq!(shop.send("PUT", &path, None, b"17 roses").status, 200);
+        subject
+    }
+
+    fn order(&self) -> Option<PathBuf> {
+        let subjects = fs::read_dir(self.place.path("drive2/subjects")).ok()?;
+        let person = subjects.flatten().next()?;
+        Some(person.path().join("owned/order"))
+    }
+}
+
+impl Drop for Two {
+    fn drop(&mut self) {
+        if is_mounted(&self.place.path("drive2")) {
+            let mut command = self.place.command("unmount --lazy drive2");
+            let _ = command.env("STRONGROOM_HOME", self.place.path("home2")).output();
+        }
+    }
+}
+
+fn say(shop: &mut Client, subject: &str, status: &str) {
+    let path = format!("subjects/{subject}/consents/newsletter");
+    shop.done("PUT", &path, &json!({ "status": status }));
+}
+
+#[test]
+fn a_consumers_machine_mounts_what_its_jobs_may_see_and_nothing_else() {
+    if !can_mount() {
+        return;
+    }
+    let two = Two::new();
+    let web = token(&two.place, "web", "shop", "");
+    let mount = "mount STORE drive2 --background --app shop --activity newsletter";
+    let said = two.there(mount);
+    let none = "strongroom: no custodian serves consumers in `STORE`";
+    assert_eq!((said.code, said.err.lines().next()), (6, Some(none)));
+    let said = two.there("mount STORE drive2 --background");
+    let refused = "strongroom: this device is a consumer's in `STORE`";
+    assert_eq!((said.code, said.err.lines().next()), (4, Some(refused)));
+    two.here("app lease owned --seconds 4 -w STORE --app shop");
+
+    let agent = Running::start(&two.place, "--consumers");
+    let mut shop = agent.client(&web, "shop");
+    let activity = json!({
+        "name": "newsletter", "consumer": "mailer", "purpose": "marketing", "basis": "consent",
+        "classes": ["owned"], "notice": "we write to you",
+    });
+    shop.done("POST", "activities", &activity);
+    shop.done("POST", "activities/newsletter/approve", &Value::Null);
+    let subject = two.person(&mut shop);
+    say(&mut shop, &subject, "given");
+    two.there(mount).expect_done();
+    let path = two.order().unwrap();
+    let mut file = File::open(&path).unwrap();
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "17 roses");
+    // The answer to a withdrawal comes when it is in force on that machine, under what is open there too.
+    say(&mut shop, &subject, "withdrawn");
+    let mut buffer = [0; 8];
+    assert_eq!(file.read_at(&mut buffer, 0).unwrap_err().raw_os_error(), Some(13));
+    assert!(!path.exists() && two.order().is_none());
+    say(&mut shop, &subject, "given");
+
+    let began = Instant::now();
+    while two.order().is_none_or(|path| File::open(path).is_err()) {
+        assert!(began.elapsed() < Duration::from_secs(60), "who agreed again is shown again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Without a custodian there is nothing once leases are over.
+    let path = two.order().unwrap();
+    file = File::open(&path).unwrap();
+    assert_eq!(file.read_at(&mut buffer, 0).unwrap(), 8);
+    agent.kill();
+    let began = Instant::now();
+    while file.read_at(&mut buffer, 0).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(60), "a lease of seconds ends");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!path.exists());
+    drop(file);
+    let mut unmount = two.place.command("unmount drive2");
+    unmount.env("STRONGROOM_HOME", two.place.path("home2"));
+    two.place.said(unmount.output().unwrap()).expect_done();
+}
