@@ -80,7 +80,7 @@ A copy is right if a signed record names its hash, or if most members have it. N
     Device(device::Device),
     /// Applications whose subjects' data this workspace keeps
     #[command(subcommand)]
-    App(custody::App),
+    App(custody::app::App),
     /// People the data is about
     #[command(subcommand)]
     Subject(custody::Subject),

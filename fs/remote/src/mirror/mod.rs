@@ -506,12 +506,8 @@ impl Inner {
 /// Things that are replaced in place, so that an old copy of one looks like a true one.
 fn is_replaced(key: Key) -> bool {
     match key {
-        Key::Workspace
-        | Key::Device(_)
-        | Key::Request(_)
-        | Key::Counter(_)
-        | Key::Ask(_)
-        | Key::Answer(_) => true,
+        Key::Workspace | Key::Device(_) | Key::Request(_) => true,
+        Key::Counter(_) | Key::Ask(_) | Key::Answer(_) => true,
         Key::Policy(PolicyKey { shelf, .. }) => match shelf {
             Shelf::Cell | Shelf::Tile => true,
             Shelf::Log | Shelf::Node | Shelf::Object => false,

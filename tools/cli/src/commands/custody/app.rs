@@ -6,7 +6,8 @@ use strongroom_records::receipt::Ending;
 use strongroom_steward::time_text;
 
 use super::{bring_into_force, input, input_text};
-use crate::args::custody::{App, AppCreate, AppReplay, AppState, In};
+use crate::args::custody::In;
+use crate::args::custody::app::{App, AppCreate, AppReplay, AppState};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Result};
 use crate::ui::{self, Format};

@@ -6,7 +6,8 @@ use strongroom_steward::{Depth, Resealed};
 
 use super::app::ending_text;
 use super::{keep_receipt, subject_id};
-use crate::args::custody::{AppRotate, SubjectRotate};
+use crate::args::custody::SubjectRotate;
+use crate::args::custody::app::AppRotate;
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Result};
 use crate::ui::{self, Format, Progress};
