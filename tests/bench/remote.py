@@ -57,11 +57,14 @@ class Server:
 
 
 class Networked(Peer):
-    """A peer whose bytes are in a bucket."""
+    """A peer whose bytes are in a bucket, a new one each round."""
+
+    count = 0
 
     def __init__(self, name, base, server):
         super().__init__(name, base)
-        self.server, self.bucket, self.copies = server, name, self.backing + "/copies"
+        Networked.count += 1
+        self.server, self.bucket, self.copies = server, f"{name}-{Networked.count}", self.backing + "/copies"
         self.peak_kib, self.process = 0, None
         self.environment = dict(os.environ, **server.settings)
 
@@ -400,7 +403,7 @@ def table(results):
             counts = [median(work, name, "requests") for name in names]
             lines.append(f"| {work}, {text} | " + " | ".join("–" if count is None else f"{count * scale:.0f}" for count in counts) + " |")
         peaks = {name: max([peak["mib"] for peak in results["peaks"] if peak["peer"] == name and peak["delay"] == delay], default=0) for name in names}
-        lines.append("| peak memory, MiB | " + " | ".join(f"{peaks[name]:.0f}" for name in names) + " |")
+        lines.append("| peak memory, MiB | " + " | ".join(f"{peaks[name]:.0f}" if peaks[name] else "–" for name in names) + " |")
     return "\n".join(lines) + "\n"
 
 
