@@ -36,7 +36,7 @@ ORDINARY = bytes(16)
 ROOT_INO = 1
 FILE, FOLDER, SYMLINK, FIFO, SOCKET, CHAR, BLOCK = range(1, 8)
 KIND_LETTERS = "?-dlpscb"
-EMPTY, INLINE, TARGET, EXTENTS, MAPPED = range(5)
+EMPTY, INLINE, TARGET, EXTENTS, MAPPED, PURGED = range(6)
 
 
 class Damage(Exception):
@@ -501,12 +501,13 @@ PART = record(
 
 
 def parse_commit(data):
-    signed, signature, rest = split_signed(data, b"SRc1", 4 << 20)
+    bare = data[:4] == b"SRd1"
+    signed, signature, rest = split_signed(data, b"SRd1" if bare else b"SRc1", 4 << 20)
     fields = decode(signed, COMMIT)
     bodies = fields[10]
     bounded = fields[3] > 0 and len(bodies) <= 4096 and all(b[2] <= 32 << 20 for b in bodies)
     need(bounded and rising(body[0] for body in bodies), "commit header out of bounds")
-    return fields, signed, signature, split_parts(rest, [body[2] for body in bodies])
+    return fields, signed, signature, None if bare and not split_parts(rest, []) else split_parts(rest, [body[2] for body in bodies])
 
 
 def parse_body(plain):
@@ -555,13 +556,14 @@ EXTENT = record(U64, U32, ID, U32, U32, U32, HASH, HASH)
 ENTRY = record(BYTES, U64, U8)
 CONTENT = variant({
     EMPTY: record(), INLINE: record(BYTES), TARGET: record(BYTES), EXTENTS: record(many(EXTENT)),
-    MAPPED: record(),
+    MAPPED: record(), PURGED: record(),
 })
 INODE = record(
     U8, U16, U32, U32, U32, U64, U64, i64, i64, i64, i64, U32, U64, CONTENT,
     many(record(BYTES, BYTES)),
 )
 OBJECT_USE = record(U64, U64, U64)
+SNAPSHOT = record(text, U64, HASH, i64, ID)
 
 # Section 9: operations.
 
@@ -580,6 +582,8 @@ OPERATION = variant({
     12: record(U64),
     13: record(ID, ID, many(U64), many(record(U32, U32))),
     16: record(U64, many(EXTENT)),
+    17: record(ID, optional(SNAPSHOT)),
+    18: record(many(U64)),
 })
 
 
@@ -668,7 +672,7 @@ class Tree:
     """The map as the last commit leaves it: inodes, and names by folder."""
 
     def __init__(self):
-        self.inodes, self.names, self.orphans, self.uses = {}, {}, set(), {}
+        self.inodes, self.names, self.orphans, self.uses, self.snapshots = {}, {}, set(), {}, {}
 
     # Section 8: from the pages of a checkpoint.
 
@@ -690,6 +694,8 @@ class Tree:
             inode.extents.append(extent)
         elif tag == 0x40:
             self.uses[first] = decode(value, OBJECT_USE)
+        elif tag == 0x60:
+            self.snapshots[first] = decode(value, SNAPSHOT)
         else:
             need(not value, "orphan with a value")
             self.orphans.add(first)
@@ -864,6 +870,14 @@ class Tree:
         for extent in extents:
             inode.place(extent)
 
+    def op_set_snapshot(self, snapshot_id, snapshot):
+        self.snapshots.pop(snapshot_id, None)
+        if snapshot:
+            self.snapshots[snapshot_id] = snapshot
+
+    def op_expunge(self, inos):
+        """Says something of the history; the map stays."""
+
     def entry(self, folder, name):
         found = self.names.get(folder, {}).get(name)
         need(found is not None, "no such name")
@@ -907,7 +921,7 @@ class Tree:
 OPERATION_NAMES = {
     1: "create", 2: "link", 3: "unlink", 4: "rename", 5: "exchange", 6: "set_attributes", 7: "set_xattr",
     8: "set_inline", 9: "set_extents", 10: "punch", 11: "clone", 12: "purge", 13: "relocate",
-    16: "rewrite",
+    16: "rewrite", 17: "set_snapshot", 18: "expunge",
 }
 
 
@@ -940,7 +954,7 @@ def parse_key(key):
     """Tag, inode or object, and offset or cookie (8)."""
     need(len(key) in (9, 17), "malformed key")
     tag, first, second = key[0], int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
-    if tag == 0x40 and len(key) == 17:
+    if tag in (0x40, 0x60) and len(key) == 17:
         return tag, key[1:], 0
     need(0 < first < 1 << 63, "malformed key")
     need((tag, len(key)) in ((0x10, 17), (0x20, 9), (0x30, 17), (0x50, 9)), "malformed key")
@@ -1107,7 +1121,8 @@ class Store:
         verify(author_key, 132, signed, signature)
         here = (suite, organisation, workspace, number, its_parent)
         need(here == (1, self.organisation, self.workspace, seq, parent), f"commit {seq} is not in the chain")
-        for (compartment, epoch, _, sha256), sealed in zip(header[10], sealed_bodies):
+        need(sealed_bodies is not None or not header[10], f"what commit {seq} did was purged")
+        for (compartment, epoch, _, sha256), sealed in zip(header[10], sealed_bodies or []):
             need(hashlib.sha256(sealed).digest() == sha256, "body does not verify")
             if compartment != ORDINARY:
                 continue

@@ -31,6 +31,7 @@ PARSERS = {
     "op": parse_operation,
     "inode": lambda data: reader.Inode(reader.decode(data, reader.INODE)),
     "entry": lambda data: reader.decode(data, reader.ENTRY),
+    "snapshot": lambda data: reader.decode(data, reader.SNAPSHOT),
     "object_use": lambda data: reader.decode(data, reader.OBJECT_USE),
     "page": reader.parse_page,
     "commit": reader.parse_commit,

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! The signature covers bodies by their hash: whoever lacks a compartment's key verifies the chain all the same, and
-//! a dropped body does not break it. Verifying signature and hashes is the caller's (`fs/workspace`).
+//! a dropped body does not break it. A commit whose bodies were dropped has the magic "SRd1" and ends behind the signature.
+//! Verifying signature and hashes is the caller's (`fs/workspace`).
 
 use minicbor::{Decode, Encode};
 
@@ -23,6 +24,8 @@ use crate::ops;
 
 /// First bytes of a commit file.
 pub const MAGIC: [u8; 4] = *b"SRc1";
+/// First bytes of a commit file whose bodies were dropped.
+pub const BARE_MAGIC: [u8; 4] = *b"SRd1";
 /// Longest header.
 pub const HEADER_LEN_MAX: usize = 4 << 20;
 /// Longest sealed body: the longest message one key seals safely for ever.
@@ -116,8 +119,10 @@ pub struct CommitFile<'b> {
     pub header_bytes: &'b [u8],
     /// Ed25519 signature.
     pub signature: [u8; SIGNATURE_LEN],
-    /// Sealed bodies, one per [`CommitHeader::bodies`].
+    /// Sealed bodies, one per [`CommitHeader::bodies`]; none if they were dropped.
     pub bodies: Vec<&'b [u8]>,
+    /// Whether its bodies were dropped: what it did was removed from history.
+    pub is_bare: bool,
 }
 
 impl<'b> CommitFile<'b> {
@@ -129,11 +134,22 @@ impl<'b> CommitFile<'b> {
     /// # Security
     /// The caller verifies signature, author, chain and the hash of each body.
     pub fn parse(bytes: &'b [u8]) -> Result<Self> {
-        let frame = frame::parse(MAGIC, HEADER_LEN_MAX, bytes)?;
+        let is_bare = bytes.starts_with(&BARE_MAGIC);
+        let magic = if is_bare { BARE_MAGIC } else { MAGIC };
+        let frame = frame::parse(magic, HEADER_LEN_MAX, bytes)?;
         let header: CommitHeader = cbor::decode_canonical(frame.record)?;
         header.check()?;
-        let bodies = split_parts(frame.rest, header.bodies.iter().map(|body| body.len))?;
-        Ok(Self { header, header_bytes: frame.record, signature: frame.signature, bodies })
+        let lens = header.bodies.iter().map(|body| body.len).filter(|_| !is_bare);
+        let bodies = split_parts(frame.rest, lens)?;
+        let (header_bytes, signature) = (frame.record, frame.signature);
+        Ok(Self { header, header_bytes, signature, bodies, is_bare })
+    }
+}
+
+impl CommitFile<'_> {
+    /// The same without bodies.
+    pub fn to_bare(&self) -> Vec<u8> {
+        frame::build(BARE_MAGIC, self.header_bytes, &self.signature)
     }
 }
 

@@ -78,6 +78,10 @@ byte_id!(
     ObjectId, 16
 );
 byte_id!(
+    /// Snapshot: random.
+    SnapshotId, 16
+);
+byte_id!(
     /// Hash of sealed bytes: BLAKE3-256, or SHA-256 where the field says so.
     Digest, 32
 );

@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use strongroom_crypto::secret::BlockKey;
 
-use crate::ids::{Digest, Ino, ObjectId};
+use crate::ids::{DeviceId, Digest, Ino, ObjectId};
 
 /// Kind of node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -57,6 +57,9 @@ pub enum Content {
     /// The extents are `X` keys of the map.
     #[n(4)]
     Mapped,
+    /// What it held was removed from history. Only in the checkpoints of snapshots.
+    #[n(5)]
+    Purged,
 }
 
 /// One extended attribute.
@@ -161,6 +164,29 @@ pub struct Extent {
     /// BLAKE3-256 of the block's header part.
     #[n(7)]
     pub header_hash: Digest,
+}
+
+/// Longest name of a snapshot in bytes.
+pub const SNAPSHOT_NAME_LEN_MAX: usize = 64;
+
+/// A commit that collection leaves readable, as stored under its key. The checkpoint of that commit stays with it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Snapshot {
+    /// Name, 1 to [`SNAPSHOT_NAME_LEN_MAX`] bytes.
+    #[n(0)]
+    pub name: String,
+    /// The commit.
+    #[n(1)]
+    pub seq: u64,
+    /// SHA-256 of its header.
+    #[n(2)]
+    pub head: Digest,
+    /// When it was made, nanoseconds since 1970.
+    #[n(3)]
+    pub time: i64,
+    /// Device that made it.
+    #[n(4)]
+    pub device: DeviceId,
 }
 
 /// Live bytes of a data object, as stored under `O · object`.

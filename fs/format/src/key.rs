@@ -6,10 +6,11 @@
 //! 30 · ino u64 · offset u64        extent of a file whose extents do not fit its inode
 //! 40 · object 16                   use of a data object
 //! 50 · ino u64                     orphan: open, without a name
+//! 60 · snapshot 16                 snapshot: a commit that collection leaves readable
 //! ```
 
 use crate::error::{Error, Result};
-use crate::ids::{Ino, ObjectId};
+use crate::ids::{Ino, ObjectId, SnapshotId};
 
 /// Longest key.
 pub const KEY_LEN_MAX: usize = 17;
@@ -43,6 +44,7 @@ const INODE: u8 = 0x20;
 const EXTENT: u8 = 0x30;
 const OBJECT: u8 = 0x40;
 const ORPHAN: u8 = 0x50;
+const SNAPSHOT: u8 = 0x60;
 
 /// What a key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +69,8 @@ pub enum Subject {
     Object(ObjectId),
     /// Orphan.
     Orphan(Ino),
+    /// Snapshot.
+    Snapshot(SnapshotId),
 }
 
 /// A key, at most [`KEY_LEN_MAX`] bytes, without heap.
@@ -96,10 +100,12 @@ impl Key {
 
     /// Key of a data object's use.
     pub fn object(object: ObjectId) -> Self {
-        let mut key = Self::bare(OBJECT);
-        key.bytes[1..].copy_from_slice(&object.0);
-        key.len = 17;
-        key
+        Self::named(OBJECT, &object.0)
+    }
+
+    /// Key of a snapshot.
+    pub fn snapshot(id: SnapshotId) -> Self {
+        Self::named(SNAPSHOT, &id.0)
     }
 
     /// Key of an orphan.
@@ -138,6 +144,11 @@ impl Key {
         (Self::bare(ORPHAN), Self::bare(ORPHAN + 1))
     }
 
+    /// First key and the bound after the last of all snapshots.
+    pub fn snapshots() -> (Self, Self) {
+        (Self::bare(SNAPSHOT), Self::bare(SNAPSHOT + 1))
+    }
+
     /// First key and the bound after the last of everything.
     pub fn all() -> (Self, Self) {
         (Self::bare(0), Self::bare(0xff))
@@ -152,6 +163,13 @@ impl Key {
         let mut bytes = [0; KEY_LEN_MAX];
         bytes[0] = tag;
         Self { bytes, len: 1 }
+    }
+
+    fn named(tag: u8, id: &[u8; 16]) -> Self {
+        let mut key = Self::bare(tag);
+        key.bytes[1..].copy_from_slice(id);
+        key.len = 17;
+        key
     }
 
     fn build(tag: u8, first: u64, rest: &[u8]) -> Self {
@@ -176,6 +194,9 @@ fn subject(key: &[u8]) -> Option<Subject> {
     let (first, second) = rest.split_at_checked(8)?;
     if *tag == OBJECT {
         return Some(Subject::Object(ObjectId(rest.try_into().ok()?)));
+    }
+    if *tag == SNAPSHOT {
+        return Some(Subject::Snapshot(SnapshotId(rest.try_into().ok()?)));
     }
     let ino = Ino(u64_of(first)?);
     if ino.0 == 0 || ino.0 >> 63 != 0 {

@@ -3,8 +3,8 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::ids::{Ino, ObjectId};
-use crate::inode::{Extent, Kind};
+use crate::ids::{Ino, ObjectId, SnapshotId};
+use crate::inode::{Extent, Kind, Snapshot};
 
 /// Whether an inode that lost its last name stays as an orphan because it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -332,6 +332,24 @@ pub enum Op {
         /// By offset, disjoint, at least one, within the size.
         #[n(1)]
         extents: Vec<Extent>,
+    },
+    /// A snapshot is made, or goes.
+    #[n(17)]
+    SetSnapshot {
+        /// Which.
+        #[n(0)]
+        id: SnapshotId,
+        /// What it is; none: it goes.
+        #[n(1)]
+        snapshot: Option<Snapshot>,
+    },
+    /// These inodes are being removed from history: what came before this commit is going to be unreadable. Changes
+    /// nothing in the map.
+    #[n(18)]
+    Expunge {
+        /// Inodes, rising.
+        #[n(0)]
+        inos: Vec<Ino>,
     },
 }
 

@@ -17,7 +17,7 @@ use strongroom_format::checkpoint::{CheckpointFile, CompartmentState};
 use strongroom_format::commit::{Body, CommitFile};
 use strongroom_format::device::DeviceFile;
 use strongroom_format::genesis::GenesisFile;
-use strongroom_format::inode::{Entry, Inode, ObjectUse};
+use strongroom_format::inode::{Entry, Inode, ObjectUse, Snapshot};
 use strongroom_format::op::Op;
 use strongroom_format::organisation::RecordFile;
 use strongroom_format::page::Page;
@@ -43,6 +43,7 @@ fn suites() -> Vec<Suite> {
         Suite { file: "op", accepts: cbor_accepts::<Op>, good: samples::ops() },
         Suite { file: "inode", accepts: cbor_accepts::<Inode>, good: samples::inodes() },
         Suite { file: "entry", accepts: cbor_accepts::<Entry>, good: samples::entries() },
+        Suite { file: "snapshot", accepts: cbor_accepts::<Snapshot>, good: samples::snapshots() },
         Suite { file: "object_use", accepts: cbor_accepts::<ObjectUse>, good: samples::uses() },
         Suite {
             file: "page",

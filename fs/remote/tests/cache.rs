@@ -19,7 +19,7 @@ const OBJECT: Key = Key::Object(ObjectId([9; 16]));
 const MIB: usize = 1 << 20;
 
 fn cached(server: &Server, folder: &Path) -> CachedStore {
-    let limits = Limits { bytes_max: 64 << 20, free_bytes_min: 0 };
+    let limits = Limits { bytes_max: 64 << 20, held_bytes_max: 64 << 20, free_bytes_min: 0 };
     let store = Arc::new(server.store());
     CachedStore::open(store, Arc::new(RealDisk), folder.to_path_buf(), limits).unwrap()
 }
@@ -115,7 +115,7 @@ fn what_was_fetched_ahead_is_used_where_no_copies_can_be_kept() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::new(Conditions::Honoured);
     let bytes = fill(&server, 6 * MIB);
-    let limits = Limits { bytes_max: 0, free_bytes_min: 0 };
+    let limits = Limits { bytes_max: 0, held_bytes_max: 0, free_bytes_min: 0 };
     let kept = folder.path().to_path_buf();
     let below = Arc::new(server.store());
     let store = CachedStore::open(below, Arc::new(RealDisk), kept, limits).unwrap();
@@ -165,4 +165,85 @@ fn a_range_beyond_the_end_is_damage_and_a_missing_object_is_not_found() {
     let kind = |key, range| wait(store.get(key, Some(range))).unwrap_err().kind();
     assert_eq!(kind(OBJECT, 900..1001), ErrorKind::Corrupt);
     assert_eq!(kind(Key::Object(ObjectId([1; 16])), 0..1), ErrorKind::NotFound);
+}
+
+fn count(store: &CachedStore, name: &str) -> u64 {
+    store.counters().into_iter().find(|(other, _)| *other == name).unwrap().1
+}
+
+#[test]
+fn what_is_held_is_read_while_the_server_is_gone_also_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    let bytes = fill(&server, 6 * MIB);
+    {
+        let store = cached(&server, folder.path());
+        wait(store.hold(OBJECT, 100..5 << 20)).unwrap();
+        wait(store.hold(OBJECT, 100..5 << 20)).unwrap();
+        assert_eq!(store.held(), [OBJECT]);
+    }
+    server.behave(|_, _, _| Mood::Says(500));
+    let store = cached(&server, folder.path());
+    assert_eq!(range(&store, 100, 5 << 20), bytes.slice(100..5 << 20));
+    store.drop_copy(OBJECT);
+    assert_eq!(range(&store, 4 << 20, 5 << 20), bytes.slice(4 << 20..5 << 20));
+    store.let_go(OBJECT);
+    assert!(store.held().is_empty());
+    store.drop_copy(OBJECT);
+    assert_eq!((count(&store, "cache_bytes"), count(&store, "pinned_bytes")), (0, 0));
+}
+
+#[test]
+fn the_limits_hold_at_every_sample_while_many_read_and_hold_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    let id = |number: u8| Key::Object(ObjectId([number; 16]));
+    for number in 0..40 {
+        wait(server.store().put(id(number), Body::Bytes(vec![number; MIB / 2].into()))).unwrap();
+    }
+    let (bytes_max, held_bytes_max) = (4 << 20, 2 << 20);
+    let limits = Limits { bytes_max, held_bytes_max, free_bytes_min: 0 };
+    let disk = Arc::new(RealDisk);
+    let store =
+        CachedStore::open(Arc::new(server.store()), disk, folder.path().to_path_buf(), limits);
+    let store = store.unwrap();
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..4_u64)
+            .map(|reader| {
+                let store = &store;
+                scope.spawn(move || {
+                    for step in 0..120_u64 {
+                        let number = (step * 7 + reader * 11) % 40;
+                        let start = (step * 37 + reader) % 400 * 1024;
+                        let range = start..start + 40 * 1024;
+                        let key = Key::Object(ObjectId([number as u8; 16]));
+                        if step % 9 == 0 {
+                            // What does not fit says so.
+                            let held = wait(store.hold(key, range)).map_err(|error| error.kind());
+                            assert!(matches!(held, Ok(()) | Err(ErrorKind::Full)), "{held:?}");
+                        } else {
+                            assert_eq!(wait(store.get(key, Some(range))).unwrap()[0], number as u8);
+                        }
+                    }
+                })
+            })
+            .collect();
+        let mut samples = 0;
+        while readers.iter().any(|reader| !reader.is_finished()) {
+            assert!(count(&store, "cache_bytes") <= bytes_max);
+            assert!(count(&store, "pinned_bytes") <= held_bytes_max);
+            samples += 1;
+            std::thread::yield_now();
+        }
+        assert!(samples > 10);
+    });
+    drop(store);
+    let on_disk: u64 = std::fs::read_dir(folder.path())
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .flat_map(|entry| std::fs::read_dir(entry.path()).unwrap().flatten())
+        .map(|entry| entry.metadata().unwrap().len())
+        .sum();
+    assert!(on_disk <= bytes_max + held_bytes_max, "{on_disk}");
 }

@@ -169,6 +169,27 @@ pub trait Store: Send + Sync {
         false
     }
 
+    /// Keeps a range of an object where it can be read while the store cannot be reached, until [`Store::let_go`]. Done when
+    /// it is there; fine to repeat. Whatever else is kept near of the object stays too.
+    ///
+    /// # Errors
+    /// `Full` when it does not fit; `Unsupported` where nothing is kept near; those of [`Store::get`].
+    fn hold<'a>(&'a self, _key: Key, _range: Range<u64>) -> Later<'a, ()> {
+        let message = "nothing is kept on this device: another mount of this store does";
+        Box::pin(std::future::ready(Err(Error::new(ErrorKind::Unsupported, message))))
+    }
+
+    /// What was held of an object counts as any other copy again.
+    fn let_go(&self, _key: Key) {}
+
+    /// Objects of which something is held.
+    fn held(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    /// Drops the copies of an object that are kept near, unless they are held.
+    fn drop_copy(&self, _key: Key) {}
+
     /// What was asked of the store so far, by name, for `status`; names that end in `bytes` count bytes.
     fn counters(&self) -> Vec<(&'static str, u64)> {
         Vec::new()

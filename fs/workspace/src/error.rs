@@ -49,6 +49,8 @@ pub enum ErrorKind {
     Unavailable,
     /// No space.
     Full,
+    /// It was removed from history for good.
+    Purged,
     /// Stored bytes fail verification or are missing; run check.
     Corrupt,
     /// A failed fsync: durability unknown, reopen.
@@ -57,6 +59,39 @@ pub enum ErrorKind {
     Unsupported,
     /// A bug.
     Internal,
+}
+
+impl ErrorKind {
+    /// All of them, in an order that is one program's own.
+    pub const ALL: [ErrorKind; 27] = [
+        ErrorKind::NotFound,
+        ErrorKind::Exists,
+        ErrorKind::NotDirectory,
+        ErrorKind::IsDirectory,
+        ErrorKind::NotEmpty,
+        ErrorKind::NameTooLong,
+        ErrorKind::Invalid,
+        ErrorKind::TooLarge,
+        ErrorKind::TooManyLinks,
+        ErrorKind::CrossesCompartments,
+        ErrorKind::NoData,
+        ErrorKind::Range,
+        ErrorKind::BadHandle,
+        ErrorKind::NotPermitted,
+        ErrorKind::ReadOnly,
+        ErrorKind::Denied,
+        ErrorKind::Locked,
+        ErrorKind::Busy,
+        ErrorKind::Stale,
+        ErrorKind::Conflict,
+        ErrorKind::Unavailable,
+        ErrorKind::Full,
+        ErrorKind::Purged,
+        ErrorKind::Corrupt,
+        ErrorKind::Poisoned,
+        ErrorKind::Unsupported,
+        ErrorKind::Internal,
+    ];
 }
 
 /// An error: kind, one log-safe sentence, and the cause's text where it is log-safe.

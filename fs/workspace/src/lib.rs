@@ -15,18 +15,23 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod ask;
 pub mod block;
 pub mod door;
 pub mod error;
+pub mod history;
 pub mod inbound;
 pub mod later;
 pub mod limits;
+pub mod offline;
 pub mod ops;
 pub mod outbound;
 pub mod state;
 pub mod tree;
 pub mod workspace;
 
+pub use history::at::At;
+pub use history::keep::Keep;
 pub use inbound::create::Foundation;
 pub use limits::Tuning;
 pub use workspace::{Mode, Options, Services, Status, Workspace};

@@ -11,6 +11,12 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long what commits and checkpoints made superfluous stays where several homes write. A home that was away for
 /// longer cannot put what it did on top of what others did.
 pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long an object in the store may be named by nobody before it goes: it may be on its way.
+pub const UNNAMED_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often such objects are looked for.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// How long homes that are there have to follow a purge before the log is stripped.
+pub const PURGE_GRACE: Duration = Duration::from_secs(15);
 /// How often the store is asked for newer checkpoints of others.
 pub const RENEW_INTERVAL: Duration = Duration::from_secs(60);
 /// Commits of others that are taken in at a time.
@@ -96,6 +102,10 @@ pub struct Tuning {
     pub poll_interval: Duration,
     /// See [`RETENTION`].
     pub retention: Duration,
+    /// See [`PURGE_GRACE`].
+    pub purge_grace: Duration,
+    /// See [`UNNAMED_GRACE`].
+    pub unnamed_grace: Duration,
     /// See [`RENEW_INTERVAL`].
     pub renew_interval: Duration,
     /// See [`BATCH_OPS_BYTES_MAX`].
@@ -146,6 +156,8 @@ impl Default for Tuning {
         Self {
             poll_interval: POLL_INTERVAL,
             retention: RETENTION,
+            purge_grace: PURGE_GRACE,
+            unnamed_grace: UNNAMED_GRACE,
             renew_interval: RENEW_INTERVAL,
             reserve_bytes: RESERVE_BYTES,
             batch_ops_bytes: BATCH_OPS_BYTES_MAX,
@@ -189,6 +201,12 @@ pub enum Broken {
     DeletionBeatsEdit,
     /// The journal does not say what its records are on top of.
     BaseNotJournaled,
+    /// Collection removes what only snapshots need.
+    SnapshotsNotKept,
+    /// A purge leaves snapshots as they are.
+    SnapshotsNotPurged,
+    /// A purge leaves bodies of commits in the log.
+    BodiesNotDropped,
     /// A name that others gave meanwhile loses what was under it.
     TakenNameIsTakenOver,
     /// What a home has seen is not compared with what the store shows it later.

@@ -115,6 +115,8 @@ pub struct State {
     pub unmarked_base: bool,
     /// Inodes whose pages the kernel may have from before others changed them. Dropped at the next open.
     pub outdated: BTreeSet<Ino>,
+    /// Whether the map holds a rule or a snapshot; none: to be looked up.
+    pub keeps_history: Option<bool>,
     /// Bytes of log since the last checkpoint.
     pub log_bytes: u64,
     /// Set when durability is unknown: every later change fails.
@@ -215,6 +217,7 @@ impl State {
     /// Installs an operation of a commit that is in the log, when nothing is in memory but what commits hold.
     pub fn replay(&mut self, op: &Op) -> Look<()> {
         let plan = self.plan(op)?;
+        self.note_history(op);
         self.map.install_committed(plan.layer);
         Ok(())
     }
@@ -234,8 +237,16 @@ impl State {
 
     fn install(&mut self, plan: Plan, op: &Op) {
         note_released(&mut self.batch.released, &plan);
+        self.note_history(op);
         self.map.install(plan.layer);
         self.follow(op);
+    }
+
+    /// What is kept of the past may be decided anew.
+    fn note_history(&mut self, op: &Op) {
+        if let Op::SetSnapshot { .. } | Op::SetXattr { ino: Ino::ROOT, .. } = op {
+            self.keeps_history = None;
+        }
     }
 
     /// Brings unsealed bytes and counters in line with an operation just installed.
@@ -281,6 +292,8 @@ impl State {
             | Op::SetXattr { .. }
             | Op::Based { .. }
             | Op::Rewrite { .. }
+            | Op::SetSnapshot { .. }
+            | Op::Expunge { .. }
             | Op::Relocate { .. } => {}
         }
     }

@@ -22,10 +22,12 @@ use crate::door::{Answer, Change};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inbound::roster::{Roster, revoked};
 use crate::limits::Tuning;
+use crate::ops::ask::Replies;
 use crate::outbound::commit::Outbound;
 use crate::outbound::compact::Compaction;
+use crate::outbound::expire::PastRoot;
 use crate::outbound::seal::Sealer;
-use crate::state::State;
+use crate::state::{Head, State};
 use crate::tree::need::{Look, Need};
 use crate::tree::pages::{Pages, look_again};
 
@@ -103,6 +105,20 @@ pub struct Inner {
     pub(crate) answered: AtomicU64,
     pub(crate) _lock: Option<Box<dyn Send + Sync>>,
     pub(crate) closed: AtomicBool,
+    /// The old state that this is, if it is one: nothing is followed then.
+    pub(crate) stands_at: OnceLock<Head>,
+    /// Hash of the checkpoint that an old state stands on.
+    pub(crate) stands_on: Mutex<Option<[u8; 32]>>,
+    /// Checkpoints read while collecting.
+    pub(crate) past: Mutex<BTreeMap<u64, Arc<PastRoot>>>,
+    /// Held by who changes pins, or brings them up to date.
+    pub(crate) pinning: Mutex<()>,
+    /// Held by who purges.
+    pub(crate) purging: Mutex<()>,
+    /// Commit up to which what is pinned is here.
+    pub(crate) pinned_at: AtomicU64,
+    /// Answers that wait to be fetched through the mount.
+    pub(crate) replies: Mutex<Replies>,
     /// Set when the next change must make room first.
     pub(crate) overfull: AtomicBool,
 }
@@ -424,6 +440,7 @@ pub(crate) fn fresh_state(
         head,
         unmarked_base: false,
         outdated: BTreeSet::new(),
+        keeps_history: None,
         log_bytes: 0,
         poisoned: false,
         batch_bytes_limit,

@@ -29,6 +29,8 @@ pub struct Line {
     cut: AtomicBool,
     /// One in so many requests is lost, half of them after they were carried out; 0: none.
     lossy: AtomicU64,
+    /// Requests that are still carried out; the line is cut after them.
+    left: AtomicU64,
     chance: Mutex<Chance>,
 }
 
@@ -39,6 +41,7 @@ impl Line {
             disk: Mutex::new(Arc::new(disk.clone())),
             cut: AtomicBool::new(false),
             lossy: AtomicU64::new(0),
+            left: AtomicU64::new(u64::MAX),
             chance: Mutex::new(Chance::new(seed)),
         }
     }
@@ -47,6 +50,12 @@ impl Line {
     fn lost(&self) -> Option<Lost> {
         if self.cut.load(Ordering::Relaxed) {
             return Some(Lost::Request);
+        }
+        if self.left.load(Ordering::Relaxed) == 0 {
+            return Some(Lost::Request);
+        }
+        if self.left.load(Ordering::Relaxed) != u64::MAX {
+            self.left.fetch_sub(1, Ordering::Relaxed);
         }
         let mut chance = self.chance.lock();
         match self.lossy.load(Ordering::Relaxed) {
@@ -222,6 +231,11 @@ impl Home {
     /// Cuts the line to the store, or mends it.
     pub fn cut(&self, cut: bool) {
         self.line.cut.store(cut, Ordering::Relaxed);
+    }
+
+    /// So many requests are carried out from here on, and none after them; nothing: all are.
+    pub fn ends_after(&self, requests: Option<u64>) {
+        self.line.left.store(requests.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Whether the line is cut.

@@ -166,6 +166,7 @@ impl Reader for Census<'_, '_> {
                 self.found.uses.insert(object, *usage);
             }
             (KeySubject::Orphan(ino), Value::Orphan) => self.orphans.push(ino),
+            (KeySubject::Snapshot(_), Value::Snapshot(_)) => self.report.counts.snapshots += 1,
             _ => self.wrong("a key of the manifest holds a value of another kind".to_owned()),
         }
         Ok(())

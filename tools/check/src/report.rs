@@ -136,6 +136,8 @@ pub struct Counts {
     pub unnamed_bytes: u64,
     /// Files without a name, left by a process that ended while they were open.
     pub orphans: u64,
+    /// Snapshots.
+    pub snapshots: u64,
     /// Records in this device's journal that no commit holds yet.
     pub pending_records: u64,
     /// Pages that could not be read.
@@ -275,6 +277,7 @@ impl Report {
                 "unnamed_objects": counts.unnamed_objects,
                 "unnamed_bytes": counts.unnamed_bytes,
                 "orphans": counts.orphans,
+                "snapshots": counts.snapshots,
                 "pending_records": counts.pending_records,
                 "unreadable_pages": counts.unreadable_pages,
                 "undecided": counts.undecided,

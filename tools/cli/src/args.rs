@@ -3,6 +3,8 @@
 pub mod agent;
 pub mod custody;
 pub mod device;
+pub mod history;
+pub mod offline;
 
 use std::path::PathBuf;
 
@@ -60,6 +62,45 @@ pub enum Command {
     /// Send everything written so far to the store
     #[command(after_help = "Example:\n  strongroom sync --wait ~/work")]
     Sync(Sync),
+    /// Show or change how far back history is kept
+    #[command(after_help = "Example:\n  strongroom keep ~/work --days 30 --last 100
+
+Whichever of both reaches further back counts, for all homes. Where several homes write, a week is
+kept in any case. Snapshots stay whatever the rule says.")]
+    Keep(history::Keep),
+    /// States that are kept under a name
+    #[command(subcommand)]
+    Snapshot(history::Snapshot),
+    /// List the versions of a file or folder that can still be read
+    #[command(after_help = "Example:\n  strongroom history ~/work/report.odt")]
+    History(history::History),
+    /// Copy a file or folder as it was into the present
+    #[command(
+        after_help = "Example:\n  strongroom restore ~/work/report.odt --at 2d --to ~/work/report-old.odt
+
+A file replaces the one that is there, in one step; a folder needs a free name."
+    )]
+    Restore(history::Restore),
+    /// Remove files or folders and every version of them, for good
+    #[command(after_help = "Example:\n  strongroom purge ~/work/sent-by-mistake.csv
+
+Snapshots show the names and no contents. The other states before this one are gone for all files,
+and machines that were offline meanwhile must mount again. What somebody copied elsewhere stays there.")]
+    Purge(history::Purge),
+    /// Show whose bytes lie in the store: present, history, snapshots, garbage
+    #[command(after_help = "Example:\n  strongroom space ~/work --json")]
+    Space(history::Target),
+    /// Keep files on this device, so that they can be read offline
+    #[command(after_help = "Example:\n  strongroom pin ~/work/letters
+
+Returns when everything is here. What changes later is brought in as long as the store can be reached.")]
+    Pin(offline::Pin),
+    /// No longer keep files on this device; copies go when others need the room
+    #[command(after_help = "Example:\n  strongroom unpin ~/work/letters")]
+    Unpin(offline::Paths),
+    /// Drop copies of files that this device keeps; what is pinned or not yet in the store stays
+    #[command(after_help = "Example:\n  strongroom free ~/work/films")]
+    Free(offline::Paths),
     /// Verify every stored byte of a workspace, changing nothing
     #[command(
         after_help = "Example:\n  strongroom check ~/work.strongroom --passphrase-file ~/work.pass"
@@ -169,6 +210,9 @@ pub struct Mount {
     /// Write in the place of another home, where the store cannot arbitrate between two; the other one must not write any more
     #[arg(long, conflicts_with = "activity", help_heading = "Mount")]
     pub take_over: bool,
+    /// Mount an old state, read-only: a snapshot's name, a commit's number, or a time such as 2026-11-22T15:04 (UTC), 3d
+    #[arg(long, value_name = "STATE", conflicts_with = "activity", help_heading = "Mount")]
+    pub at: Option<String>,
     #[command(flatten)]
     pub viewing: Viewing,
     #[command(flatten)]

@@ -29,7 +29,7 @@ use strongroom_remote::mirror::scrub::{self, Scrubbed};
 use strongroom_store::{Body, Family, Key, Mode, Store};
 use strongroom_workspace::error::ErrorKind;
 use strongroom_workspace::{
-    Foundation, Mode as WorkspaceMode, Options, Services, Tuning, Workspace,
+    At, Foundation, Mode as WorkspaceMode, Options, Services, Tuning, Workspace,
 };
 
 use crate::exit::{Exit, Failure, Result};
@@ -127,13 +127,38 @@ pub fn mount(
     place: &Place,
     mountpoint: &Path,
     options: MountOptions,
-    takeover: Takeover,
+    how: &Open,
     passphrase: Passphrase,
 ) -> Result<Serving> {
     let signals = signals()?;
-    let modes = match options.read_only {
-        true => (Mode::ReadOnly, WorkspaceMode::ReadOnly),
-        false => (Mode::ReadWrite, WorkspaceMode::ReadWrite),
+    let workspace = open(home, place, how, passphrase)?;
+    workspace
+        .run_background()
+        .map_err(|error| Failure::workspace(format!("opening `{}`", place.shown()), &error))?;
+    let served = Served::Workspace(workspace);
+    Serving::start(served, mountpoint, options, Some(signals))
+        .map_err(|error| mountpoint::failure(mountpoint, &error))
+}
+
+/// How a workspace is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// For reading and writing.
+    Write(Takeover),
+    /// For reading.
+    Read,
+    /// An old state, for reading.
+    At(At),
+}
+
+/// Opens a workspace.
+///
+/// # Errors
+/// Wrong passphrase, in use, or an old state that is not kept.
+pub fn open(home: &Home, place: &Place, how: &Open, passphrase: Passphrase) -> Result<Workspace> {
+    let modes = match how {
+        Open::Write(_) => (Mode::ReadWrite, WorkspaceMode::ReadWrite),
+        Open::Read | Open::At(_) => (Mode::ReadOnly, WorkspaceMode::ReadOnly),
     };
     let shown = place.shown();
     let store = stores::open(place, modes.0)?;
@@ -143,27 +168,26 @@ pub fn mount(
     home.directories()
         .create(&*services.disk)
         .map_err(|error| Failure::io("making the folders of local state", &error))?;
-    if modes.0 == Mode::ReadWrite {
-        arbiter::require_may_write(home, place, &keys.workspace(), takeover)?;
+    if let Open::Write(takeover) = how {
+        arbiter::require_may_write(home, place, &keys.workspace(), *takeover)?;
         devices::remember(home, &keys.workspace(), &keys.device_id())?;
     }
     let state_folder = home.directories().state.join(keys.workspace().to_string());
     let store = stores::keep_copies(home, place, store, &keys.workspace().to_string());
     let opened = Options { state_folder, mode: modes.1, owner: owner(), tuning: Tuning::default() };
     let keys = Arc::new(keys);
-    let workspace = Workspace::open(opened, store.clone(), keys.clone(), services);
-    let workspace = workspace.map_err(|error| match error.kind() {
+    let workspace = match how {
+        Open::At(at) => Workspace::open_at(opened, at, store.clone(), keys.clone(), services),
+        Open::Write(_) | Open::Read => {
+            Workspace::open(opened, store.clone(), keys.clone(), services)
+        }
+    };
+    workspace.map_err(|error| match error.kind() {
         ErrorKind::Busy => in_use(&shown),
         ErrorKind::Denied => devices::refusal(&*store, &keys, place)
             .unwrap_or_else(|| Failure::workspace(format!("opening `{shown}`"), &error)),
         _ => Failure::workspace(format!("opening `{shown}`"), &error),
-    })?;
-    workspace
-        .run_background()
-        .map_err(|error| Failure::workspace(format!("opening `{shown}`"), &error))?;
-    let served = Served::Workspace(workspace);
-    Serving::start(served, mountpoint, options, Some(signals))
-        .map_err(|error| mountpoint::failure(mountpoint, &error))
+    })
 }
 
 /// Verifies everything, changing nothing.

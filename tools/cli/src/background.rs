@@ -40,6 +40,8 @@ pub struct Task<'a> {
     pub mountpoint: &'a Path,
     /// Every `-o`.
     pub options: &'a [String],
+    /// `--at`.
+    pub at: Option<&'a str>,
     /// On whose behalf.
     pub viewing: &'a Viewing,
     /// `--take-over`.
@@ -60,6 +62,9 @@ pub fn start(task: &Task<'_>, passphrase: &Passphrase) -> Result<Started> {
     }
     if task.take_over {
         command.arg("--take-over");
+    }
+    if let Some(at) = task.at {
+        command.arg("--at").arg(at);
     }
     let Viewing { activity, app, custody } = task.viewing;
     for (name, value) in [("--activity", activity), ("--app", app), ("--custody", custody)] {

@@ -5,9 +5,12 @@ mod check;
 mod custody;
 mod device;
 mod help;
+mod history;
 mod init;
 mod mount;
+mod offline;
 mod passwd;
+mod purge;
 #[cfg(feature = "custody")]
 mod run;
 mod scrub;
@@ -33,6 +36,15 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         Command::Unmount(options) => unmount::run(&options, format),
         Command::Status(options) => status::run(&options, format),
         Command::Sync(options) => sync::run(&options, format),
+        Command::Keep(options) => history::keep(&options, format),
+        Command::Snapshot(options) => history::snapshot(&options, format),
+        Command::History(options) => history::history(&options, format),
+        Command::Restore(options) => history::restore(&options, format),
+        Command::Space(options) => history::space(&options, format),
+        Command::Pin(options) => offline::pin(&options, format),
+        Command::Unpin(options) => offline::unpin(&options, format),
+        Command::Free(options) => offline::free(&options, format),
+        Command::Purge(options) => purge::run(&options, format),
         Command::Check(options) => check::run(&options, format),
         Command::Scrub(options) => scrub::run(&options, format),
         Command::Passwd(options) => passwd::run(&options, format),

@@ -6,6 +6,8 @@ use std::path::Path;
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use rustix::io::Errno;
 use serde_json::Value;
+use strongroom_host::entropy::{Entropy, MachineEntropy};
+use strongroom_workspace::ask::{REPLY_LEN_MAX, Reply, Request};
 
 use crate::exit::{Exit, Failure, Result};
 #[cfg(feature = "custody")]
@@ -85,6 +87,24 @@ pub fn sync(mountpoint: &Path, patience: Patience) -> Result<()> {
         }
         failure
     })
+}
+
+/// Asks a mount something, and waits for the answer.
+///
+/// # Errors
+/// Not a workspace, its daemon is gone, or what it says.
+pub fn ask(mountpoint: &Path, request: &Request) -> Result<Reply> {
+    let entropy: &dyn Entropy = &MachineEntropy;
+    let token: [u8; 8] = entropy.array();
+    let name = format!("user.strongroom.ask.{:016x}", u64::from_le_bytes(token));
+    setxattr(mountpoint, &name, &request.encode(), XattrFlags::empty())
+        .map_err(|errno| control_failure(mountpoint, "asking", errno))?;
+    let mut buffer = vec![0; REPLY_LEN_MAX];
+    let len = getxattr(mountpoint, &name, &mut buffer[..])
+        .map_err(|errno| control_failure(mountpoint, "asking", errno))?;
+    let shown = mountpoint.display();
+    Reply::parse(&buffer[..len])
+        .map_err(|error| Failure::workspace(format!("asking `{shown}`"), &error))
 }
 
 /// Why the last commit did not go through, in the mount's own words.

@@ -201,6 +201,7 @@ pub fn advice(kind: ErrorKind) -> (Exit, Option<&'static str>) {
         | K::Range
         | K::BadHandle
         | K::NotPermitted
+        | K::Purged
         | K::Stale
         | K::Busy
         | K::Conflict => (Exit::Failed, None),

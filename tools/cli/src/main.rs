@@ -16,6 +16,7 @@ mod mountpoint;
 mod note;
 mod passphrase;
 mod place;
+mod state;
 mod ui;
 
 use std::panic::{self, AssertUnwindSafe};

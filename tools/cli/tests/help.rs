@@ -11,13 +11,25 @@ use std::path::Path;
 
 use common::Place;
 
-const VERBS: [&str; 68] = [
+const VERBS: [&str; 80] = [
     "init",
     "mount",
     "run",
     "unmount",
     "status",
     "sync",
+    "keep",
+    "snapshot",
+    "snapshot create",
+    "snapshot list",
+    "snapshot delete",
+    "history",
+    "restore",
+    "purge",
+    "space",
+    "pin",
+    "unpin",
+    "free",
     "check",
     "scrub",
     "passwd",

@@ -4,14 +4,17 @@ use strongroom_crypto::secret::BlockKey;
 use strongroom_format::checkpoint::{
     self, CheckpointRoot, CompartmentState, JournalMark, PageObject, PartRef, WriterSlot,
 };
-use strongroom_format::commit::{self, Body, BodyHead, BodyRef, CommitHeader, ObjectAdded};
+use strongroom_format::commit::{
+    self, Body, BodyHead, BodyRef, CommitFile, CommitHeader, ObjectAdded,
+};
 use strongroom_format::device::{self, DeviceClear, Kdf, Provider};
 use strongroom_format::encode;
 use strongroom_format::genesis::{self, Genesis};
 use strongroom_format::ids::{
-    CompartmentId, DeviceId, Digest, Ino, MemberId, ObjectId, OrganisationId, WorkspaceId,
+    CompartmentId, DeviceId, Digest, Ino, MemberId, ObjectId, OrganisationId, SnapshotId,
+    WorkspaceId,
 };
-use strongroom_format::inode::{Content, Entry, Extent, Inode, Kind, ObjectUse, Xattr};
+use strongroom_format::inode::{Content, Entry, Extent, Inode, Kind, ObjectUse, Snapshot, Xattr};
 use strongroom_format::key::{Cookie, Key};
 use strongroom_format::op::{Fate, Op};
 use strongroom_format::organisation::{
@@ -112,6 +115,7 @@ pub fn inodes() -> Good {
             )),
         ),
         ("file of many extents", encode(&mapped)),
+        ("purged file", encode(&inode(Kind::File, Content::Purged))),
         ("folder", encode(&folder)),
         ("fifo", encode(&inode(Kind::Fifo, Content::Empty))),
         ("socket", encode(&inode(Kind::Socket, Content::Empty))),
@@ -254,7 +258,21 @@ pub fn ops() -> Good {
         ),
         ("based", encode(&Op::Based { seq: 77, from: 301, last: true })),
         ("rewrite", encode(&Op::Rewrite { ino, extents: vec![extent(0, 65_536)] })),
+        ("make snapshot", encode(&Op::SetSnapshot { id: SNAPSHOT, snapshot: Some(snapshot()) })),
+        ("drop snapshot", encode(&Op::SetSnapshot { id: SNAPSHOT, snapshot: None })),
+        ("expunge", encode(&Op::Expunge { inos: vec![Ino(9), ino] })),
     ]
+}
+
+const SNAPSHOT: SnapshotId = SnapshotId([0x61; 16]);
+
+fn snapshot() -> Snapshot {
+    let (name, head, device) = ("before".to_owned(), Digest([3; 32]), DeviceId([4; 16]));
+    Snapshot { name, seq: 77, head, time: 1_700_000_000_000_000_000, device }
+}
+
+pub fn snapshots() -> Good {
+    vec![("snapshot", encode(&snapshot()))]
 }
 
 fn page_ref(level: u8) -> PageRef {
@@ -330,6 +348,7 @@ pub fn commits() -> Good {
         CommitHeader { bodies: Vec::new(), added: Vec::new(), released: Vec::new(), ..header() };
     vec![
         ("two bodies", commit_file(&header())),
+        ("bodies dropped", CommitFile::parse(&commit_file(&header())).unwrap().to_bare()),
         ("no body", commit::build(&encode(&bare), &[0x51; 64], &[[0; 0]; 0])),
     ]
 }
@@ -566,6 +585,7 @@ pub fn keys() -> Good {
         ("extent", key(Key::extent(Ino(2), 65_536))),
         ("object", key(Key::object(ObjectId([7; 16])))),
         ("orphan", key(Key::orphan(Ino(9)))),
+        ("snapshot", key(Key::snapshot(SNAPSHOT))),
     ]
 }
 
@@ -719,7 +739,7 @@ pub fn random_op(dice: &mut Dice) -> Op {
     let time = dice.number() as i64 - dice.number() as i64;
     let mode = dice.below(0o10000) as u16;
     let other = Ino(dice.number());
-    match dice.below(11) {
+    match dice.below(12) {
         0 => Op::Create {
             folder: other,
             name: dice.bytes(255),
@@ -779,6 +799,10 @@ pub fn random_op(dice: &mut Dice) -> Op {
             let count = dice.below(5);
             let extents = (0..count).map(|_| extent(dice.number(), dice.number() as u32)).collect();
             Op::Rewrite { ino, extents }
+        }
+        10 => {
+            let snapshot = dice.maybe(|_| snapshot());
+            Op::SetSnapshot { id: SNAPSHOT, snapshot }
         }
         _ => Op::Write { ino, offset: dice.number(), data: dice.bytes(4096), mode, time },
     }

@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 use crate::runtime::{Threads, begin};
 use flights::{Flight, Flights, WINDOW_LEN_MAX, Why};
 pub use shelf::Limits;
-use shelf::Shelf;
+use shelf::{HeldFull, Shelf};
 
 /// LIMIT: bodies in memory on their way out.
 const UPLOAD_COUNT_MAX: usize = 8;
@@ -193,6 +193,32 @@ impl Inner {
         Ok(uploaded)
     }
 
+    /// Fetches what is missing of a range, a window at a time.
+    async fn hold(&self, key: Key, range: Range<u64>) -> Result<()> {
+        let Key::Object(id) = key else { return Ok(()) };
+        let full = |full: HeldFull| {
+            let text = format!("what is pinned would take more than {} bytes here", full.bytes_max);
+            Error::new(ErrorKind::Full, text)
+        };
+        if self.shelf.has(id, &range) && self.shelf.hold(id).map_err(full)? {
+            return Ok(());
+        }
+        let mut at = range.start;
+        while at < range.end {
+            let part = at..range.end.min(at + WINDOW_LEN_MAX);
+            at = part.end;
+            if self.shelf.has(id, &part) && self.shelf.hold(id).map_err(full)? {
+                continue;
+            }
+            let bytes = self.store.get(key, Some(part.clone())).await?;
+            if !self.shelf.insert_held(id, part.start, &bytes).map_err(full)? {
+                let text = "a pinned copy could not be written to the disk";
+                return Err(Error::new(ErrorKind::Full, text));
+            }
+        }
+        Ok(())
+    }
+
     async fn read_staged(&self, key: Key, path: PathBuf) -> Result<Bytes> {
         let disk = self.disk.clone();
         let read = tokio::task::spawn_blocking(move || read_all(&*disk, &path)).await;
@@ -277,9 +303,31 @@ impl Store for CachedStore {
         }
     }
 
+    fn hold<'a>(&'a self, key: Key, range: Range<u64>) -> Later<'a, ()> {
+        let inner = self.inner.clone();
+        begin(self.threads.handle(), async move { inner.hold(key, range).await })
+    }
+
+    fn let_go(&self, key: Key) {
+        if let Key::Object(id) = key {
+            self.inner.shelf.let_go(id);
+        }
+    }
+
+    fn held(&self) -> Vec<Key> {
+        self.inner.shelf.held().into_iter().map(Key::Object).collect()
+    }
+
+    fn drop_copy(&self, key: Key) {
+        if let Key::Object(id) = key {
+            self.inner.shelf.forget_usual(id);
+        }
+    }
+
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut all = self.inner.store.counters();
         all.push(("cache_bytes", self.inner.shelf.bytes()));
+        all.push(("pinned_bytes", self.inner.shelf.held_bytes()));
         all.push(("cache_hits", self.inner.hits.load(Ordering::Relaxed)));
         all.push(("cache_misses", self.inner.misses.load(Ordering::Relaxed)));
         all

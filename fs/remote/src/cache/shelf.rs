@@ -3,9 +3,11 @@
 //! ```text
 //! FOLDER/<2 hex>/<32 hex>        a whole object
 //! FOLDER/<2 hex>/<32 hex>.part   pieces in the order they came: mark 4, check 4, start 4, length 4, bytes
+//! ….held                         either of both that is held: it stays until it is let go
 //! ```
 //!
-//! 1. The bytes of all files never exceed the limit: room is made before anything is written.
+//! 1. The bytes of all files never exceed the limit: room is made before anything is written. What is held has a limit of
+//!    its own, and nothing else makes room for it.
 //! 2. Nothing is synced and nothing here is believed: who reads verifies, and has a copy that does not verify forgotten.
 //! 3. What was asked for again since it came stays longer than what was asked for once: a scan does not empty the shelf.
 
@@ -22,6 +24,7 @@ use strongroom_format::ids::ObjectId;
 use strongroom_host::disk::{Disk, DiskFile, OpenMode};
 
 const PART_ENDING: &str = ".part";
+const HELD_ENDING: &str = ".held";
 const HEAD_LEN: u64 = 16;
 const MARK: u32 = 0x5352_4331;
 /// LIMIT: files held open at a time.
@@ -32,8 +35,10 @@ const HITS_MAX: u8 = 3;
 /// How much may be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of all files.
+    /// Bytes of all files that are not held.
     pub bytes_max: u64,
+    /// Bytes of all files that are held.
+    pub held_bytes_max: u64,
     /// Bytes that stay free on the disk.
     pub free_bytes_min: u64,
 }
@@ -56,14 +61,40 @@ struct State {
     /// Those with an open file, the longest open at the front.
     open: VecDeque<ObjectId>,
     bytes: u64,
+    held_bytes: u64,
 }
 
 struct Object {
     form: Form,
+    /// Whether it stays until it is let go.
+    class: Class,
     /// Bytes of its file; where the next piece goes.
     len: u64,
     file: Option<Arc<dyn DiskFile>>,
     hits: u8,
+}
+
+/// Which limit a file counts for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Usual,
+    Held,
+}
+
+/// Why an object cannot be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeldFull {
+    /// The limit.
+    pub(crate) bytes_max: u64,
+}
+
+impl State {
+    fn bytes_of(&mut self, class: Class) -> &mut u64 {
+        match class {
+            Class::Usual => &mut self.bytes,
+            Class::Held => &mut self.held_bytes,
+        }
+    }
 }
 
 enum Form {
@@ -88,18 +119,25 @@ impl Shelf {
             let inner = folder.join(format!("{prefix:02x}"));
             disk.create_folder(&inner)?;
             for entry in disk.list(&inner)? {
-                let (name, form) = match entry.name.strip_suffix(PART_ENDING) {
+                let (name, class) = match entry.name.strip_suffix(HELD_ENDING) {
+                    Some(name) => (name, Class::Held),
+                    None => (entry.name.as_str(), Class::Usual),
+                };
+                let (name, form) = match name.strip_suffix(PART_ENDING) {
                     Some(name) => (name, Form::Parts(None)),
-                    None => (entry.name.as_str(), Form::Whole),
+                    None => (name, Form::Whole),
                 };
                 let id = parse_id(name).filter(|id| !state.objects.contains_key(id));
                 let Some(id) = id else {
                     disk.remove(&inner.join(&entry.name))?;
                     continue;
                 };
-                state.bytes += entry.len;
-                state.queue.push_back(id);
-                state.objects.insert(id, Object { form, len: entry.len, file: None, hits: 0 });
+                *state.bytes_of(class) += entry.len;
+                if class == Class::Usual {
+                    state.queue.push_back(id);
+                }
+                let object = Object { form, class, len: entry.len, file: None, hits: 0 };
+                state.objects.insert(id, object);
             }
         }
         let shelf = Self { disk, folder, limits, state: Mutex::new(state), _lock: lock };
@@ -110,6 +148,87 @@ impl Shelf {
     /// Bytes of all files.
     pub(crate) fn bytes(&self) -> u64 {
         self.state.lock().bytes
+    }
+
+    /// Bytes of all files that are held.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.state.lock().held_bytes
+    }
+
+    /// Objects that are held.
+    pub(crate) fn held(&self) -> Vec<ObjectId> {
+        let state = self.state.lock();
+        let held = state.objects.iter().filter(|(_, object)| object.class == Class::Held);
+        held.map(|(id, _)| *id).collect()
+    }
+
+    /// Holds what is here of an object from here on. False if nothing of it is.
+    pub(crate) fn hold(&self, id: ObjectId) -> Result<bool, HeldFull> {
+        let mut state = self.state.lock();
+        let held_bytes = state.held_bytes;
+        let Some(object) = state.objects.get_mut(&id) else { return Ok(false) };
+        if object.class == Class::Held {
+            return Ok(true);
+        }
+        if held_bytes + object.len > self.limits.held_bytes_max {
+            return Err(self.full());
+        }
+        let len = object.len;
+        let before = self.path(id, &object.form, Class::Usual);
+        if self.disk.rename(&before, &self.path(id, &object.form, Class::Held)).is_err() {
+            return Ok(false);
+        }
+        object.class = Class::Held;
+        state.bytes -= len;
+        state.held_bytes += len;
+        state.queue.retain(|other| *other != id);
+        Ok(true)
+    }
+
+    /// The object counts as any other again.
+    pub(crate) fn let_go(&self, id: ObjectId) {
+        let mut state = self.state.lock();
+        let Some(object) = state.objects.get_mut(&id).filter(|one| one.class == Class::Held) else {
+            return;
+        };
+        let len = object.len;
+        let before = self.path(id, &object.form, Class::Held);
+        if self.disk.rename(&before, &self.path(id, &object.form, Class::Usual)).is_err() {
+            self.remove(&mut state, id);
+            return;
+        }
+        object.class = Class::Usual;
+        state.held_bytes -= len;
+        state.bytes += len;
+        state.queue.push_back(id);
+        self.make_room(&mut state, 0);
+    }
+
+    fn full(&self) -> HeldFull {
+        HeldFull { bytes_max: self.limits.held_bytes_max }
+    }
+
+    /// Keeps a piece of an object that is to be held.
+    pub(crate) fn insert_held(
+        &self,
+        id: ObjectId,
+        start: u64,
+        bytes: &Bytes,
+    ) -> Result<bool, HeldFull> {
+        let need = HEAD_LEN + bytes.len() as u64;
+        if !self.hold(id)? {
+            let mut state = self.state.lock();
+            let form = Form::Parts(Some(BTreeMap::new()));
+            let object = Object { form, class: Class::Held, len: 0, file: None, hits: 0 };
+            state.objects.entry(id).or_insert(object);
+        }
+        let free = self.disk.space(&self.folder).map_or(u64::MAX, |space| space.free_bytes);
+        let room = free >= self.limits.free_bytes_min.saturating_add(need);
+        if !room || self.state.lock().held_bytes + need > self.limits.held_bytes_max {
+            return Err(self.full());
+        }
+        self.insert(id, start, bytes);
+        Ok(self.has(id, &(start..start + bytes.len() as u64)))
     }
 
     /// The bytes of a range, or of all of a whole object, if all of them are here.
@@ -160,7 +279,7 @@ impl Shelf {
     /// Keeps a piece of an object; false if it could not.
     pub(crate) fn insert(&self, id: ObjectId, start: u64, bytes: &Bytes) -> bool {
         let need = HEAD_LEN + bytes.len() as u64;
-        if bytes.is_empty() || !self.fits(need) {
+        if bytes.is_empty() || !self.fits(id, need) {
             return false;
         }
         let Some((file, place)) = self.reserve(id, need) else { return false };
@@ -189,10 +308,15 @@ impl Shelf {
     /// Room for a piece at the end of an object's file; none if it is here whole, or cannot be.
     fn reserve(&self, id: ObjectId, need: u64) -> Option<(Arc<dyn DiskFile>, u64)> {
         let mut state = self.state.lock();
-        self.make_room(&mut state, need);
+        let class = state.objects.get(&id).map_or(Class::Usual, |object| object.class);
+        match class {
+            Class::Usual => self.make_room(&mut state, need),
+            Class::Held if state.held_bytes + need > self.limits.held_bytes_max => return None,
+            Class::Held => {}
+        }
         if let Entry::Vacant(vacant) = state.objects.entry(id) {
             let form = Form::Parts(Some(BTreeMap::new()));
-            vacant.insert(Object { form, len: 0, file: None, hits: 0 });
+            vacant.insert(Object { form, class: Class::Usual, len: 0, file: None, hits: 0 });
             state.queue.push_back(id);
         }
         let file = self.file(&mut state, id)?;
@@ -202,23 +326,24 @@ impl Shelf {
         pieces.get_or_insert_with(|| read_pieces(&*file, object.len));
         let place = object.len;
         object.len += need;
-        state.bytes += need;
+        *state.bytes_of(class) += need;
         Some((file, place))
     }
 
     /// Takes a file that holds a whole object; false if it stays where it is.
     pub(crate) fn adopt(&self, id: ObjectId, path: &Path, len: u64) -> bool {
-        if !self.fits(len) {
+        if !self.fits(id, len) {
             return false;
         }
         self.forget(id);
         let mut state = self.state.lock();
         self.make_room(&mut state, len);
-        let to = self.path(id, &Form::Whole);
+        let to = self.path(id, &Form::Whole, Class::Usual);
         if self.disk.rename(path, &to).is_err() {
             return false;
         }
-        state.objects.insert(id, Object { form: Form::Whole, len, file: None, hits: 0 });
+        let (form, class) = (Form::Whole, Class::Usual);
+        state.objects.insert(id, Object { form, class, len, file: None, hits: 0 });
         state.queue.push_back(id);
         state.bytes += len;
         true
@@ -231,10 +356,23 @@ impl Shelf {
         self.remove(&mut state, id)
     }
 
+    /// Lets go of an object unless it is held.
+    pub(crate) fn forget_usual(&self, id: ObjectId) {
+        let is_held = |object: &Object| object.class == Class::Held;
+        if !self.state.lock().objects.get(&id).is_some_and(is_held) {
+            self.forget(id);
+        }
+    }
+
     /// Whether so much may be kept at all.
-    fn fits(&self, need: u64) -> bool {
+    fn fits(&self, id: ObjectId, need: u64) -> bool {
         let free = self.disk.space(&self.folder).map_or(u64::MAX, |space| space.free_bytes);
-        need <= self.limits.bytes_max && free >= self.limits.free_bytes_min.saturating_add(need)
+        let is_held = |object: &Object| object.class == Class::Held;
+        let max = match self.state.lock().objects.get(&id).is_some_and(is_held) {
+            true => self.limits.held_bytes_max,
+            false => self.limits.bytes_max,
+        };
+        need <= max && free >= self.limits.free_bytes_min.saturating_add(need)
     }
 
     fn make_room(&self, state: &mut State, need: u64) {
@@ -253,9 +391,9 @@ impl Shelf {
     fn remove(&self, state: &mut State, id: ObjectId) -> bool {
         let Some(object) = state.objects.remove(&id) else { return false };
         // A file that cannot go is counted again at the next open.
-        let _ = self.disk.remove(&self.path(id, &object.form));
+        let _ = self.disk.remove(&self.path(id, &object.form, object.class));
         state.open.retain(|other| *other != id);
-        state.bytes -= object.len;
+        *state.bytes_of(object.class) -= object.len;
         true
     }
 
@@ -268,7 +406,7 @@ impl Shelf {
             Form::Whole => OpenMode::Read,
             Form::Parts(_) => OpenMode::Create,
         };
-        let Ok(file) = self.disk.open(&self.path(id, &object.form), mode) else {
+        let Ok(file) = self.disk.open(&self.path(id, &object.form, object.class), mode) else {
             state.queue.retain(|other| *other != id);
             self.remove(state, id);
             return None;
@@ -284,12 +422,16 @@ impl Shelf {
         Some(file)
     }
 
-    fn path(&self, id: ObjectId, form: &Form) -> PathBuf {
+    fn path(&self, id: ObjectId, form: &Form, class: Class) -> PathBuf {
         let ending = match form {
             Form::Whole => "",
             Form::Parts(_) => PART_ENDING,
         };
-        self.folder.join(format!("{:02x}", id.0[0])).join(format!("{id}{ending}"))
+        let held = match class {
+            Class::Usual => "",
+            Class::Held => HELD_ENDING,
+        };
+        self.folder.join(format!("{:02x}", id.0[0])).join(format!("{id}{ending}{held}"))
     }
 }
 
@@ -370,7 +512,7 @@ mod tests {
     }
 
     fn shelf(folder: &Path, bytes_max: u64) -> Shelf {
-        let limits = Limits { bytes_max, free_bytes_min: 0 };
+        let limits = Limits { bytes_max, held_bytes_max: bytes_max, free_bytes_min: 0 };
         Shelf::open(Arc::new(RealDisk), folder.to_path_buf(), limits).unwrap()
     }
 
@@ -462,17 +604,50 @@ mod tests {
     #[test]
     fn a_disk_with_little_room_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let limits = Limits { bytes_max: 1 << 20, free_bytes_min: u64::MAX };
+        let limits = Limits { bytes_max: 1 << 20, held_bytes_max: 0, free_bytes_min: u64::MAX };
         let shelf = Shelf::open(Arc::new(RealDisk), folder.path().to_path_buf(), limits).unwrap();
         shelf.insert(id(1), 0, &Bytes::from_static(b"x"));
         assert_eq!(on_disk(folder.path()), 0);
     }
 
     #[test]
+    fn what_is_held_stays_while_others_go_and_has_a_limit_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { bytes_max: 3000, held_bytes_max: 2500, free_bytes_min: 0 };
+        let open = || Shelf::open(Arc::new(RealDisk), folder.path().to_path_buf(), limits).unwrap();
+        let bytes = Bytes::from(vec![7; 984]);
+        {
+            let shelf = open();
+            shelf.insert(id(1), 0, &bytes);
+            assert_eq!(shelf.hold(id(1)), Ok(true));
+            assert_eq!(shelf.insert_held(id(2), 0, &bytes), Ok(true));
+            assert_eq!(shelf.insert_held(id(3), 0, &bytes), Err(HeldFull { bytes_max: 2500 }));
+            shelf.let_go(id(3));
+            assert_eq!((shelf.bytes(), shelf.held_bytes()), (0, 2000));
+            for seed in 10..30 {
+                shelf.insert(id(seed), 0, &bytes);
+                assert!(shelf.bytes() <= 3000 && on_disk(folder.path()) <= 5000);
+            }
+            // A piece that nobody holds takes no room from what is held.
+            shelf.insert(id(1), 5000, &bytes);
+            assert_eq!((shelf.held_bytes(), shelf.has(id(1), &(5000..5984))), (2000, false));
+        }
+        let shelf = open();
+        assert_eq!(shelf.held_bytes(), 2000);
+        assert_eq!(shelf.find(id(1), Some(&(0..984))).unwrap(), bytes);
+        assert_eq!(shelf.find(id(2), Some(&(0..984))).unwrap(), bytes);
+        shelf.let_go(id(1));
+        assert_eq!(shelf.held(), [id(2)]);
+        assert!(shelf.bytes() <= 3000);
+        assert!(shelf.forget(id(2)));
+        assert_eq!((shelf.held_bytes(), shelf.bytes()), (0, on_disk(folder.path())));
+    }
+
+    #[test]
     fn a_folder_is_used_by_one_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let _first = shelf(folder.path(), 1);
-        let limits = Limits { bytes_max: 1, free_bytes_min: 0 };
+        let limits = Limits { bytes_max: 1, held_bytes_max: 0, free_bytes_min: 0 };
         let second = Shelf::open(Arc::new(RealDisk), folder.path().to_path_buf(), limits);
         assert_eq!(second.err().unwrap().kind(), io::ErrorKind::WouldBlock);
     }

@@ -118,6 +118,7 @@ impl Fit<'_> {
                 self.need_file(*to)?;
                 true
             }
+            Op::SetSnapshot { .. } | Op::Expunge { .. } => true,
             Op::Purge { ino } => self.inode(*ino)?.is_some_and(|inode| inode.link_count == 0),
         };
         Ok(makes_sense.then_some(op))

@@ -53,6 +53,10 @@ impl Inner {
     /// As [`Inner::follow`].
     pub(crate) fn poll(&self) -> Result<()> {
         let mut outbound = self.outbound.lock();
+        if let Some(at) = self.stands_at.get() {
+            self.follow_organisation()?;
+            return self.look_at_past(&mut outbound, *at);
+        }
         if self.is_ending() || self.state.lock().poisoned {
             return Ok(());
         }
@@ -65,7 +69,14 @@ impl Inner {
         // A device that was removed hears of it here, also when it has nothing to commit.
         self.follow_organisation()?;
         let before = self.state.lock().head;
-        let followed = self.follow(outbound);
+        let followed = match self.follow(outbound) {
+            Err(error) if error.kind() == ErrorKind::Purged => {
+                // Nothing was done here that would have to be put on top of what cannot be read.
+                outbound.renew_to = Some(u64::MAX);
+                Ok(false)
+            }
+            followed => followed,
+        };
         let (seen, waiting) = {
             let state = self.state.lock();
             (Memory::of(&state, outbound), state.batch.count > 0)
@@ -112,7 +123,8 @@ impl Inner {
             let Some(bytes) = get(&self.store, key)? else { break };
             let commit = reader.open_commit(key, head, &bytes).inspect_err(|_| {
                 self.frozen.fetch_or(reader.is_fork(key, head, &bytes), Ordering::AcqRel);
-            })?;
+            });
+            let commit = commit.map_err(|error| self.away(error))?;
             self.check_known(commit.head)?;
             head = commit.head;
             if self.is_own(&commit) {
@@ -125,6 +137,17 @@ impl Inner {
             }
         }
         Ok(commits)
+    }
+
+    /// What to do when the log was stripped before this home had followed it.
+    fn away(&self, error: Error) -> Error {
+        match (error.kind(), self.options.mode) {
+            (ErrorKind::Purged, Mode::ReadWrite) => {
+                let message = "history was purged while this home was away; mount again";
+                Error::new(ErrorKind::Stale, message)
+            }
+            _ => error,
+        }
     }
 
     pub(crate) fn is_own(&self, commit: &Commit) -> bool {
@@ -185,6 +208,10 @@ impl Inner {
             outbound.note_commit(commit);
             state.log_bytes += commit.len;
         }
+        if commits.iter().any(Commit::purges) {
+            // Whoever writes the next checkpoint writes it without pages from before.
+            (outbound.rewrite_all, outbound.renew_to) = (true, Some(head.seq));
+        }
         state.head = head;
         self.install_rebased(&mut state, rebased);
         let changes = news.tell(&mut state);
@@ -217,6 +244,7 @@ impl Inner {
         state.map.settle();
         state.cut_count = 0;
         state.next_counter = rebased.next_counter;
+        state.keeps_history = None;
         let left_out = self.options.tuning.broken == Some(Broken::BaseNotJournaled);
         state.unmarked_base = rebased.count == 0 && !left_out;
         let State { doomed, map, .. } = state;

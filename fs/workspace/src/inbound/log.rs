@@ -9,6 +9,7 @@ use strongroom_crypto::usage::{Author, Context, Usage};
 use strongroom_format::checkpoint::{CheckpointFile, CheckpointRoot, CompartmentState};
 use strongroom_format::commit::{Body, CommitFile, CommitHeader};
 use strongroom_format::ids::{CompartmentId, DeviceId, Digest};
+use strongroom_format::op::Op;
 use strongroom_format::workspace::WorkspaceFile;
 use strongroom_keyring::DeviceKeys;
 use strongroom_store::{Family, Key as StoreKey, Store};
@@ -29,6 +30,8 @@ pub struct Checkpoint {
     pub root: CheckpointRoot,
     /// Compartment 0.
     pub state: CompartmentState,
+    /// Whether there was no other in the store.
+    pub is_alone: bool,
 }
 
 /// A verified commit.
@@ -41,6 +44,13 @@ pub struct Commit {
     pub body: Body,
     /// Length of the file.
     pub len: u64,
+}
+
+impl Commit {
+    /// Whether it says that something is purged.
+    pub(super) fn purges(&self) -> bool {
+        self.body.ops.iter().any(|op| matches!(op, Op::Expunge { .. }))
+    }
 }
 
 /// Reads what the store holds of a workspace.
@@ -91,11 +101,21 @@ impl<'a> Reader<'a> {
     /// As [`Reader::checkpoint`].
     pub fn checkpoint_upto(&self, seq: u64) -> Result<Checkpoint> {
         let keys = keys_of(self.store, Family::Checkpoint)?;
+        let is_alone = keys.len() == 1;
         let newest = keys.into_iter().rfind(|key| *key <= StoreKey::Checkpoint(seq));
         let key = newest
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the store holds no checkpoint"))?;
         let bytes = get(self.store, key)?.ok_or_else(|| missing(key))?;
-        self.open_checkpoint(key, &bytes)
+        Ok(Checkpoint { is_alone, ..self.open_checkpoint(key, &bytes)? })
+    }
+
+    /// The checkpoint of one commit; none if it is not there.
+    ///
+    /// # Errors
+    /// As [`Reader::checkpoint`].
+    pub fn checkpoint_at(&self, seq: u64) -> Result<Option<Checkpoint>> {
+        let key = StoreKey::Checkpoint(seq);
+        get(self.store, key)?.map(|bytes| self.open_checkpoint(key, &bytes)).transpose()
     }
 
     fn open_checkpoint(&self, key: StoreKey, bytes: &[u8]) -> Result<Checkpoint> {
@@ -128,7 +148,7 @@ impl<'a> Reader<'a> {
             return Err(bad());
         }
         self.roster.note_pin(root.organisation_seq);
-        Ok(Checkpoint { root, state })
+        Ok(Checkpoint { root, state, is_alone: true })
     }
 
     /// Visits the commits after `head` in order.
@@ -217,6 +237,9 @@ impl<'a> Reader<'a> {
         }
         if header.parent != parent.hash && self.broken != Some(Broken::ParentNotCompared) {
             return Err(forked(key));
+        }
+        if file.is_bare {
+            return Err(purged(key));
         }
         let (body, sealed) = header
             .bodies
@@ -318,6 +341,11 @@ pub(super) fn forked(key: StoreKey) -> Error {
          different devices"
     );
     Error::new(ErrorKind::Corrupt, message)
+}
+
+/// The error for a commit that was taken out of history; that it was made is still known.
+pub(crate) fn purged(key: StoreKey) -> Error {
+    Error::new(ErrorKind::Purged, format!("what `{key}` did was purged from history"))
 }
 
 fn missing(key: StoreKey) -> Error {

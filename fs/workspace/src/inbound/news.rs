@@ -58,7 +58,7 @@ impl News {
                 *self.inos.entry(ino).or_default() |= content;
             }
             Subject::Extent { ino, .. } => drop(self.inos.insert(ino, true)),
-            Subject::Object(_) | Subject::Orphan(_) => {}
+            Subject::Object(_) | Subject::Orphan(_) | Subject::Snapshot(_) => {}
         }
     }
 

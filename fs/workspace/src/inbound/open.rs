@@ -53,8 +53,7 @@ impl Workspace {
         let checkpoint = reader.checkpoint()?;
         let place = ordinary_place(&keys);
         let context = Context::block(&place);
-        let cache_bytes = options.tuning.page_cache_bytes;
-        let pages = Pages::new(store.clone(), keys.clone(), place, cache_bytes);
+        let pages = Pages::new(store.clone(), keys.clone(), place, options.tuning.page_cache_bytes);
         let pages = Arc::new(pages.with_mistake(options.tuning.broken));
         let (sender, receiver) = mpsc::channel();
         let entropy = services.entropy.clone();
@@ -81,6 +80,13 @@ impl Workspace {
             answered: AtomicU64::new(0),
             _lock: lock,
             closed: AtomicBool::new(false),
+            stands_at: OnceLock::new(),
+            stands_on: Mutex::default(),
+            past: Mutex::default(),
+            pinning: Mutex::default(),
+            purging: Mutex::default(),
+            pinned_at: AtomicU64::new(u64::MAX),
+            replies: Mutex::default(),
             overfull: AtomicBool::new(false),
             options,
             services,
@@ -132,7 +138,11 @@ fn open_staging(options: &Options, services: &Services) -> Result<Arc<Staging>> 
     }))
 }
 
-fn initial_state(checkpoint: &Checkpoint, pages: &Arc<Pages>, options: &Options) -> State {
+pub(crate) fn initial_state(
+    checkpoint: &Checkpoint,
+    pages: &Arc<Pages>,
+    options: &Options,
+) -> State {
     let state = &checkpoint.state;
     let tree = Tree { root: state.root, height: state.height, count: state.count };
     let map = Map::new(tree, pages.clone());
@@ -161,6 +171,10 @@ fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
         written: None,
         contact: (0, Duration::ZERO),
         renewed: Duration::ZERO,
+        rewrite_all: false,
+        fresh_written: false,
+        renew_to: None,
+        has_past: !checkpoint.is_alone,
         leftovers: Leftovers::default(),
         remembered_seq: 0,
         digest: LtHash::from_bytes(digest),
@@ -174,7 +188,7 @@ impl Inner {
     ///
     /// # Errors
     /// `Corrupt` if that is not in the store any more.
-    pub(super) fn load_at(&self, seq: u64) -> Result<()> {
+    pub(crate) fn load_at(&self, seq: u64) -> Result<()> {
         // One of its own: pins may be lower again.
         let reader = self.reader_anew();
         let checkpoint = reader.checkpoint_upto(seq)?;
@@ -187,6 +201,26 @@ impl Inner {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Corrupt, format!("commit {seq} is not in the store any more")))
+    }
+
+    /// Begins anew with the map of a snapshot, whose checkpoint may stand alone: no log behind it says what it leads to, but
+    /// the snapshot names its commit by hash.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is another commit, or is not there.
+    pub(crate) fn load_snapshot(&self, head: Head) -> Result<()> {
+        let reader = self.reader_anew();
+        let missing = || {
+            let key = StoreKey::Checkpoint(head.seq);
+            Error::new(ErrorKind::Corrupt, format!("`{key}` is missing"))
+        };
+        let checkpoint = reader.checkpoint_at(head.seq)?.ok_or_else(missing)?;
+        let (state, outbound) = self.replayed(&reader, &checkpoint, head.seq)?;
+        if state.head != head {
+            return Err(forked(StoreKey::Log(head.seq)));
+        }
+        (*self.state.lock(), *self.outbound.lock()) = (state, outbound);
+        Ok(())
     }
 
     /// A checkpoint and the commits after it up to number `last`, beside what is in use.
@@ -226,7 +260,7 @@ impl Inner {
     }
 
     /// A reader of the history from an earlier position on. It knows the organisation as this process does.
-    pub(super) fn reader_anew(&self) -> Reader<'_> {
+    pub(crate) fn reader_anew(&self) -> Reader<'_> {
         Reader { roster: Arc::new(self.roster.anew()), ..self.reader() }
     }
 
@@ -255,7 +289,7 @@ impl Inner {
         Ok(())
     }
 
-    fn replay_commit(&self, state: &mut State, commit: &Commit) -> Result<()> {
+    pub(crate) fn replay_commit(&self, state: &mut State, commit: &Commit) -> Result<()> {
         for op in &commit.body.ops {
             self.waiting(state, |state| state.replay(op))?;
         }

@@ -159,7 +159,7 @@ impl<'a> Rebase<'a> {
                     _ => Ok(()),
                 }
             }
-            Op::Relocate { .. } => self.emit(&op),
+            Op::Relocate { .. } | Op::SetSnapshot { .. } | Op::Expunge { .. } => self.emit(&op),
             // Of the journal alone.
             Op::Based { .. } | Op::Write { .. } => Ok(()),
         }

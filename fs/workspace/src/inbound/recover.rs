@@ -185,7 +185,7 @@ impl Inner {
         if base != Some(head) {
             match self.load_at(base.ok_or_else(stranded)?) {
                 // Others keep it for a time only.
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Purged) => {
                     return self.replay_away(&left, journal);
                 }
                 loaded => loaded?,

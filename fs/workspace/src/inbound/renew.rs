@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
+use strongroom_crypto::hash::blake3_256;
 use strongroom_format::ids::Ino;
 use strongroom_format::key::Key;
 use strongroom_store::{Family, Key as StoreKey};
 
-use super::log::{Reader, list};
+use super::log::{Checkpoint, Reader, get, list};
 use super::memory::Memory;
 use crate::door::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbound::commit::Outbound;
-use crate::state::State;
+use crate::state::{Head, State};
 use crate::tree::map::{Map, Value};
 use crate::tree::pages::patiently;
 use crate::workspace::{Inner, Mode};
@@ -63,7 +64,8 @@ impl Inner {
     /// Those of the store; `Corrupt` when the checkpoint does not verify.
     pub(super) fn renew_if_due(&self, outbound: &mut Outbound) -> Result<()> {
         let now = self.services.clock.elapsed();
-        let is_due = now.saturating_sub(outbound.renewed) >= self.options.tuning.renew_interval;
+        let is_due = now.saturating_sub(outbound.renewed) >= self.options.tuning.renew_interval
+            || outbound.renew_to.is_some();
         let may_be = outbound.is_shared() || self.options.mode == Mode::ReadOnly;
         if !is_due || !may_be {
             return Ok(());
@@ -75,7 +77,10 @@ impl Inner {
         let reader = self.reader_anew();
         match self.options.mode {
             Mode::ReadWrite => self.change_tree(outbound, &reader),
-            Mode::ReadOnly => self.begin_anew(outbound, &reader),
+            Mode::ReadOnly => {
+                let checkpoint = reader.checkpoint()?;
+                self.begin_anew(outbound, &reader, (&checkpoint, u64::MAX))
+            }
         }
     }
 
@@ -94,6 +99,9 @@ impl Inner {
         outbound.give_up_checkpoint();
         (outbound.ledger, outbound.digest) = (other.ledger, other.digest);
         outbound.checkpoint_seq = other.checkpoint_seq;
+        if outbound.renew_to.take_if(|seq| *seq <= other.checkpoint_seq).is_some() {
+            outbound.rewrite_all = false;
+        }
         let mut state = self.state.lock();
         state.log_bytes = fresh.log_bytes;
         state.map.overlay = fresh.map.overlay;
@@ -101,9 +109,31 @@ impl Inner {
         Ok(())
     }
 
+    /// An old state changes only where something in it is purged: its checkpoint is then another one.
+    ///
+    /// # Errors
+    /// Those of the store; `Corrupt` when the checkpoint does not verify.
+    pub(crate) fn look_at_past(&self, outbound: &mut Outbound, at: Head) -> Result<()> {
+        let Some(bytes) = get(&self.store, StoreKey::Checkpoint(at.seq))? else { return Ok(()) };
+        let seen = blake3_256(&bytes);
+        if self.stands_on.lock().replace(seen).is_none_or(|before| before == seen) {
+            return Ok(());
+        }
+        let reader = self.reader_anew();
+        match reader.checkpoint_at(at.seq)? {
+            Some(checkpoint) => self.begin_anew(outbound, &reader, (&checkpoint, at.seq)),
+            None => Ok(()),
+        }
+    }
+
     /// The newest map in place of the one that is open. Only where nothing changes here.
-    fn begin_anew(&self, outbound: &mut Outbound, reader: &Reader<'_>) -> Result<()> {
-        let (fresh, other) = self.replayed(reader, &reader.checkpoint()?, u64::MAX)?;
+    fn begin_anew(
+        &self,
+        outbound: &mut Outbound,
+        reader: &Reader<'_>,
+        (checkpoint, last): (&Checkpoint, u64),
+    ) -> Result<()> {
+        let (fresh, other) = self.replayed(reader, checkpoint, last)?;
         let (old, known) = {
             let state = self.state.lock();
             let seen = Memory::of(&state, outbound);

@@ -23,6 +23,8 @@ pub(super) struct Touched {
     named: BTreeSet<Ino>,
     /// Nobody knows: they may have done anything, but to these, which are new.
     all_but: Option<BTreeSet<Ino>>,
+    /// Files that they purged: what these held must not come back.
+    pub(super) purged: BTreeSet<Ino>,
 }
 
 impl Touched {
@@ -90,7 +92,7 @@ impl Taken {
     }
 
     fn note(&mut self, op: &Op) -> Result<()> {
-        let Touched { edited, named, all_but: _ } = &mut self.touched;
+        let Touched { edited, named, purged, all_but: _ } = &mut self.touched;
         match op {
             Op::SetInline { ino, .. }
             | Op::SetExtents { ino, .. }
@@ -108,12 +110,14 @@ impl Taken {
                     named.extend(found.map(|(_, entry)| entry.ino));
                 }
             }
+            Op::Expunge { inos } => purged.extend(inos),
             Op::Unlink { .. }
             | Op::SetAttributes { size: None, .. }
             | Op::SetXattr { .. }
             | Op::Purge { .. }
             | Op::Relocate { .. }
             | Op::Rewrite { .. }
+            | Op::SetSnapshot { .. }
             | Op::Based { .. }
             | Op::Write { .. } => {}
         }

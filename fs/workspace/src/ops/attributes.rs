@@ -49,7 +49,11 @@ impl State {
         let unsealed = self.files.get(&ino).map_or(0, |file| file.dirty.bytes());
         let inline = match &inode.content {
             Content::Inline(data) => data.len() as u64,
-            Content::Empty | Content::Target(_) | Content::Extents(_) | Content::Mapped => 0,
+            Content::Empty
+            | Content::Target(_)
+            | Content::Extents(_)
+            | Content::Mapped
+            | Content::Purged => 0,
         };
         let bytes = (inode.allocated + unsealed + inline).min(inode.size.next_multiple_of(4096));
         Attributes {

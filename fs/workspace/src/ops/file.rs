@@ -52,6 +52,11 @@ impl State {
     }
 }
 
+/// The error of a file in a snapshot from before it was purged.
+fn purged_content() -> crate::tree::need::Need {
+    fail(ErrorKind::Purged, "what this file held was purged from history")
+}
+
 impl Inner {
     pub(super) fn open(self: &Arc<Self>, ino: Ino, options: OpenOptions) -> Answer<Opened> {
         if options.truncate
@@ -63,6 +68,7 @@ impl Inner {
         self.run(move |inner, state| {
             let inode = state.inode(ino)?;
             match inode.kind {
+                Kind::File if inode.content == Content::Purged => return Err(purged_content()),
                 Kind::File => {}
                 Kind::Folder => return Err(fail(ErrorKind::IsDirectory, "a folder")),
                 Kind::Symlink | Kind::Fifo | Kind::Socket | Kind::Char | Kind::Block => {

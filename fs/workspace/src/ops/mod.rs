@@ -1,5 +1,6 @@
 //! The calls of the door, one file per kind of call. Each checks the request, makes one operation and executes it.
 
+pub(crate) mod ask;
 mod attributes;
 mod core;
 mod create;

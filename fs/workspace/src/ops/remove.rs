@@ -21,14 +21,14 @@ use crate::tree::txn::Txn;
 use crate::workspace::Inner;
 
 impl Inner {
-    pub(super) fn unlink(self: &Arc<Self>, folder: Ino, name: &[u8]) -> Answer<()> {
+    pub(crate) fn unlink(self: &Arc<Self>, folder: Ino, name: &[u8]) -> Answer<()> {
         self.remove(folder, name, |kind| match kind {
             Kind::Folder => Err(fail(ErrorKind::IsDirectory, "a folder is removed another way")),
             _ => Ok(()),
         })
     }
 
-    pub(super) fn remove_folder(self: &Arc<Self>, folder: Ino, name: &[u8]) -> Answer<()> {
+    pub(crate) fn remove_folder(self: &Arc<Self>, folder: Ino, name: &[u8]) -> Answer<()> {
         self.remove(folder, name, |kind| match kind {
             Kind::Folder => Ok(()),
             _ => Err(fail(ErrorKind::NotDirectory, "not a folder")),

@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering;
 use strongroom_format::inode::XATTR_BYTES_MAX;
 use strongroom_format::op::Op;
 
+use super::ask::ASK_PREFIX;
 use crate::door::{Answer, Ino, NAME_LEN_MAX, SyncLevel, SyncScope, XattrMode};
 use crate::error::{Error, ErrorKind};
+use crate::history::keep::{KEEP_XATTR, check_rule};
 use crate::state::fail;
 use crate::workspace::{Inner, Workspace};
 
@@ -25,6 +27,12 @@ impl Inner {
     pub(super) fn xattr(self: &Arc<Self>, ino: Ino, name: &[u8]) -> Answer<Vec<u8>> {
         if ino == Ino::ROOT && name == STATUS_XATTR {
             return Answer::Ready(Ok(Workspace(self.clone()).status().to_json().into_bytes()));
+        }
+        if let Some(token) = asked(ino, name) {
+            return Answer::Ready(
+                self.reply(token)
+                    .unwrap_or_else(|| Err(Error::new(ErrorKind::NoData, "nothing was asked"))),
+            );
         }
         let name = name.to_vec();
         self.run(move |_, state| {
@@ -58,6 +66,15 @@ impl Inner {
             }
             self.ask_commit();
             return Answer::Ready(Ok(()));
+        }
+        if let Some(token) = asked(ino, name) {
+            return self.asked(token, value);
+        }
+        if ino == Ino::ROOT
+            && name == KEEP_XATTR
+            && let Err(error) = check_rule(value)
+        {
+            return Answer::Ready(Err(error));
         }
         if name.is_empty() || name.len() > NAME_LEN_MAX {
             return Answer::Ready(Err(Error::new(ErrorKind::Range, "length of an attribute name")));
@@ -96,6 +113,11 @@ impl Inner {
             state.execute(journal, now, &op)
         })
     }
+}
+
+/// The token of a request, if an attribute is one.
+fn asked(ino: Ino, name: &[u8]) -> Option<&[u8]> {
+    name.strip_prefix(ASK_PREFIX).filter(|_| ino == Ino::ROOT)
 }
 
 fn no_such() -> crate::tree::need::Need {

@@ -12,7 +12,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 impl Inner {
     /// Runs until told to stop. A failed commit is tried again, later each time.
-    pub(crate) fn background(&self) {
+    pub(crate) fn background(self: &std::sync::Arc<Self>) {
         let mut pause = BATCH_AGE_MAX;
         while self.wait_until_due(pause) {
             pause = match self.upkeep() {
@@ -26,7 +26,7 @@ impl Inner {
     ///
     /// # Errors
     /// Those of the store, of the commit and of the removal.
-    pub(crate) fn upkeep(&self) -> Result<()> {
+    pub(crate) fn upkeep(self: &std::sync::Arc<Self>) -> Result<()> {
         // What others did must not keep back what was done here: a store that is away fails in both.
         let polled = self.poll_if_due();
         if self.commit_is_due() {
@@ -34,6 +34,8 @@ impl Inner {
         }
         polled?;
         self.compact_if_due();
+        self.renew_pins();
+        self.purge_if_under_way()?;
         self.purge_doomed()
     }
 

@@ -76,7 +76,11 @@ impl Inner {
         // A root that may be in the store is put again, never another in its place.
         let written = match outbound.written.take() {
             Some(written) => written,
-            None => self.write_pages(outbound, &tree, &layer)?,
+            None => {
+                let written = self.write_pages(outbound, &tree, &layer)?;
+                outbound.fresh_written = outbound.rewrite_all;
+                written
+            }
         };
         if let Err(error) = self.put_root(outbound, &due, &written) {
             outbound.written = Some(written);
@@ -90,15 +94,20 @@ impl Inner {
         }
         outbound.digest = written.digest;
         let before = std::mem::replace(&mut outbound.ledger, written.ledger);
-        if !outbound.is_shared() {
+        let keeps = self.keeps_history(outbound) || outbound.has_past;
+        if !keeps {
             let gone = before.keys().filter(|object| !outbound.ledger.contains_key(*object));
             outbound.leftovers.stored.extend(gone);
         }
         outbound.checkpoint_due = None;
         outbound.checkpoint_seq = due.head.seq;
+        if std::mem::take(&mut outbound.fresh_written) {
+            outbound.rewrite_all = false;
+        }
         self.counts.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.compaction.note(&layer);
-        if outbound.is_shared() {
+        outbound.leftovers.sweep = true;
+        if keeps {
             outbound.leftovers.expire = true;
         } else {
             outbound.leftovers.log_upto = Some(due.head.seq);
@@ -110,7 +119,11 @@ impl Inner {
     fn write_pages(&self, outbound: &mut Outbound, tree: &Tree, layer: &Layer) -> Result<Written> {
         let digest = self.digest_after(outbound, tree, layer)?;
         let mut writer = PageWriter::new(&self.pages, &*self.services.entropy);
-        let rewrite = self.rewrite(tree, layer, &outbound.ledger, &mut writer);
+        let victims = match outbound.rewrite_all {
+            true => outbound.ledger.keys().copied().collect(),
+            false => sparse_objects(&outbound.ledger),
+        };
+        let rewrite = self.rewrite(tree, layer, &victims, &mut writer);
         let rewrite = rewrite.and_then(|rewrite| writer.finish().map(|()| rewrite));
         let rewrite = rewrite.and_then(|rewrite| self.confirm_pages(&writer).map(|()| rewrite));
         match rewrite {
@@ -144,7 +157,7 @@ impl Inner {
         &self,
         tree: &Tree,
         layer: &Layer,
-        ledger: &Ledger,
+        victims: &HashSet<ObjectId>,
         writer: &mut PageWriter<'_>,
     ) -> Result<Rewrite> {
         let changes: Vec<_> = layer
@@ -152,13 +165,17 @@ impl Inner {
             .map(|(key, value)| (*key, value.as_ref().map(|value| value.to_bytes())))
             .collect();
         let changes = changes.iter().map(|(key, value)| (key.as_bytes(), value.as_deref()));
-        let victims = sparse_objects(ledger);
-        settled(tree.rewrite(&WaitingPages(&self.pages), changes, &victims, writer))
+        settled(tree.rewrite(&WaitingPages(&self.pages), changes, victims, writer))
     }
 
     /// Digest of the map once the layer is in it.
     fn digest_after(&self, outbound: &Outbound, tree: &Tree, layer: &Layer) -> Result<LtHash> {
-        let mut digest = outbound.digest.clone();
+        self.digest_with(outbound.digest.clone(), tree, layer)
+    }
+
+    /// Digest of a tree's map once a layer is in it; `digest` is that without.
+    pub(crate) fn digest_with(&self, digest: LtHash, tree: &Tree, layer: &Layer) -> Result<LtHash> {
+        let mut digest = digest;
         let pages = WaitingPages(&self.pages);
         for (key, value) in layer {
             let key = key.as_bytes();
@@ -309,15 +326,7 @@ fn next_ledger(ledger: &Ledger, rewrite: &Rewrite, writer: &PageWriter<'_>) -> L
             entry.live_pages = entry.live_pages.saturating_sub(1);
         }
     }
-    for (object, made) in &writer.made {
-        let entry = PageObject {
-            object: *object,
-            stored_len: made.stored_len,
-            live_pages: made.live_pages,
-            hash: made.hash,
-        };
-        next.insert(*object, entry);
-    }
+    next.extend(writer.ledger().map(|entry| (entry.object, entry)));
     next.retain(|_, entry| entry.live_pages > 0);
     next
 }

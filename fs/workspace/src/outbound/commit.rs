@@ -49,6 +49,8 @@ pub enum Reason {
     Closing,
     /// Journal records were given up at recovery: the commit says so, even if it carries nothing.
     Covering,
+    /// A checkpoint of the newest commit is wanted.
+    Freezing,
     /// A home begins: the commit gives it its writer slot, even if it carries nothing.
     Claiming,
 }
@@ -112,8 +114,10 @@ pub struct Leftovers {
     pub stored: Vec<ObjectId>,
     /// Commits up to this one, and checkpoints before it.
     pub log_upto: Option<u64>,
-    /// Whether to look for what is old enough to go, where several homes write.
+    /// Whether to look for what is old enough to go, where more than the present is kept.
     pub expire: bool,
+    /// Whether to look for what nobody names.
+    pub sweep: bool,
 }
 
 /// What the committer keeps between commits. One at a time works on it.
@@ -134,6 +138,14 @@ pub struct Outbound {
     pub leftovers: Leftovers,
     /// When the store last answered and this home had all there is: by the wall clock and since the start.
     pub contact: (i64, Duration),
+    /// Whether the next checkpoint may name no page from before: something is being purged.
+    pub rewrite_all: bool,
+    /// Whether the pages in the store for the checkpoint under way are such.
+    pub fresh_written: bool,
+    /// A commit that purged something: a checkpoint before it must not be built upon any longer.
+    pub renew_to: Option<u64>,
+    /// Whether there is more in the store than the present, so that collection has to look.
+    pub has_past: bool,
     /// When a newer checkpoint was last looked for.
     pub renewed: Duration,
     /// Objects in the store that no commit names yet: the crash came between putting them and the commit.
@@ -312,6 +324,7 @@ impl Inner {
             Reason::Covering => true,
             Reason::Claiming => self.own_slot(outbound).is_none(),
             Reason::Closing => long,
+            Reason::Freezing => state.head.seq != outbound.checkpoint_seq,
             Reason::Due | Reason::Asked => false,
         };
         if nothing && !wanted {
@@ -390,6 +403,7 @@ impl Inner {
         ops_len: usize,
     ) -> bool {
         let limit = match reason {
+            Reason::Freezing => 0,
             Reason::Due | Reason::Asked | Reason::Covering | Reason::Claiming => {
                 self.options.tuning.checkpoint_log_bytes
             }

@@ -323,13 +323,17 @@ impl Workspace {
 }
 
 /// The extents in a value of the map.
-fn extents_in(value: &Value) -> &[Extent] {
+pub(crate) fn extents_in(value: &Value) -> &[Extent] {
     match value {
         Value::Extent(extent) => std::slice::from_ref(&**extent),
         Value::Inode(inode) => match &inode.content {
             Content::Extents(extents) => extents,
-            Content::Empty | Content::Inline(_) | Content::Target(_) | Content::Mapped => &[],
+            Content::Empty
+            | Content::Inline(_)
+            | Content::Target(_)
+            | Content::Mapped
+            | Content::Purged => &[],
         },
-        Value::Entry(_) | Value::Object(_) | Value::Orphan => &[],
+        Value::Entry(_) | Value::Object(_) | Value::Orphan | Value::Snapshot(_) => &[],
     }
 }

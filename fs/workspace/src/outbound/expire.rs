@@ -1,88 +1,188 @@
-//! Where several homes write, what commits and checkpoints made superfluous stays for a time: a home that was away
-//! needs it to put what it did on top of what others did. Then it goes: checkpoints, the log below the oldest one kept,
-//! and the objects that either let go of. The log is the list of these; no other is kept.
+//! Collection, where more than the present is kept: because several homes write, and one that was away needs the past to put
+//! what it did on top of what others did; because a rule keeps history; because a snapshot keeps one commit.
+//!
+//! ```text
+//! snapshot     snapshot       floor ──────── log ───────▶ newest
+//!    ▲ stands alone ▲           ▲ the oldest checkpoint that is kept with the log behind it
+//! ```
+//!
+//! The log is the list of what it let go of; no other is kept. A data object is needed by the states from the commit that
+//! brought it up to the one that let go of it: so one that goes with the log is looked for in the nearest snapshot before that,
+//! and one of a snapshot that goes in its two neighbours. Page objects are listed by the checkpoints themselves.
 //!
 //! 1. An object that a commit let go of never comes back, so whoever removes it, and however often, is right.
 //! 2. What a checkpoint or a piece of log names goes before it does: a crash in between is made good the next time.
+//! 3. What cannot be read removes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
-use strongroom_format::checkpoint::{CheckpointFile, CheckpointRoot};
+use strongroom_format::checkpoint::CheckpointFile;
 use strongroom_format::commit::CommitFile;
 use strongroom_format::ids::ObjectId;
-use strongroom_store::{Family, Key as StoreKey};
+use strongroom_store::Key as StoreKey;
 
+use super::commit::Outbound;
 use crate::error::Result;
-use crate::inbound::log::{get, keys_of};
+use crate::history::past::Past;
+use crate::history::snapshot::pinned_in;
+use crate::inbound::log::get;
 use crate::later::wait;
+use crate::limits::Broken;
 use crate::workspace::Inner;
 
+/// What collection remembers of a checkpoint's root, which never changes.
+pub struct PastRoot {
+    /// Its author's clock.
+    pub time: i64,
+    /// Objects with its pages.
+    pub pages: BTreeSet<ObjectId>,
+}
+
+/// Data objects of checkpoints, read when somebody asks.
+#[derive(Default)]
+struct Held(BTreeMap<u64, Option<Arc<BTreeSet<ObjectId>>>>);
+
+impl Held {
+    fn of(&mut self, past: &Past<'_>, seq: u64) -> Result<Option<Arc<BTreeSet<ObjectId>>>> {
+        if let Some(known) = self.0.get(&seq) {
+            return Ok(known.clone());
+        }
+        let found = past.objects(seq)?.map(Arc::new);
+        self.0.insert(seq, found.clone());
+        Ok(found)
+    }
+
+    /// Of a checkpoint that stays.
+    fn of_kept(&mut self, past: &Past<'_>, seq: u64) -> Result<Arc<BTreeSet<ObjectId>>> {
+        match self.of(past, seq)? {
+            Some(found) => Ok(found),
+            None => past.objects_there(seq).map(Arc::new),
+        }
+    }
+}
+
 impl Inner {
-    /// Removes what is older than anybody may need.
+    /// Removes what nobody may need any more.
     ///
     /// # Errors
     /// Those of the store; what is left goes another time.
-    pub(super) fn expire(&self) -> Result<()> {
-        let all = keys_of(&self.store, Family::Checkpoint)?;
-        let gone = all.len() - self.kept_from(&all)?.len();
-        let (gone, kept) = all.split_at(gone);
-        let (false, Some(StoreKey::Checkpoint(floor))) = (gone.is_empty(), kept.first()) else {
-            return Ok(());
+    pub(super) fn expire(&self, outbound: &mut Outbound) -> Result<()> {
+        let past = Past::open(self)?;
+        let (head, map) = {
+            let state = self.state.lock();
+            (state.head.seq, state.map.committed())
         };
-        let mut named = BTreeSet::new();
-        for key in kept {
-            named.extend(self.pages_named_by(*key)?);
+        let pinned = match self.options.tuning.broken {
+            Some(Broken::SnapshotsNotKept) => BTreeSet::new(),
+            _ => pinned_in(&map)?,
+        };
+        let floor = self.floor(&past, outbound, head)?;
+        let stays = |seq: &u64| *seq >= floor || pinned.contains(seq);
+        let (kept, gone): (Vec<u64>, Vec<u64>) =
+            past.checkpoints.iter().partition(|seq| stays(seq));
+        let mut held = Held::default();
+        let first = past.log.first().copied().unwrap_or(u64::MAX);
+        for seq in past.log.iter().copied().filter(|seq| *seq <= floor) {
+            // The nearest snapshot before it.
+            let before = kept.iter().rev().find(|at| **at < seq).copied();
+            let needed = before.map(|at| held.of_kept(&past, at)).transpose()?;
+            self.remove_commit(seq, needed.as_deref())?;
         }
-        for key in gone {
-            for object in self.pages_named_by(*key)?.difference(&named) {
-                self.delete_stored(StoreKey::Object(*object))?;
+        for seq in gone.iter().copied().filter(|seq| first > *seq + 1) {
+            // The log behind it went before: it was a snapshot, and holds what no log lists.
+            self.remove_held(&past, &mut held, seq, &kept)?;
+        }
+        self.remove_pages(&kept, &gone)?;
+        for seq in gone {
+            self.delete_stored(StoreKey::Checkpoint(seq))?;
+            self.past.lock().remove(&seq);
+        }
+        outbound.has_past = self.keeps_history(outbound);
+        Ok(())
+    }
+
+    /// The oldest checkpoint that is kept with all of the log behind it.
+    fn floor(&self, past: &Past<'_>, outbound: &Outbound, head: u64) -> Result<u64> {
+        let rule = self.keep()?;
+        let shared = match outbound.is_shared() {
+            true => self.options.tuning.retention,
+            false => Duration::ZERO,
+        };
+        let age = i64::try_from(rule.age().max(shared).as_nanos()).unwrap_or(i64::MAX);
+        let began = self.services.clock.now_ns().saturating_sub(age);
+        let last = head.saturating_sub(rule.last.unwrap_or(0));
+        let mut floor = past.checkpoints.first().copied().unwrap_or(0);
+        // From the oldest on: clocks of homes differ, and one that looks old among newer ones removes nothing.
+        for seq in past.checkpoints.iter().copied().skip(1).filter(|seq| *seq <= last) {
+            let is_old = age == 0 || self.past_root(seq)?.is_none_or(|root| root.time <= began);
+            if !is_old {
+                break;
             }
+            floor = seq;
         }
-        for key in keys_of(&self.store, Family::Log)? {
-            let StoreKey::Log(seq) = key else { continue };
-            if seq <= *floor {
-                self.remove_commit(key)?;
-            }
-        }
-        gone.iter().try_for_each(|key| self.delete_stored(*key))
+        Ok(floor)
     }
 
-    /// Checkpoints from the one that was the newest when the time to keep things began.
-    fn kept_from<'k>(&self, all: &'k [StoreKey]) -> Result<&'k [StoreKey]> {
-        let retention = i64::try_from(self.options.tuning.retention.as_nanos()).unwrap_or(i64::MAX);
-        let began = self.services.clock.now_ns().saturating_sub(retention);
-        let mut kept = all;
-        while let [_, next, ..] = kept {
-            match self.root_of(*next)? {
-                Some(root) if root.time <= began => kept = &kept[1..],
-                _ => break,
-            }
+    /// What a checkpoint's root says. None if another home has removed it.
+    pub(crate) fn past_root(&self, seq: u64) -> Result<Option<Arc<PastRoot>>> {
+        if let Some(known) = self.past.lock().get(&seq) {
+            return Ok(Some(known.clone()));
         }
-        Ok(kept)
+        let Some(bytes) = get(&self.store, StoreKey::Checkpoint(seq))? else { return Ok(None) };
+        let root = CheckpointFile::parse(&bytes)?.root;
+        let pages = root.page_objects.iter().map(|entry| entry.object).collect();
+        let root = Arc::new(PastRoot { time: root.time, pages });
+        self.past.lock().insert(seq, root.clone());
+        Ok(Some(root))
     }
 
-    fn root_of(&self, key: StoreKey) -> Result<Option<CheckpointRoot>> {
-        match get(&self.store, key)? {
-            Some(bytes) => Ok(Some(CheckpointFile::parse(&bytes)?.root)),
-            // Another home was faster.
-            None => Ok(None),
-        }
-    }
-
-    fn pages_named_by(&self, key: StoreKey) -> Result<BTreeSet<ObjectId>> {
-        let root = self.root_of(key)?;
-        Ok(root.iter().flat_map(|root| &root.page_objects).map(|entry| entry.object).collect())
-    }
-
-    fn remove_commit(&self, key: StoreKey) -> Result<()> {
+    fn remove_commit(&self, seq: u64, needed: Option<&BTreeSet<ObjectId>>) -> Result<()> {
+        let key = StoreKey::Log(seq);
         let Some(bytes) = get(&self.store, key)? else { return Ok(()) };
         for object in CommitFile::parse(&bytes)?.header.released {
-            self.delete_stored(StoreKey::Object(object))?;
+            if needed.is_none_or(|needed| !needed.contains(&object)) {
+                self.delete_stored(StoreKey::Object(object))?;
+            }
         }
         self.delete_stored(key)
     }
 
-    fn delete_stored(&self, key: StoreKey) -> Result<()> {
+    /// Removes the data objects that only one state held.
+    fn remove_held(&self, past: &Past<'_>, held: &mut Held, seq: u64, kept: &[u64]) -> Result<()> {
+        // Pages go after these: without them these went before.
+        let Some(objects) = held.of(past, seq)? else { return Ok(()) };
+        let after = kept.partition_point(|at| *at < seq);
+        let neighbours = [after.checked_sub(1), Some(after)];
+        let neighbours = neighbours.into_iter().flatten().filter_map(|index| kept.get(index));
+        let mut only: BTreeSet<ObjectId> = (*objects).clone();
+        for at in neighbours {
+            let others = held.of_kept(past, *at)?;
+            only.retain(|object| !others.contains(object));
+        }
+        only.into_iter().try_for_each(|object| self.delete_stored(StoreKey::Object(object)))
+    }
+
+    fn remove_pages(&self, kept: &[u64], gone: &[u64]) -> Result<()> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut named = BTreeSet::new();
+        for seq in kept {
+            let root = self.past_root(*seq)?;
+            named.extend(root.iter().flat_map(|root| &root.pages).copied());
+        }
+        for seq in gone {
+            let Some(root) = self.past_root(*seq)? else { continue };
+            for object in root.pages.difference(&named) {
+                self.delete_stored(StoreKey::Object(*object))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn delete_stored(&self, key: StoreKey) -> Result<()> {
         wait(async { Ok(self.store.delete(key).await?) })
     }
 }

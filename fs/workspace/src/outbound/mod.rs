@@ -4,6 +4,7 @@ pub mod background;
 pub mod checkpoint;
 pub mod commit;
 pub mod compact;
-mod expire;
+pub(crate) mod expire;
 pub mod publish;
 pub mod seal;
+mod sweep;

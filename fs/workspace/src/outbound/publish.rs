@@ -238,7 +238,9 @@ impl Inner {
             outbound.checkpoint_due = Some(CheckpointDue { head, marks: outbound.marks_to_keep() });
         }
         outbound.leftovers.staged.extend(cut.discarded);
-        if !outbound.is_shared() {
+        let keeps = self.keeps_history(outbound) || outbound.has_past;
+        outbound.has_past |= keeps;
+        if !keeps {
             outbound.leftovers.stored.extend(cut.released);
         }
     }
@@ -247,7 +249,7 @@ impl Inner {
     ///
     /// # Errors
     /// What the store or the local disk said.
-    pub(super) fn tidy_up(&self, outbound: &mut Outbound) -> Result<()> {
+    pub(crate) fn tidy_up(&self, outbound: &mut Outbound) -> Result<()> {
         let seen = Memory::of(&self.state.lock(), outbound);
         if outbound.remembered_seq != seen.head.seq {
             self.remember(&seen)?;
@@ -267,8 +269,11 @@ impl Inner {
             outbound.leftovers.log_upto = None;
         }
         if outbound.leftovers.expire {
-            self.expire()?;
+            self.expire(outbound)?;
             outbound.leftovers.expire = false;
+        }
+        if std::mem::take(&mut outbound.leftovers.sweep) {
+            self.sweep_if_due(outbound)?;
         }
         Ok(())
     }

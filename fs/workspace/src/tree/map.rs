@@ -13,7 +13,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use strongroom_format::cbor::{decode_canonical, encode};
-use strongroom_format::inode::{Entry, Extent, Inode, ObjectUse};
+use strongroom_format::inode::{Entry, Extent, Inode, ObjectUse, Snapshot};
 use strongroom_format::key::{self, Key, Subject};
 
 use crate::error::{Error, ErrorKind};
@@ -33,6 +33,8 @@ pub enum Value {
     Object(ObjectUse),
     /// Under `U`.
     Orphan,
+    /// Under `S`.
+    Snapshot(Arc<Snapshot>),
 }
 
 impl Value {
@@ -44,6 +46,7 @@ impl Value {
             Value::Extent(extent) => encode(&**extent),
             Value::Object(usage) => encode(usage),
             Value::Orphan => Vec::new(),
+            Value::Snapshot(snapshot) => encode(&**snapshot),
         }
     }
 
@@ -56,6 +59,7 @@ impl Value {
             Subject::Object(_) => decode_canonical(bytes).map(Value::Object),
             Subject::Orphan(_) if bytes.is_empty() => Ok(Value::Orphan),
             Subject::Orphan(_) => return Err(damaged_value()),
+            Subject::Snapshot(_) => decode_canonical(bytes).map(|v| Value::Snapshot(Arc::new(v))),
         };
         value.map_err(|_| damaged_value())
     }
@@ -73,6 +77,7 @@ fn key_of(bytes: &[u8]) -> Result<Key, Error> {
         Subject::Extent { ino, offset } => Key::extent(ino, offset),
         Subject::Object(object) => Key::object(object),
         Subject::Orphan(ino) => Key::orphan(ino),
+        Subject::Snapshot(id) => Key::snapshot(id),
     })
 }
 
@@ -128,6 +133,12 @@ impl Map {
             tree: self.tree.clone(),
             pages: self.pages.clone(),
         }
+    }
+
+    /// The same as it is now. Copies what no commit holds, shares the rest.
+    pub fn snapshot(&self) -> Self {
+        let (local, settling) = (self.local.clone(), self.settling.clone());
+        Self { local, settling, ..self.committed() }
     }
 
     /// Layers above the tree, newest first.

@@ -10,6 +10,7 @@ use quick_cache::sync::Cache;
 use strongroom_crypto::hash::blake3_256;
 use strongroom_crypto::seal;
 use strongroom_crypto::usage::{Context, Place, Usage};
+use strongroom_format::checkpoint::PageObject;
 use strongroom_format::ids::{Digest, ObjectId};
 use strongroom_format::page::{Page, PageKind, PageRef};
 use strongroom_host::entropy::Entropy;
@@ -199,6 +200,16 @@ impl<'a> PageWriter<'a> {
     pub fn new(pages: &'a Pages, entropy: &'a dyn Entropy) -> Self {
         let object = ObjectId(entropy.array());
         Self { pages, entropy, object, bytes: Vec::new(), pages_gathered: 0, made: BTreeMap::new() }
+    }
+
+    /// What a checkpoint says of them.
+    pub fn ledger(&self) -> impl Iterator<Item = PageObject> {
+        self.made.iter().map(|(object, made)| PageObject {
+            object: *object,
+            stored_len: made.stored_len,
+            live_pages: made.live_pages,
+            hash: made.hash,
+        })
     }
 
     /// Puts what is gathered.

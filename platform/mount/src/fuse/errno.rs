@@ -18,7 +18,7 @@ pub fn errno(kind: ErrorKind) -> Errno {
         ErrorKind::TooLarge => Errno::EFBIG,
         ErrorKind::TooManyLinks => Errno::EMLINK,
         ErrorKind::CrossesCompartments => Errno::EXDEV,
-        ErrorKind::NoData => Errno::ENODATA,
+        ErrorKind::NoData | ErrorKind::Purged => Errno::ENODATA,
         ErrorKind::Range => Errno::ERANGE,
         ErrorKind::BadHandle => Errno::EBADF,
         ErrorKind::NotPermitted => Errno::EPERM,

@@ -33,7 +33,7 @@ pub(super) fn of_inode(inode: &Inode) -> Vec<&'static str> {
             let sum: u64 = extents.iter().map(|extent| u64::from(extent.len)).sum();
             must(sum == inode.allocated, "counts other bytes in blocks than its extents have");
         }
-        Content::Empty | Content::Target(_) => {
+        Content::Empty | Content::Target(_) | Content::Purged => {
             must(inode.allocated == 0, "counts blocks that it has not");
         }
         Content::Mapped => {}

@@ -138,6 +138,8 @@ fn race(place: &Place, address: &Address, store: &RemoteStore) -> Result<Writers
 
 /// LIMIT: bytes of sealed copies on this device, for each workspace.
 const COPY_BYTES_MAX: u64 = 10 << 30;
+/// LIMIT: bytes of what is pinned on this device, for each workspace, beside these.
+const PINNED_BYTES_MAX: u64 = 50 << 30;
 /// Bytes that copies leave free on the disk.
 const FREE_BYTES_MIN: u64 = 2 << 30;
 
@@ -153,7 +155,11 @@ pub(super) fn keep_copies(
         return store;
     }
     let folder = home.directories().cache.join(workspace);
-    let limits = Limits { bytes_max: COPY_BYTES_MAX, free_bytes_min: FREE_BYTES_MIN };
+    let limits = Limits {
+        bytes_max: COPY_BYTES_MAX,
+        held_bytes_max: PINNED_BYTES_MAX,
+        free_bytes_min: FREE_BYTES_MIN,
+    };
     match CachedStore::open(store.clone(), Arc::new(RealDisk), folder, limits) {
         Ok(cached) => Arc::new(cached),
         Err(_) => store,

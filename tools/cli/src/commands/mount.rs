@@ -13,7 +13,7 @@ use serde_json::json;
 use strongroom_mount::MountOptions;
 
 use crate::args::{Lens, Mount};
-use crate::assemble::{self, Serving, Takeover};
+use crate::assemble::{self, Open, Serving, Takeover};
 use crate::background::{self, Started, Task};
 use crate::control;
 use crate::exit::{Exit, Result};
@@ -22,6 +22,7 @@ use crate::mountpoint;
 use crate::note::Note;
 use crate::passphrase::{self, Passphrase};
 use crate::place::Place;
+use crate::state;
 use crate::ui::{self, Format};
 
 /// Mounts in the foreground or the background.
@@ -35,6 +36,8 @@ pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
     if lens.is_some() {
         options = view_options(options)?;
     }
+    let at = arguments.at.as_deref().map(state::parse).transpose()?;
+    options.read_only |= at.is_some();
     let place = Place::parse(&arguments.store, &home)?;
     assemble::require_workspace(&place)?;
     let mountpoint = mountpoint::prepare(&arguments.mountpoint, &options)?;
@@ -45,6 +48,7 @@ pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
             store: &store,
             mountpoint: &mountpoint,
             options: &arguments.options,
+            at: arguments.at.as_deref(),
             viewing: &arguments.viewing,
             take_over: arguments.take_over,
         };
@@ -56,7 +60,12 @@ pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
     let serving = match lens {
         None => {
             let takeover = if arguments.take_over { Takeover::Yes } else { Takeover::No };
-            assemble::mount(&home, &place, &mountpoint, options, takeover, passphrase)?
+            let how = match (at, options.read_only) {
+                (Some(at), _) => Open::At(at),
+                (None, true) => Open::Read,
+                (None, false) => Open::Write(takeover),
+            };
+            assemble::mount(&home, &place, &mountpoint, options, &how, passphrase)?
         }
         Some(lens) => view(&home, &place, &lens, &mountpoint, options, passphrase)?,
     };

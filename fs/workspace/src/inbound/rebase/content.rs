@@ -155,7 +155,8 @@ impl Rebase<'_> {
 
     /// Gives a new file the content another one had before others changed it.
     fn fill(&mut self, ino: Ino, from: Ino, base: &Inode, before: Before) -> Result<()> {
-        if base.kind != Kind::File || before == Before::Replaced {
+        let purged = self.touched.purged.contains(&from);
+        if base.kind != Kind::File || before == Before::Replaced || purged {
             return Ok(());
         }
         let face = Face { mode: base.mode, mtime: base.mtime, ctime: base.ctime };
@@ -201,6 +202,9 @@ impl Rebase<'_> {
 
     /// A range of a file as it was before others changed it. Blocks in objects that they let go of are sealed anew.
     fn base_extents(&self, ino: Ino, start: u64, end: u64) -> Result<Vec<Extent>> {
+        if self.touched.purged.contains(&ino) {
+            return Ok(Vec::new());
+        }
         let Some(inode) = find(self.base, ino)? else { return Ok(Vec::new()) };
         let found = patiently(|| overlapping(&Txn::new(self.base), ino, &inode, start, end))?;
         let mut extents = Vec::new();

@@ -62,7 +62,7 @@ pub fn overlapping(
                 ControlFlow::Continue(())
             })?;
         }
-        Content::Empty | Content::Inline(_) | Content::Target(_) => {}
+        Content::Empty | Content::Inline(_) | Content::Target(_) | Content::Purged => {}
     }
     Ok(found)
 }
@@ -125,7 +125,7 @@ fn place(txn: &mut Txn<'_>, ino: Ino, inode: &mut Inode, extent: Extent) {
             let at = extents.partition_point(|other| other.offset < extent.offset);
             extents.insert(at, extent);
         }
-        Content::Empty | Content::Inline(_) | Content::Target(_) => {
+        Content::Empty | Content::Inline(_) | Content::Target(_) | Content::Purged => {
             inode.content = Content::Extents(vec![extent]);
         }
     }

@@ -8,12 +8,15 @@
 pub mod extents;
 mod names;
 
+use std::sync::Arc;
+
 use strongroom_format::ids::{Ino, ObjectId};
 use strongroom_format::inode::{Content, Extent, Inode, Xattr};
 use strongroom_format::key::Key;
 use strongroom_format::op::Op;
 
 use crate::error::{Error, ErrorKind};
+use crate::tree::map::Value;
 use crate::tree::need::{Look, Need};
 use crate::tree::txn::Txn;
 
@@ -44,8 +47,16 @@ pub fn plan(txn: &mut Txn<'_>, hash: &NameHash, op: &Op) -> Look<()> {
         Op::Purge { ino } => names::purge(txn, *ino),
         Op::Relocate { from, to, inos, places } => relocate(txn, *from, *to, inos, places),
         Op::Rewrite { ino, extents } => rewrite(txn, *ino, extents),
-        // Says where what follows belongs; changes nothing.
-        Op::Based { .. } => Ok(()),
+        // They say something of the history; the map stays.
+        Op::Based { .. } | Op::Expunge { .. } => Ok(()),
+        Op::SetSnapshot { id, snapshot } => {
+            let value = snapshot.clone().map(|snapshot| Value::Snapshot(Arc::new(snapshot)));
+            match value {
+                Some(value) => txn.put(Key::snapshot(*id), value),
+                None => txn.remove(Key::snapshot(*id)),
+            }
+            Ok(())
+        }
         Op::Write { ino, offset, data, mode, time } => {
             let mut inode = (*txn.inode(*ino)?).clone();
             inode.size = inode.size.max(offset + data.len() as u64);

@@ -1,0 +1,164 @@
+//! What of the past can still be read: the checkpoints there are, and the log behind the oldest one that it connects to.
+
+use std::collections::BTreeSet;
+
+use strongroom_format::commit::CommitFile;
+use strongroom_format::ids::ObjectId;
+use strongroom_format::key::{Key, Subject};
+use strongroom_store::{Family, Key as StoreKey};
+
+use super::at::gone;
+use crate::error::{Error, ErrorKind, Result};
+use crate::inbound::log::{Checkpoint, Reader, get, keys_of, purged};
+use crate::tree::btree::Tree;
+use crate::tree::pages::{WaitingPages, patiently};
+use crate::workspace::Inner;
+
+/// Checkpoints and log of a store, as listed.
+pub(crate) struct Past<'a> {
+    inner: &'a Inner,
+    /// Reads the commits behind one checkpoint.
+    pub(crate) reader: Reader<'a>,
+    /// Numbers of the checkpoints, rising.
+    pub(crate) checkpoints: Vec<u64>,
+    /// Numbers of the commits, rising.
+    pub(crate) log: Vec<u64>,
+}
+
+impl<'a> Past<'a> {
+    pub(crate) fn open(inner: &'a Inner) -> Result<Self> {
+        let reader = inner.reader_anew();
+        let numbers = |family| -> Result<Vec<u64>> {
+            Ok(keys_of(&inner.store, family)?.into_iter().filter_map(number).collect())
+        };
+        // ORDER: the log first, or a checkpoint that cut it meanwhile would seem to have no log behind it.
+        let log = numbers(Family::Log)?;
+        Ok(Self { inner, reader, checkpoints: numbers(Family::Checkpoint)?, log })
+    }
+
+    /// The oldest checkpoint with all of the log behind it: from here on every commit is a state. Those before stand
+    /// alone.
+    pub(crate) fn floor(&self) -> Result<Option<u64>> {
+        let Some(newest) = self.checkpoints.last().copied() else { return Ok(None) };
+        // Those without a body come first, if any: a search in halves finds the end of them.
+        let whole = self.first_that(|seq| Ok(!self.is_bare(seq)?))?;
+        let first = self.log.get(whole).copied().unwrap_or(newest + 1);
+        Ok(self.checkpoints.iter().copied().find(|seq| *seq + 1 >= first))
+    }
+
+    /// Makes sure that the state after a commit can be read.
+    pub(crate) fn require(&self, seq: u64) -> Result<()> {
+        let floor = self.floor()?;
+        if floor.is_some_and(|floor| seq >= floor) {
+            return Ok(());
+        }
+        match self.log.contains(&seq) {
+            true if self.is_bare(seq)? => Err(purged(StoreKey::Log(seq))),
+            true | false => Err(gone()),
+        }
+    }
+
+    /// Index of the first commit that is so, where all behind it are, too.
+    fn first_that(&self, is_so: impl Fn(u64) -> Result<bool>) -> Result<usize> {
+        let (mut low, mut high) = (0, self.log.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if is_so(self.log[middle])? {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Ok(low)
+    }
+
+    /// When its author made a commit; one that is gone was made before everything.
+    fn time_of(&self, seq: u64) -> Result<i64> {
+        let bytes = get(&self.inner.store, StoreKey::Log(seq))?;
+        Ok(match bytes {
+            Some(bytes) => CommitFile::parse(&bytes)?.header.time,
+            None => i64::MIN,
+        })
+    }
+
+    fn is_bare(&self, seq: u64) -> Result<bool> {
+        let bytes = get(&self.inner.store, StoreKey::Log(seq))?;
+        Ok(match bytes {
+            Some(bytes) => CommitFile::parse(&bytes)?.is_bare,
+            None => true,
+        })
+    }
+
+    /// The last commit that was made before a time, by its author's clock, as far as it can be read.
+    pub(crate) fn last_before(&self, time: i64) -> Result<Option<u64>> {
+        let Some(floor) = self.floor()? else { return Ok(None) };
+        let mut found = None;
+        for seq in &self.checkpoints {
+            match self.inner.past_root(*seq)? {
+                Some(root) if root.time <= time => found = Some(*seq),
+                // Clocks of authors differ: the first commits may say that they were made before it.
+                Some(_) | None => {}
+            }
+        }
+        let from = found.unwrap_or(0).max(floor);
+        let later = self.first_that(|seq| Ok(seq > from && self.time_of(seq)? > time))?;
+        let last = later.checked_sub(1).map(|index| self.log[index]);
+        Ok(last.filter(|last| *last > from).or(found))
+    }
+
+    /// Reads one checkpoint. None if another home has removed it.
+    pub(crate) fn checkpoint(&self, seq: u64) -> Result<Option<Checkpoint>> {
+        // Each stands alone: one that a purge wrote anew pins a later position than those after it.
+        self.inner.reader_anew().checkpoint_at(seq)
+    }
+
+    /// Data objects of a checkpoint that is there.
+    pub(crate) fn objects_there(&self, seq: u64) -> Result<BTreeSet<ObjectId>> {
+        self.objects(seq)?.ok_or_else(|| {
+            let message = format!("the manifest of commit {seq} cannot be read");
+            Error::new(ErrorKind::Corrupt, message)
+        })
+    }
+
+    /// Data objects that a checkpoint names. None if it, or a page of it, is not there any more.
+    pub(crate) fn objects(&self, seq: u64) -> Result<Option<BTreeSet<ObjectId>>> {
+        let Some(checkpoint) = self.checkpoint(seq)? else { return Ok(None) };
+        let state = &checkpoint.state;
+        let tree = Tree { root: state.root, height: state.height, count: state.count };
+        let (from, to) = Key::objects();
+        let mut found = BTreeSet::new();
+        let scanned = patiently(|| {
+            tree.scan(
+                &WaitingPages(&self.inner.pages),
+                from.as_bytes(),
+                to.as_bytes(),
+                &mut |key, _| {
+                    if let Ok(Subject::Object(object)) = strongroom_format::key::parse(key) {
+                        found.insert(object);
+                    }
+                    std::ops::ControlFlow::Continue(())
+                },
+            )
+        });
+        match scanned {
+            Ok(()) => Ok(Some(found)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn number(key: StoreKey) -> Option<u64> {
+    match key {
+        StoreKey::Checkpoint(seq) | StoreKey::Log(seq) => Some(seq),
+        StoreKey::Workspace
+        | StoreKey::Organisation(_)
+        | StoreKey::Device(_)
+        | StoreKey::Request(_)
+        | StoreKey::Object(_)
+        | StoreKey::Counter(_)
+        | StoreKey::Ask(_)
+        | StoreKey::Answer(_)
+        | StoreKey::Policy(_) => None,
+    }
+}

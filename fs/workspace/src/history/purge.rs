@@ -1,0 +1,243 @@
+//! Removing files and every version of them, so that no stored thing holds their keys or bytes any more.
+//!
+//! ```text
+//! find      inodes and objects, in the present, in snapshots, and in the log
+//! remove    names in the present; blocks of others in the same objects move to new ones, unopened (`Relocate`)
+//! expunge   a commit says so: homes that follow it write, or go over to, a checkpoint of fresh pages
+//! freeze    that checkpoint is written here; snapshots get manifests of fresh pages, with `Purged` in place of content
+//!           ... a while, in which homes that are there follow ...
+//! strip     bodies of all commits before are dropped, checkpoints that are no snapshot go, and then every object that held
+//!           something of it and that nothing names any more
+//! ```
+//!
+//! 1. What is under way is written down in the local state, as numbers, and goes on after any ending: each step is
+//!    repeated from its beginning, harmlessly.
+//! 2. Nothing is removed that a kept state, or what is on its way, names.
+//! 3. History ends where a purge did: states between snapshots before it are gone for all files.
+//!
+//! LIMIT: a home that was away meanwhile, with changes that were never committed, finds the log stripped (`Purged`). An edit made
+//! elsewhere without knowing of the removal brings back the name with what was written there, not what was there before.
+
+mod find;
+mod rewrite;
+mod strip;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use strongroom_crypto::hash::blake3_256;
+use strongroom_format::cbor;
+use strongroom_format::ids::{Ino, ObjectId};
+use strongroom_format::op::Op;
+use strongroom_host::disk::{read_all, replace_file};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::outbound::commit::Reason;
+use crate::workspace::{Inner, Workspace};
+use find::Found;
+
+/// Name of the file in the folder of the local state.
+pub const PURGE_FILE: &str = "purge";
+const SUM_LEN: usize = 32;
+
+/// A purge under way, as it is written down.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Intent {
+    /// What is purged, rising.
+    #[n(0)]
+    inos: Vec<Ino>,
+    /// Objects with blocks of it.
+    #[n(1)]
+    affected: Vec<ObjectId>,
+    /// The commit that says so, once there is one.
+    #[n(2)]
+    expunged: Option<u64>,
+    /// The checkpoint of fresh pages, once there is one.
+    #[n(3)]
+    frozen: Option<u64>,
+    /// Objects that go once nothing names them.
+    #[n(4)]
+    doomed: Vec<ObjectId>,
+    /// When the log may be stripped, nanoseconds since 1970.
+    #[n(5)]
+    due: i64,
+}
+
+/// What a purge came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Purged {
+    /// Files, folders and links that it took, of all times.
+    #[n(0)]
+    pub inodes: u64,
+    /// Those that were under the paths once and are elsewhere now: they were left alone.
+    #[n(1)]
+    pub moved: u64,
+    /// Whether it goes on in the background, so that homes that are there can follow.
+    #[n(2)]
+    pub goes_on: bool,
+}
+
+impl Workspace {
+    /// Removes what the paths name, and every version of it. Where nobody else writes, all is done on return; else the rest
+    /// follows in the background.
+    ///
+    /// # Errors
+    /// `NotFound`; `Busy` for an open file, or while another purge is under way; `Invalid` for a file that has other
+    /// names; those of the store: it goes on later.
+    pub fn purge(&self, paths: &[Vec<u8>]) -> Result<Purged> {
+        let inner = &self.0;
+        inner.writable()?;
+        let _one = inner.purging.lock();
+        if inner.intent()?.is_some() {
+            let message =
+                "a purge is under way; it ends within a minute where the store can be reached";
+            return Err(Error::new(ErrorKind::Busy, message));
+        }
+        inner.commit(Reason::Asked)?;
+        inner.follow(&mut inner.outbound.lock())?;
+        let found = inner.find_all(paths)?;
+        inner.check_removable(&found)?;
+        let intent = Intent {
+            inos: found.inos.iter().copied().collect(),
+            affected: found.affected.iter().copied().collect(),
+            expunged: None,
+            frozen: None,
+            doomed: Vec::new(),
+            due: 0,
+        };
+        inner.write_intent(&intent)?;
+        let goes_on = !inner.go_on(intent)?;
+        Ok(Purged { inodes: found.inos.len() as u64, moved: found.moved, goes_on })
+    }
+
+    /// Whether a purge is under way.
+    ///
+    /// # Errors
+    /// Those of the local disk.
+    pub fn is_purging(&self) -> Result<bool> {
+        Ok(self.0.intent()?.is_some())
+    }
+}
+
+impl Inner {
+    /// Goes on with a purge that is under way, if there is one.
+    ///
+    /// # Errors
+    /// Those of the store; it is tried again.
+    pub(crate) fn purge_if_under_way(self: &Arc<Self>) -> Result<()> {
+        if self.journal.get().is_none() || self.is_ending() {
+            return Ok(());
+        }
+        let Some(_one) = self.purging.try_lock() else { return Ok(()) };
+        match self.intent()? {
+            Some(intent) => self.go_on(intent).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// True when it is done.
+    fn go_on(self: &Arc<Self>, intent: Intent) -> Result<bool> {
+        let mut intent = intent;
+        if intent.expunged.is_none() {
+            self.remove_present(&intent.inos)?;
+            self.commit(Reason::Asked)?;
+            self.move_others(&intent)?;
+            // ORDER: before the commit: whatever checkpoint comes next has fresh pages only.
+            self.outbound.lock().rewrite_all = true;
+            self.do_now(&Op::Expunge { inos: intent.inos.clone() })?;
+            self.commit(Reason::Asked)?;
+            intent.expunged = Some(self.state.lock().head.seq);
+            intent.doomed = self.list_doomed(&intent)?;
+            self.write_intent(&intent)?;
+        }
+        if intent.frozen.is_none() {
+            intent.frozen = Some(self.freeze_fresh()?);
+            intent.due = self.strip_time();
+            self.rewrite_snapshots(&mut intent)?;
+            self.write_intent(&intent)?;
+        }
+        if self.services.clock.now_ns() < intent.due {
+            return Ok(false);
+        }
+        self.follow(&mut self.outbound.lock())?;
+        // One may have been made elsewhere before that home heard of it.
+        self.rewrite_snapshots(&mut intent)?;
+        self.write_intent(&intent)?;
+        self.strip(&mut intent)?;
+        self.remove_intent()?;
+        Ok(true)
+    }
+
+    /// A checkpoint of the newest commit that names no page from before.
+    fn freeze_fresh(&self) -> Result<u64> {
+        // After an ending nobody remembers whether the last one was.
+        self.outbound.lock().rewrite_all = true;
+        loop {
+            self.do_now(&Op::Expunge { inos: Vec::new() })?;
+            let head = self.freeze_now()?;
+            if !self.outbound.lock().rewrite_all {
+                return Ok(head.seq);
+            }
+        }
+    }
+
+    fn strip_time(&self) -> i64 {
+        let shared = self.outbound.lock().is_shared();
+        let grace = self.options.tuning.purge_grace.as_nanos();
+        let grace = i64::try_from(grace).unwrap_or(i64::MAX);
+        self.services.clock.now_ns().saturating_add(if shared { grace } else { 0 })
+    }
+
+    fn check_removable(&self, found: &Found) -> Result<()> {
+        let state = self.state.lock();
+        if found.present.iter().any(|ino| state.is_open(*ino)) {
+            return Err(Error::new(ErrorKind::Busy, "a file of it is open; close it first"));
+        }
+        if found.other_names > 0 {
+            let message =
+                format!("{} of its files have names elsewhere; purge these too", found.other_names);
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        Ok(())
+    }
+
+    fn intent(&self) -> Result<Option<Intent>> {
+        let path = self.options.state_folder.join(PURGE_FILE);
+        let bytes = match read_all(&*self.services.disk, &path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let damaged = || Error::new(ErrorKind::Corrupt, "the note of a purge under way is damaged");
+        parse(&bytes).map(Some).ok_or_else(damaged)
+    }
+
+    fn write_intent(&self, intent: &Intent) -> Result<()> {
+        let path = self.options.state_folder.join(PURGE_FILE);
+        let mut bytes = cbor::encode(intent);
+        let sum = blake3_256(&bytes);
+        bytes.extend_from_slice(&sum);
+        Ok(replace_file(&*self.services.disk, &path, &bytes)?)
+    }
+
+    fn remove_intent(&self) -> Result<()> {
+        let path = self.options.state_folder.join(PURGE_FILE);
+        Ok(self.services.disk.remove(&path)?)
+    }
+}
+
+impl Intent {
+    fn is_purged(&self, ino: Ino) -> bool {
+        self.inos.binary_search(&ino).is_ok()
+    }
+
+    fn doomed(&self) -> BTreeSet<ObjectId> {
+        self.doomed.iter().copied().collect()
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Intent> {
+    let (facts, sum) = bytes.split_at_checked(bytes.len().checked_sub(SUM_LEN)?)?;
+    (blake3_256(facts) == *sum).then(|| cbor::decode_canonical(facts).ok()).flatten()
+}

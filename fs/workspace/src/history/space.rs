@@ -1,0 +1,204 @@
+//! Whose bytes lie in the store: the present's, history's, each snapshot's alone, and nobody's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minicbor::{Decode, Encode};
+use strongroom_format::commit::CommitFile;
+use strongroom_format::ids::ObjectId;
+use strongroom_format::key::{Key, Subject};
+use strongroom_store::{Family, Key as StoreKey};
+
+use super::past::Past;
+use super::snapshot::snapshots_in;
+use crate::error::Result;
+use crate::inbound::log::get;
+use crate::later::wait;
+use crate::tree::map::{Map, subject};
+use crate::tree::pages::patiently;
+use crate::workspace::{Inner, Workspace};
+
+/// Bytes of objects by what needs them. An object counts once, for the first of present, history, snapshots that needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Usage {
+    /// Of the present state.
+    #[n(0)]
+    pub live_bytes: u64,
+    /// Of states behind the oldest checkpoint with a log.
+    #[n(1)]
+    pub history_bytes: u64,
+    /// Of snapshots before that.
+    #[n(2)]
+    pub snapshot_bytes: u64,
+    /// What would go with one snapshot, were it the only one to go: name, commit, bytes.
+    #[n(3)]
+    pub snapshots: Vec<SnapshotUsage>,
+    /// Of no state: waiting for collection, or left by a process that ended.
+    #[n(4)]
+    pub garbage_bytes: u64,
+    /// Commits and checkpoints.
+    #[n(5)]
+    pub log_bytes: u64,
+    /// Oldest commit from which on every state can be read.
+    #[n(6)]
+    pub oldest_seq: u64,
+    /// Copies on this device.
+    #[n(7)]
+    pub cache_bytes: u64,
+}
+
+/// What one snapshot holds alone.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SnapshotUsage {
+    /// Name.
+    #[n(0)]
+    pub name: String,
+    /// Commit.
+    #[n(1)]
+    pub seq: u64,
+    /// Bytes.
+    #[n(2)]
+    pub bytes: u64,
+}
+
+type Objects = BTreeSet<ObjectId>;
+
+impl Workspace {
+    /// Whose bytes lie in the store. Lists all objects and reads the log and the manifest of each snapshot.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn usage(&self) -> Result<Usage> {
+        let inner = &self.0;
+        let sizes = inner.object_sizes()?;
+        let past = Past::open(inner)?;
+        let map = inner.state.lock().map.committed();
+        let mut live = objects_in(&map)?;
+        if let Some(newest) = past.checkpoints.last() {
+            live.extend(inner.pages_of(*newest)?);
+        }
+        let floor = past.floor()?.unwrap_or(0);
+        let history = inner.history_objects(&past, floor)?;
+        let held = inner.held_alone(&past, floor)?;
+        let mut usage = Usage { oldest_seq: floor, ..Usage::default() };
+        let bytes = |objects: &mut dyn Iterator<Item = &ObjectId>| -> u64 {
+            objects.filter_map(|object| sizes.get(object)).sum()
+        };
+        let rest: Objects = history.difference(&live).copied().collect();
+        let in_snapshots: Objects = held
+            .iter()
+            .flat_map(|(_, objects)| objects)
+            .filter(|object| !live.contains(*object) && !history.contains(*object))
+            .copied()
+            .collect();
+        usage.live_bytes = bytes(&mut live.iter());
+        usage.history_bytes = bytes(&mut rest.iter());
+        usage.snapshot_bytes = bytes(&mut in_snapshots.iter());
+        for (_, snapshot) in patiently(|| snapshots_in(&map))? {
+            let own = held.iter().find(|(seq, _)| *seq == snapshot.seq);
+            let is_only = |object: &&ObjectId| {
+                let others = held.iter().filter(|(seq, _)| *seq != snapshot.seq);
+                in_snapshots.contains(*object)
+                    && !others.into_iter().any(|(_, objects)| objects.contains(*object))
+            };
+            let only = own.map_or(0, |(_, objects)| bytes(&mut objects.iter().filter(is_only)));
+            let (name, seq) = (snapshot.name.clone(), snapshot.seq);
+            usage.snapshots.push(SnapshotUsage { name, seq, bytes: only });
+        }
+        let named = |object: &&ObjectId| {
+            !(live.contains(*object) || history.contains(*object) || in_snapshots.contains(*object))
+        };
+        usage.garbage_bytes = bytes(&mut sizes.keys().filter(named));
+        usage.log_bytes = inner.listed_bytes(&[Family::Log, Family::Checkpoint])?;
+        let cache = inner.store.counters().into_iter().find(|(name, _)| *name == "cache_bytes");
+        usage.cache_bytes = cache.map_or(0, |(_, bytes)| bytes);
+        Ok(usage)
+    }
+}
+
+impl Inner {
+    pub(crate) fn object_sizes(&self) -> Result<BTreeMap<ObjectId, u64>> {
+        let mut sizes = BTreeMap::new();
+        self.visit_listed(Family::Object, &mut |key, len| {
+            if let StoreKey::Object(object) = key {
+                sizes.insert(object, len);
+            }
+        })?;
+        Ok(sizes)
+    }
+
+    fn listed_bytes(&self, families: &[Family]) -> Result<u64> {
+        let mut sum = 0;
+        for family in families {
+            self.visit_listed(*family, &mut |_, len| sum += len)?;
+        }
+        Ok(sum)
+    }
+
+    fn visit_listed(&self, family: Family, visit: &mut dyn FnMut(StoreKey, u64)) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = wait(async { Ok(self.store.list(family, after).await?) })?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.key);
+            page.iter().for_each(|listed| visit(listed.key, listed.len));
+        }
+    }
+
+    fn pages_of(&self, seq: u64) -> Result<Objects> {
+        Ok(self.past_root(seq)?.map(|root| root.pages.clone()).unwrap_or_default())
+    }
+
+    /// What the states before a checkpoint need, one by one.
+    fn held_alone(&self, past: &Past<'_>, floor: u64) -> Result<Vec<(u64, Objects)>> {
+        let mut held = Vec::new();
+        for seq in past.checkpoints.iter().copied().filter(|seq| *seq < floor) {
+            let mut objects = past.objects_there(seq)?;
+            objects.extend(self.pages_of(seq)?);
+            held.push((seq, objects));
+        }
+        Ok(held)
+    }
+
+    /// What any state that can be read needs.
+    ///
+    /// # Errors
+    /// Those of the store; `Corrupt` if a manifest cannot be read.
+    pub(crate) fn past_objects(&self, past: &Past<'_>) -> Result<Objects> {
+        let floor = past.floor()?.unwrap_or(0);
+        let mut objects = self.history_objects(past, floor)?;
+        for (_, held) in self.held_alone(past, floor)? {
+            objects.extend(held);
+        }
+        Ok(objects)
+    }
+
+    /// What the states from a checkpoint on need: its objects, those that came later, pages of the checkpoints in between.
+    fn history_objects(&self, past: &Past<'_>, floor: u64) -> Result<Objects> {
+        let mut objects = past.objects_there(floor)?;
+        for seq in past.checkpoints.iter().filter(|seq| **seq >= floor) {
+            objects.extend(self.pages_of(*seq)?);
+        }
+        for seq in past.log.iter().filter(|seq| **seq > floor) {
+            if let Some(bytes) = get(&self.store, StoreKey::Log(*seq))? {
+                let added = CommitFile::parse(&bytes)?.header.added;
+                objects.extend(added.iter().map(|added| added.object));
+            }
+        }
+        Ok(objects)
+    }
+}
+
+/// Data objects that a map names.
+pub(crate) fn objects_in(map: &Map) -> Result<Objects> {
+    let (from, to) = Key::objects();
+    patiently(|| {
+        let mut found = BTreeSet::new();
+        map.scan(&from, &to, None, &mut |key, _| {
+            if let Subject::Object(object) = subject(key) {
+                found.insert(object);
+            }
+            std::ops::ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    })
+}

@@ -1,0 +1,269 @@
+//! What is pinned can be read while the store cannot be reached, also what it became, and after a restart.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use strongroom_format::ids::ObjectId;
+use strongroom_store::{
+    Body, Error as StoreError, ErrorKind as StoreErrorKind, Family, Key, Later, Listed, Put, Store,
+    Uploaded, now,
+};
+use strongroom_tests::harness::runner::{CALLER, done};
+use strongroom_tests::harness::world::{Setting, World, new_disk, small_tuning};
+use strongroom_workspace::Tuning;
+use strongroom_workspace::door::{
+    Access, Core, Folding, Ino, Kind, NewNode, OpenOptions, WriteMode,
+};
+use strongroom_workspace::error::{ErrorKind, Result};
+
+/// A store far away that keeps what it is told to hold, and nothing else, near.
+#[derive(Default)]
+struct Near {
+    held: BTreeMap<ObjectId, Vec<(Range<u64>, Bytes)>>,
+    dropped: BTreeSet<ObjectId>,
+    is_cut: bool,
+    bytes_max: usize,
+}
+
+impl Near {
+    fn bytes(&self) -> usize {
+        self.held.values().flatten().map(|(_, bytes)| bytes.len()).sum()
+    }
+
+    fn find(&self, object: ObjectId, range: &Range<u64>) -> Option<Bytes> {
+        let pieces = self.held.get(&object)?;
+        let (at, bytes) =
+            pieces.iter().find(|(at, _)| at.start <= range.start && range.end <= at.end)?;
+        let from = (range.start - at.start) as usize;
+        Some(bytes.slice(from..from + (range.end - range.start) as usize))
+    }
+}
+
+struct Far {
+    inner: Arc<dyn Store>,
+    near: Arc<Mutex<Near>>,
+}
+
+impl Far {
+    fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Store) -> strongroom_store::Result<T>,
+    ) -> Later<'_, T> {
+        let away = || StoreError::new(StoreErrorKind::Unavailable, "the store cannot be reached");
+        let is_cut = self.near.lock().is_cut;
+        Box::pin(std::future::ready(if is_cut { Err(away()) } else { ask(&*self.inner) }))
+    }
+}
+
+impl Store for Far {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        if let (Key::Object(object), Some(range)) = (key, &range)
+            && let Some(bytes) = self.near.lock().find(object, range)
+        {
+            return Box::pin(std::future::ready(Ok(bytes)));
+        }
+        self.ask(|store| now(store.get(key, range)))
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        self.ask(|store| now(store.put(key, body)))
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        self.ask(|store| now(store.put_if_absent(key, bytes)))
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        self.ask(|store| now(store.list(family, after)))
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        self.ask(|store| now(store.delete(key)))
+    }
+
+    fn hold<'a>(&'a self, key: Key, range: Range<u64>) -> Later<'a, ()> {
+        let Key::Object(object) = key else { return Box::pin(std::future::ready(Ok(()))) };
+        if self.near.lock().find(object, &range).is_some() {
+            return Box::pin(std::future::ready(Ok(())));
+        }
+        let near = self.near.clone();
+        self.ask(move |store| {
+            let bytes = now(store.get(key, Some(range.clone())))?;
+            let mut near = near.lock();
+            if near.bytes() + bytes.len() > near.bytes_max {
+                return Err(StoreError::new(StoreErrorKind::Full, "it does not fit"));
+            }
+            near.held.entry(object).or_default().push((range, bytes));
+            Ok(())
+        })
+    }
+
+    fn let_go(&self, key: Key) {
+        if let Key::Object(object) = key {
+            self.near.lock().held.remove(&object);
+        }
+    }
+
+    fn held(&self) -> Vec<Key> {
+        self.near.lock().held.keys().copied().map(Key::Object).collect()
+    }
+
+    fn drop_copy(&self, key: Key) {
+        if let Key::Object(object) = key {
+            let mut near = self.near.lock();
+            if !near.held.contains_key(&object) {
+                near.dropped.insert(object);
+            }
+        }
+    }
+}
+
+/// Nothing but what is held is near: no page and no segment stays in memory.
+fn world(near: &Arc<Mutex<Near>>) -> World {
+    let tuning = Tuning { page_cache_bytes: 1, segment_cache_bytes: 1, ..small_tuning() };
+    let near = near.clone();
+    let wrap = move |inner| Arc::new(Far { inner, near: near.clone() }) as Arc<dyn Store>;
+    let setting = Setting { wrap: Some(Arc::new(wrap)), ..Setting::new(tuning) };
+    World::open(new_disk(), 1, setting, None).unwrap()
+}
+
+fn near(bytes_max: usize) -> Arc<Mutex<Near>> {
+    Arc::new(Mutex::new(Near { bytes_max, ..Near::default() }))
+}
+
+fn options(access: Access) -> OpenOptions {
+    OpenOptions { access, truncate: false, synchronous: false, drop_set_id: false }
+}
+
+fn find(core: &dyn Core, path: &str) -> Result<Ino> {
+    path.split('/').try_fold(Ino::ROOT, |folder, name| {
+        done(core.lookup(folder, name.as_bytes(), Folding::Exact)).map(|found| found.ino)
+    })
+}
+
+fn make(core: &dyn Core, path: &str, kind: Kind) -> Ino {
+    let (folder, name) = path
+        .rsplit_once('/')
+        .map_or((Ino::ROOT, path), |(folder, name)| (find(core, folder).unwrap(), name));
+    let node = NewNode { kind, mode: 0o755, rdev: 0, target: Vec::new() };
+    done(core.create(CALLER, folder, name.as_bytes(), node)).unwrap().ino
+}
+
+fn save(core: &dyn Core, path: &str, bytes: &[u8]) {
+    let ino = find(core, path).unwrap_or_else(|_| make(core, path, Kind::File));
+    let handle = done(core.open(ino, options(Access::Write))).unwrap().handle;
+    done(core.write(handle, 0, bytes, WriteMode::At, false)).unwrap();
+    core.release(handle);
+}
+
+fn load(core: &dyn Core, path: &str) -> Result<Vec<u8>> {
+    let handle = done(core.open(find(core, path)?, options(Access::Read)))?.handle;
+    let bytes = done(core.read(handle, 0, 4 << 20));
+    core.release(handle);
+    bytes.map(|bytes| bytes.to_vec())
+}
+
+fn content(number: u64) -> Vec<u8> {
+    number.to_le_bytes().repeat(1 + (number as usize % 7) * 9000)
+}
+
+/// Files in two folders, over some checkpoints.
+fn fill(world: &World) {
+    let core = world.workspace();
+    make(core, "pinned", Kind::Folder);
+    make(core, "pinned/deep", Kind::Folder);
+    make(core, "other", Kind::Folder);
+    for number in 0..40 {
+        let folder = ["pinned", "other", "pinned/deep"][number as usize % 3];
+        save(core, &format!("{folder}/{number}"), &content(number));
+        world.tick(1100).unwrap();
+    }
+    core.commit().unwrap();
+}
+
+fn all_pinned(core: &dyn Core) -> Result<()> {
+    for number in (0..40).filter(|number| number % 3 != 1) {
+        let folder = ["pinned", "other", "pinned/deep"][number as usize % 3];
+        assert_eq!(load(core, &format!("{folder}/{number}"))?, content(number), "{number}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_byte_that_is_pinned_is_read_while_the_store_is_away_also_after_a_restart() {
+    let near = near(usize::MAX);
+    let mut world = world(&near);
+    fill(&world);
+    world.workspace().pin(b"pinned").unwrap();
+    assert_eq!(world.workspace().pins().unwrap(), [b"pinned".to_vec()]);
+    for _ in 0..2 {
+        near.lock().is_cut = true;
+        all_pinned(world.workspace()).unwrap();
+        let other = load(world.workspace(), "other/1").map_err(|error| error.kind());
+        assert_eq!(other, Err(ErrorKind::Unavailable), "nothing else is near");
+        near.lock().is_cut = false;
+        world.reopen().unwrap();
+        world.tick(3000).unwrap();
+    }
+    assert_eq!(world.workspace().pins().unwrap(), [b"pinned".to_vec()]);
+}
+
+#[test]
+fn what_a_pinned_file_becomes_is_here_too_and_what_it_was_goes() {
+    let near = near(usize::MAX);
+    let world = world(&near);
+    fill(&world);
+    world.workspace().pin(b"pinned/0").unwrap();
+    let before = near.lock().bytes();
+    for number in 100..110 {
+        save(world.workspace(), "pinned/0", &content(number));
+        world.workspace().commit().unwrap();
+        world.tick(1100).unwrap();
+    }
+    let newest = content(109);
+    near.lock().is_cut = true;
+    assert_eq!(load(world.workspace(), "pinned/0").unwrap()[..newest.len()], newest[..]);
+    near.lock().is_cut = false;
+    assert!(near.lock().bytes() < before + 900_000, "what was replaced is let go");
+    world.workspace().unpin(b"pinned/0").unwrap();
+    assert_eq!((near.lock().bytes(), world.workspace().pins().unwrap().len()), (0, 0));
+    let again = world.workspace().unpin(b"pinned/0").map_err(|error| error.kind());
+    assert_eq!(again, Err(ErrorKind::NotFound));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_leaves_other_pins_whole() {
+    let near = near(usize::MAX);
+    let world = world(&near);
+    fill(&world);
+    world.workspace().pin(b"pinned/deep").unwrap();
+    let full = near.lock().bytes() + 10_000;
+    near.lock().bytes_max = full;
+    let refused = world.workspace().pin(b"other").map_err(|error| error.kind());
+    assert_eq!(refused, Err(ErrorKind::Full));
+    assert_eq!(world.workspace().pins().unwrap(), [b"pinned/deep".to_vec()]);
+    near.lock().is_cut = true;
+    assert_eq!(load(world.workspace(), "pinned/deep/5").unwrap(), content(5));
+}
+
+#[test]
+fn free_drops_copies_but_none_that_is_pinned_or_not_yet_in_the_store() {
+    let near = near(usize::MAX);
+    let world = world(&near);
+    fill(&world);
+    world.workspace().pin(b"pinned").unwrap();
+    save(world.workspace(), "other/new", &vec![7; 300_000]);
+    world.workspace().free(b"other").unwrap();
+    let dropped = near.lock().dropped.len();
+    assert!(dropped > 0);
+    world.workspace().free(b"pinned").unwrap();
+    near.lock().is_cut = true;
+    all_pinned(world.workspace()).unwrap();
+    assert_eq!(load(world.workspace(), "other/new").unwrap(), vec![7; 300_000]);
+    near.lock().is_cut = false;
+    assert_eq!(load(world.workspace(), "other/1").unwrap(), content(1));
+}
