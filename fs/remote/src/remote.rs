@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use strongroom_host::clock::Clock;
 use strongroom_host::disk::{Disk, read_all};
 use strongroom_host::entropy::Entropy;
@@ -74,6 +75,8 @@ struct Inner {
     uploads: Semaphore,
     files: Semaphore,
     requests: Semaphore,
+    /// What says which workspace it is: opening asks for it many times, and it never changes.
+    workspace: Mutex<Option<Bytes>>,
 }
 
 impl RemoteStore {
@@ -105,6 +108,7 @@ impl RemoteStore {
             uploads: Semaphore::new(UPLOAD_COUNT_MAX),
             files: Semaphore::new(UPLOAD_COUNT_MAX),
             requests: Semaphore::new(REQUEST_COUNT_MAX),
+            workspace: Mutex::default(),
         };
         Self { inner: Arc::new(inner), threads, access }
     }
@@ -160,6 +164,8 @@ impl RemoteStore {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
+        // By this store itself it may be replaced or removed.
+        *self.inner.workspace.lock() = None;
         match self.need_write() {
             Ok(()) => begin(self.handle(), work(self.inner.clone())),
             Err(error) => Box::pin(std::future::ready(Err(error))),
@@ -235,9 +241,17 @@ impl Inner {
     async fn get(&self, key: Key, range: Option<Range<u64>>) -> Result<Bytes> {
         let path = key.path();
         let Some(range) = range else {
+            let known = self.workspace.lock().clone().filter(|_| key == Key::Workspace);
+            if let Some(known) = known {
+                return Ok(known);
+            }
             let ask = || self.transport.get(&path, None);
             let bytes = self.ask(Act::Get, 0, ask).await.result;
-            return self.received(bytes.map_err(|fault| refused(key, &fault))?);
+            let bytes = self.received(bytes.map_err(|fault| refused(key, &fault))?)?;
+            if key == Key::Workspace {
+                *self.workspace.lock() = Some(bytes.clone());
+            }
+            return Ok(bytes);
         };
         let wanted = range
             .end

@@ -161,3 +161,18 @@ fn requests_and_bytes_are_counted() {
         assert!(counters.contains(&expected), "{expected:?} in {counters:?}");
     }
 }
+
+#[test]
+fn which_workspace_it_is_is_asked_once_until_the_store_is_changed() {
+    let server = Server::new(Conditions::Honoured);
+    put(&server.store(), Key::Workspace, b"a workspace");
+    let store = server.store();
+    server.behave(|_, _, _| Mood::Well);
+    for _ in 0..3 {
+        assert_eq!(wait(store.get(Key::Workspace, None)).unwrap(), &b"a workspace"[..]);
+    }
+    assert!(store.has_workspace().unwrap());
+    assert_eq!(server.count(), 1);
+    put(&store, Key::Workspace, b"another one");
+    assert_eq!(wait(store.get(Key::Workspace, None)).unwrap(), &b"another one"[..]);
+}
