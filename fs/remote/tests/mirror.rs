@@ -239,7 +239,7 @@ fn behind_copies_a_mirror_gives_the_ends_of_objects_and_passes_over_damage() {
     let bytes: Vec<u8> = (0..=250).cycle().take(700_000).collect();
     three.put(object(1), &bytes);
     let folder = tempfile::tempdir().unwrap();
-    let limits = Limits { bytes_max: 64 << 20, free_bytes_min: 0 };
+    let limits = Limits { bytes_max: 64 << 20, held_bytes_max: 0, free_bytes_min: 0 };
     let kept = folder.path().to_path_buf();
     let cached = CachedStore::open(three.mirror.clone(), Arc::new(RealDisk), kept, limits).unwrap();
     for start in (0..700_000_usize).step_by(50_000) {
