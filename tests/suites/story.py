@@ -156,10 +156,14 @@ class Mount:
         return people
 
     def find(self, content):
-        for person, held in self.seen().items():
-            if held == content:
-                return self.path / "subjects" / person
-        raise RuntimeError(f"{self.job} does not show whom it should")
+        """Where somebody is; who has just agreed is shown within seconds."""
+        found = []
+
+        def missing():
+            found[:] = [person for person, held in self.seen().items() if held == content]
+            return None if found else f"{self.job} does not show whom it should"
+        until("a person", missing)
+        return self.path / "subjects" / found[0]
 
 
 def until(what, is_so, limit=60):

@@ -327,14 +327,23 @@ impl Custodian {
     pub fn note_opened(&mut self, rules: &Rules, opened: &[OpenedFiles]) -> Result<()> {
         let register = self.register();
         let mut transaction = Transaction::new(register);
+        // Entries about one person follow each other, in one record too.
+        let mut subjects: BTreeMap<SubjectId, Subject> = BTreeMap::new();
         for one in opened {
-            let Some(mut own) = register.subject(&one.subject)? else { continue };
+            if !subjects.contains_key(&one.subject)
+                && let Some(own) = register.subject(&one.subject)?
+            {
+                subjects.insert(one.subject, own);
+            }
+            let Some(own) = subjects.get_mut(&one.subject) else { continue };
             let detail = Detail { files: one.files.clone(), ..Detail::default() };
-            register.tell(&mut transaction, &mut own, Kind::Opened, Some(&detail), None, |entry| {
+            register.tell(&mut transaction, own, Kind::Opened, Some(&detail), None, |entry| {
                 entry.operator = rules.operator.device;
                 (entry.activity, entry.class) = (Some(rules.activity.id), Some(one.class));
             });
-            register.put_subject(&mut transaction, &mut own);
+        }
+        for own in subjects.values_mut() {
+            register.put_subject(&mut transaction, own);
         }
         self.register_mut().commit(transaction).map(drop)
     }

@@ -42,7 +42,7 @@ pub use courier::{Line, Pen, StoreLine};
 /// How soon the desk looks up from waiting.
 const PAUSE: Duration = Duration::from_millis(10);
 /// LIMIT: how long an ask waits for its answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// LIMIT: needs of one ask.
 const NEED_COUNT_MAX: usize = 256;
 /// How long what was opened waits for an ask that takes it along.
@@ -191,7 +191,13 @@ impl FarDesk {
             if self.is_late() {
                 let message = "the custodian does not answer";
                 self.inner.note_trouble(Some(message.to_owned()));
-                self.fail(&Error::new(ErrorKind::Unavailable, message));
+                let error = Error::new(ErrorKind::Unavailable, message);
+                self.fail(&error);
+                // Nor would it answer those who came since.
+                for request in self.queue.drain(..) {
+                    // Whoever asked may have given up.
+                    let _ = request.reply.send(Err(error.clone()));
+                }
             }
             self.speak();
         }

@@ -21,7 +21,8 @@ use strongroom_keyring::enrolment::{Applicant, request};
 use strongroom_keyring::membership::Writer;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_keyring::{DeviceKeys, device_file};
-use strongroom_records::ids::ClassId;
+use strongroom_records::exchange::OpenedFiles;
+use strongroom_records::ids::{ClassId, FileId};
 use strongroom_records::log::Kind as Told;
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
 use strongroom_steward::{Counter, ErrorKind as StewardKind, Services, Turns};
@@ -352,6 +353,19 @@ fn a_device_sees_the_jobs_of_its_consumer_only_and_nothing_once_it_is_removed() 
     // A consumer's device has no key of the workspace, and signs nothing of its own.
     assert!(device.learn(&served.organisation).is_err());
     assert_eq!(served.organisation.device(&other.device_id()), None);
+}
+
+#[test]
+fn what_was_opened_of_several_classes_of_somebody_is_one_chain_of_entries() {
+    let mut shop = Shop::new(6);
+    let ada = shop.reader("ada");
+    let opened = |class| OpenedFiles { subject: ada, class, files: vec![FileId([1; 16])] };
+    let opened = [ClassId::IDENTIFIABLE, ClassId::OWNED].map(opened);
+    shop.act(|shop| {
+        let rules = shop.rules("newsletter").unwrap();
+        shop.note_opened(&rules, &opened).unwrap();
+        assert_eq!(shop.verify().unwrap().findings, []);
+    });
 }
 
 #[test]
