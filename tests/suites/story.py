@@ -409,8 +409,14 @@ class Story:
 
     def end(self):
         for mount in self.mounts.values():
-            mount.stop()
+            if mount.process is None:
+                continue
             subprocess.run(["umount", "-l", mount.path], capture_output=True, check=False)
+            mount.process.terminate()
+            try:
+                mount.process.wait(30)
+            except subprocess.TimeoutExpired:
+                mount.process.kill()
         if self.agent and self.agent.poll() is None:
             self.agent.terminate()
             self.agent.wait(60)
@@ -456,7 +462,8 @@ class Reader:
     def last(self):
         """Waits until it can read no more."""
         try:
-            ended = self.process.wait(60)
+            # Whoever waits for a silent custodian is told after 20 s.
+            ended = self.process.wait(90)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise RuntimeError(f"{self.way} reads on") from None
