@@ -3,10 +3,21 @@
 //! seen, or an error that says so; and once the store is honest again, what was synced is there.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_host::sim::{SimClock, SimDisk, SimEntropy};
+use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
+use strongroom_tests::harness::world::{START_NS, STATE};
+use strongroom_tests::hostile::people::people;
 use strongroom_tests::hostile::story::{Plan, live, tuning};
-use strongroom_workspace::Tuning;
+use strongroom_tests::hostile::vault::{Face, Mood, Vault};
+use strongroom_workspace::door::{Core, Folding, Ino, Kind, NewNode};
+use strongroom_workspace::error::{Error, ErrorKind};
 use strongroom_workspace::limits::Broken;
+use strongroom_workspace::{Mode, Options, Services, Tuning, Workspace};
 
 #[test]
 fn whatever_the_store_does_a_device_shows_the_truth_or_an_error_and_loses_nothing() {
@@ -43,4 +54,81 @@ fn devices_that_leave_out_a_check_are_caught() {
         }
     }
     assert_eq!(escaped, []);
+}
+
+/// A device that is opened by hand.
+struct Device {
+    number: usize,
+    disk: SimDisk,
+    clock: Arc<SimClock>,
+    face: Arc<Face>,
+}
+
+impl Device {
+    fn new(vault: &Arc<Vault>, number: usize) -> Self {
+        let disk = SimDisk::new(number as u64);
+        let face = Arc::new(Face::new(vault.clone(), &disk, 1));
+        Self { number, disk, clock: Arc::new(SimClock::new(START_NS)), face }
+    }
+
+    fn open(&self) -> Result<Workspace, Error> {
+        let services = Services {
+            disk: Arc::new(self.disk.clone()),
+            clock: self.clock.clone(),
+            entropy: Arc::new(SimEntropy::new(self.number as u64)),
+        };
+        let (state_folder, owner) = (PathBuf::from(STATE), (CALLER.uid, CALLER.gid));
+        let options = Options { state_folder, mode: Mode::ReadWrite, owner, tuning: tuning() };
+        let keys = people().devices[self.number].clone();
+        Workspace::open(options, self.face.clone(), keys, services)
+    }
+
+    fn tick(&self, workspace: &Workspace) -> Result<(), Error> {
+        self.clock.advance(Duration::from_secs(2));
+        workspace.tick()
+    }
+}
+
+fn make(workspace: &Workspace, name: &str) -> Result<(), Error> {
+    let node = NewNode { kind: Kind::File, mode: 0o644, rdev: 0, target: Vec::new() };
+    done(workspace.create(CALLER, Ino::ROOT, name.as_bytes(), node))?;
+    workspace.commit()
+}
+
+#[test]
+fn a_fork_is_told_by_the_first_commit_of_the_other_side_and_by_comparing_letters() {
+    let vault = Arc::new(Vault::new(1));
+    let [first, second] = [0, 1].map(|number| Device::new(&vault, number));
+    let (desk, phone) = (first.open().unwrap(), second.open().unwrap());
+    make(&desk, "common").unwrap();
+    second.tick(&phone).unwrap();
+    let head = |workspace: &Workspace| {
+        let status = workspace.status();
+        (status.head_seq, status.head_code.to_string())
+    };
+    assert_eq!(head(&desk), head(&phone));
+
+    let branch = vault.fork(false);
+    second.face.be(Mood { branch, ..Mood::default() });
+    make(&desk, "of the desk").unwrap();
+    make(&phone, "of the phone").unwrap();
+    let ((here, letters), (there, others)) = (head(&desk), head(&phone));
+    assert!(here == there && letters != others, "people who compare see it");
+
+    make(&phone, "more of the phone").unwrap();
+    first.face.be(Mood { crossed: Some(branch), ..Mood::default() });
+    let told = first.tick(&desk).unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::Corrupt);
+    assert!(told.to_string().contains("different things to different devices"), "{told}");
+    assert_eq!(desk.status().trouble, Some(told.to_string()));
+    let refused = make(&desk, "late").map_err(|error| error.kind());
+    assert_eq!(refused, Err(ErrorKind::ReadOnly), "nothing is written on top of it");
+    let found = done(desk.lookup(Ino::ROOT, b"of the desk", Folding::Exact));
+    assert!(found.is_ok(), "what is here can be read");
+
+    // The other one is shown the first history when it is mounted again: it lacks what the phone has seen.
+    drop(phone);
+    second.face.be(Mood::default());
+    let told = second.open().err().unwrap();
+    assert!(told.to_string().starts_with("the store is not what this device last saw"), "{told}");
 }

@@ -160,5 +160,8 @@ pub fn original(path: &str) -> String {
 
 /// Whether a name is one that a save uses on its way.
 fn is_temporary(path: &str) -> bool {
-    original(path).rsplit('/').next().is_some_and(|name| name.starts_with("tmp-"))
+    original(path).rsplit('/').next().is_some_and(|name| {
+        // The second where its name was lost.
+        name.starts_with("tmp-") || name.starts_with("file ")
+    })
 }

@@ -1,6 +1,7 @@
 //! The command line: every verb, option and line of help. What the verbs do lives in `commands`.
 
 pub mod agent;
+pub mod conflict;
 pub mod custody;
 pub mod device;
 pub mod history;
@@ -116,6 +117,9 @@ A copy is right if a signed record names its hash, or if most members have it. N
     /// Change the passphrase of this device
     #[command(after_help = "Example:\n  strongroom passwd ~/work.strongroom")]
     Passwd(Passwd),
+    /// Versions of a file that were written at once in several places
+    #[command(subcommand)]
+    Conflict(conflict::Conflict),
     /// Machines that are in a workspace
     #[command(subcommand)]
     Device(device::Device),

@@ -1,6 +1,7 @@
 //! One file for each verb.
 
 mod check;
+mod conflict;
 #[cfg(feature = "custody")]
 mod custody;
 mod device;
@@ -48,6 +49,7 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         Command::Check(options) => check::run(&options, format),
         Command::Scrub(options) => scrub::run(&options, format),
         Command::Passwd(options) => passwd::run(&options, format),
+        Command::Conflict(options) => conflict::run(&options, format),
         Command::Device(options) => device::run(&options, format),
         #[cfg(feature = "custody")]
         Command::App(options) => custody::app::run(&options, format),

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::Place;
 
-const VERBS: [&str; 80] = [
+const VERBS: [&str; 83] = [
     "init",
     "mount",
     "run",
@@ -33,6 +33,9 @@ const VERBS: [&str; 80] = [
     "check",
     "scrub",
     "passwd",
+    "conflict",
+    "conflict list",
+    "conflict resolve",
     "device",
     "device request",
     "device add",

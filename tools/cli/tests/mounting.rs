@@ -77,6 +77,9 @@ fn the_background_mount_answers_when_the_command_returns() {
     );
     let status = place.run("status DRIVE --json").expect_done();
     assert!(status.contains(r#""store":"STORE""#), "{status}");
+    for field in ["head_code", "unplaced_ops"] {
+        assert!(status.contains(&format!("\"{field}\":")), "{status}");
+    }
     let all = place.run("status").expect_done();
     assert_eq!(all, "DRIVE  STORE  mounted\n");
     place.run("sync --wait DRIVE").expect_done();
@@ -217,6 +220,46 @@ fn a_home_mounts_a_store_once_and_another_home_beside_it() {
     assert_eq!(in_other_home("unmount second").code, 0);
     assert!(!is_mounted(&second));
     place.unmount();
+}
+
+#[test]
+fn conflict_copies_are_listed_and_resolved_as_asked() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    place.mount();
+    let (drive, mark) = (place.drive(), "(conflict laptop 2026-11-22)");
+    // As a second home would have left them: names are all there is to it.
+    for (file, text) in [("mine", "a"), ("theirs", "b"), ("both", "c")] {
+        fs::write(drive.join(format!("{file}.txt")), format!("first {text}")).unwrap();
+        fs::write(drive.join(format!("{file} {mark}.txt")), format!("later {text}")).unwrap();
+    }
+    let listed = place.run("conflict list DRIVE").expect_done();
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    assert!(listed.contains(&format!("DRIVE/mine {mark}.txt")), "{listed}");
+    let json = place.run("conflict list DRIVE --json").expect_done();
+    assert!(
+        json.contains(r#""device":"laptop""#) && json.contains(r#""original":"DRIVE/both.txt""#)
+    );
+    for keep in ["mine", "theirs", "both"] {
+        let mut command = place.command("conflict resolve");
+        command.arg(drive.join(format!("{keep} {mark}.txt"))).args(["--keep", keep]);
+        place.said(command.output().unwrap()).expect_done();
+    }
+    let shown = |name: &str| fs::read_to_string(drive.join(name)).unwrap();
+    assert_eq!(shown("mine.txt"), "later a");
+    assert_eq!(shown("theirs.txt"), "first b");
+    assert_eq!(
+        (shown("both.txt"), shown("both (laptop 2026-11-22).txt")),
+        ("first c".into(), "later c".into())
+    );
+    assert_eq!(fs::read_dir(&drive).unwrap().count(), 4);
+    assert_eq!(place.run("conflict list DRIVE").expect_done(), "");
+    let said = place.run("conflict resolve drive/mine.txt --keep mine");
+    assert_eq!(said.code, 2, "{said:?}");
+    place.unmount();
+    assert_eq!(place.run("conflict list DRIVE").code, 1, "a folder is no workspace");
 }
 
 #[test]

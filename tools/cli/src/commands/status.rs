@@ -69,12 +69,16 @@ fn all(home: &Home, format: Format) -> Result<Exit> {
 }
 
 /// What people look for first, first; then the rest by name.
-const ORDER: [&str; 8] = [
+const ORDER: [&str; 12] = [
     "mountpoint",
     "store",
     "workspace",
     "mode",
     "pid",
+    "trouble",
+    "head",
+    "head_code",
+    "unplaced_ops",
     "pending_ops",
     "dirty_bytes",
     "staged_bytes",
@@ -111,7 +115,7 @@ mod tests {
             json!({"commits": 3, "dirty_bytes": 1536, "mountpoint": "/mnt/a b", "trouble": null});
         assert_eq!(
             text(&status),
-            "mountpoint   /mnt/a b\ndirty bytes  1.5 KiB\ncommits      3\ntrouble      none\n"
+            "mountpoint   /mnt/a b\ntrouble      none\ndirty bytes  1.5 KiB\ncommits      3\n"
         );
     }
 }
