@@ -403,8 +403,8 @@ class Story:
         for log in WORK.glob("*.log"):
             if found.search(log.read_bytes()):
                 raise RuntimeError(f"something personal in {log}")
-        if count < 100:
-            raise RuntimeError(f"only {count} files")
+        if size < 1 << 18:
+            raise RuntimeError(f"only {size} bytes")
         return f"{len(words)} words, {count} files, {size >> 20} MiB"
 
     def end(self):
