@@ -50,6 +50,8 @@ USAGES = {
     33: ("seal", "consumer name", [ID, UINT, ID]),
     34: ("wrap", "exchange ask", [ID, UINT, ID, ID]),
     35: ("wrap", "exchange answer", [ID, UINT, ID, ID]),
+    36: ("wrap", "quorum share", [ID, ID, ID]),
+    37: ("wrap", "quorum answer", [ID, ID, ID, ID]),
     64: ("derive", "user manifest key", [ID, UINT]),
     65: ("derive", "member kem seed", [ID, UINT]),
     66: ("derive", "local state key", [ID, ID, ID]),
@@ -79,6 +81,7 @@ USAGES = {
     144: ("sign", "ask", []),
     145: ("sign", "answer", []),
     146: ("sign", "counter", []),
+    147: ("sign", "quorum request", []),
 }
 
 # Integers of every CBOR width, used in turn.

@@ -161,6 +161,10 @@ usages! {
     ExchangeAsk = 34, Wrap, "exchange ask", &[ID, UINT, ID, ID];
     /// What a custodian answers, to the consumer's device: session, number, custodian, device.
     ExchangeAnswer = 35, Wrap, "exchange answer", &[ID, UINT, ID, ID];
+    /// A share of an application key, to the device that holds it: application, key, holder.
+    QuorumShare = 36, Wrap, "quorum share", &[ID, ID, ID];
+    /// The same share, to whoever asked for the key: application, key, request, holder.
+    QuorumAnswer = 37, Wrap, "quorum answer", &[ID, ID, ID, ID];
 
     /// Key of the user manifest from the generation secret: member, generation.
     UserManifestKey = 64, Derive, "user manifest key", &[ID, UINT];
@@ -222,6 +226,8 @@ usages! {
     SignAnswer = 145, Sign, "answer", &[];
     /// Where a custodian serves consumers, by its device.
     SignCounter = 146, Sign, "counter", &[];
+    /// A request for shares of an application key, by the device that asks.
+    SignQuorumRequest = 147, Sign, "quorum request", &[];
 }
 
 impl Usage {

@@ -1,7 +1,7 @@
 //! Where application keys are kept, and who can end them.
 //!
 //! An application key wraps the root of one application's keystore and is used for nothing else. It lives in custody
-//! alone: [`Custody`] is the one door; [`file`], [`handed`] and [`pkcs11`] are the kinds there are. All pass
+//! alone: [`Custody`] is the one door; [`file`], [`handed`], [`pkcs11`] and [`quorum`] are the kinds there are. All pass
 //! [`conformance`]. What hangs from the root is `keystore/tree`'s; reading secrets from
 //! variables, descriptors and credentials is the tools'.
 //!
@@ -18,6 +18,7 @@ mod error;
 pub mod file;
 pub mod handed;
 pub mod pkcs11;
+pub mod quorum;
 #[doc(hidden)]
 pub mod testing;
 #[doc(hidden)]
@@ -47,6 +48,8 @@ pub enum Kind {
     Credential = 4,
     /// A token behind PKCS#11.
     Pkcs11 = 5,
+    /// Shares that several devices hold.
+    Quorum = 6,
     /// Memory of a test.
     Vault = 0x7fff,
 }
@@ -65,6 +68,7 @@ impl Kind {
             Kind::Descriptor => "fd",
             Kind::Credential => "credential",
             Kind::Pkcs11 => "pkcs11",
+            Kind::Quorum => "quorum",
             Kind::Vault => "vault",
         }
     }

@@ -69,6 +69,9 @@ pub struct Description {
     /// Where the ledger of erasures is kept, apart from what is backed up.
     #[n(6)]
     pub ledger: Option<String>,
+    /// A decision point of somebody else's that has to allow as well: where it is asked.
+    #[n(7)]
+    pub point: Option<String>,
 }
 
 /// A rotation of everybody's keys.

@@ -328,6 +328,7 @@ fn application_vectors() -> Vec<Vector> {
         rotation: Some(Rotation { began: 9, deep: true }),
         retention: vec![(ClassId::OWNED, 365)],
         ledger: Some("file:/apart/erased".into()),
+        point: Some("http://127.0.0.1:8181".into()),
     };
     let set = PolicySet {
         version: 1,

@@ -1,5 +1,7 @@
 //! Access: a request becomes a decision, the decision an entry, the entry a grant. Nothing is released in any other way.
 
+use std::time::Duration;
+
 use strongroom_audit::Grant;
 use strongroom_authorizer::{Action, Decision, Facts, Request, decide};
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
@@ -21,6 +23,13 @@ const LEASE_SPECIAL: i64 = 60_000_000_000;
 
 /// LIMIT: subjects that one record of a scope decides on.
 const SCOPE_COUNT: u64 = 256;
+
+/// No lease is shorter than this: what an answer of somebody else's may be kept for.
+pub(crate) fn shortest_lease(description: &Description) -> Duration {
+    let declared =
+        description.leases.iter().map(|(_, seconds)| Duration::from_secs(u64::from(*seconds)));
+    declared.fold(Duration::from_nanos(LEASE_SPECIAL.unsigned_abs()), Duration::min)
+}
 
 /// Who asks for what.
 #[derive(Clone, Debug)]

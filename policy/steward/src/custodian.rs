@@ -1,6 +1,7 @@
 //! One application, open: where all its operations start.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use strongroom_authorizer::DecisionPoint;
 use strongroom_format::cbor;
@@ -26,8 +27,8 @@ pub struct Custodian {
     point: Mutex<Option<ReadSet>>,
 }
 
-/// The text of a set of policies, none for the built-in one, and what decides by it.
-type ReadSet = (Option<String>, Arc<dyn DecisionPoint>);
+/// The text of a set of policies, none for the built-in one, who is asked beside it, and what decides by both.
+type ReadSet = (Option<String>, Option<(String, Duration)>, Arc<dyn DecisionPoint>);
 
 impl Custodian {
     pub(crate) fn new(register: Register, listed: Listed) -> Self {
@@ -43,14 +44,24 @@ impl Custodian {
         self.listed = listed;
     }
 
-    /// What decides by a set of policies.
-    pub(crate) fn read_set(&self, text: Option<&str>) -> Result<Arc<dyn DecisionPoint>> {
+    /// What decides by a set of policies, and by whom a description names beside it.
+    pub(crate) fn read_set(
+        &self,
+        text: Option<&str>,
+        description: &Description,
+    ) -> Result<Arc<dyn DecisionPoint>> {
         let mut held = self.point.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, point)) = held.as_ref().filter(|(own, _)| own.as_deref() == text) {
+        let longest = crate::access::shortest_lease(description);
+        let beside = description.point.clone().map(|place| (place, longest));
+        let is_same = |(own, place, _): &&ReadSet| own.as_deref() == text && *place == beside;
+        if let Some((_, _, point)) = held.as_ref().filter(is_same) {
             return Ok(Arc::clone(point));
         }
-        let point = self.services().point(text)?;
-        *held = Some((text.map(str::to_owned), Arc::clone(&point)));
+        let mut point = self.services().point(text)?;
+        if let Some((place, longest)) = &beside {
+            point = self.services().language.beside(point, place, *longest)?;
+        }
+        *held = Some((text.map(str::to_owned), beside, Arc::clone(&point)));
         Ok(point)
     }
 

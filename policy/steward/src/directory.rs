@@ -112,6 +112,7 @@ impl Stewardship {
             rotation: None,
             retention: Vec::new(),
             ledger: None,
+            point: None,
         };
         let description = cbor::encode(&description);
         let founded =

@@ -8,11 +8,12 @@
 //! One set waits at a time: a new proposal takes the place of the one before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use strongroom_authorizer::DecisionPoint;
 use strongroom_crypto::usage::Usage;
 use strongroom_format::cbor;
-use strongroom_records::application::{Approvable, Approval, PolicySet};
+use strongroom_records::application::{Approvable, Approval, Description, PolicySet};
 use strongroom_records::ids::Hash;
 use strongroom_records::log::Kind;
 use strongroom_records::register::CellKind;
@@ -31,6 +32,20 @@ pub trait PolicyLanguage: Send + Sync {
     /// # Errors
     /// `Invalid`, saying where.
     fn read(&self, text: &str) -> Result<Arc<dyn DecisionPoint>>;
+
+    /// Asks a decision point at a place as well, and allows what both allow. Its answers count for `longest` at most.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no such place; `Unsupported` where none can be asked.
+    fn beside(
+        &self,
+        own: Arc<dyn DecisionPoint>,
+        place: &str,
+        longest: Duration,
+    ) -> Result<Arc<dyn DecisionPoint>> {
+        let _ = (own, place, longest);
+        Err(Error::new(ErrorKind::Unsupported, "no decision point can be asked here"))
+    }
 }
 
 /// How a set stands that somebody proposed or approved.
@@ -145,9 +160,23 @@ impl Custodian {
         self.services().language.read(&set.ok_or_else(unknown)?.text)
     }
 
+    /// Has a decision point of somebody else's asked as well, or no longer. It narrows what our own policies allow.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no such place.
+    pub fn set_point(&mut self, place: Option<&str>) -> Result<()> {
+        let description = Description { point: place.map(str::to_owned), ..self.description()? };
+        let own = self.services().point(None)?;
+        if let Some(place) = place {
+            self.services().language.beside(own, place, Duration::ZERO)?;
+        }
+        self.describe(&description)
+    }
+
     pub(crate) fn point(&self) -> Result<Arc<dyn DecisionPoint>> {
         let set = self.policy_set()?;
-        let point = self.read_set(set.as_ref().map(|set| set.text.as_str()))?;
+        let text = set.as_ref().map(|set| set.text.as_str());
+        let point = self.read_set(text, &self.description()?)?;
         match set {
             Some(set) if set.digest != point.digest() => {
                 Err(Error::corrupt("the policy set is not the one that was approved"))

@@ -137,10 +137,10 @@ A copy is right if a signed record names its hash, or if most members have it. N
     Consent(custody::Consent),
     /// Policies of the authorization firewall
     #[command(subcommand)]
-    Policy(custody::Policy),
+    Policy(custody::policy::Policy),
     /// The verifiable log of everything decided and done with personal data
     #[command(subcommand)]
-    Audit(custody::Audit),
+    Audit(custody::audit::Audit),
     /// Serve applications to programs over a local HTTP API
     #[command(
         after_help = "Example:\n  strongroom agent ~/work.strongroom --socket /run/shop.sock --tokens /etc/strongroom/tokens.json"

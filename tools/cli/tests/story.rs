@@ -296,7 +296,7 @@ fn erasure(story: &Story, subjects: &[String]) {
     story.done(&format!("subject hold {ada} --app shop --ground litigation --lift"));
     story
         .say(&format!("subject erase {ada} --app shop"))
-        .expect_refused(1, "strongroom: nothing was erased\nhint: say `yes`, or give `--yes`\n");
+        .expect_refused(1, "strongroom: nothing was done\nhint: say `yes`, or give `--yes`\n");
     let receipt = story.place.path("receipt");
     let erased = story
         .json(&format!("subject erase {ada} --app shop --yes --receipt {}", receipt.display()));
@@ -425,6 +425,13 @@ fn policies_are_tried_set_explained_and_held_against_the_past() {
     story.told(&format!("subject put {of_hers}"), "17 roses");
     let asked = format!("subject get {of_hers}");
     story.done(&asked);
+    // Somebody else is to decide as well, and is not there: that is no yes.
+    story.done("policy point http://127.0.0.1:1 --app shop");
+    assert_eq!(story.say(&asked).code, 4);
+    let elsewhere = story.say("policy point http://10.0.0.1:80 --app shop");
+    let first = "strongroom: a decision point is asked on this machine: http://127.0.0.1:PORT or unix:/PATH";
+    assert_eq!((elsewhere.code, elsewhere.err.lines().next()), (1, Some(first)));
+    story.done("policy point --none --app shop");
     let built_in = strongroom_cedar::BUILT_IN;
     let closed = format!(
         "{built_in}\n@id(\"own-closed\") forbid (principal, action == Action::\"open\", resource) when {{ principal.own }};"
@@ -477,7 +484,7 @@ fn two_that_are_one_person_become_one_when_somebody_says_yes() {
     let refused = story.say(&line);
     assert_eq!(
         (refused.code, refused.err.lines().next()),
-        (1, Some("strongroom: nothing was erased"))
+        (1, Some("strongroom: nothing was done"))
     );
     assert_eq!(story.done(&format!("{line} --yes")), "0 files moved\n");
     assert_eq!(story.json(&format!("subject show {twin} --app shop"))["state"], "erased");

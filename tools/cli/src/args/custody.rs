@@ -3,6 +3,8 @@
 //! What identifies a person is never an argument: it comes from a file or standard input.
 
 pub mod app;
+pub mod audit;
+pub mod policy;
 
 use std::path::PathBuf;
 
@@ -30,7 +32,7 @@ pub struct Of {
     /// Name or id of the application
     #[arg(long, value_name = "NAME", help_heading = "Where")]
     pub app: String,
-    /// Where the application key is, if not where `app create` was told: file:PATH, env:NAME, fd:N, credential:NAME, pkcs11:…
+    /// Where the application key is, if not where `app create` was told: file:PATH, env:NAME, fd:N, credential:NAME, pkcs11:…, quorum:…
     #[arg(long, value_name = "PLACE", help_heading = "Where")]
     pub custody: Option<String>,
 }
@@ -401,179 +403,4 @@ pub struct ConsentAnswer {
     /// Write the signed receipt into FILE
     #[arg(long, value_name = "FILE", help_heading = "Consent")]
     pub receipt: Option<PathBuf>,
-}
-
-/// `policy`.
-#[derive(Debug, Subcommand)]
-pub enum Policy {
-    /// Validate policies and put them in force, or propose them where two devices are needed
-    Set(PolicySet),
-    /// Approve the policies that wait, as another device than proposed them
-    Activate(PolicyActivate),
-    /// Validate policies, changing nothing
-    #[command(after_help = "Example:\n  strongroom policy check shop.cedar")]
-    Check(PolicyCheck),
-    /// Show the policies in force, or those that wait
-    Show(PolicyShow),
-    /// List every policy set that ever was in force
-    History(Of),
-    /// Try policies on cases: requests, and what is expected of each
-    #[command(after_help = "Example:\n  strongroom policy test cases.json --policies shop.cedar")]
-    Test(PolicyTest),
-    /// List past decisions that other policies would change; changes nothing
-    #[command(
-        after_help = "Example:\n  strongroom policy what-if new.cedar -w ~/work.strongroom --app shop --since 2026-11-01"
-    )]
-    WhatIf(PolicyWhatIf),
-    /// Say why a decision fell as it did
-    Explain(PolicyExplain),
-    /// Show or set how long files are kept, or take away what is due
-    #[command(
-        after_help = "Example:\n  strongroom policy retention -w ~/work.strongroom --app shop --class owned --days 365"
-    )]
-    Retention(PolicyRetention),
-}
-
-/// `policy activate`.
-#[derive(Debug, Args)]
-pub struct PolicyActivate {
-    /// Version, as `policy show --proposed` prints it
-    #[arg(value_name = "VERSION")]
-    pub version: u64,
-    #[command(flatten)]
-    pub of: Of,
-}
-
-/// `policy show`.
-#[derive(Debug, Args)]
-pub struct PolicyShow {
-    #[command(flatten)]
-    pub of: Of,
-    /// Show the policies that wait for approvals
-    #[arg(long, conflicts_with = "version", help_heading = "Policies")]
-    pub proposed: bool,
-    /// Show those of a version that was in force
-    #[arg(long, value_name = "N", help_heading = "Policies")]
-    pub version: Option<u64>,
-}
-
-/// `policy test`.
-#[derive(Debug, Args)]
-pub struct PolicyTest {
-    /// Cases, as JSON
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// Policies, in Cedar [default: those that are in force where nobody set others]
-    #[arg(long, value_name = "FILE", help_heading = "Policies")]
-    pub policies: Option<PathBuf>,
-}
-
-/// `policy what-if`.
-#[derive(Debug, Args)]
-pub struct PolicyWhatIf {
-    /// Policies, in Cedar
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    #[command(flatten)]
-    pub of: Of,
-    /// Decisions from then on: 2026-11-01 or 2026-11-01T00:00:00Z [default: all]
-    #[arg(long, value_name = "TIME", help_heading = "Policies")]
-    pub since: Option<String>,
-}
-
-/// `policy set`.
-#[derive(Debug, Args)]
-pub struct PolicySet {
-    /// Policies, in Cedar
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    #[command(flatten)]
-    pub of: Of,
-}
-
-/// `policy check`.
-#[derive(Debug, Args)]
-pub struct PolicyCheck {
-    /// Policies, in Cedar
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-}
-
-/// `policy retention`.
-#[derive(Debug, Args)]
-pub struct PolicyRetention {
-    #[command(flatten)]
-    pub of: Of,
-    /// Class that is set
-    #[arg(long, value_name = "CLASS", help_heading = "Retention")]
-    pub class: Option<String>,
-    /// Keep its files for so many days
-    #[arg(long, value_name = "DAYS", requires = "class", help_heading = "Retention")]
-    pub days: Option<u32>,
-    /// Keep its files for ever
-    #[arg(long, requires = "class", conflicts_with = "days", help_heading = "Retention")]
-    pub forever: bool,
-    /// Take away what is due, and end its keys
-    #[arg(long, conflicts_with = "class", help_heading = "Retention")]
-    pub run: bool,
-}
-
-/// `policy explain`.
-#[derive(Debug, Args)]
-pub struct PolicyExplain {
-    /// Number of the record, as `audit show` prints it
-    #[arg(value_name = "RECORD")]
-    pub record: u64,
-    #[command(flatten)]
-    pub of: Of,
-}
-
-/// `audit`.
-#[derive(Debug, Subcommand)]
-pub enum Audit {
-    /// Show entries of the audit log
-    Show(AuditShow),
-    /// Verify every record, entry, head and cell
-    Verify(Of),
-    /// Write entries, signed head and its key into a new folder
-    Export(AuditExport),
-    /// Verify a receipt
-    Receipt(AuditReceipt),
-}
-
-/// `audit show`.
-#[derive(Debug, Args)]
-pub struct AuditShow {
-    #[command(flatten)]
-    pub of: Of,
-    /// First record [default: so that the newest are shown]
-    #[arg(long, value_name = "N", help_heading = "Audit")]
-    pub from: Option<u64>,
-    /// How many records
-    #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Audit")]
-    pub count: u64,
-}
-
-/// `audit export`.
-#[derive(Debug, Args)]
-pub struct AuditExport {
-    #[command(flatten)]
-    pub of: Of,
-    /// New folder
-    #[arg(long, value_name = "FOLDER", help_heading = "Audit")]
-    pub to: PathBuf,
-}
-
-/// `audit receipt`.
-#[derive(Debug, Args)]
-pub struct AuditReceipt {
-    /// Receipt
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// Folder or URL that holds the workspace, or a name from the configuration
-    #[arg(long, short = 'w', value_name = "STORE", help_heading = "Where")]
-    pub workspace: String,
-    /// Id of the organisation that is trusted, as `strongroom app list --json` prints it
-    #[arg(long, value_name = "ID", help_heading = "Where")]
-    pub organisation: String,
 }

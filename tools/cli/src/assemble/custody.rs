@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod counter;
+pub mod quorum;
 
 use std::fs;
 use std::io::Read;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use strongroom_audit::Pin;
 use strongroom_authorizer::DecisionPoint;
+use strongroom_authzen::{Both, Remote};
 use strongroom_cedar::Cedar;
 use strongroom_custody::Custody;
 use strongroom_custody::file::KeyFile;
@@ -142,6 +144,19 @@ pub fn application(options: &Of) -> Result<(Office, Custodian)> {
     Ok((office, custodian))
 }
 
+/// Unlocks this device and nothing else: others may be working on the applications meanwhile.
+///
+/// # Errors
+/// Wrong passphrase, no such store.
+pub fn device(options: &In) -> Result<Unlocked> {
+    let home = Home::find()?;
+    let place = Place::parse(&options.workspace, &home)?;
+    super::require_workspace(&place)?;
+    let device = unlock(&home, &place, passphrase::read(&options.passphrase)?)?;
+    super::devices::learn(&device.keys, &device.organisation, &place)?;
+    Ok(device)
+}
+
 /// The organisation of a store, if it is the one that is trusted.
 ///
 /// # Errors
@@ -161,8 +176,16 @@ impl Office {
     /// No such application, its key missing or wrong.
     pub fn application(&self, name: &str, place: Option<&str>) -> Result<Custodian> {
         let listed = self.stewardship.find(name).map_err(|error| failure(&error))?;
-        let custody = custody(place.unwrap_or(&listed.custody))?;
+        let custody = self.custody(place.unwrap_or(&listed.custody))?;
         self.stewardship.application(name, custody).map_err(|error| failure(&error))
+    }
+
+    /// Custody at a place, as this device reaches it.
+    ///
+    /// # Errors
+    /// As [`custody`].
+    pub fn custody(&self, locator: &str) -> Result<Arc<dyn Custody>> {
+        custody(locator, &self.services)
     }
 
     /// Lets other commands write again; what is open goes on.
@@ -191,10 +214,10 @@ impl Office {
 ///
 /// # Errors
 /// No such kind; the secret is missing or none.
-pub fn custody(locator: &str) -> Result<Arc<dyn Custody>> {
+fn custody(locator: &str, services: &Services) -> Result<Arc<dyn Custody>> {
     let unknown = || {
         Failure::new(Exit::Usage, "no such kind of custody")
-            .hint("give file:PATH, env:NAME, fd:N, credential:NAME or pkcs11:…")
+            .hint("give file:PATH, env:NAME, fd:N, credential:NAME, pkcs11:… or quorum:…")
     };
     let (kind, rest) = locator.split_once(':').ok_or_else(unknown)?;
     let handed = |way: Way, text: Zeroizing<Vec<u8>>| -> Result<Arc<dyn Custody>> {
@@ -237,6 +260,7 @@ pub fn custody(locator: &str) -> Result<Arc<dyn Custody>> {
             let token = Token::open(place, pin).map_err(|error| failure(&error.into()))?;
             Ok(Arc::new(token))
         }
+        "quorum" => Ok(Arc::new(quorum::open(rest, &services.keys, &services.organisation)?)),
         _ => Err(unknown()),
     }
 }
@@ -392,5 +416,21 @@ impl PolicyLanguage for CedarLanguage {
             Ok(cedar) => Ok(Arc::new(cedar)),
             Err(refused) => Err(Error::new(ErrorKind::Invalid, refused.to_string())),
         }
+    }
+
+    fn beside(
+        &self,
+        own: Arc<dyn DecisionPoint>,
+        place: &str,
+        longest: Duration,
+    ) -> strongroom_steward::Result<Arc<dyn DecisionPoint>> {
+        let elsewhere = || {
+            let message =
+                "a decision point is asked on this machine: http://127.0.0.1:PORT or unix:/PATH";
+            Error::new(ErrorKind::Invalid, message)
+        };
+        let place = strongroom_authzen::Place::parse(place).ok_or_else(elsewhere)?;
+        let other = Arc::new(Remote::new(place, longest, Arc::new(MachineClock::new())));
+        Ok(Arc::new(Both { own, other }))
     }
 }

@@ -13,6 +13,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("strongroom-journal", 30),
     ("strongroom-records", 25),
     ("strongroom-authorizer", 30),
+    ("strongroom-authzen", 35),
     ("strongroom-cedar", 35),
     ("strongroom-remote", 35),
     ("strongroom-audit", 40),

@@ -33,6 +33,13 @@ pub enum App {
     Ledger(AppLedger),
     /// Erase again whom a ledger or receipts of erasures name: after a restore, where no ledger was kept
     Replay(AppReplay),
+    /// List requests for a key whose shares several devices hold
+    Requests(AppRequests),
+    /// Give this device's share of a key to the device that asks for it
+    #[command(
+        after_help = "Example:\n  strongroom app agree /mnt/quorum 0123456789abcdef0123456789abcdef -w ~/work.strongroom"
+    )]
+    Agree(AppAgree),
     /// Set how long data of a class may be used before that is decided anew
     #[command(
         after_help = "Example:\n  strongroom app lease -w ~/work.strongroom --app shop owned --seconds 120"
@@ -63,6 +70,32 @@ pub struct AppReplay {
     pub of: Of,
 }
 
+/// `app requests`.
+#[derive(Debug, Args)]
+pub struct AppRequests {
+    /// Folder of the quorum
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    #[command(flatten)]
+    pub place: In,
+}
+
+/// `app agree`.
+#[derive(Debug, Args)]
+pub struct AppAgree {
+    /// Folder of the quorum
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// Id of the request
+    #[arg(value_name = "REQUEST")]
+    pub request: String,
+    #[command(flatten)]
+    pub place: In,
+    /// Don't ask
+    #[arg(long, help_heading = "Quorum")]
+    pub yes: bool,
+}
+
 /// `app create`.
 #[derive(Debug, Args)]
 pub struct AppCreate {
@@ -71,7 +104,7 @@ pub struct AppCreate {
     pub name: String,
     #[command(flatten)]
     pub place: In,
-    /// Where its key is kept: file:PATH, env:NAME, fd:N, credential:NAME, pkcs11:… [default: a file in the state folder]
+    /// Where its key is kept: file:PATH, env:NAME, fd:N, credential:NAME, pkcs11:…, quorum:… [default: a file in the state folder]
     #[arg(long, value_name = "PLACE", help_heading = "Application")]
     pub custody: Option<String>,
     /// How many devices must stand behind an activity or a policy set

@@ -9,7 +9,7 @@ use strongroom_records::application::ApplicationState;
 use strongroom_steward::{Custodian, Error, ErrorKind, Stewardship, Turns};
 
 use super::counter::{Attended, SETTLE_LIMIT};
-use super::{Office, custody, failure, lock, open};
+use super::{failure, lock, open};
 use crate::args::agent::AgentOptions;
 use crate::args::custody::In;
 use crate::control;
@@ -24,10 +24,10 @@ use crate::place::Place;
 pub fn agent(options: &AgentOptions) -> Result<(Arc<Agent>, Option<Attended>)> {
     let place = Place::parse(&options.store, &Home::find()?)?;
     let of = In { workspace: options.store.clone(), passphrase: options.passphrase.clone() };
-    let Office { stewardship, services, .. } = open(&of)?;
+    let office = open(&of)?;
     let mut names = options.apps.clone();
     if names.is_empty() {
-        let done = stewardship.applications().iter();
+        let done = office.stewardship.applications().iter();
         let done = done.filter(|line| line.state != ApplicationState::Making);
         names.extend(done.map(|line| line.name.clone()));
     }
@@ -37,18 +37,19 @@ pub fn agent(options: &AgentOptions) -> Result<(Arc<Agent>, Option<Attended>)> {
     }
     let mut places = Vec::new();
     for name in names {
-        let listed = stewardship.find(&name).map_err(|error| failure(&error))?;
+        let listed = office.stewardship.find(&name).map_err(|error| failure(&error))?;
         let given = options.custody.iter().filter_map(|text| text.split_once('='));
         let given = given.into_iter().find(|(own, _)| *own == name);
-        let custody = custody(given.map_or(listed.custody.as_str(), |(_, locator)| locator))?;
+        let locator = given.map_or(listed.custody.as_str(), |(_, locator)| locator);
+        let custody = office.custody(locator)?;
         places.push((name, custody));
     }
     let counter = match options.consumers {
-        true => Some(Attended::open(&place, services, &places)?),
+        true => Some(Attended::open(&place, office.services.clone(), &places)?),
         false => None,
     };
     let turns = counter.as_ref().map(Attended::turns);
-    let stewardship = Arc::new(Mutex::new(stewardship));
+    let stewardship = Arc::new(Mutex::new(office.into_stewardship()));
     let entrance = |(name, custody): (String, Arc<dyn Custody>)| {
         let (place, stewardship) = (place.clone(), Arc::clone(&stewardship));
         let turns = turns.clone();

@@ -1,15 +1,19 @@
 //! `strongroom app`: applications and their keys.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use strongroom_custody::quorum::Request;
 use strongroom_records::application::{ApplicationState, Listed};
+use strongroom_records::ids::KeyId;
 use strongroom_records::receipt::Ending;
 use strongroom_steward::time_text;
 
 use super::{bring_into_force, input, input_text};
 use crate::args::custody::In;
-use crate::args::custody::app::{App, AppCreate, AppReplay, AppState};
-use crate::assemble::custody::{self, failure};
-use crate::exit::{Exit, Result};
+use crate::args::custody::app::{App, AppAgree, AppCreate, AppReplay, AppRequests, AppState};
+use crate::assemble::custody::{self, Unlocked, failure, quorum};
+use crate::exit::{Exit, Failure, Result};
 use crate::ui::{self, Format};
 
 /// Does one of the verbs.
@@ -53,6 +57,8 @@ pub fn run(options: &App, format: Format) -> Result<Exit> {
             ui::answer(format, "", &json)?;
             Ok(Exit::Done)
         }
+        App::Requests(options) => requests(options, format),
+        App::Agree(options) => agree(options, format),
     }
 }
 
@@ -70,10 +76,52 @@ fn replay(options: &AppReplay, format: Format) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+fn requests(options: &AppRequests, format: Format) -> Result<Exit> {
+    let Unlocked { keys, organisation, .. } = custody::device(&options.place)?;
+    let (keys, trust) = (Arc::new(keys), quorum::trust(&organisation));
+    let found = quorum::meeting(&options.folder, &keys)?.requests(&trust);
+    let (mut text, mut lines) = (String::new(), Vec::new());
+    for request in found.map_err(|error| failure(&error.into()))? {
+        text += &request_text(&request, organisation.name(&request.device, &keys));
+        lines.push(request_json(&request));
+    }
+    ui::answer(format, &text, &json!({"requests": lines}))?;
+    Ok(Exit::Done)
+}
+
+fn agree(options: &AppAgree, format: Format) -> Result<Exit> {
+    let bad = || Failure::new(Exit::Usage, "a request is named by 32 hexadecimal digits");
+    let id = KeyId::parse(&options.request).ok_or_else(bad)?;
+    let Unlocked { keys, organisation, .. } = custody::device(&options.place)?;
+    let (keys, trust) = (Arc::new(keys), quorum::trust(&organisation));
+    let meeting = quorum::meeting(&options.folder, &keys)?;
+    let found = meeting.requests(&trust).map_err(|error| failure(&error.into()))?;
+    if let Some(request) = found.iter().find(|request| request.id == id).filter(|_| !options.yes) {
+        let shown = request_text(request, organisation.name(&request.device, &keys));
+        super::subject::confirm(&format!("{shown}give this device's share to it"))?;
+    }
+    let request = meeting.approve(&id, &trust).map_err(|error| failure(&error.into()))?;
+    ui::answer(format, "", &request_json(&request))?;
+    Ok(Exit::Done)
+}
+
+fn request_text(request: &Request, name: Option<String>) -> String {
+    let name = name.unwrap_or_else(|| "a device without a name".to_owned());
+    let (id, application) = (request.id, request.application);
+    format!("{id}  {}  {name} asks for application {application}\n", time_text(request.time))
+}
+
+fn request_json(request: &Request) -> Value {
+    json!({
+        "request": request.id.to_string(), "application": request.application.to_string(),
+        "device": request.device.to_string(), "time": time_text(request.time),
+    })
+}
+
 fn create(options: &AppCreate, format: Format) -> Result<Exit> {
     let mut office = custody::open(&options.place)?;
     let locator = options.custody.clone().unwrap_or_else(|| office.default_custody());
-    let custody = custody::custody(&locator)?;
+    let custody = office.custody(&locator)?;
     let made = office.stewardship().create(&options.name, &locator, custody, options.approvals);
     let custodian = made.map_err(|error| failure(&error))?;
     let line = custodian.listed();

@@ -10,7 +10,8 @@ use strongroom_steward::{Target, kind_text, time_text, verify_receipt};
 
 use super::input;
 use super::subject::Folder;
-use crate::args::custody::{Audit, AuditExport, AuditReceipt, AuditShow, Of};
+use crate::args::custody::Of;
+use crate::args::custody::audit::{Audit, AuditExport, AuditReceipt, AuditShow};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Failure, Result};
 use crate::ui::{self, Format};

@@ -9,7 +9,7 @@ use strongroom_records::log::Outcome;
 use strongroom_steward::{Carry, Redecided, Standing, time_text};
 
 use super::{bring_into_force, input_text, moment};
-use crate::args::custody::{
+use crate::args::custody::policy::{
     Policy, PolicyActivate, PolicyExplain, PolicyRetention, PolicySet, PolicyShow, PolicyTest,
     PolicyWhatIf,
 };
@@ -47,6 +47,14 @@ pub fn run(options: &Policy, format: Format) -> Result<Exit> {
         }
         Policy::Test(options) => test(options, format),
         Policy::WhatIf(options) => what_if(options, format),
+        Policy::Point(options) => {
+            let (office, mut custodian) = custody::application(&options.of)?;
+            custodian.set_point(options.at.as_deref()).map_err(|error| failure(&error))?;
+            let mut json = json!({"point": options.at});
+            bring_into_force(office, &mut json)?;
+            ui::answer(format, "", &json)?;
+            Ok(Exit::Done)
+        }
         Policy::Explain(options) => explain(options, format),
         Policy::Retention(options) => retention(options, format),
     }

@@ -238,9 +238,9 @@ fn merge(options: &SubjectMerge, format: Format) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn confirm(what: &str) -> Result<()> {
+pub(super) fn confirm(what: &str) -> Result<()> {
     let refused =
-        || Failure::new(Exit::Failed, "nothing was erased").hint("say `yes`, or give `--yes`");
+        || Failure::new(Exit::Failed, "nothing was done").hint("say `yes`, or give `--yes`");
     if !io::stdin().is_terminal() {
         return Err(refused());
     }

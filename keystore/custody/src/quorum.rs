@@ -1,0 +1,521 @@
+//! A quorum: several devices hold shares of each application key, and so many of them must agree before one process has it.
+//!
+//! ```text
+//! create     a fresh key, cut into shares, each wrapped to one holder's public key; then the maker forgets it
+//! asker      FOLDER/<request>.ask: who asks for which key, signed; a key pair of its own for this request alone
+//! holders    each opens its own share and wraps it to that key: FOLDER/<request>-<holder>.share
+//! asker      enough shares: the key, in memory until this process ends
+//! ```
+//!
+//! The folder is where they meet, on storage that all of them reach; what lies in it opens nothing by itself. Holders are
+//! devices of the organisation: whoever opens a quorum brings their public keys, verified.
+//!
+//! A key is cut so that fewer than enough shares say nothing at all of it: for each group of holders that is enough, the
+//! key is the exclusive or of one random piece for each of the group. That is simple to be sure of, and small for so few.
+//!
+//! **What it is not.** Whoever got the key once has it until it is changed: rotate after an opening that was an exception.
+//! Ending a key removes its shares here; holders who copied theirs before, and are enough, have it. New keys need nobody.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io::ErrorKind as Io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use minicbor::{Decode, Encode};
+use strongroom_crypto::kem::{KemKey, KemPublicKey, PUBLIC_LEN};
+use strongroom_crypto::secret::{CustodyKey, Secret, SecretBytes};
+use strongroom_crypto::sign::{SIGNATURE_LEN, VerifyingKey};
+use strongroom_crypto::usage::{Context, Usage, Value};
+use strongroom_format::cbor;
+use strongroom_format::ids::{DeviceId, OrganisationId};
+use strongroom_host::clock::Clock;
+use strongroom_host::disk::{Disk, OpenMode, read_all, replace_file};
+use strongroom_host::entropy::Entropy;
+use strongroom_records::Signed;
+use strongroom_records::ids::{ApplicationId, KeyId};
+use zeroize::Zeroizing;
+
+use crate::{Custody, Description, Ending, Error, ErrorKind, KeyPlace, Kind, Result};
+
+/// LIMIT: holders of a quorum; with eight there are at most 70 groups that are enough.
+pub const HOLDER_COUNT_MAX: usize = 8;
+/// How long a request is good for, in nanoseconds.
+const REQUEST_LIFE_NS: i64 = 3_600_000_000_000;
+const MAGIC: [u8; 4] = *b"SRh1";
+const REQUEST_LEN_MAX: usize = 4096;
+const POLL: Duration = Duration::from_millis(250);
+
+/// A device that holds a share.
+#[derive(Clone)]
+pub struct Holder {
+    /// The device.
+    pub device: DeviceId,
+    /// Its public key, verified.
+    pub kem: KemPublicKey,
+}
+
+/// Who is needed.
+#[derive(Clone)]
+pub struct Terms {
+    /// How many.
+    pub enough: usize,
+    /// Of whom, in an order that stays.
+    pub holders: Vec<Holder>,
+}
+
+/// The device that takes part here: as asker, as holder, or as both.
+pub trait Member: Send + Sync {
+    /// The device.
+    fn device(&self) -> DeviceId;
+    /// Opens what was wrapped to it; none if that was not to be opened.
+    fn unwrap(&self, context: &Context, wrapped: &[u8]) -> Option<SecretBytes>;
+    /// Signs a request as [`Usage::SignQuorumRequest`].
+    fn sign_request(&self, record: &[u8]) -> [u8; SIGNATURE_LEN];
+}
+
+/// Where the members of a quorum meet.
+#[derive(Clone)]
+pub struct Meeting {
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+    /// The folder, which must be there.
+    pub folder: PathBuf,
+    /// The organisation.
+    pub organisation: OrganisationId,
+    /// This device.
+    pub member: Arc<dyn Member>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A request that waits for holders.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Request {
+    /// Organisation.
+    #[n(0)]
+    pub organisation: OrganisationId,
+    /// Application whose key is asked for.
+    #[n(1)]
+    pub application: ApplicationId,
+    /// The key.
+    #[n(2)]
+    pub key: KeyId,
+    /// Its own id.
+    #[n(3)]
+    pub id: KeyId,
+    /// Who asks.
+    #[n(4)]
+    pub device: DeviceId,
+    /// When.
+    #[n(5)]
+    pub time: i64,
+    /// What shares are wrapped to, this once.
+    #[cbor(n(6), with = "minicbor::bytes")]
+    public: Vec<u8>,
+}
+
+/// A key, as the folder has it.
+#[derive(Encode, Decode)]
+struct Kept {
+    #[n(0)]
+    enough: u16,
+    #[n(1)]
+    shares: Vec<Wrapped>,
+}
+
+/// One holder's share.
+#[derive(Encode, Decode)]
+struct Wrapped {
+    #[n(0)]
+    device: DeviceId,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    share: Vec<u8>,
+}
+
+/// Custody by a quorum.
+pub struct Quorum {
+    meeting: Meeting,
+    terms: Terms,
+    patience: Duration,
+    waits: Box<dyn Fn(&Request) + Send + Sync>,
+    known: Mutex<BTreeMap<(ApplicationId, KeyId), CustodyKey>>,
+}
+
+impl Quorum {
+    /// Custody by these terms. It waits for holders as long as `patience` says, and tells `waits` of the request that they are
+    /// to approve.
+    ///
+    /// # Errors
+    /// `Invalid` for terms that make no quorum.
+    pub fn new(
+        meeting: Meeting,
+        terms: Terms,
+        patience: Duration,
+        waits: Box<dyn Fn(&Request) + Send + Sync>,
+    ) -> Result<Self> {
+        let mut devices: Vec<DeviceId> = terms.holders.iter().map(|holder| holder.device).collect();
+        devices.sort();
+        devices.dedup();
+        let count = terms.holders.len();
+        let is_quorum = (2..=count).contains(&terms.enough)
+            && count <= HOLDER_COUNT_MAX
+            && devices.len() == count;
+        if !is_quorum {
+            let message = "a quorum is at least two of at most eight different devices";
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        Ok(Self { meeting, terms, patience, waits, known: Mutex::default() })
+    }
+
+    fn with_key<T>(&self, place: &KeyPlace, act: impl FnOnce(&CustodyKey) -> T) -> Result<T> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = (place.application, place.key);
+        // Whoever ended it ended it for this process too.
+        let Some(kept) = self.meeting.kept(&place.application, &place.key)? else {
+            known.remove(&name);
+            return Err(Error::MISSING_KEY);
+        };
+        let key = match known.entry(name) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(self.open(place, &kept)?),
+        };
+        Ok(act(key))
+    }
+
+    fn open(&self, place: &KeyPlace, kept: &Kept) -> Result<CustodyKey> {
+        let mut shares = BTreeMap::new();
+        if let Some((at, share)) = self.meeting.own_share(&place.application, &place.key, kept) {
+            shares.insert(at, share);
+        }
+        let enough = usize::from(kept.enough);
+        if shares.len() < enough {
+            self.ask(place, kept, &mut shares)?;
+        }
+        let key = join(&shares, kept.shares.len(), enough).ok_or(Error::WRONG_KEY)?;
+        Ok(CustodyKey::from(key))
+    }
+
+    /// Asks, and waits until enough have answered.
+    fn ask(
+        &self,
+        place: &KeyPlace,
+        kept: &Kept,
+        shares: &mut BTreeMap<usize, SecretBytes>,
+    ) -> Result<()> {
+        let meeting = &self.meeting;
+        let once = KemKey::from_seed(Secret::fill_with(|out| meeting.entropy.fill(out)));
+        let request = Request {
+            organisation: meeting.organisation,
+            application: place.application,
+            key: place.key,
+            id: KeyId(meeting.entropy.array()),
+            device: meeting.member.device(),
+            time: meeting.clock.now_ns(),
+            public: once.public().as_bytes().to_vec(),
+        };
+        let record = cbor::encode(&request);
+        let signature = meeting.member.sign_request(&record);
+        let asked = meeting.request_path(&request.id);
+        meeting.write(&asked, &Signed::build(MAGIC, &record, &signature, &[]))?;
+        (self.waits)(&request);
+        let end = meeting.clock.elapsed() + self.patience;
+        let mut answered = Ok(());
+        while shares.len() < usize::from(kept.enough) {
+            for (at, holder) in kept.shares.iter().enumerate() {
+                let path = meeting.share_path(&request.id, &holder.device);
+                let Some(answer) = meeting.find(&path)? else { continue };
+                let context = answer_context(&request, &holder.device);
+                if let Ok(share) = once.unwrap(&context, &answer) {
+                    shares.insert(at, share);
+                }
+            }
+            if shares.len() < usize::from(kept.enough) && meeting.clock.elapsed() >= end {
+                let message = "too few holders of the quorum have agreed yet";
+                answered = Err(Error::new(ErrorKind::Unavailable, message));
+                break;
+            }
+            if shares.len() < usize::from(kept.enough) {
+                meeting.clock.sleep(POLL);
+            }
+        }
+        // Answers open nothing any more: the key they are wrapped to ends here.
+        for holder in &kept.shares {
+            meeting.remove(&meeting.share_path(&request.id, &holder.device))?;
+        }
+        meeting.remove(&asked)?;
+        answered
+    }
+}
+
+impl Custody for Quorum {
+    fn describe(&self) -> Description {
+        Description { kind: Kind::Quorum, ending: Ending::BestEffort, is_extractable: true }
+    }
+
+    fn create(&self, place: &KeyPlace, entropy: &dyn Entropy) -> Result<()> {
+        let meeting = &self.meeting;
+        let path = meeting.key_path(&place.application, &place.key);
+        if meeting.find(&path)?.is_some() {
+            return Err(Error::new(ErrorKind::Exists, "there is a key of that id in custody"));
+        }
+        let key = Secret::fill_with(|out| entropy.fill(out));
+        let cut = split(&key, self.terms.holders.len(), self.terms.enough, entropy);
+        let mut shares = Vec::new();
+        for (holder, share) in self.terms.holders.iter().zip(cut) {
+            let context = meeting.share_context(&place.application, &place.key, &holder.device);
+            let share = holder.kem.wrap(&context, entropy.array(), share.expose());
+            let bad = |_| Error::new(ErrorKind::Invalid, "a holder's public key cannot be used");
+            shares.push(Wrapped { device: holder.device, share: share.map_err(bad)? });
+        }
+        let enough = u16::try_from(self.terms.enough).unwrap_or(u16::MAX);
+        meeting.write(&path, &cbor::encode(&Kept { enough, shares }))?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((place.application, place.key), CustodyKey::from(key));
+        Ok(())
+    }
+
+    fn wrap(&self, place: &KeyPlace, key: &Secret<32>, entropy: &dyn Entropy) -> Result<Vec<u8>> {
+        self.with_key(place, |own| crate::wrap_under(own, Kind::Quorum, place, key, entropy))
+    }
+
+    fn unwrap(&self, place: &KeyPlace, wrap: &[u8]) -> Result<Secret<32>> {
+        self.with_key(place, |own| crate::unwrap_under(own, Kind::Quorum, place, wrap))?
+    }
+
+    fn destroy(&self, application: &ApplicationId, key: &KeyId) -> Result<()> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&(*application, *key));
+        self.meeting.shred(&self.meeting.key_path(application, key))
+    }
+
+    fn list(&self, application: &ApplicationId) -> Result<Vec<KeyId>> {
+        let mut keys = Vec::new();
+        for entry in self.meeting.disk.list(&self.meeting.folder).map_err(|e| io_error(&e))? {
+            let name = entry.name.strip_suffix(".key").and_then(|name| name.split_once('-'));
+            if let Some((own, key)) = name
+                && own == application.to_string()
+            {
+                keys.extend(KeyId::parse(key));
+            }
+        }
+        keys.sort();
+        Ok(keys)
+    }
+}
+
+impl Meeting {
+    /// Requests that wait, their signatures verified by `trust`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`.
+    pub fn requests(&self, trust: Trust<'_>) -> Result<Vec<Request>> {
+        let mut found = Vec::new();
+        for entry in self.disk.list(&self.folder).map_err(|error| io_error(&error))? {
+            if entry.name.ends_with(".ask") {
+                // What is no request of ours is nobody's to answer.
+                found.extend(self.request(&self.folder.join(&entry.name), trust)?);
+            }
+        }
+        found.sort_by_key(|request| request.time);
+        Ok(found)
+    }
+
+    /// Agrees to a request: opens this device's share and wraps it to whoever asked.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such request, or it is over; `Denied` when this device holds no share of that key.
+    ///
+    /// # Security
+    /// Only after a person has agreed to what the request says.
+    pub fn approve(&self, id: &KeyId, trust: Trust<'_>) -> Result<Request> {
+        let none = Error::new(ErrorKind::NotFound, "there is no such request, or it is over");
+        let request = self.request(&self.request_path(id), trust)?;
+        let request = request.filter(|request| request.id == *id).ok_or(none)?;
+        let kept = self.kept(&request.application, &request.key)?.ok_or(Error::MISSING_KEY)?;
+        let own = self.own_share(&request.application, &request.key, &kept);
+        let stranger = Error::new(ErrorKind::Denied, "this device holds no share of that key");
+        let (_, share) = own.ok_or(stranger)?;
+        let bad = || Error::new(ErrorKind::Invalid, "the request has no usable key");
+        let public: &[u8; PUBLIC_LEN] = request.public[..].try_into().map_err(|_| bad())?;
+        let public = KemPublicKey::parse(public).map_err(|_| bad())?;
+        let context = answer_context(&request, &self.member.device());
+        let answer = public.wrap(&context, self.entropy.array(), share.expose());
+        let path = self.share_path(id, &self.member.device());
+        self.write(&path, &answer.map_err(|_| bad())?)?;
+        Ok(request)
+    }
+
+    fn request(&self, path: &Path, trust: Trust<'_>) -> Result<Option<Request>> {
+        let Some(bytes) = self.find(path)? else { return Ok(None) };
+        let Ok(signed) = Signed::parse(MAGIC, REQUEST_LEN_MAX, &bytes) else { return Ok(None) };
+        let Ok(request) = cbor::decode_canonical::<Request>(signed.record) else { return Ok(None) };
+        let holds = trust(&request.device)
+            .is_some_and(|key| signed.verify(Usage::SignQuorumRequest, &key).is_ok());
+        let age = self.clock.now_ns().saturating_sub(request.time);
+        let is_good = holds
+            && signed.rest.is_empty()
+            && request.organisation == self.organisation
+            && age < REQUEST_LIFE_NS;
+        Ok(is_good.then_some(request))
+    }
+
+    /// This device's share and its place among the holders.
+    fn own_share(
+        &self,
+        application: &ApplicationId,
+        key: &KeyId,
+        kept: &Kept,
+    ) -> Option<(usize, SecretBytes)> {
+        let device = self.member.device();
+        let at = kept.shares.iter().position(|wrapped| wrapped.device == device)?;
+        let context = self.share_context(application, key, &device);
+        Some((at, self.member.unwrap(&context, &kept.shares[at].share)?))
+    }
+
+    fn kept(&self, application: &ApplicationId, key: &KeyId) -> Result<Option<Kept>> {
+        let Some(bytes) = self.find(&self.key_path(application, key))? else { return Ok(None) };
+        let kept: Kept = cbor::decode_canonical(&bytes).map_err(|_| NO_KEY)?;
+        let is_quorum = kept.shares.len() <= HOLDER_COUNT_MAX
+            && (2..=kept.shares.len()).contains(&usize::from(kept.enough));
+        if is_quorum { Ok(Some(kept)) } else { Err(NO_KEY) }
+    }
+
+    fn share_context(
+        &self,
+        application: &ApplicationId,
+        key: &KeyId,
+        device: &DeviceId,
+    ) -> Context {
+        let fields = [Value::Bytes(&application.0), Value::Bytes(&key.0), Value::Bytes(&device.0)];
+        Context::new(Usage::QuorumShare, &self.organisation.0, &fields)
+    }
+
+    fn key_path(&self, application: &ApplicationId, key: &KeyId) -> PathBuf {
+        self.folder.join(format!("{application}-{key}.key"))
+    }
+
+    fn request_path(&self, id: &KeyId) -> PathBuf {
+        self.folder.join(format!("{id}.ask"))
+    }
+
+    fn share_path(&self, id: &KeyId, device: &DeviceId) -> PathBuf {
+        self.folder.join(format!("{id}-{device}.share"))
+    }
+
+    fn find(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        match read_all(&*self.disk, path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            // A folder that is away is not a folder without keys.
+            Err(error) if error.kind() == Io::NotFound => {
+                self.disk.list(&self.folder).map_err(|error| io_error(&error))?;
+                Ok(None)
+            }
+            Err(error) => Err(io_error(&error)),
+        }
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        replace_file(&*self.disk, path, bytes).map_err(|error| io_error(&error))
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        match self.disk.remove(path) {
+            Err(error) if error.kind() != Io::NotFound => Err(io_error(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Overwrites and removes.
+    fn shred(&self, path: &Path) -> Result<()> {
+        if let Some(bytes) = self.find(path)? {
+            let file = self.disk.open(path, OpenMode::Write).map_err(|error| io_error(&error))?;
+            file.write_at(&vec![0; bytes.len()], 0).map_err(|error| io_error(&error))?;
+            file.sync_data().map_err(|error| io_error(&error))?;
+        }
+        self.remove(path)?;
+        self.disk.sync_folder(&self.folder).map_err(|error| io_error(&error))
+    }
+}
+
+/// The public key of a certified device.
+pub type Trust<'t> = &'t dyn Fn(&DeviceId) -> Option<VerifyingKey>;
+
+const NO_KEY: Error = Error::new(ErrorKind::Invalid, "a key of the quorum is damaged");
+
+fn answer_context(request: &Request, holder: &DeviceId) -> Context {
+    let fields = [
+        Value::Bytes(&request.application.0),
+        Value::Bytes(&request.key.0),
+        Value::Bytes(&request.id.0),
+        Value::Bytes(&holder.0),
+    ];
+    Context::new(Usage::QuorumAnswer, &request.organisation.0, &fields)
+}
+
+fn io_error(error: &std::io::Error) -> Error {
+    match error.kind() {
+        Io::PermissionDenied => {
+            Error::new(ErrorKind::Denied, "the folder of the quorum may not be read or written")
+        }
+        _ => Error::new(ErrorKind::Unavailable, "the folder of the quorum cannot be reached"),
+    }
+}
+
+/// Groups of `enough` out of `count`, as bits, ascending.
+fn groups(count: usize, enough: usize) -> impl Iterator<Item = u32> {
+    let enough = u32::try_from(enough).unwrap_or(u32::MAX);
+    (0..1_u32 << count).filter(move |bits| bits.count_ones() == enough)
+}
+
+fn is_in(group: u32, at: usize) -> bool {
+    group >> at & 1 == 1
+}
+
+/// Cuts a key: each holder's share is one piece for every group that it is in, in the order of the groups.
+fn split(key: &Secret<32>, count: usize, enough: usize, entropy: &dyn Entropy) -> Vec<SecretBytes> {
+    let whole = 32 * groups(count, enough).count();
+    let mut shares: Vec<Vec<u8>> = (0..count).map(|_| Vec::with_capacity(whole)).collect();
+    for group in groups(count, enough) {
+        let mut rest = Zeroizing::new(*key.expose());
+        let members: Vec<usize> = (0..count).filter(|at| is_in(group, *at)).collect();
+        for (number, at) in members.iter().enumerate() {
+            let mut piece = Zeroizing::new([0; 32]);
+            if number + 1 < members.len() {
+                entropy.fill(&mut piece[..]);
+                xor(&mut rest, &piece[..]);
+            } else {
+                piece.copy_from_slice(&rest[..]);
+            }
+            shares[*at].extend_from_slice(&piece[..]);
+        }
+    }
+    shares.into_iter().map(SecretBytes::new).collect()
+}
+
+/// Puts a key together from enough shares, by their places; none if they are too few or cut otherwise.
+fn join(shares: &BTreeMap<usize, SecretBytes>, count: usize, enough: usize) -> Option<Secret<32>> {
+    let places: Vec<usize> = shares.keys().copied().take(enough).collect();
+    if places.len() < enough {
+        return None;
+    }
+    let group = places.iter().fold(0_u32, |group, at| group | 1 << at);
+    let mut key = Zeroizing::new([0; 32]);
+    for at in places {
+        let before = groups(count, enough).take_while(|other| *other != group);
+        let number = before.filter(|other| is_in(*other, at)).count();
+        let share = shares.get(&at)?;
+        xor(&mut key, share.expose().get(32 * number..32 * (number + 1))?);
+    }
+    Some(Secret::from_bytes(&key))
+}
+
+fn xor(into: &mut [u8; 32], piece: &[u8]) {
+    into.iter_mut().zip(piece).for_each(|(into, byte)| *into ^= byte);
+}
+
+#[cfg(test)]
+mod tests;

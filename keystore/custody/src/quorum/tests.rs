@@ -1,0 +1,238 @@
+use std::collections::BTreeSet;
+
+use strongroom_crypto::sign::SigningKey;
+use strongroom_host::sim::{SimClock, SimDisk};
+
+use super::*;
+use crate::conformance::{conformance, out_of_reach, place, seeded};
+
+const FOLDER: &str = "/quorum";
+const START_NS: i64 = 1_700_000_000_000_000_000;
+
+struct Device {
+    number: u8,
+    kem: KemKey,
+    signing: SigningKey,
+}
+
+impl Device {
+    fn new(number: u8) -> Self {
+        let seed = |what: u8| Secret::from_bytes(&[number ^ what; 32]);
+        Self {
+            number,
+            kem: KemKey::from_seed(seed(0x40)),
+            signing: SigningKey::from_seed(seed(0x80)),
+        }
+    }
+
+    fn holder(number: u8) -> Holder {
+        let own = Self::new(number);
+        Holder { device: own.device(), kem: own.kem.public().clone() }
+    }
+}
+
+impl Member for Device {
+    fn device(&self) -> DeviceId {
+        DeviceId([self.number; 16])
+    }
+
+    fn unwrap(&self, context: &Context, wrapped: &[u8]) -> Option<SecretBytes> {
+        self.kem.unwrap(context, wrapped).ok()
+    }
+
+    fn sign_request(&self, record: &[u8]) -> [u8; SIGNATURE_LEN] {
+        self.signing.sign(Usage::SignQuorumRequest, record)
+    }
+}
+
+/// Devices 1 to 9 are certified.
+fn trust(device: &DeviceId) -> Option<VerifyingKey> {
+    let number = device.0[0];
+    (1..=9).contains(&number).then(|| Device::new(number).signing.verifying_key().clone())
+}
+
+/// Time in which some holders say yes to everything that is asked.
+struct Willing {
+    time: SimClock,
+    meetings: Vec<Meeting>,
+}
+
+impl Clock for Willing {
+    fn now_ns(&self) -> i64 {
+        self.time.now_ns()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.time.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.time.advance(time);
+        for meeting in &self.meetings {
+            for request in meeting.requests(&trust).unwrap() {
+                meeting.approve(&request.id, &trust).unwrap();
+            }
+        }
+    }
+}
+
+fn disk() -> SimDisk {
+    let disk = SimDisk::new(1);
+    disk.create_folder(Path::new(FOLDER)).unwrap();
+    disk
+}
+
+fn meeting(disk: &SimDisk, number: u8, clock: Arc<dyn Clock>) -> Meeting {
+    Meeting {
+        disk: Arc::new(disk.clone()),
+        folder: FOLDER.into(),
+        organisation: place(1, 1).organisation,
+        member: Arc::new(Device::new(number)),
+        entropy: Arc::new(seeded(u64::from(number) + disk_mark(disk))),
+        clock,
+    }
+}
+
+/// Another seed for each opening, as chance would be.
+fn disk_mark(disk: &SimDisk) -> u64 {
+    100 * disk.list(Path::new(FOLDER)).unwrap().len() as u64
+}
+
+fn still() -> Arc<dyn Clock> {
+    Arc::new(SimClock::new(START_NS))
+}
+
+/// Device 1 opens a quorum of two of 1, 2 and 3, while some of them are willing.
+fn opened(disk: &SimDisk, asker: u8, willing: &[u8]) -> Quorum {
+    let meetings = willing.iter().map(|number| meeting(disk, *number, still())).collect();
+    let clock = Arc::new(Willing { time: SimClock::new(START_NS), meetings });
+    let terms = Terms { enough: 2, holders: [1, 2, 3].map(Device::holder).into() };
+    let patience = Duration::from_secs(2);
+    Quorum::new(meeting(disk, asker, clock), terms, patience, Box::new(|_| ())).unwrap()
+}
+
+#[test]
+fn a_quorum_conforms() {
+    let disk = disk();
+    conformance(&|| Box::new(opened(&disk, 1, &[3])));
+}
+
+#[test]
+fn a_quorum_whose_folder_is_away_says_so() {
+    let disk = disk();
+    let away = |away| {
+        let (from, to) = if away { (FOLDER, "/away") } else { ("/away", FOLDER) };
+        disk.rename(Path::new(from), Path::new(to)).unwrap();
+    };
+    out_of_reach(&opened(&disk, 1, &[3]), &away);
+}
+
+#[test]
+fn each_group_that_is_enough_opens_and_none_that_is_smaller() {
+    for count in 2..=5_usize {
+        for enough in 2..=count {
+            let key = Secret::from_bytes(&[77; 32]);
+            let cut = split(&key, count, enough, &seeded(9));
+            for some in 0..1_u32 << count {
+                let shares: BTreeMap<usize, SecretBytes> = (0..count)
+                    .filter(|at| is_in(some, *at))
+                    .map(|at| (at, SecretBytes::new(cut[at].expose().to_vec())))
+                    .collect();
+                let joined = join(&shares, count, enough);
+                let is_enough = some.count_ones() as usize >= enough;
+                assert_eq!(joined.is_some_and(|joined| joined == key), is_enough, "{some:b}");
+            }
+        }
+    }
+}
+
+/// What too few hold fits every key equally well: with other chance in the pieces they lack, it is a share of another.
+#[test]
+fn too_few_shares_say_nothing_of_the_key() {
+    let (count, enough) = (4, 3);
+    let key = Secret::from_bytes(&[1; 32]);
+    let cut = split(&key, count, enough, &seeded(5));
+    for few in groups(count, enough - 1) {
+        for group in groups(count, enough) {
+            let lacking = (0..count).filter(|at| is_in(group, *at) && !is_in(few, *at));
+            assert!(lacking.count() >= 1, "a group that {few:b} has all pieces of");
+        }
+    }
+    let pieces: BTreeSet<Vec<u8>> =
+        cut.iter().flat_map(|share| share.expose().chunks(32)).map(<[u8]>::to_vec).collect();
+    assert_eq!(pieces.len(), 3 * groups(count, enough).count(), "no piece is in two groups");
+}
+
+#[test]
+fn a_holder_alone_opens_nothing_and_what_it_asked_for_is_gone() {
+    let disk = disk();
+    let maker = opened(&disk, 1, &[]);
+    maker.create(&place(1, 1), &seeded(1)).unwrap();
+    let wrap = maker.wrap(&place(1, 1), &Secret::from_bytes(&[5; 32]), &seeded(2)).unwrap();
+    for (asker, willing) in [(1, &[][..]), (2, &[]), (9, &[]), (9, &[3])] {
+        let refused = opened(&disk, asker, willing).unwrap(&place(1, 1), &wrap).err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::Unavailable, "{asker}");
+        let left = disk.list(Path::new(FOLDER)).unwrap();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+    // Who holds no share has it from two who do.
+    assert!(opened(&disk, 9, &[2, 3]).unwrap(&place(1, 1), &wrap).is_ok());
+    assert!(opened(&disk, 2, &[1]).unwrap(&place(1, 1), &wrap).is_ok());
+}
+
+#[test]
+fn only_a_holder_answers_and_only_what_a_certified_device_asked_unchanged() {
+    let disk = disk();
+    opened(&disk, 1, &[]).create(&place(1, 1), &seeded(1)).unwrap();
+    let asking = |number: u8| {
+        let once = KemKey::from_seed(Secret::from_bytes(&[3; 32]));
+        let request = Request {
+            organisation: place(1, 1).organisation,
+            application: place(1, 1).application,
+            key: place(1, 1).key,
+            id: KeyId([number; 16]),
+            device: DeviceId([number; 16]),
+            time: START_NS,
+            public: once.public().as_bytes().to_vec(),
+        };
+        let record = cbor::encode(&request);
+        let signature = Device::new(number).sign_request(&record);
+        Signed::build(MAGIC, &record, &signature, &[])
+    };
+    let holder = meeting(&disk, 2, still());
+    let put = |number: u8, bytes: &[u8]| {
+        holder.write(&holder.request_path(&KeyId([number; 16])), bytes).unwrap();
+        holder.approve(&KeyId([number; 16]), &trust).map_err(|error| error.kind())
+    };
+    assert!(put(4, &asking(4)).is_ok());
+    let stranger = meeting(&disk, 5, still()).approve(&KeyId([4; 16]), &trust);
+    assert_eq!(stranger.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(put(77, &asking(77)), Err(ErrorKind::NotFound), "nobody certified it");
+    let whole = asking(4);
+    for at in (0..whole.len()).step_by(11) {
+        let mut bad = whole.clone();
+        bad[at] ^= 1;
+        assert_eq!(put(4, &bad), Err(ErrorKind::NotFound), "byte {at}");
+    }
+    let late = Arc::new(SimClock::new(START_NS + REQUEST_LIFE_NS));
+    holder.write(&holder.request_path(&KeyId([4; 16])), &whole).unwrap();
+    assert!(meeting(&disk, 2, late).requests(&trust).unwrap().is_empty());
+}
+
+#[test]
+fn terms_that_make_no_quorum_are_refused() {
+    let disk = disk();
+    for (enough, holders) in [
+        (1, vec![1, 2]),
+        (3, vec![1, 2]),
+        (2, vec![1, 1]),
+        (2, vec![]),
+        (2, vec![1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    ] {
+        let holders = holders.into_iter().map(Device::holder).collect();
+        let terms = Terms { enough, holders };
+        let meeting = meeting(&disk, 1, still());
+        let made = Quorum::new(meeting, terms, Duration::ZERO, Box::new(|_| ()));
+        assert_eq!(made.err().map(|error| error.kind()), Some(ErrorKind::Invalid));
+    }
+}

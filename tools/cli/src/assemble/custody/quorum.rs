@@ -1,0 +1,106 @@
+//! A quorum at a place: `quorum:FOLDER?k=2&holder=DEVICE&holder=DEVICE&…&wait=SECONDS`, its holders devices of the organisation.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_crypto::secret::SecretBytes;
+use strongroom_crypto::sign::{SIGNATURE_LEN, VerifyingKey};
+use strongroom_crypto::usage::{Context, Usage};
+use strongroom_custody::quorum::{Holder, Meeting, Member, Quorum, Terms};
+use strongroom_format::ids::DeviceId;
+use strongroom_host::clock::MachineClock;
+use strongroom_host::entropy::MachineEntropy;
+use strongroom_host::real_disk::RealDisk;
+use strongroom_keyring::DeviceKeys;
+use strongroom_keyring::organisation::Organisation;
+use strongroom_records::ids::Pseudonym;
+
+use super::failure;
+use crate::exit::{Exit, Failure, Result};
+use crate::ui;
+
+/// How long holders are waited for unless the place says otherwise.
+const WAIT_SECONDS: u64 = 300;
+const HINT: &str = "write quorum:/FOLDER?k=2&holder=DEVICE&holder=DEVICE&holder=DEVICE; \
+    `strongroom device list --json` shows the ids";
+
+/// Opens a quorum.
+///
+/// # Errors
+/// It is not written as one; a holder is no device of the organisation.
+pub fn open(place: &str, keys: &Arc<DeviceKeys>, organisation: &Organisation) -> Result<Quorum> {
+    let bad = |what: &str| Failure::new(Exit::Usage, what.to_owned()).hint(HINT);
+    let (folder, terms) = place.split_once('?').ok_or_else(|| bad("a quorum has terms"))?;
+    let (mut enough, mut holders, mut wait) = (0, Vec::new(), WAIT_SECONDS);
+    for term in terms.split('&') {
+        match term.split_once('=') {
+            Some(("k", count)) => enough = count.parse().map_err(|_| bad("`k` is no number"))?,
+            Some(("wait", seconds)) => {
+                wait = seconds.parse().map_err(|_| bad("`wait` is no number"))?;
+            }
+            Some(("holder", id)) => holders.push(holder(id, organisation)?),
+            _ => return Err(bad("a quorum has `k`, `holder` and perhaps `wait`")),
+        }
+    }
+    let meeting = meeting(Path::new(folder), keys)?;
+    let shown = meeting.folder.display().to_string();
+    let told = Box::new(move |request: &strongroom_custody::quorum::Request| {
+        let id = request.id;
+        ui::tell(&format!(
+            "waiting for holders of the key: `strongroom app agree {shown} {id} -w …` on their devices"
+        ));
+    });
+    let terms = Terms { enough, holders };
+    let opened = Quorum::new(meeting, terms, Duration::from_secs(wait), told);
+    opened.map_err(|error| failure(&error.into()).hint(HINT))
+}
+
+/// Where the members of a quorum meet.
+///
+/// # Errors
+/// The folder is no path.
+pub fn meeting(folder: &Path, keys: &Arc<DeviceKeys>) -> Result<Meeting> {
+    let folder: PathBuf = std::path::absolute(folder)
+        .map_err(|error| Failure::io("finding the folder of the quorum", &error))?;
+    Ok(Meeting {
+        disk: Arc::new(RealDisk),
+        folder,
+        organisation: keys.organisation(),
+        member: Arc::new(Own(Arc::clone(keys))),
+        entropy: Arc::new(MachineEntropy),
+        clock: Arc::new(MachineClock::new()),
+    })
+}
+
+/// Who may ask and answer: devices that count now.
+pub fn trust(organisation: &Organisation) -> impl Fn(&DeviceId) -> Option<VerifyingKey> {
+    |device| organisation.device(device).cloned()
+}
+
+fn holder(id: &str, organisation: &Organisation) -> Result<Holder> {
+    let unknown = || {
+        Failure::new(Exit::Failed, format!("`{id}` is no device of the organisation")).hint(HINT)
+    };
+    // Device ids are written like all ids of 16 bytes.
+    let device = DeviceId(Pseudonym::parse(id).ok_or_else(unknown)?.0);
+    let found = organisation.live().find(|own| own.id() == device).ok_or_else(unknown)?;
+    Ok(Holder { device, kem: found.kem().clone() })
+}
+
+/// This device.
+struct Own(Arc<DeviceKeys>);
+
+impl Member for Own {
+    fn device(&self) -> DeviceId {
+        self.0.device_id()
+    }
+
+    fn unwrap(&self, context: &Context, wrapped: &[u8]) -> Option<SecretBytes> {
+        self.0.kem().unwrap(context, wrapped).ok()
+    }
+
+    fn sign_request(&self, record: &[u8]) -> [u8; SIGNATURE_LEN] {
+        self.0.signing().sign(Usage::SignQuorumRequest, record)
+    }
+}

@@ -1,0 +1,100 @@
+//! An application key that two devices out of two hold: neither opens it alone, and each is asked.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Place, Said};
+use serde_json::Value;
+
+struct Two {
+    place: Place,
+}
+
+impl Two {
+    fn new() -> Self {
+        let place = Place::new();
+        fs::write(place.path("pass2"), "a passphrase of its own\n").unwrap();
+        fs::create_dir(place.path("meeting")).unwrap();
+        place.run("init STORE --name desk --passphrase-file PASS").expect_done();
+        let two = Self { place };
+        let asked = two.there("device request STORE --passphrase-file HERE/pass2").expect_done();
+        let code = asked.trim_end();
+        let add = format!("device add STORE --passphrase-file PASS --code {code} --name laptop");
+        two.place.run(&add).expect_done();
+        two
+    }
+
+    fn command(&self, home: &str, line: &str) -> Command {
+        let line = line.replace("HERE", &self.place.path("").display().to_string());
+        let mut command = self.place.command(&line);
+        command.env("STRONGROOM_HOME", self.place.path(home)).stdin(Stdio::null());
+        command
+    }
+
+    /// On the second machine.
+    fn there(&self, line: &str) -> Said {
+        self.place.said(self.command("home2", line).output().unwrap())
+    }
+
+    fn started(&self, line: &str) -> Child {
+        let line = format!("{line} -w STORE --passphrase-file PASS");
+        let mut command = self.command("home", &line);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Waits until somebody asks; the request.
+    fn request(&self) -> String {
+        let end = Instant::now() + Duration::from_secs(120);
+        while Instant::now() < end {
+            for entry in fs::read_dir(self.place.path("meeting")).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                if let Some(id) = name.strip_suffix(".ask") {
+                    return id.to_owned();
+                }
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("nobody asks");
+    }
+}
+
+#[test]
+fn neither_of_two_holders_has_the_key_without_the_other() {
+    let two = Two::new();
+    let listed = two.place.run("device list STORE --passphrase-file PASS --json").expect_done();
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let devices = listed["devices"].as_array().unwrap();
+    let holders: String =
+        devices.iter().map(|one| format!("&holder={}", one["device"].as_str().unwrap())).collect();
+    let folder = two.place.path("meeting").display().to_string();
+    let create = format!("app create vault --custody quorum:{folder}?k=2{holders}");
+    let made = two.place.run(&format!("{create} -w STORE --passphrase-file PASS"));
+    made.expect_done();
+
+    // Whoever asks waits; the other agrees; and there it is.
+    let asking = two.started("subject create --app vault");
+    let id = two.request();
+    let of_two = format!("{folder} {id} -w STORE --passphrase-file HERE/pass2");
+    let refused = two.there(&format!("app agree {of_two}"));
+    assert_eq!(
+        (refused.code, refused.err.lines().next()),
+        (1, Some("strongroom: nothing was done"))
+    );
+    two.there(&format!("app agree {of_two} --yes")).expect_done();
+    let said = two.place.said(asking.wait_with_output().unwrap());
+    assert_eq!((said.code, said.out.trim_end().len()), (0, 32), "{}", said.err);
+
+    // Nobody agrees: the wait ends, nothing is left to answer.
+    let impatient = format!("quorum:{folder}?k=2{holders}&wait=1");
+    let line = format!("subject list --app vault --custody {impatient}");
+    let said = two.place.run(&format!("{line} -w STORE --passphrase-file PASS"));
+    assert_eq!(said.code, 6, "{}", said.err);
+    assert!(said.err.contains("too few holders of the quorum have agreed yet"), "{}", said.err);
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.iter().all(|path| path.extension().is_some_and(|own| own == "key")), "{left:?}");
+}
