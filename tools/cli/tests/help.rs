@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::Place;
 
-const VERBS: [&str; 83] = [
+const VERBS: [&str; 86] = [
     "init",
     "mount",
     "run",
