@@ -384,6 +384,12 @@ fn homes_that_write_at_once_converge_and_lose_nothing() {
     }
 }
 
+#[test]
+fn what_was_synced_and_then_put_on_top_of_others_commits_survives_a_loss_of_power() {
+    // A life in which the records that took the place of durable ones outlived the blocks that they name.
+    live(2963, &tuning()).unwrap();
+}
+
 /// How many lives it takes to notice a rule that is left out.
 fn lives_until_noticed(broken: Broken) -> u64 {
     let tuning = Tuning { broken: Some(broken), ..tuning() };

@@ -258,6 +258,12 @@ impl Inner {
         if rebased.count == 0 || left_out {
             return Ok(());
         }
+        // ORDER: these records take the place of others that may be durable with all their bytes, so the blocks that they name
+        // are durable first: a loss of power could keep a record and not its block.
+        if let Err(error) = self.staging.sync() {
+            state.poisoned = true;
+            return Err(error);
+        }
         let records = records_of(rebased, (seq, self.journal()?.position() + 1));
         for (index, record) in records.iter().enumerate() {
             if let Err(error) = self.journal()?.append(record) {
