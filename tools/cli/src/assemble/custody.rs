@@ -14,6 +14,7 @@ use strongroom_audit::Pin;
 use strongroom_authorizer::DecisionPoint;
 use strongroom_authzen::{Both, Remote};
 use strongroom_cedar::Cedar;
+use strongroom_crypto::hash::blake3_256;
 use strongroom_custody::Custody;
 use strongroom_custody::file::KeyFile;
 use strongroom_custody::handed::{Handed, Way};
@@ -53,7 +54,7 @@ pub struct Office {
     home: Home,
     workspace: String,
     organisation: OrganisationId,
-    _lock: Option<Box<dyn Send + Sync>>,
+    _lock: Box<dyn Send + Sync>,
 }
 
 /// Opens the list of applications of a workspace.
@@ -326,20 +327,18 @@ pub fn failure(error: &Error) -> Failure {
     }
 }
 
-/// Keeps other commands from writing, if none is; never waits.
+/// Keeps others from writing, if nobody does; never waits.
 pub fn try_lock(place: &Place) -> Option<Box<dyn Send>> {
-    let Place::Folder(root) = place else { return Some(Box::new(())) };
-    let lock = RealDisk.lock(&root.join(LOCK)).ok()?;
+    let lock = RealDisk.lock(&lock_file(place).ok()?).ok()?;
     Some(Box::new(lock))
 }
 
-/// One command writes at a time. A bucket has no locks: there the register's own order decides, and the loser tries again.
-fn lock(place: &Place) -> Result<Option<Box<dyn Send + Sync>>> {
-    let Place::Folder(root) = place else { return Ok(None) };
-    let clock = MachineClock::new();
+/// Waits for its turn to write.
+fn lock(place: &Place) -> Result<Box<dyn Send + Sync>> {
+    let (file, clock) = (lock_file(place)?, MachineClock::new());
     for _ in 0..LOCK_TRIES {
-        match RealDisk.lock(&root.join(LOCK)) {
-            Ok(lock) => return Ok(Some(lock)),
+        match RealDisk.lock(&file) {
+            Ok(lock) => return Ok(lock),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => clock.sleep(LOCK_PAUSE),
             Err(error) => {
                 return Err(Failure::io(format!("locking `{}`", place.shown()), &error));
@@ -347,6 +346,21 @@ fn lock(place: &Place) -> Result<Option<Box<dyn Send + Sync>>> {
         }
     }
     Err(Failure::new(Exit::Failed, "another command works on the applications").hint("try again"))
+}
+
+/// Who writes at a place takes turns: in a folder, with all who use it. A bucket has no locks: there all of this home take turns, the
+/// threads of one agent among them; beyond it the register's own order decides, and the loser tries again.
+fn lock_file(place: &Place) -> Result<PathBuf> {
+    if let Place::Folder(root) = place {
+        return Ok(root.join(LOCK));
+    }
+    let home = Home::find()?;
+    home.directories()
+        .create(&RealDisk)
+        .map_err(|error| Failure::io("making the folders of local state", &error))?;
+    let [a, b, c, d, e, f, g, h, ..] = blake3_256(place.shown().as_bytes());
+    let name = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    Ok(home.directories().state.join(format!("{LOCK}-{name:016x}")))
 }
 
 /// Heads this device has seen: one small file for each application.
