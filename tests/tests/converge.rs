@@ -390,6 +390,12 @@ fn what_was_synced_and_then_put_on_top_of_others_commits_survives_a_loss_of_powe
     live(2963, &tuning()).unwrap();
 }
 
+#[test]
+fn a_commit_that_did_not_get_through_takes_nothing_away_that_the_journal_names() {
+    // A life in which an object was deleted for a commit that the store never got; the journal still named it.
+    live(1602, &tuning()).unwrap();
+}
+
 /// How many lives it takes to notice a rule that is left out.
 fn lives_until_noticed(broken: Broken) -> u64 {
     let tuning = Tuning { broken: Some(broken), ..tuning() };

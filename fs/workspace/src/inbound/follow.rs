@@ -227,7 +227,9 @@ impl Inner {
     /// those that may be are put again.
     fn take_back(&self, outbound: &mut Outbound, cut: Cut) {
         let is_staged = |added: &ObjectAdded| self.staging.find(added.object).is_some();
-        let tried = cut.tried.unwrap_or(cut.tried_before);
+        let mut tried = cut.tried.unwrap_or(cut.tried_before);
+        let superfluous = cut.superfluous.into_iter().filter(|added| !tried.contains(added));
+        tried.extend(superfluous.collect::<Vec<_>>());
         let (maybe, put): (Vec<_>, Vec<_>) = tried.into_iter().partition(is_staged);
         outbound.tried.extend(maybe);
         outbound.adopted.extend(put);

@@ -73,6 +73,9 @@ pub struct Cut {
     pub adopted: Vec<ObjectAdded>,
     /// Staged objects nothing refers to any more: never put.
     pub discarded: Vec<Arc<Staged>>,
+    /// Objects that are, or may be, in the store and that nothing refers to any more, and no commit ever did. ORDER: deleted when the
+    /// cut is committed; till then journal records name them, and a recovery that misses one gives up all after it.
+    pub superfluous: Vec<ObjectAdded>,
     /// Objects in the store nothing refers to any more.
     pub released: Vec<ObjectId>,
     /// Whether what is committed is set aside for a checkpoint as soon as it is published.
@@ -333,12 +336,12 @@ impl Inner {
         }
         let (objects, discarded) = self.sort_staged(&mut state, staged)?;
         let adopted = self.name_adopted(&mut state, &outbound.adopted)?;
-        let unnamed = |object: &ObjectId| !adopted.iter().any(|added| added.object == *object);
-        let maybe_put = outbound.tried.iter().map(|added| added.object);
-        let maybe_put = maybe_put.filter(|id| discarded.iter().any(|object| object.id == *id));
-        let put = outbound.adopted.iter().map(|added| added.object).filter(unnamed);
-        // Nobody else has ever heard of them.
-        outbound.leftovers.stored.extend(put.chain(maybe_put));
+        let is_unnamed = |added: &&ObjectAdded| !adopted.contains(added);
+        let is_discarded =
+            |added: &&ObjectAdded| discarded.iter().any(|object| object.id == added.object);
+        let put = outbound.adopted.iter().filter(is_unnamed);
+        let maybe_put = outbound.tried.iter().filter(is_discarded);
+        let superfluous = put.chain(maybe_put).copied().collect();
         // ORDER: taken when nothing can fail any more, or the operations would be in no commit.
         outbound.adopted.clear();
         let batch = std::mem::take(&mut state.batch);
@@ -355,6 +358,7 @@ impl Inner {
             objects,
             adopted,
             discarded,
+            superfluous,
             released,
             freezes,
             tried: None,

@@ -238,6 +238,7 @@ impl Inner {
             outbound.checkpoint_due = Some(CheckpointDue { head, marks: outbound.marks_to_keep() });
         }
         outbound.leftovers.staged.extend(cut.discarded);
+        outbound.leftovers.stored.extend(cut.superfluous.iter().map(|added| added.object));
         let keeps = self.keeps_history(outbound) || outbound.has_past;
         outbound.has_past |= keeps;
         if !keeps {

@@ -80,7 +80,7 @@ impl Inner {
         named.extend(outbound.adopted.iter().chain(&outbound.tried).map(|added| added.object));
         if let Some(cut) = &outbound.pending {
             named.extend(cut.objects.iter().map(|object| object.id));
-            named.extend(cut.adopted.iter().map(|added| added.object));
+            named.extend(cut.adopted.iter().chain(&cut.superfluous).map(|added| added.object));
         }
         if let Some(written) = &outbound.written {
             named.extend(written.objects());
