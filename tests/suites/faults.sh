@@ -98,7 +98,7 @@ for number in 1 2 3 4 5 6 7 8; do
     head -c 1000000 /dev/urandom >"$DRIVE/unknown$number"
 done
 step "mount before the black hole" cold
-warm=$(find "$DRIVE/delay" -name '*.txt' -size +0 | sort | head -n 1)
+warm=$(find "$DRIVE/delay" -name '*.txt' -size +0 | sort | sed -n 1p)
 cat "$warm" >"$WORK/warm"
 trouble hole 1 >"$WORK/trouble.log"
 quickly() { timeout 5 "$@"; }
