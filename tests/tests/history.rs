@@ -3,51 +3,19 @@
 
 use strongroom_check::{Report, Subject};
 use strongroom_host::sim::Chance;
+use strongroom_tests::harness::files::{find, load, make, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::generate::{Generator, Mix};
-use strongroom_tests::harness::runner::{CALLER, done};
+use strongroom_tests::harness::runner::done;
 use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
 use strongroom_tests::harness::tree::{Times, Tree, difference, read_tree};
 use strongroom_tests::harness::world::{keys, small_tuning};
-use strongroom_workspace::door::{
-    Access, Core, Folding, Ino, Kind, NewNode, OpenOptions, WriteMode,
-};
+use strongroom_workspace::door::{Core, Kind};
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use strongroom_workspace::limits::Broken;
 use strongroom_workspace::{At, Keep, Tuning, Workspace};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
-
-fn options(access: Access, truncate: bool) -> OpenOptions {
-    OpenOptions { access, truncate, synchronous: false, drop_set_id: false }
-}
-
-fn find(core: &dyn Core, path: &str) -> Result<Ino> {
-    path.split('/').filter(|name| !name.is_empty()).try_fold(Ino::ROOT, |folder, name| {
-        done(core.lookup(folder, name.as_bytes(), Folding::Exact)).map(|found| found.ino)
-    })
-}
-
-fn make(core: &dyn Core, path: &str, kind: Kind) -> Result<Ino> {
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let node = NewNode { kind, mode: 0o755, rdev: 0, target: Vec::new() };
-    Ok(done(core.create(CALLER, find(core, folder)?, name.as_bytes(), node))?.ino)
-}
-
-fn save(core: &dyn Core, path: &str, bytes: &[u8]) -> Result<()> {
-    let ino = find(core, path).or_else(|_| make(core, path, Kind::File))?;
-    let handle = done(core.open(ino, options(Access::ReadWrite, true)))?.handle;
-    let wrote = done(core.write(handle, 0, bytes, WriteMode::At, false));
-    core.release(handle);
-    wrote.map(drop)
-}
-
-fn load(core: &dyn Core, path: &str) -> Result<Vec<u8>> {
-    let handle = done(core.open(find(core, path)?, options(Access::Read, false)))?.handle;
-    let bytes = done(core.read(handle, 0, 1 << 20));
-    core.release(handle);
-    bytes.map(|bytes| bytes.to_vec())
-}
 
 fn unlink(core: &dyn Core, path: &str) -> Result<()> {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));

@@ -68,26 +68,12 @@ fn blocks_below(map: &Map, inos: &[Ino]) -> Result<Ranges> {
     while let Some(ino) = todo.pop() {
         let Some(inode) = patiently(|| Txn::new(map).find_inode(ino))? else { continue };
         match inode.kind {
-            Kind::Folder => todo.extend(entries(map, ino)?),
+            Kind::Folder => todo.extend(patiently(|| map.children(ino))?),
             Kind::File => add_blocks(map, ino, &inode, &mut ranges)?,
             _ => {}
         }
     }
     Ok(ranges)
-}
-
-fn entries(map: &Map, folder: Ino) -> Result<Vec<Ino>> {
-    let (from, to) = Key::entries_of(folder);
-    patiently(|| {
-        let mut found = Vec::new();
-        map.scan(&from, &to, None, &mut |_, value| {
-            if let Value::Entry(entry) = value {
-                found.push(entry.ino);
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(found)
-    })
 }
 
 fn add_blocks(map: &Map, ino: Ino, inode: &Inode, ranges: &mut Ranges) -> Result<()> {

@@ -13,6 +13,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use strongroom_format::cbor::{decode_canonical, encode};
+use strongroom_format::ids::Ino;
 use strongroom_format::inode::{Entry, Extent, Inode, ObjectUse, Snapshot};
 use strongroom_format::key::{self, Key, Subject};
 
@@ -162,6 +163,19 @@ impl Map {
             Some(bytes) => Ok(Some(Value::parse(key.as_bytes(), &bytes)?)),
             None => Ok(None),
         }
+    }
+
+    /// Inodes that a folder names.
+    pub fn children(&self, folder: Ino) -> Look<Vec<Ino>> {
+        let (from, to) = Key::entries_of(folder);
+        let mut found = Vec::new();
+        self.scan(&from, &to, None, &mut |_, value| {
+            if let Value::Entry(entry) = value {
+                found.push(entry.ino);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
     }
 
     /// Visits the entries from `from` up to but without `to`, ascending, until told to stop.

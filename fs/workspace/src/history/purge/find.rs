@@ -13,7 +13,7 @@ use crate::history::past::Past;
 use crate::history::versions::find_path;
 use crate::outbound::compact::extents_in;
 use crate::state::{Head, State};
-use crate::tree::map::{Map, Value};
+use crate::tree::map::Map;
 use crate::tree::pages::patiently;
 use crate::tree::rules::NameHash;
 use crate::tree::rules::extents::overlapping;
@@ -86,7 +86,7 @@ impl Search<'_> {
                 let Some(inode) = patiently(|| Txn::new(map).find_inode(ino))? else { continue };
                 self.inos.insert(ino);
                 if inode.kind == Kind::Folder {
-                    todo.extend(children(map, ino)?);
+                    todo.extend(patiently(|| map.children(ino))?);
                 }
                 let extents = patiently(|| overlapping(&Txn::new(map), ino, &inode, 0, u64::MAX))?;
                 let objects = extents.iter().map(|extent| extent.object);
@@ -142,7 +142,7 @@ fn other_names(map: &Map, inos: &BTreeSet<Ino>) -> Result<u64> {
     for ino in inos {
         let Some(inode) = patiently(|| Txn::new(map).find_inode(*ino))? else { continue };
         if inode.kind == Kind::Folder {
-            for child in children(map, *ino)? {
+            for child in patiently(|| map.children(*ino))? {
                 *names.entry(child).or_default() += 1;
             }
         } else if inode.link_count > 1 {
@@ -151,21 +151,6 @@ fn other_names(map: &Map, inos: &BTreeSet<Ino>) -> Result<u64> {
     }
     let elsewhere = |(ino, count): &(&Ino, &u32)| names.get(*ino).copied().unwrap_or(1) < **count;
     Ok(linked.iter().filter(elsewhere).count() as u64)
-}
-
-/// Inodes that a folder names.
-pub(super) fn children(map: &Map, folder: Ino) -> Result<Vec<Ino>> {
-    let (from, to) = Key::entries_of(folder);
-    patiently(|| {
-        let mut found = Vec::new();
-        map.scan(&from, &to, None, &mut |_, value| {
-            if let Value::Entry(entry) = value {
-                found.push(entry.ino);
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(found)
-    })
 }
 
 /// Visits every extent of a map with its inode.
