@@ -113,6 +113,20 @@ pub struct Erasure {
     pub receipt: Vec<u8>,
 }
 
+impl Erasure {
+    /// One that stands in the ledger at a record, and of which nothing is done yet.
+    pub fn received(record: u64) -> Self {
+        Self {
+            received: record,
+            root_before: None,
+            punctured: None,
+            wrap_count: 0,
+            objects: Vec::new(),
+            receipt: Vec::new(),
+        }
+    }
+}
+
 /// An order not to erase.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Hold {

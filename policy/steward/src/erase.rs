@@ -111,14 +111,7 @@ impl Custodian {
         let kind = if held { Kind::ErasureRefused } else { Kind::ErasureReceived };
         if !held {
             own.cell.state = SubjectState::Erasing;
-            own.cell.erasure = Some(Erasure {
-                received: transaction.seq(),
-                root_before: None,
-                punctured: None,
-                wrap_count: 0,
-                objects: Vec::new(),
-                receipt: Vec::new(),
-            });
+            own.cell.erasure = Some(Erasure::received(transaction.seq()));
         }
         register.tell(&mut transaction, &mut own, kind, None, None, |_| ());
         register.put_subject(&mut transaction, &mut own);

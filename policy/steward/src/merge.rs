@@ -175,14 +175,7 @@ impl Custodian {
         }
         other.cell.holds = Vec::new();
         other.cell.state = SubjectState::Erasing;
-        other.cell.erasure = Some(Erasure {
-            received: transaction.seq(),
-            root_before: None,
-            punctured: None,
-            wrap_count: 0,
-            objects: Vec::new(),
-            receipt: Vec::new(),
-        });
+        other.cell.erasure = Some(Erasure::received(transaction.seq()));
         let kind = Kind::ErasureReceived;
         register.tell(&mut transaction, &mut other, kind, None, None, |_| ());
         for (subject, merged) in [(&mut own, *from), (&mut other, *into)] {

@@ -271,15 +271,7 @@ impl Desk {
     }
 
     fn lapse(&mut self) {
-        let (now, mut changes) = (self.now(), Vec::new());
-        for compartment in &self.live {
-            let lapse = compartment.lapse(now);
-            if lapse.listing || lapse.reading {
-                changes.extend(self.inner.state.lock().lapsed(compartment, lapse));
-            }
-        }
-        self.live.retain(|own| own.ends() != (None, None));
-        self.tell(changes);
+        self.inner.lapse(&mut self.live);
     }
 
     fn gather(&self, ask: Ask, needs: &mut Needs) {

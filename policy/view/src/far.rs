@@ -382,15 +382,7 @@ impl FarDesk {
     }
 
     fn lapse(&mut self) {
-        let (now, mut changes) = (self.now(), Vec::new());
-        for compartment in &self.live {
-            let lapse = compartment.lapse(now);
-            if lapse.listing || lapse.reading {
-                changes.extend(self.inner.state.lock().lapsed(compartment, lapse));
-            }
-        }
-        self.live.retain(|own| own.ends() != (None, None));
-        self.tell(changes);
+        self.inner.lapse(&mut self.live);
     }
 
     /// Shuts everything: what is open reads no more.

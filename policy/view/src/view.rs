@@ -189,6 +189,19 @@ impl Inner {
         self.news.lock().take()
     }
 
+    /// Ends the leases that are over, and tells the kernel. `live` are the compartments with a lease; those without go.
+    pub fn lapse(&self, live: &mut Vec<Arc<Compartment>>) {
+        let (now, mut changes) = (self.clock.since_boot(), Vec::new());
+        for compartment in &*live {
+            let lapse = compartment.lapse(now);
+            if lapse.listing || lapse.reading {
+                changes.extend(self.state.lock().lapsed(compartment, lapse));
+            }
+        }
+        live.retain(|own| own.ends() != (None, None));
+        changes.into_iter().for_each(|change| self.tell(change));
+    }
+
     /// Tells the kernel. Nobody listens before something is mounted, and then nothing is known there either.
     pub fn tell(&self, change: Change) {
         if self.news.lock().is_none() {

@@ -114,9 +114,6 @@ pub fn open_with(home: Home, place: &Place, device: Unlocked) -> Result<Office> 
     super::devices::follow(&*store, &place.shown(), &mut organisation)?;
     super::devices::learn(&keys, &organisation, place)?;
     let workspace = keys.workspace().to_string();
-    home.directories()
-        .create(&RealDisk)
-        .map_err(|error| Failure::io("making the folders of local state", &error))?;
     let folder = home.directories().state.join(&workspace).join("policy");
     create_folder_durably(&RealDisk, &folder)
         .map_err(|error| Failure::io("making the folders of local state", &error))?;
@@ -335,6 +332,7 @@ pub fn try_lock(place: &Place) -> Option<Box<dyn Send>> {
 
 /// Waits for its turn to write.
 fn lock(place: &Place) -> Result<Box<dyn Send + Sync>> {
+    make_folders(&Home::find()?)?;
     let (file, clock) = (lock_file(place)?, MachineClock::new());
     for _ in 0..LOCK_TRIES {
         match RealDisk.lock(&file) {
@@ -348,6 +346,12 @@ fn lock(place: &Place) -> Result<Box<dyn Send + Sync>> {
     Err(Failure::new(Exit::Failed, "another command works on the applications").hint("try again"))
 }
 
+fn make_folders(home: &Home) -> Result<()> {
+    home.directories()
+        .create(&RealDisk)
+        .map_err(|error| Failure::io("making the folders of local state", &error))
+}
+
 /// Who writes at a place takes turns: in a folder, with all who use it. A bucket has no locks: there all of this home take turns, the
 /// threads of one agent among them; beyond it the register's own order decides, and the loser tries again.
 fn lock_file(place: &Place) -> Result<PathBuf> {
@@ -355,9 +359,6 @@ fn lock_file(place: &Place) -> Result<PathBuf> {
         return Ok(root.join(LOCK));
     }
     let home = Home::find()?;
-    home.directories()
-        .create(&RealDisk)
-        .map_err(|error| Failure::io("making the folders of local state", &error))?;
     let [a, b, c, d, e, f, g, h, ..] = blake3_256(place.shown().as_bytes());
     let name = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
     Ok(home.directories().state.join(format!("{LOCK}-{name:016x}")))
