@@ -31,10 +31,11 @@ start() {
  "actions":["Admin","Read","Write","List","Tagging"]}]}
 JSON
     cd "$folder/data"
+    # Its own reserve is one per cent of the disk: on a large, well filled one it would refuse every put.
     setsid "$weed" -logdir="$folder" server -dir="$folder/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
         -master.telemetry=false -master.electionTimeout=1s -master.heartbeatInterval=200ms \
         -master.port=$((port + 1)) -volume.port=$((port + 2)) -filer -filer.port=$((port + 3)) \
-        -volume.max="${S3_VOLUMES:-100}" -metricsPort=$((port + 4)) -master.volumeSizeLimitMB=64 \
+        -volume.max="${S3_VOLUMES:-100}" -volume.minFreeSpace=64MiB -metricsPort=$((port + 4)) -master.volumeSizeLimitMB=64 \
         -s3 -s3.port="$port" -s3.port.iceberg=0 -s3.port.lance=0 -s3.config="$folder/s3.json" \
         >"$folder/weed.log" 2>&1 </dev/null &
     echo $! >"$folder/pid"

@@ -42,6 +42,7 @@ swift_hash_path_suffix = suite
 name = one
 default = yes
 CONF
+    # Their own reserve is one per cent of the disk: on a large, well filled one they would refuse every put.
     for name in account container object; do
         number=$((number + 1))
         cat >"$folder/$name.conf" <<CONF
@@ -54,6 +55,7 @@ swift_dir = $folder
 devices = $folder/devices
 mount_check = false
 disable_fallocate = true
+fallocate_reserve = 64000000
 [pipeline:main]
 pipeline = $name-server
 [app:$name-server]
