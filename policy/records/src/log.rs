@@ -189,6 +189,9 @@ pub enum Kind {
     /// A consumer's device opened files under a lease, as it says itself.
     #[n(31)]
     Opened,
+    /// A consumer's device has let go of what it may no longer have, as it says itself.
+    #[n(32)]
+    LetGo,
 }
 
 /// Allowed or not.

@@ -7,13 +7,14 @@ use strongroom_audit::verify::{Finding, Visit, verify};
 use strongroom_crypto::hash::sha256;
 use strongroom_format::cbor;
 use strongroom_records::ids::{ApplicationId, Hash, SubjectId};
-use strongroom_records::log::{Entry, Header, base64, head_note, head_origin};
+use strongroom_records::log::{Entry, Header, Logged, base64, head_note, head_origin};
 use strongroom_records::register::Payload;
 use strongroom_records::subject::Detail;
 use strongroom_store::Shelf;
 
 use crate::custodian::Custodian;
 use crate::error::{Error, Result};
+use crate::subjects::Subject;
 
 /// An entry about a subject.
 #[derive(Clone, Debug)]
@@ -169,6 +170,27 @@ impl Custodian {
         let own = register.subject(subject)?.ok_or_else(Error::no_subject)?;
         let activities = self.activities()?;
         let mut lines: Vec<ReportLine> = Vec::new();
+        self.each_about(&own, |_, entry, logged, index| {
+            let activity = entry.activity.and_then(|id| {
+                activities.iter().find(|activity| activity.id == id).map(|a| a.name.clone())
+            });
+            let number = entry.about.map_or(0, |about| about.number);
+            let detail = register.open_detail(&own, number, &logged.detail);
+            lines.push(ReportLine { detail, leaf: logged.leaf, index, entry, activity });
+            Ok(true)
+        })?;
+        lines.reverse();
+        check_chain(&lines, own.cell.entry_number, own.cell.entry_hash)?;
+        Ok(lines)
+    }
+
+    /// Entries about a subject, newest first, each with its record and place in the tree, as long as `visit` wants more.
+    pub(crate) fn each_about(
+        &self,
+        own: &Subject,
+        mut visit: impl FnMut(&Header, Entry, Logged, u64) -> Result<bool>,
+    ) -> Result<()> {
+        let register = self.register();
         let mut next = (own.cell.entry_number > 0).then_some(own.cell.entry_seq);
         while let Some(seq) = next {
             let (header, body) = register.log().body(&register.sealer(), seq)?;
@@ -180,22 +202,13 @@ impl Custodian {
                     continue;
                 };
                 earliest = about.previous_seq.filter(|before| *before < seq);
-                let activity = entry.activity.and_then(|id| {
-                    activities.iter().find(|activity| activity.id == id).map(|a| a.name.clone())
-                });
-                lines.push(ReportLine {
-                    detail: register.open_detail(&own, about.number, &logged.detail),
-                    leaf: logged.leaf,
-                    index: first + place as u64,
-                    entry,
-                    activity,
-                });
+                if !visit(&header, entry, logged, first + place as u64)? {
+                    return Ok(());
+                }
             }
             next = earliest;
         }
-        lines.reverse();
-        check_chain(&lines, own.cell.entry_number, own.cell.entry_hash)?;
-        Ok(lines)
+        Ok(())
     }
 }
 

@@ -10,11 +10,13 @@
 //! 3. A life of a counter knows its own sessions only: what another life told is asked for anew, from the beginning.
 //! 4. A session owes an acknowledgement of what it was told is gone, until its leases of that are over.
 
+mod let_go;
 mod letter;
 mod session;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_audit::Grant;
@@ -32,6 +34,7 @@ use zeroize::Zeroizing;
 use crate::custodian::Custodian;
 use crate::directory::Stewardship;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fence::{Fence, Fenced};
 use crate::leases::{Operator, Wanted};
 use crate::letters::{self, Direction, Outside};
 use crate::services::Services;
@@ -50,14 +53,8 @@ const LEASE_COUNT_MAX: usize = 256;
 const CLOCK_APART_MAX: i64 = 600_000_000_000;
 /// How long a session may say nothing once its leases are over.
 const SILENCE_MAX: Duration = Duration::from_secs(900);
-/// LIMIT: how long an answer waits for another writer.
-const FENCE_LIMIT: Duration = Duration::from_secs(20);
-const FENCE_PAUSE: Duration = Duration::from_millis(2);
 /// LIMIT: how often a record is tried again that somebody else's came before.
 const CONFLICT_COUNT_MAX: u32 = 50;
-
-/// Keeps other writers of the register out while what it returns lives; none while somebody else writes. Never waits.
-pub type Fence = Box<dyn Fn() -> Option<Box<dyn Send>> + Send>;
 
 /// Serves consumers.
 pub struct Counter {
@@ -98,7 +95,7 @@ impl Counter {
 
     /// Whether anybody is served.
     pub fn is_busy(&self) -> bool {
-        !self.sessions.is_empty()
+        self.sessions.values().any(|session| !session.is_over)
     }
 
     /// Takes in what happened, and answers what was asked meanwhile.
@@ -116,7 +113,7 @@ impl Counter {
         let now = self.services.clock.now_ns();
         let owing = self.sessions.values().filter(|session| session.owes(now)).count();
         self.turns.ended(ticket, owing);
-        Ok(())
+        self.note_let_go()
     }
 
     fn now(&self) -> Duration {
@@ -240,7 +237,11 @@ impl Counter {
         if news.is_empty() && leases.is_empty() {
             return Ok(());
         }
-        let Some(session) = self.sessions.get(id) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
+        if session.is_over {
+            session.end();
+            return Ok(());
+        }
         let application = self.custodians[session.place].listed().application;
         let answer = answer(application, None, news, leases);
         self.post(id, answer)
@@ -310,6 +311,9 @@ impl Counter {
     fn answer(&mut self, outside: &Envelope, letter: &[u8]) -> Result<()> {
         let (id, now) = (outside.session, self.services.clock.now_ns());
         let known = self.sessions.get(&id);
+        if known.is_some_and(|own| own.is_over) {
+            return Ok(());
+        }
         // One that was removed may say that it has let go, and is lent nothing.
         let counts = |own: &&Device| own.revoked_at().is_none() || known.is_some();
         let Some(device) = self.roster.find(&outside.from).filter(counts).cloned() else {
@@ -401,8 +405,10 @@ impl Counter {
         Ok(())
     }
 
+    /// A conversation is over. What its device was lent is remembered until those leases are over.
     fn end(&mut self, id: &SessionId) -> Result<()> {
-        let Some(session) = self.sessions.remove(id) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
+        session.end();
         for number in session.heard..session.next_answer {
             let key = Key::Answer(Letter { session: id.0, number });
             wait(self.services.store.delete(key)).map_err(stored)?;
@@ -515,20 +521,12 @@ impl Counter {
     }
 
     /// While others write, what they record is followed and told.
-    fn wait_for_fence(&mut self, place: usize) -> Result<Box<dyn Send>> {
-        let end = self.now() + FENCE_LIMIT;
-        loop {
-            if let Some(guard) = (self.fence)() {
-                return Ok(guard);
-            }
-            if self.now() >= end {
-                let message = "another command works on the applications";
-                return Err(Error::new(ErrorKind::Unavailable, message));
-            }
+    fn wait_for_fence(&mut self, place: usize) -> Result<Fenced> {
+        let (fence, clock) = (self.fence.clone(), Arc::clone(&self.services.clock));
+        fence.raise(&*clock, || {
             self.look(place)?;
-            self.flush()?;
-            self.services.clock.sleep(FENCE_PAUSE);
-        }
+            self.flush()
+        })
     }
 
     /// People who came since a session has read all pages are told to it unasked; sessions nobody hears of end.
@@ -557,8 +555,11 @@ impl Counter {
         let over: Vec<SessionId> =
             self.sessions.iter().filter(|(_, own)| !lives(own)).map(|(id, _)| *id).collect();
         for id in over {
-            // What stays of its letters is swept when a counter opens.
-            let _ = self.end(&id);
+            if self.sessions.get(&id).is_some_and(|session| !session.is_over) {
+                // What stays of its letters is swept when a counter opens.
+                let _ = self.end(&id);
+            }
+            self.sessions.remove(&id);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::schema::Schema;
 use crate::services::Services;
 
 /// LIMIT: a day.
-const LEASE_SECONDS_MAX: u32 = 86_400;
+pub(crate) const LEASE_SECONDS_MAX: u32 = 86_400;
 
 /// An open application.
 pub struct Custodian {

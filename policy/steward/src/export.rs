@@ -379,6 +379,7 @@ pub fn kind_text(kind: Kind) -> &'static str {
         Kind::Removed => "files removed",
         Kind::Merged => "merged",
         Kind::Opened => "files opened",
+        Kind::LetGo => "let go",
     }
 }
 

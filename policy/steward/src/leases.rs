@@ -106,6 +106,10 @@ impl Rules {
         &self.activity
     }
 
+    pub(crate) fn operator(&self) -> Operator {
+        self.operator
+    }
+
     /// The name of a class.
     pub fn class_name(&self, class: ClassId) -> String {
         crate::custodian::name_of(&self.description, class)

@@ -230,12 +230,21 @@ impl Register {
     /// Content of a cell; none if it was never written.
     pub fn cell(&self, kind: CellKind, id: &[u8; 16]) -> Result<Option<Vec<u8>>> {
         let name = self.cell_name(kind, id);
-        if let Some(newer) = self.newer.get(&name) {
-            return self.open_cell(&name, newer).map(Some);
+        self.sealed(&name)?.map(|cell| self.open_cell(&name, &cell)).transpose()
+    }
+
+    /// The record that wrote a cell last.
+    pub fn cell_version(&self, kind: CellKind, id: &[u8; 16]) -> Result<u64> {
+        let cell = self.sealed(&self.cell_name(kind, id))?;
+        Ok(cell.ok_or_else(|| Error::corrupt("a cell of the register is missing"))?.version)
+    }
+
+    fn sealed(&self, name: &[u8; 16]) -> Result<Option<Cell>> {
+        if let Some(newer) = self.newer.get(name) {
+            return Ok(Some(newer.clone()));
         }
-        let stored = self.log.shelves().find(Shelf::Cell, u128::from_be_bytes(name))?;
-        let stored = stored.map(|bytes| cbor::decode_canonical::<Cell>(&bytes)).transpose()?;
-        stored.map(|cell| self.open_cell(&name, &cell)).transpose()
+        let stored = self.log.shelves().find(Shelf::Cell, u128::from_be_bytes(*name))?;
+        Ok(stored.map(|bytes| cbor::decode_canonical(&bytes)).transpose()?)
     }
 
     /// A cell that is not in the store yet, as it will be there.
@@ -483,6 +492,11 @@ impl Transaction {
             cells: Vec::new(),
             gone: Vec::new(),
         }
+    }
+
+    /// Whether it changes and tells nothing.
+    pub fn is_empty(&self) -> bool {
+        self.drafts.is_empty() && self.cells.is_empty()
     }
 
     /// Number the record will have.

@@ -300,6 +300,13 @@ impl Custodian {
     }
 }
 
+impl Subject {
+    /// Whether it is there, and not being erased.
+    pub fn is_there(&self) -> bool {
+        matches!(self.cell.state, SubjectState::Active | SubjectState::Restricted)
+    }
+}
+
 impl Register {
     /// Reads a subject.
     pub fn subject(&self, subject: &SubjectId) -> Result<Option<Subject>> {

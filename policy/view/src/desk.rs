@@ -17,7 +17,8 @@ use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
 use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_steward::{
-    Custodian, Error as StewardError, ErrorKind as StewardKind, Fence, Rules, Stewardship, Wanted,
+    Custodian, Error as StewardError, ErrorKind as StewardKind, Fence, Fenced, Rules, Stewardship,
+    Wanted,
 };
 use strongroom_workspace::door::Change;
 use strongroom_workspace::error::{Error, ErrorKind, Result};
@@ -28,9 +29,6 @@ use crate::view::{Consumer, Inner};
 
 /// LIMIT: requests that are answered by one record.
 const BATCH_COUNT_MAX: usize = 256;
-/// LIMIT: how long a request waits for another writer.
-const FENCE_LIMIT: Duration = Duration::from_secs(20);
-const FENCE_PAUSE: Duration = Duration::from_millis(2);
 /// LIMIT: how often a record is tried again that somebody else's came before.
 const CONFLICT_COUNT_MAX: u32 = 50;
 /// Refused look-ups are recorded no more often than that.
@@ -144,7 +142,7 @@ impl Desk {
 
     /// What is not carried out now is by whoever opens the register next.
     fn end(&mut self) {
-        if let Some(_guard) = (self.fence)() {
+        if let Some(_guard) = self.fence.try_raise() {
             let _ = self.custodian.finish();
         }
     }
@@ -175,7 +173,7 @@ impl Desk {
         }
         self.lapse();
         if self.behind > BEHIND_COUNT_MAX
-            && let Some(_guard) = (self.fence)()
+            && let Some(_guard) = self.fence.try_raise()
             && self.custodian.catch_up().is_ok()
         {
             self.behind = 0;
@@ -312,7 +310,7 @@ impl Desk {
 
     /// Decides, records, releases what is needed. What was refused is gone from the view when this returns. The fence stays
     /// up until the record is carried out as well, which nobody has to wait for.
-    fn serve(&mut self, needs: &Needs) -> (Result<()>, Option<Box<dyn Send>>) {
+    fn serve(&mut self, needs: &Needs) -> (Result<()>, Option<Fenced>) {
         if needs.is_empty() {
             return (Ok(()), None);
         }
@@ -326,31 +324,25 @@ impl Desk {
     }
 
     /// What follows from records is carried out for many together: none waits longer than a second, and nobody for it.
-    fn finish(&mut self, guard: Option<Box<dyn Send>>) {
+    fn finish(&mut self, guard: Option<Fenced>) {
         if !self.custodian.is_finish_due() {
             return;
         }
-        let Some(_guard) = guard.or_else(|| (self.fence)()) else { return };
+        let Some(_guard) = guard.or_else(|| self.fence.try_raise()) else { return };
         if let Err(error) = self.custodian.finish() {
             self.inner.note_trouble(Some(error.to_string()));
         }
     }
 
     /// While others write, what they record is followed: a withdrawal does not wait for us, nor we for more than it.
-    fn wait_for_fence(&mut self) -> Result<Box<dyn Send>> {
-        let end = self.now() + FENCE_LIMIT;
-        loop {
-            if let Some(guard) = (self.fence)() {
-                return Ok(guard);
-            }
-            if self.now() >= end {
-                let message = "another command works on the applications";
-                return Err(Error::new(ErrorKind::Unavailable, message));
-            }
+    fn wait_for_fence(&mut self) -> Result<Fenced> {
+        let (fence, inner) = (self.fence.clone(), Arc::clone(&self.inner));
+        let raised = fence.raise(&*inner.clock, || {
             // Trouble is noted, and met again under the fence.
             let _ = self.watch();
-            self.inner.pause(FENCE_PAUSE);
-        }
+            Ok(())
+        });
+        raised.map_err(|error| refused(&error))
     }
 
     fn serve_alone(&mut self, needs: &Needs) -> std::result::Result<(), StewardError> {
@@ -441,7 +433,7 @@ impl Desk {
         }
         self.stranger_told = Some(now);
         let Some(class) = self.rules.activity().classes.first().copied() else { return };
-        let Some(_guard) = (self.fence)() else { return self.inner.note_stranger() };
+        let Some(_guard) = self.fence.try_raise() else { return self.inner.note_stranger() };
         let (subject, files) = (SubjectId([0; 16]), Vec::new());
         let wanted = [Wanted { subject, class, action: Action::List, files }];
         let told = self.look().and_then(|()| self.custodian.catch_up());

@@ -25,7 +25,7 @@ use strongroom_records::exchange::OpenedFiles;
 use strongroom_records::ids::{ClassId, FileId};
 use strongroom_records::log::Kind as Told;
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
-use strongroom_steward::{Counter, ErrorKind as StewardKind, Services, Turns};
+use strongroom_steward::{Counter, Custodian, ErrorKind as StewardKind, Holder, Services, Turns};
 use strongroom_store::{
     Body, Error, ErrorKind as StoreKind, Family, Key, Later, Listed, Put, Store, Uploaded,
 };
@@ -111,8 +111,7 @@ impl Served {
     }
 
     fn serve(&mut self) {
-        let fence = self.shop.fence.clone();
-        let fence = Box::new(move || fence.take().map(|held| Box::new(held) as Box<dyn Send>)) as _;
+        let fence = self.shop.fence.shared();
         let custodians = vec![self.shop.world.open("shop")];
         let list = self.shop.world.stewardship();
         let turns = self.turns.clone();
@@ -304,6 +303,63 @@ fn a_withdrawal_reaches_open_files_of_another_device_before_it_is_acknowledged()
         assert_eq!(kind(read(&view, handle)), ErrorKind::Denied);
         view.release(handle);
     }
+}
+
+#[test]
+fn what_devices_let_go_of_is_on_record_once_they_have_it_nowhere() {
+    let mut served = Served::new(7);
+    let ada = served.shop.reader("ada");
+    let device = served.device("mailer 1", "mailer");
+    served.shop.world.services.organisation = Arc::new(served.organisation.clone());
+    let mut office = served.shop.world.open("shop");
+    let fence = served.shop.fence.clone();
+    // Who holds what the newest record took the ground from.
+    let withdraw = |shop: &mut Shop| {
+        shop.say(ada, "newsletter", Withdrawn);
+        let record = shop.act(|shop| shop.record_count()) - 1;
+        move |office: &mut Custodian| {
+            office.follow().unwrap();
+            office.holders(&ada, "newsletter", record).unwrap()
+        }
+    };
+    let let_go = |all: &[Holder]| all.iter().map(|own| own.let_go.is_some()).collect::<Vec<_>>();
+    let first = served.view(&device);
+    let path = format!("{}/owned/file", only(&first));
+    assert_eq!(content(&first, &path).unwrap(), b"ada owned");
+    let holders = withdraw(&mut served.shop);
+    until("the device let go", || let_go(&holders(&mut office)) == [true]);
+    let [holder] = holders(&mut office)[..] else { panic!("one device") };
+    assert_eq!(holder.device, device.device_id());
+    assert!(!holder.is_waited_for(0));
+    // Another view of the same machine does not hear of it: its word counts for what it has as well.
+    served.shop.say(ada, "newsletter", Given);
+    let cable = served.cable();
+    let second = served.try_view(&device, &cable, "newsletter").unwrap();
+    let is_shown = |view: &View| {
+        follow(view);
+        look(view, &path).is_ok()
+    };
+    until("both show her again", || is_shown(&first) && is_shown(&second));
+    cable.is_cut.store(true, Ordering::SeqCst);
+    let holders = withdraw(&mut served.shop);
+    until("the first let go", || look(&first, &path).is_err());
+    let turns = served.turns.settle(&MachineClock::new(), Duration::from_millis(200));
+    assert_eq!((turns.silent, let_go(&holders(&mut office))), (1, vec![false]));
+    let [holder] = holders(&mut office)[..] else { panic!("one device") };
+    assert!(holder.is_waited_for(holder.until - 1) && !holder.is_waited_for(holder.until));
+    cable.is_cut.store(false, Ordering::SeqCst);
+    until("the second let go too", || let_go(&holders(&mut office)) == [true]);
+    // One that said good-bye has nothing.
+    served.shop.say(ada, "newsletter", Given);
+    until("both show her again", || is_shown(&first) && is_shown(&second));
+    drop((first, second));
+    let gone = || {
+        let _held = fence.wait();
+        served.shop.world.store.live().keys().all(|key| !matches!(key, Key::Answer(_)))
+    };
+    until("the good-byes are heard", gone);
+    let holders = withdraw(&mut served.shop);
+    until("nobody is waited for", || let_go(&holders(&mut office)) == [true]);
 }
 
 #[test]

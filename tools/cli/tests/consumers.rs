@@ -74,6 +74,15 @@ fn say(shop: &mut Client, subject: &str, status: &str) {
     shop.done("PUT", &path, &json!({ "status": status }));
 }
 
+fn newsletter(shop: &mut Client) {
+    let activity = json!({
+        "name": "newsletter", "consumer": "mailer", "purpose": "marketing", "basis": "consent",
+        "classes": ["owned"], "notice": "we write to you",
+    });
+    shop.done("POST", "activities", &activity);
+    shop.done("POST", "activities/newsletter/approve", &Value::Null);
+}
+
 #[test]
 fn a_consumers_machine_mounts_what_its_jobs_may_see_and_nothing_else() {
     if !can_mount() {
@@ -92,12 +101,7 @@ fn a_consumers_machine_mounts_what_its_jobs_may_see_and_nothing_else() {
 
     let agent = Running::start(&two.place, "--consumers");
     let mut shop = agent.client(&web, "shop");
-    let activity = json!({
-        "name": "newsletter", "consumer": "mailer", "purpose": "marketing", "basis": "consent",
-        "classes": ["owned"], "notice": "we write to you",
-    });
-    shop.done("POST", "activities", &activity);
-    shop.done("POST", "activities/newsletter/approve", &Value::Null);
+    newsletter(&mut shop);
     let subject = two.person(&mut shop);
     say(&mut shop, &subject, "given");
     two.there(mount).expect_done();
@@ -133,4 +137,62 @@ fn a_consumers_machine_mounts_what_its_jobs_may_see_and_nothing_else() {
     let mut unmount = two.place.command("unmount drive2");
     unmount.env("STRONGROOM_HOME", two.place.path("home2"));
     two.place.said(unmount.output().unwrap()).expect_done();
+}
+
+#[test]
+fn a_command_that_withdraws_waits_for_consumers_machines_and_says_what_became_of_their_leases() {
+    if !can_mount() {
+        return;
+    }
+    let two = Two::new();
+    let web = token(&two.place, "web", "shop", "");
+    two.here("app lease owned --seconds 5 -w STORE --app shop");
+    let agent = Running::start(&two.place, "--consumers");
+    let mut shop = agent.client(&web, "shop");
+    newsletter(&mut shop);
+    let subject = two.person(&mut shop);
+    say(&mut shop, &subject, "given");
+    two.there("mount STORE drive2 --background --app shop --activity newsletter").expect_done();
+    let read = |two: &Two| {
+        let file = two.order().and_then(|path| File::open(path).ok());
+        file.filter(|file| file.read_at(&mut [0; 8], 0).is_ok_and(|len| len == 8))
+    };
+    let reading = |two: &Two| {
+        let began = Instant::now();
+        loop {
+            if let Some(file) = read(two) {
+                return file;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "who agreed is shown");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let said = format!("-w STORE --app shop --subject {subject} --activity newsletter --json");
+    let withdraw = |how: &str| -> Value {
+        serde_json::from_str(&two.here(&format!("consent withdraw {said} {how}"))).unwrap()
+    };
+    let file = reading(&two);
+    let answer = withdraw("");
+    assert_eq!(file.read_at(&mut [0; 8], 0).unwrap_err().raw_os_error(), Some(13));
+    let device = &answer["devices"][0];
+    assert_eq!((&answer["in_force"], &device["name"]), (&json!(true), &json!("mailer-1")));
+    assert!(device["let_go"].is_string() && device["lease_over"] == false, "{answer}");
+    drop(file);
+    // With nobody to hear it from, the lease is waited for.
+    two.here(&format!("consent grant {said}"));
+    let file = reading(&two);
+    agent.kill();
+    let now = withdraw("--no-wait");
+    let answer = withdraw("");
+    assert!(file.read_at(&mut [0; 8], 0).is_err());
+    assert_eq!(answer["in_force"], true);
+    // Commands on a busy machine may outlast the lease; then it was over when the answer was given, and nobody is waited for.
+    for device in
+        now["devices"].as_array().into_iter().chain(answer["devices"].as_array()).flatten()
+    {
+        assert_eq!(device["let_go"], Value::Null);
+    }
+    for device in answer["devices"].as_array().unwrap() {
+        assert_eq!(device["lease_over"], true);
+    }
 }

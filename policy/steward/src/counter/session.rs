@@ -33,8 +33,20 @@ pub(super) struct Session {
     /// Whom it may see and was not told yet.
     waiting: BTreeMap<Pseudonym, Prospect>,
     pages: Pages,
-    /// The last answer that said something is gone, and when leases of that are over.
-    owed: Option<(u64, i64)>,
+    /// Of whom it was told that something is gone, and has not let go yet.
+    owed: BTreeMap<SubjectId, Owed>,
+    /// Of whom it has let go, which is not on record yet.
+    let_go: BTreeSet<SubjectId>,
+    /// It said good-bye: it has nothing, and is told nothing.
+    pub is_over: bool,
+}
+
+/// A word that is owed: which answer said that something is gone, none before one is on its way, and when leases of it are
+/// over.
+#[derive(Clone, Copy)]
+struct Owed {
+    answer: Option<u64>,
+    end: i64,
 }
 
 /// Somebody who was shown.
@@ -94,7 +106,9 @@ impl Session {
             told: BTreeMap::new(),
             waiting: BTreeMap::new(),
             pages: Pages::Unread,
-            owed: None,
+            owed: BTreeMap::new(),
+            let_go: BTreeSet::new(),
+            is_over: false,
         }
     }
 
@@ -152,7 +166,7 @@ impl Session {
                 told.classes.keys().copied().filter(|class| over(class)).collect();
             for class in &gone {
                 let given = told.classes.remove(class);
-                self.owed = Some(later(self.owed, given.map_or(0, |given| given.end)));
+                owe(&mut self.owed, subject, given.map_or(0, |given| given.end));
             }
             for (class, version) in versions {
                 if let Some(given) = told.classes.get_mut(class)
@@ -184,7 +198,7 @@ impl Session {
         let mut news = News::default();
         for (subject, told) in std::mem::take(&mut self.told) {
             for given in told.classes.values() {
-                self.owed = Some(later(self.owed, given.end));
+                owe(&mut self.owed, subject, given.end);
             }
             news.gone.insert(subject, told.classes.keys().copied().collect());
         }
@@ -275,8 +289,10 @@ impl Session {
 
     /// A letter is on its way; one that says something is gone has to be acknowledged.
     pub fn post(&mut self, letter: Vec<u8>, gone: &[GoneClasses]) {
-        if let Some((number, _)) = self.owed.as_mut().filter(|_| !gone.is_empty()) {
-            *number = self.next_answer;
+        for one in gone {
+            if let Some(owed) = self.owed.get_mut(&one.subject) {
+                owed.answer = Some(self.next_answer);
+            }
         }
         self.outbox.push_back((self.next_answer, letter));
         self.next_answer += 1;
@@ -287,15 +303,38 @@ impl Session {
         let heard = heard.clamp(self.heard, self.next_answer);
         let old = self.heard..heard;
         self.heard = heard;
-        if self.owed.is_some_and(|(number, _)| number < heard) {
-            self.owed = None;
-        }
+        let is_heard = |_: &SubjectId, owed: &mut Owed| owed.answer.is_some_and(|own| own < heard);
+        self.let_go.extend(self.owed.extract_if(.., is_heard).map(|(subject, _)| subject));
         old
+    }
+
+    /// It has let go of everything, and asks no more.
+    pub fn end(&mut self) {
+        self.is_over = true;
+        self.pages = Pages::Unread;
+        self.waiting.clear();
+        self.outbox.clear();
+        self.let_go.extend(std::mem::take(&mut self.owed).into_keys());
     }
 
     /// Whether it has yet to say that what is gone is gone there.
     pub fn owes(&self, now: i64) -> bool {
-        self.owed.is_some_and(|(_, end)| now < end)
+        self.owed.values().any(|owed| now < owed.end)
+    }
+
+    /// Whether it may have anything of somebody.
+    pub fn holds(&self, subject: &SubjectId) -> bool {
+        !self.is_over && (self.told.contains_key(subject) || self.owed.contains_key(subject))
+    }
+
+    /// Takes those of whom it has let go.
+    pub fn take_let_go(&mut self) -> BTreeSet<SubjectId> {
+        std::mem::take(&mut self.let_go)
+    }
+
+    /// Once more, later.
+    pub fn put_let_go(&mut self, people: BTreeSet<SubjectId>) {
+        self.let_go.extend(people);
     }
 
     pub fn has_leases(&self, now: i64) -> bool {
@@ -304,7 +343,8 @@ impl Session {
     }
 }
 
-/// A number that no answer has yet: it is set when the news are posted.
-fn later(owed: Option<(u64, i64)>, end: i64) -> (u64, i64) {
-    (u64::MAX, owed.map_or(end, |(_, before)| before.max(end)))
+/// The answer that says so is none yet: it is set when the news are posted.
+fn owe(owed: &mut BTreeMap<SubjectId, Owed>, subject: SubjectId, end: i64) {
+    let before = owed.get(&subject).map_or(end, |before| before.end.max(end));
+    owed.insert(subject, Owed { answer: None, end: before });
 }

@@ -39,6 +39,12 @@ impl Fence {
         free.is_ok().then(|| Held(self.clone()))
     }
 
+    /// What a view or a counter raises.
+    pub fn shared(&self) -> strongroom_steward::Fence {
+        let fence = self.clone();
+        strongroom_steward::Fence::new(move || fence.take().map(|held| Box::new(held) as _))
+    }
+
     pub fn wait(&self) -> Held {
         loop {
             match self.take() {
@@ -109,12 +115,11 @@ impl Shop {
     }
 
     pub fn view_by(&self, activity: &str, clock: Arc<dyn Clock>) -> View {
-        let fence = self.fence.clone();
         let consumer = Consumer {
             stewardship: self.world.stewardship(),
             custodian: self.world.open("shop"),
             activity: activity.to_owned(),
-            fence: Box::new(move || fence.take().map(|held| Box::new(held) as Box<dyn Send>)),
+            fence: self.fence.shared(),
             poll: POLL,
         };
         View::start(consumer, clock, (7, 7)).unwrap()

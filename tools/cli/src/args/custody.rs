@@ -357,12 +357,12 @@ pub enum Consent {
         after_help = "Example:\n  strongroom consent grant -w ~/work.strongroom --app shop --subject ID --activity newsletter --evidence answer.json"
     )]
     Grant(ConsentAnswer),
-    /// Record that a subject refuses
-    Deny(ConsentAnswer),
+    /// Record that a subject refuses; in force when the command returns
+    Deny(ConsentTaken),
     /// Record that a subject no longer agrees; in force when the command returns
-    Withdraw(ConsentAnswer),
-    /// Record that a subject objects to a legitimate interest
-    Object(ConsentAnswer),
+    Withdraw(ConsentTaken),
+    /// Record that a subject objects to a legitimate interest; in force when the command returns
+    Object(ConsentTaken),
     /// Show every answer a subject ever gave
     History(ConsentShow),
 }
@@ -375,6 +375,16 @@ pub struct ConsentShow {
     /// Id of the subject
     #[arg(long, value_name = "SUBJECT", help_heading = "Consent")]
     pub subject: String,
+}
+
+/// An answer that takes something back.
+#[derive(Debug, Args)]
+pub struct ConsentTaken {
+    #[command(flatten)]
+    pub answer: ConsentAnswer,
+    /// Don't wait until consumers' devices have let go or their leases are over
+    #[arg(long, help_heading = "Consent")]
+    pub no_wait: bool,
 }
 
 /// An answer.

@@ -19,7 +19,7 @@ use strongroom_custody::Custody;
 use strongroom_custody::file::KeyFile;
 use strongroom_custody::handed::{Handed, Way};
 use strongroom_custody::pkcs11::{Locator, Token};
-use strongroom_format::ids::OrganisationId;
+use strongroom_format::ids::{DeviceId, OrganisationId};
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::disk::{Disk, create_folder_durably, read_all, replace_file};
 use strongroom_host::entropy::MachineEntropy;
@@ -196,6 +196,12 @@ impl Office {
         &mut self.stewardship
     }
 
+    /// What devices are called, as of now.
+    pub fn names(&self) -> Names {
+        let Services { organisation, keys, .. } = &self.services;
+        Names { organisation: Arc::clone(organisation), keys: Arc::clone(keys) }
+    }
+
     /// The organisation.
     pub fn organisation(&self) -> OrganisationId {
         self.organisation
@@ -205,6 +211,20 @@ impl Office {
     pub fn default_custody(&self) -> String {
         let folder = self.home.directories().state.join(&self.workspace).join("policy");
         format!("file:{}", folder.join("application.keys").display())
+    }
+}
+
+/// What devices are called.
+pub struct Names {
+    organisation: Arc<Organisation>,
+    keys: Arc<DeviceKeys>,
+}
+
+impl Names {
+    /// The name of a device, or its id.
+    pub fn of(&self, device: &DeviceId) -> String {
+        let name = self.organisation.name(device, &self.keys);
+        name.unwrap_or_else(|| device.to_string())
     }
 }
 

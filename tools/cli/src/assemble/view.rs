@@ -9,7 +9,7 @@ use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::signals::Signals;
 use strongroom_keyring::organisation::{Device, Organisation};
 use strongroom_mount::{Audience, MountOptions};
-use strongroom_steward::letters;
+use strongroom_steward::{Fence, letters};
 use strongroom_store::{Family, Key, Store, wait};
 use strongroom_view::far::{FarConsumer, Pen, StoreLine};
 use strongroom_view::{Consumer, View};
@@ -61,7 +61,7 @@ pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase)
         stewardship: office.into_stewardship(),
         custodian,
         activity: lens.activity.to_owned(),
-        fence: Box::new(move || custody::try_lock(&fenced)),
+        fence: Fence::new(move || custody::try_lock(&fenced)),
         poll: if place.is_remote() { POLL_REMOTE } else { POLL_LOCAL },
     };
     View::start(consumer, Arc::new(MachineClock::new()), super::owner())

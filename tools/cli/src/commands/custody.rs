@@ -8,6 +8,7 @@ pub mod consumer;
 mod import;
 pub mod policy;
 mod rotate;
+mod settle;
 pub mod subject;
 
 use std::fs;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use strongroom_custody::Custody;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::thread;
-use strongroom_steward::{Counter, Services, Stewardship, Turns};
+use strongroom_steward::{Counter, Fence, Services, Stewardship, Turns};
 
 use super::{failure, try_lock};
 use crate::exit::{Failure, Result};
@@ -50,7 +50,7 @@ impl Attended {
             custodians.push(stewardship.application(name, Arc::clone(custody)).map_err(failed)?);
         }
         let (fenced, turns) = (place.clone(), Turns::default());
-        let fence = Box::new(move || try_lock(&fenced));
+        let fence = Fence::new(move || try_lock(&fenced));
         let counter = Counter::open(services, stewardship, custodians, fence, turns.clone());
         Ok(Self { counter: counter.map_err(failed)?, turns, is_remote: place.is_remote() })
     }

@@ -4,8 +4,9 @@ use serde_json::json;
 use strongroom_records::subject::ConsentStatus;
 use strongroom_steward::{Answer, time_text};
 
+use super::settle::{Patience, Taken, described, settle};
 use super::{bring_into_force, input, keep_receipt, moment, subject_id};
-use crate::args::custody::{Consent, ConsentAnswer, ConsentShow};
+use crate::args::custody::{Consent, ConsentAnswer, ConsentShow, ConsentTaken};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Result};
 use crate::ui::{self, Format};
@@ -17,10 +18,10 @@ use crate::ui::{self, Format};
 pub fn run(options: &Consent, format: Format) -> Result<Exit> {
     match options {
         Consent::Show(options) => show(options, format),
-        Consent::Grant(options) => answer(options, ConsentStatus::Given, format),
-        Consent::Deny(options) => answer(options, ConsentStatus::Refused, format),
-        Consent::Withdraw(options) => answer(options, ConsentStatus::Withdrawn, format),
-        Consent::Object(options) => answer(options, ConsentStatus::Objected, format),
+        Consent::Grant(options) => answer(options, ConsentStatus::Given, Patience::Return, format),
+        Consent::Deny(options) => take(options, ConsentStatus::Refused, format),
+        Consent::Withdraw(options) => take(options, ConsentStatus::Withdrawn, format),
+        Consent::Object(options) => take(options, ConsentStatus::Objected, format),
         Consent::History(options) => history(options, format),
     }
 }
@@ -41,7 +42,17 @@ fn show(options: &ConsentShow, format: Format) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn answer(options: &ConsentAnswer, status: ConsentStatus, format: Format) -> Result<Exit> {
+fn take(options: &ConsentTaken, status: ConsentStatus, format: Format) -> Result<Exit> {
+    let wait = if options.no_wait { Patience::Return } else { Patience::Wait };
+    answer(&options.answer, status, wait, format)
+}
+
+fn answer(
+    options: &ConsentAnswer,
+    status: ConsentStatus,
+    wait: Patience,
+    format: Format,
+) -> Result<Exit> {
     let subject = subject_id(&options.subject)?;
     let evidence = match &options.evidence {
         Some(path) => input(path, "the evidence")?,
@@ -57,10 +68,21 @@ fn answer(options: &ConsentAnswer, status: ConsentStatus, format: Format) -> Res
     };
     let (office, mut custodian) = custody::application(&options.of)?;
     let receipt = custodian.answer(&subject, &answer).map_err(|error| failure(&error))?;
+    let record = custodian.record_count().saturating_sub(1);
+    let taken = Taken { subject: &subject, activity: &options.activity, record };
+    let names = office.names();
+    // What waits can be interrupted; what is on record is not undone by that.
+    keep_receipt(options.receipt.as_deref(), &receipt)?;
     let mut json = json!({"activity": options.activity, "status": status.name()});
     bring_into_force(office, &mut json)?;
-    keep_receipt(options.receipt.as_deref(), &receipt)?;
-    ui::answer(format, "", &json)?;
+    if status.allows() {
+        ui::answer(format, "", &json)?;
+        return Ok(Exit::Done);
+    }
+    let holders = settle(&mut custodian, &taken, wait)?;
+    let (text, fields) = described(&holders, &names);
+    (json["in_force"], json["devices"]) = (fields["in_force"].clone(), fields["devices"].clone());
+    ui::answer(format, &text, &json)?;
     Ok(Exit::Done)
 }
 
