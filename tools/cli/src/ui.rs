@@ -3,6 +3,7 @@
 //! A reader that went away (`strongroom status | head -1`) is no failure. Quiet on success; progress only on
 //! a terminal and only after a second.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,7 +31,7 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 /// Standard output refuses, for another reason than that nobody reads it.
 pub fn answer(format: Format, text: &str, json: &Value) -> Result<()> {
     match format {
-        Format::Text => write_out(text.as_bytes()),
+        Format::Text => write_out(harmless(text).as_bytes()),
         Format::Json => write_out(format!("{json}\n").as_bytes()),
     }
 }
@@ -59,15 +60,28 @@ pub fn tell(text: &str) {
     let mut err = io::stderr().lock();
     if err.is_terminal() {
         // Nobody is left to tell about a closed terminal.
-        let _ = writeln!(err, "{text}");
+        let _ = writeln!(err, "{}", harmless(text));
     }
+}
+
+/// Text that does nothing to a terminal: names of files and devices come from others. Control characters but line ends
+/// become `\u{…}`.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| c.is_control() && c != '\n';
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let escaped =
+        |c: char| if is_harmful(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(escaped).collect())
 }
 
 /// A line for the log of a mount, with its time.
 pub fn log(text: &str) {
     let seconds = MachineClock::new().now_ns().div_euclid(1_000_000_000);
     // A log that cannot be written cannot be told so either.
-    let _ = writeln!(io::stderr().lock(), "{} strongroom: {text}", time_text(seconds));
+    let line = format!("{} strongroom: {text}", time_text(seconds));
+    let _ = writeln!(io::stderr().lock(), "{}", harmless(&line));
 }
 
 /// Seconds since 1970 as `2026-11-22T03:26:54Z`.
@@ -98,7 +112,7 @@ pub fn failure_text(failure: &Failure) -> String {
 
 /// Reports why the command failed.
 pub fn report(failure: &Failure) {
-    let _ = io::stderr().lock().write_all(failure_text(failure).as_bytes());
+    let _ = io::stderr().lock().write_all(harmless(&failure_text(failure)).as_bytes());
 }
 
 /// A command line that clap refused, in the words of this program.
@@ -163,6 +177,12 @@ pub fn bytes_text(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_others_do_nothing_to_a_terminal() {
+        assert_eq!(harmless("plain é\nnext\n"), "plain é\nnext\n");
+        assert_eq!(harmless("a\x1b[31mb\rc\u{9b}2J\n"), "a\\u{1b}[31mb\\u{d}c\\u{9b}2J\n");
+    }
 
     #[test]
     fn byte_counts_read_well() {

@@ -31,6 +31,7 @@ fn history_is_kept_listed_mounted_and_restored() {
     let told = place.run("history drive/folder/report").expect_done();
     let shown: Vec<&str> = told.lines().map(|line| line.rsplit("  ").next().unwrap()).collect();
     assert_eq!(shown, ["nothing", "14 B", "5 B"], "{told}");
+    assert!(told.lines().all(|line| line.contains("  first device  ")), "{told}");
     let commit = told.lines().nth(1).unwrap().split_whitespace().nth(2).unwrap();
     place.run(&format!("restore drive/folder/report --at {commit} --to drive/again")).expect_done();
     assert_eq!(fs::read_to_string(drive.join("again")).unwrap(), "second, longer");

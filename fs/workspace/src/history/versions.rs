@@ -5,6 +5,7 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use strongroom_format::ids::{DeviceId, Ino};
 use strongroom_format::inode::{Content, Inode, Kind};
+use strongroom_keyring::organisation::Organisation;
 
 use super::past::Past;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,6 +46,9 @@ pub struct Version {
     /// Whether what it held was purged.
     #[n(6)]
     pub is_purged: bool,
+    /// What people call the device, if the organisation's log gave it a name.
+    #[n(7)]
+    pub device_name: Option<String>,
 }
 
 /// Finds what a path names in a map.
@@ -90,6 +94,11 @@ impl Workspace {
         }
         let surplus = seen.versions.len().saturating_sub(VERSIONS_MAX);
         seen.versions.drain(..surplus);
+        for version in &mut seen.versions {
+            let name =
+                |organisation: &Organisation| organisation.name(&version.device, &self.0.keys);
+            version.device_name = self.0.roster.with(name);
+        }
         Ok(seen.versions)
     }
 }
@@ -159,5 +168,6 @@ fn shown(inode: Option<&Inode>) -> Version {
         size: inode.map_or(0, |inode| inode.size),
         mtime: inode.map_or(0, |inode| inode.mtime),
         is_purged: inode.is_some_and(|inode| inode.content == Content::Purged),
+        device_name: None,
     }
 }

@@ -95,21 +95,28 @@ pub fn history(options: &History, format: Format) -> Result<Exit> {
     let Reply::Versions(versions) = control::ask(&mount, &Request::Versions(path))? else {
         return Err(other_answer());
     };
-    let text: String = versions.iter().rev().map(line).collect();
+    let width = versions.iter().map(|version| device(version).len()).max().unwrap_or_default();
+    let text: String = versions.iter().rev().map(|version| line(version, width)).collect();
     let list: Vec<Value> = versions.iter().rev().map(described).collect();
     ui::answer(format, &text, &json!({ "versions": list }))?;
     Ok(Exit::Done)
 }
 
-fn line(version: &Version) -> String {
+/// What the device is called, else how its id begins.
+fn device(version: &Version) -> String {
+    let id = || version.device.to_string()[..8].to_owned();
+    version.device_name.clone().unwrap_or_else(id)
+}
+
+fn line(version: &Version, width: usize) -> String {
     let what = match version.kind {
         None => "nothing".to_owned(),
         Some(_) if version.is_purged => "purged".to_owned(),
         Some(Kind::File) => ui::bytes_text(version.size),
         Some(kind) => name_of(kind).to_owned(),
     };
-    let (made, device) = (made(version), version.device.to_string());
-    format!("{made}  commit {:<8}  {}  {what}\n", version.seq, &device[..8])
+    let (made, device) = (made(version), device(version));
+    format!("{made}  commit {:<8}  {device:<width$}  {what}\n", version.seq)
 }
 
 fn made(version: &Version) -> String {
@@ -121,6 +128,7 @@ fn described(version: &Version) -> Value {
         "commit": version.seq,
         "made": made(version),
         "device": version.device.to_string(),
+        "device_name": version.device_name,
         "kind": version.kind.map(name_of),
         "size": version.size,
         "modified": ui::time_text(version.mtime.div_euclid(1_000_000_000)),

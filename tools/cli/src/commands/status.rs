@@ -68,8 +68,8 @@ fn all(home: &Home, format: Format) -> Result<Exit> {
     Ok(exit)
 }
 
-/// What people look for first, first; then the rest by name.
-const ORDER: [&str; 12] = [
+/// Fields that `text` says in sentences, or only when they are not as usual.
+const SAID: [&str; 14] = [
     "mountpoint",
     "store",
     "workspace",
@@ -82,27 +82,59 @@ const ORDER: [&str; 12] = [
     "pending_ops",
     "dirty_bytes",
     "staged_bytes",
+    "contact_seconds",
+    "poisoned",
 ];
 
-/// One line for each field; sizes in units for people.
+/// For people: is everything safe, and where; then counts by name.
 fn text(status: &Value) -> String {
     let Some(fields) = status.as_object() else { return format!("{status}\n") };
-    let width = fields.keys().map(String::len).max().unwrap_or_default();
-    let first = ORDER.iter().filter_map(|name| fields.get_key_value(*name));
-    let rest = fields.iter().filter(|(name, _)| !ORDER.contains(&name.as_str()));
-    let mut lines = String::new();
-    for (name, value) in first.chain(rest) {
+    let word = |name: &str| fields.get(name).and_then(Value::as_str);
+    let count = |name: &str| fields.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let mut lines: Vec<(String, String)> = Vec::new();
+    let mut say = |name: &str, text: String| lines.push((name.to_owned(), text));
+    for name in ["mountpoint", "store", "workspace"] {
+        if let Some(text) = word(name) {
+            say(name, text.to_owned());
+        }
+    }
+    say("mode", if word("mode") == Some("ro") { "read-only" } else { "read and write" }.to_owned());
+    say("state", saved(&count));
+    if fields.get("poisoned") == Some(&Value::Bool(true)) {
+        let text = "the disk failed at a sync; nothing more is taken: unmount, look at the disk, mount again";
+        say("stopped", text.to_owned());
+    }
+    if let Some(trouble) = word("trouble") {
+        say("trouble", trouble.to_owned());
+    }
+    if count("unplaced_ops") > 0 {
+        let text = "changes found no place on top of others' (`strongroom conflict list`)";
+        say("unplaced", format!("{} {text}", count("unplaced_ops")));
+    }
+    say("store answered", format!("{} s ago", count("contact_seconds")));
+    say("commit", format!("{}  {}", count("head"), word("head_code").unwrap_or_default()));
+    for (name, value) in fields.iter().filter(|(name, _)| !SAID.contains(&name.as_str())) {
         let shown = match value {
             Value::String(text) => text.clone(),
             Value::Number(count) if name.ends_with("bytes") => {
                 count.as_u64().map_or_else(|| count.to_string(), ui::bytes_text)
             }
-            Value::Null => "none".to_owned(),
             other => other.to_string(),
         };
-        lines += &format!("{:<width$}  {shown}\n", name.replace('_', " "));
+        say(&name.replace('_', " "), shown);
     }
-    lines
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    lines.iter().map(|(name, shown)| format!("{name:<width$}  {shown}\n")).collect()
+}
+
+/// Whether what was written is in the store.
+fn saved(count: &impl Fn(&str) -> u64) -> String {
+    let (ops, bytes) = (count("pending_ops"), count("dirty_bytes") + count("staged_bytes"));
+    if ops == 0 && bytes == 0 {
+        return "everything is in the store".to_owned();
+    }
+    let changes = if ops == 1 { "1 change".to_owned() } else { format!("{ops} changes") };
+    format!("{changes}, {}, not in the store yet", ui::bytes_text(bytes))
 }
 
 #[cfg(test)]
@@ -110,12 +142,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn status_for_people_names_units() {
-        let status =
-            json!({"commits": 3, "dirty_bytes": 1536, "mountpoint": "/mnt/a b", "trouble": null});
-        assert_eq!(
-            text(&status),
-            "mountpoint   /mnt/a b\ntrouble      none\ndirty bytes  1.5 KiB\ncommits      3\n"
-        );
+    fn status_for_people_says_what_is_safe_and_names_units() {
+        let status = json!({
+            "commits": 3, "cache_bytes": 1536, "mountpoint": "/mnt/a b", "mode": "rw", "head": 7, "head_code": "abcd",
+            "pending_ops": 0, "dirty_bytes": 0, "staged_bytes": 0, "contact_seconds": 1, "poisoned": false,
+            "trouble": null,
+        });
+        let expected = "mountpoint      /mnt/a b\nmode            read and write\n\
+            state           everything is in the store\nstore answered  1 s ago\ncommit          7  abcd\n\
+            cache bytes     1.5 KiB\ncommits         3\n";
+        assert_eq!(text(&status), expected);
+    }
+
+    #[test]
+    fn status_for_people_says_what_waits_and_what_is_wrong() {
+        let status = json!({
+            "mode": "ro", "pending_ops": 1, "dirty_bytes": 1024, "staged_bytes": 512, "poisoned": true,
+            "trouble": "no answer", "unplaced_ops": 2,
+        });
+        let shown = text(&status);
+        for line in [
+            "state           1 change, 1.5 KiB, not in the store yet",
+            "mode            read-only",
+            "stopped         the disk failed at a sync",
+            "trouble         no answer",
+            "unplaced        2 changes found no place",
+        ] {
+            assert!(shown.contains(line), "{shown}");
+        }
     }
 }
