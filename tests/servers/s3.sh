@@ -11,7 +11,8 @@ set -euo pipefail
 action=${1:?start or stop} folder=${2:?a folder}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 environment=${CARGO_TARGET_DIR:-$root/target}/servers-python
-KEY=suitekey SECRET=suitesecret0
+# A secret of its own: another server that has the port already refuses it, and is not taken for this one.
+KEY=suitekey SECRET=$(od -An -N12 -tx1 /dev/urandom | tr -d " ")
 
 find_weed() {
     if [ -n "${WEED:-}" ]; then echo "$WEED"; return; fi

@@ -84,10 +84,19 @@ while True:
     last.write(b"%20d" % began)
 PYTHON
 
+# shown_as WHAT FILE...: which of the files holds the same.
+shown_as() {
+    local what=$1 file; shift
+    for file in "$@"; do
+        if cmp -s "$file" "$what"; then echo "$file"; return; fi
+    done
+    return 1
+}
+
 withdrawn() {
     local began ended
     for trial in $(seq $trials); do
-        path=$(for file in "$DRIVE"/subjects/*/owned/*; do cmp -s "$file" order2 && echo "$file"; done)
+        path=$(shown_as order2 "$DRIVE"/subjects/*/owned/*)
         rm -f last.pread last.mmap
         python3 reader.py pread "$path" & local first=$!
         python3 reader.py mmap "$path" & local second=$!
@@ -119,7 +128,7 @@ runs() {
 }
 
 erased() {
-    exec 9<"$(for file in "$DRIVE"/subjects/*/identifiable/*; do cmp -s "$file" profile1 && echo "$file"; done)"
+    exec 9<"$(shown_as profile1 "$DRIVE"/subjects/*/identifiable/*)"
     do_as subject erase "$(subject 1)" --yes >/dev/null
     expect 1 cat <&9 2>/dev/null
     exec 9<&-
@@ -130,8 +139,9 @@ outside() {
     ! grep -rlaE 'canary|Canary|example\.com|newsletter|marketing' "$STORE" "$STRONGROOM_HOME" "$WORK/mount.log" || return 1
 }
 
-step "people, an activity, answers" prepare || finish
-step "the view comes up" start_view || finish
+try "people, an activity, answers" prepare
+all_well
+step "the view comes up" start_view || all_well
 try "exactly those who agreed, byte for byte" seen "$DRIVE" 1 2
 try "nobody else, under no name" nothing_but_names_of_its_own
 try "what was opened is on record, file by file" on_record

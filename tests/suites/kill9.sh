@@ -255,4 +255,12 @@ for round in $(seq "$rounds"); do
     fi
     [ "$FAILED" = 0 ] || [ -n "${KILL9_GO_ON:-}" ] || break
 done
+# A load that dies at once would lose nothing either.
+much_was_done() {
+    local acts commits
+    acts=$(grep -c '^done' "$WORK/record") commits=$(grep -cxE '[0-9a-f]{40}' "$WORK/commits")
+    echo "$acts acts, $commits commits"
+    [ "$acts" -ge $((20 * rounds)) ] && [ "$commits" -ge "$rounds" ]
+}
+try "much was acknowledged before the kills" much_was_done
 finish

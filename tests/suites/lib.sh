@@ -73,29 +73,39 @@ eventually() {
 
 check_store() { "$PROGRAM" check "$STORE" --passphrase-file "$PASSPHRASE"; }
 
-# pass/fail by the command's end; its output only shows when it failed.
+# pass/fail by the command's end; its output only shows when it failed. Every command of a function counts: it runs under
+# `set -e`, which holds nowhere below a condition, so `try` must not stand in one.
 try() {
     local what=$1; shift
-    local began=$SECONDS
-    if ("$@") >"$WORK/try.log" 2>&1; then
-        PASSED=$((PASSED + 1)); echo "ok      $what ($((SECONDS - began)) s)"
-    else
-        FAILED=$((FAILED + 1)); echo "FAILED  $what"; tail -n 25 "$WORK/try.log" | sed 's/^/        /'
-    fi
+    local ended began=$SECONDS
+    set +e
+    (set -e; "$@") >"$WORK/try.log" 2>&1
+    ended=$?
+    set -e
+    count "$what" $ended "$began" "$WORK/try.log"
 }
 
-# As `try`, but in this shell: for what changes the mount.
+# As `try`, but in this shell, for what changes the mount, and returns how it ended. Only a function's last command counts,
+# and what says `|| return 1`.
 step() {
     local what=$1; shift
     local ended=0 began=$SECONDS
     "$@" >"$WORK/step.log" 2>&1 || ended=$?
-    if [ $ended = 0 ]; then
-        PASSED=$((PASSED + 1)); echo "ok      $what ($((SECONDS - began)) s)"
-    else
-        FAILED=$((FAILED + 1)); echo "FAILED  $what"; tail -n 25 "$WORK/step.log" | sed 's/^/        /'
-    fi
+    count "$what" $ended "$began" "$WORK/step.log"
     return $ended
 }
+
+# count WHAT ENDED BEGAN LOG
+count() {
+    if [ "$2" = 0 ]; then
+        PASSED=$((PASSED + 1)); echo "ok      $1 ($((SECONDS - $3)) s)"
+    else
+        FAILED=$((FAILED + 1)); echo "FAILED  $1"; tail -n 25 "$4" | sed 's/^/        /'
+    fi
+}
+
+# Nothing further makes sense if anything failed so far.
+all_well() { [ "$FAILED" = 0 ] || { finish; exit 1; }; }
 
 finish() {
     if [ -n "$DAEMON" ]; then step "unmount" stop || true; fi

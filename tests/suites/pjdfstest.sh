@@ -38,5 +38,8 @@ for name in $bad; do echo "FAILED  $name"; grep -A2 "^$name .*FAILED" "$WORK/out
 number() { sed -E "s/.*[ :]([0-9]+) $1.*/\1/" <<<"$summary"; }
 PASSED=$((PASSED + $(number passed)))
 FAILED=$((FAILED + $(wc -w <<<"$bad")))
+# Failures without a line of their own, such as of the suite itself.
+nameless=$(($(number failed) - $(wc -w <<<"$bad") - expected))
+[ $nameless -le 0 ] || { echo "FAILED  $nameless that have no name"; FAILED=$((FAILED + nameless)); }
 SKIPPED=$((SKIPPED + $(number skipped) + expected))
 finish

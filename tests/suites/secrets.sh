@@ -159,7 +159,8 @@ hidden_from_its_user() {
 
 make_store
 start
-step "use it" use || finish
+try "use it" use
+all_well
 try "nothing secret in store, state, logs" outside
 try "nothing secret in what status says" status
 try "the search finds what is planted" planted

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 needs python3
 HERE=$(cd "$(dirname "$0")" && pwd)
-PORT=${SUITE_PORT:-19440}
+PORT=${SUITE_PORT:-19460}
 ended=0
 
 tell() { # NAME STORE PLACE...
