@@ -69,8 +69,8 @@ use() {
     local folder=$DRIVE/canary-folder-Hm2damson
     mkdir "$folder"
     echo "canary-content-Rj6badger" >"$folder/canary-name-Vd7quince"
-    yes "canary-content-Rj6badger" | head -c 3000000 >"$folder/large"
-    yes "canary-content-Rj6badger" | head -c 9000 >"$folder/middle"
+    head -c 3000000 < <(yes "canary-content-Rj6badger") >"$folder/large"
+    head -c 9000 < <(yes "canary-content-Rj6badger") >"$folder/middle"
     ln -s canary-target-Bn3tansy "$folder/link"
     python3 - "$folder/middle" <<'PYTHON'
 import os, sys
@@ -179,7 +179,7 @@ fi
 step "no core image after a crash" no_core_image || true
 try "nothing secret after the crash" outside
 start
-step "recovered" cmp "$DRIVE/canary-folder-Hm2damson/large" <(yes "canary-content-Rj6badger" | head -c 3000000) || true
+step "recovered" cmp "$DRIVE/canary-folder-Hm2damson/large" <(head -c 3000000 < <(yes "canary-content-Rj6badger")) || true
 stop
 try "nothing secret after the unmount" outside
 finish

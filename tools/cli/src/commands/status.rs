@@ -113,7 +113,10 @@ fn text(status: &Value) -> String {
     }
     say("store answered", format!("{} s ago", count("contact_seconds")));
     say("commit", format!("{}  {}", count("head"), word("head_code").unwrap_or_default()));
-    for (name, value) in fields.iter().filter(|(name, _)| !SAID.contains(&name.as_str())) {
+    let mut counts: Vec<_> =
+        fields.iter().filter(|(name, _)| !SAID.contains(&name.as_str())).collect();
+    counts.sort_by_key(|(name, _)| *name);
+    for (name, value) in counts {
         let shown = match value {
             Value::String(text) => text.clone(),
             Value::Number(count) if name.ends_with("bytes") => {
