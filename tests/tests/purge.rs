@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use strongroom_check::Subject;
 use strongroom_format::commit::CommitFile;
@@ -369,6 +370,35 @@ fn another_home_goes_on_while_something_is_purged() {
     assert!(!back.windows(CANARY.len()).any(|window| window == CANARY), "and nothing else is back");
     reader.tick().unwrap();
     assert_eq!(load(&reader, "vault/diary").unwrap_err().kind(), ErrorKind::Purged);
+    drop(bob);
+    let trees = scene.fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    let present = read_tree(&scene.workspace).unwrap();
+    scene.check(&present);
+}
+
+#[test]
+fn pages_of_snapshots_that_a_purge_wrote_anew_are_not_swept_by_who_knew_the_old_ones() {
+    const DAY: u64 = 24 * 3600 * 1000;
+    let tuning = Tuning { unnamed_grace: Duration::from_secs(60), ..small_tuning() };
+    let mut scene = Scene::new(2, &tuning, 9);
+    let bob = scene.fleet.homes[1].workspace().unwrap().clone();
+    scene.fleet.tick(1, 2500).unwrap();
+    bob.usage().unwrap();
+    scene.workspace.purge(&[b"vault".to_vec()]).unwrap();
+    for _ in 0..20 {
+        scene.fleet.tick(1, 1200).unwrap();
+        scene.fleet.tick(0, 1200).unwrap();
+    }
+    assert!(!scene.workspace.is_purging().unwrap());
+    for day in 0..4 {
+        for round in 0..30 {
+            save(&bob, &format!("bob {round}"), &plain(day * 100 + round, 3)).unwrap();
+            scene.fleet.tick(1, 1200).unwrap();
+        }
+        scene.fleet.tick(0, 2500).unwrap();
+        scene.fleet.tick(1, DAY + 1).unwrap();
+    }
     drop(bob);
     let trees = scene.fleet.settle().unwrap();
     assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);

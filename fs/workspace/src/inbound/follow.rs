@@ -211,6 +211,7 @@ impl Inner {
         if commits.iter().any(Commit::purges) {
             // Whoever writes the next checkpoint writes it without pages from before.
             (outbound.rewrite_all, outbound.renew_to) = (true, Some(head.seq));
+            outbound.others_purge = true;
         }
         state.head = head;
         self.install_rebased(&mut state, rebased);

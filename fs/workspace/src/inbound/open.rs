@@ -172,6 +172,7 @@ fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
         contact: (0, Duration::ZERO),
         renewed: Duration::ZERO,
         rewrite_all: false,
+        others_purge: false,
         fresh_written: false,
         renew_to: None,
         has_past: !checkpoint.is_alone,

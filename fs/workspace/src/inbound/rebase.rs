@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering;
 use strongroom_format::cbor::encode;
 use strongroom_format::ids::{Ino, ObjectId};
 use strongroom_format::inode::{Entry, Inode, Kind, XATTR_BYTES_MAX};
-use strongroom_format::op::Op;
+use strongroom_format::op::{Fate, Op};
 
 use super::taken::{Taken, Touched};
 use crate::error::{ErrorKind, Result};
@@ -53,6 +53,8 @@ pub(super) struct Rebase<'a> {
     copies: BTreeMap<Ino, Ino>,
     /// What was removed here, but others went on with it: it stays as they left it.
     spared: BTreeSet<Ino>,
+    /// What was removed here after other files had taken contents of it: a copy holds what it held here until they have them.
+    lent: BTreeSet<Ino>,
     /// Where names went that were taken: by folder and name as they were meant.
     placed: BTreeMap<(Ino, Vec<u8>), Vec<u8>>,
     out: Rebased,
@@ -94,6 +96,7 @@ impl<'a> Rebase<'a> {
             merged: BTreeMap::new(),
             copies: BTreeMap::new(),
             spared: BTreeSet::new(),
+            lent: BTreeSet::new(),
             placed: BTreeMap::new(),
             out,
         }
@@ -105,12 +108,18 @@ impl<'a> Rebase<'a> {
         for op in ops {
             self.take(op)?;
         }
+        self.drop_lenders()?;
         Ok(self.out)
     }
 
-    /// Finds what was removed here while others went on with it.
+    /// Finds what was removed here while others went on with it, and what lent contents before.
     fn spare(&mut self, ops: &[Op]) -> Result<()> {
         for op in ops {
+            if let Op::Clone { from, .. } = op
+                && self.is_dead_here(*from)?
+            {
+                self.lent.insert(*from);
+            }
             let (Op::Unlink { ino, .. } | Op::Rename { replaced: ino, .. }) = op else { continue };
             let Some(inode) = find(self.base, *ino)? else { continue };
             let used = self.touched.is_edited(*ino) || self.touched.is_named(*ino);
@@ -118,6 +127,17 @@ impl<'a> Rebase<'a> {
             if inode.kind != Kind::Folder && used && stays && self.is_dead_here(*ino)? {
                 self.spared.insert(*ino);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes away the copies that nothing but contents of other files was made for.
+    fn drop_lenders(&mut self) -> Result<()> {
+        for ino in std::mem::take(&mut self.lent) {
+            let Some(copy) = self.copies.get(&ino).copied() else { continue };
+            let Some((folder, name)) = self.place_of(copy)? else { continue };
+            let time = find(&self.out.next, copy)?.map_or(0, |inode| inode.ctime);
+            self.emit(&Op::Unlink { folder, name, ino: copy, fate: Fate::Remove, time })?;
         }
         Ok(())
     }

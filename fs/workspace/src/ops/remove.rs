@@ -199,7 +199,8 @@ impl State {
         (ino, from): (Ino, u64),
         count_max: usize,
     ) -> Look<()> {
-        let Some(inode) = self.find_inode(ino)? else {
+        // Another home may have given it a name again.
+        let Some(inode) = self.find_inode(ino)?.filter(|inode| inode.link_count == 0) else {
             self.doomed.remove(&ino);
             return Ok(());
         };

@@ -147,6 +147,8 @@ pub struct Outbound {
     pub fresh_written: bool,
     /// A commit that purged something: a checkpoint before it must not be built upon any longer.
     pub renew_to: Option<u64>,
+    /// Whether another home purged something since this one opened: roots of snapshots may be replaced at any time.
+    pub others_purge: bool,
     /// Whether there is more in the store than the present, so that collection has to look.
     pub has_past: bool,
     /// When a newer checkpoint was last looked for.

@@ -69,6 +69,7 @@ impl Inner {
     /// # Errors
     /// Those of the store; what is left goes another time.
     pub(super) fn expire(&self, outbound: &mut Outbound) -> Result<()> {
+        self.forget_replaced_roots(outbound);
         let past = Past::open(self)?;
         let (head, map) = {
             let state = self.state.lock();
@@ -123,6 +124,13 @@ impl Inner {
             floor = seq;
         }
         Ok(floor)
+    }
+
+    /// What was read of older checkpoints is read again where another home's purge may have replaced them.
+    pub(super) fn forget_replaced_roots(&self, outbound: &Outbound) {
+        if outbound.others_purge {
+            self.past.lock().clear();
+        }
     }
 
     /// What a checkpoint's root says. None if another home has removed it.

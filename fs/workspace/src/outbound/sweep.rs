@@ -54,6 +54,7 @@ impl Inner {
     }
 
     fn sweep(&self, outbound: &Outbound, before: &Unnamed, now: i64) -> Result<Unnamed> {
+        self.forget_replaced_roots(outbound);
         // ORDER: what there is before what is named: a commit in between names what it brought.
         let there = self.object_sizes()?;
         let named = self.named(outbound)?;

@@ -41,9 +41,18 @@ impl Rebase<'_> {
             Op::SetAttributes { ino, time, .. } => (*ino, Before::Needed, *time),
             _ => return Ok(()),
         };
+        if matches!(op, Op::Punch { .. }) && self.has_come_back(ino)? {
+            return Ok(());
+        }
         let Some(target) = self.target(ino, before, time)? else { return Ok(()) };
         let op = self.keep_mode(op, ino, target)?;
         self.emit(&with_ino(op, target))
+    }
+
+    /// Whether others gave a name to what had lost its last one here: it is not taken away piece by piece any more.
+    fn has_come_back(&self, ino: Ino) -> Result<bool> {
+        let was_gone = find(self.base, ino)?.is_some_and(|inode| inode.link_count == 0);
+        Ok(was_gone && find(&self.out.next, ino)?.is_some_and(|inode| inode.link_count > 0))
     }
 
     /// Where a change of content goes; none if it is of no use any more.
@@ -51,7 +60,8 @@ impl Rebase<'_> {
         if let Some(copy) = self.copies.get(&ino) {
             return Ok(Some(*copy));
         }
-        if self.spared.contains(&ino) {
+        let is_lent = self.lent.contains(&ino);
+        if self.spared.contains(&ino) && !is_lent {
             return Ok(None);
         }
         let there = find(&self.out.next, ino)?;
@@ -72,7 +82,8 @@ impl Rebase<'_> {
                 }
                 self.copy(ino, &base, before, time).map(Some)
             }
-            Some(_) if !self.touched.is_edited(ino) => Ok(Some(ino)),
+            Some(_) if !self.touched.is_edited(ino) && !self.spared.contains(&ino) => Ok(Some(ino)),
+            _ if dead && is_lent => self.copy(ino, &base, before, time).map(Some),
             _ if dead => Ok(None),
             Some(_) => self.copy(ino, &base, before, time).map(Some),
             None => {
@@ -103,7 +114,11 @@ impl Rebase<'_> {
     /// A conflict copy beside the file, with what the file held before others changed it.
     fn copy(&mut self, ino: Ino, base: &Inode, before: Before, time: i64) -> Result<Ino> {
         let (folder, name) = self.place_here(ino)?;
-        let folder = self.living_folder(folder, time)?;
+        let folder = match self.lent.contains(&ino) {
+            // It does not stay, and needs no folder back.
+            true => Ino::ROOT,
+            false => self.living_folder(folder, time)?,
+        };
         let name = self.free_name(folder, &name, time)?;
         let copy = self.fresh_ino();
         self.make(copy, base, (folder, name), time)?;
@@ -115,6 +130,14 @@ impl Rebase<'_> {
     /// Brings back a file that others removed, with what it held.
     pub(super) fn revive_at(&mut self, ino: Ino, at: (Ino, &[u8]), time: i64) -> Result<()> {
         self.revive(ino, at, Before::Needed, time)
+    }
+
+    /// Gives a file that others edited after they had removed it what it held before.
+    pub(super) fn refill(&mut self, ino: Ino, base: &Inode) -> Result<()> {
+        match self.touched.is_edited(ino) {
+            true => self.fill(ino, ino, base, Before::Needed),
+            false => Ok(()),
+        }
     }
 
     fn revive(&mut self, ino: Ino, at: (Ino, &[u8]), before: Before, time: i64) -> Result<()> {

@@ -41,16 +41,21 @@ impl Rebase<'_> {
 
     pub(super) fn link(&mut self, ino: Ino, at: Place<'_>, time: i64) -> Result<()> {
         let folder = self.living_folder(at.0, time)?;
-        if find(&self.out.next, ino)?.is_none() {
+        let base = find(self.base, ino)?;
+        let Some(there) = find(&self.out.next, ino)? else {
             // Removed elsewhere, named anew here: it comes back under the new name.
-            let in_base = find(self.base, ino)?.is_some();
-            return if in_base { self.revive_at(ino, (at.0, at.1), time) } else { Ok(()) };
-        }
+            return if base.is_some() { self.revive_at(ino, (at.0, at.1), time) } else { Ok(()) };
+        };
         if self.entry(folder, at.1)?.is_some_and(|entry| entry.ino == ino) {
             return Ok(());
         }
         let name = self.place((at.0, at.1.to_vec()), folder, time)?;
-        self.emit(&Op::Link { ino, folder, name, time })
+        self.emit(&Op::Link { ino, folder, name, time })?;
+        match base {
+            // Removed elsewhere, and on its way out: what is gone of it already comes back too.
+            Some(base) if there.link_count == 0 && base.link_count > 0 => self.refill(ino, &base),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn unlink(&mut self, at: Place<'_>, ino: Ino, fate: Fate, time: i64) -> Result<()> {
@@ -243,6 +248,12 @@ impl Rebase<'_> {
         })?;
         self.set_xattrs(lost, &inode, time)?;
         Ok(lost)
+    }
+
+    /// Where an inode that was made here is now.
+    pub(super) fn place_of(&self, ino: Ino) -> Result<Option<(Ino, Vec<u8>)>> {
+        let Some(inode) = find(&self.out.next, ino)? else { return Ok(None) };
+        Ok(name_in(&self.out.next, inode.parent, ino)?.map(|name| (inode.parent, name)))
     }
 
     /// Where a file is here, or was: folder and name.

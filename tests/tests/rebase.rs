@@ -1,0 +1,142 @@
+//! Single rules of putting work on top of others' commits, where chance hardly comes by.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::time::Duration;
+
+use strongroom_tests::harness::files::{find, load, make, options, save};
+use strongroom_tests::harness::fleet::Fleet;
+use strongroom_tests::harness::runner::done;
+use strongroom_tests::harness::tree::{Times, difference};
+use strongroom_tests::harness::world::small_tuning;
+use strongroom_workspace::door::{Access, Core, Ino, Kind, WriteMode};
+use strongroom_workspace::{Tuning, Workspace};
+
+const LEN: usize = 200_000;
+
+fn tuning() -> Tuning {
+    Tuning { poll_interval: Duration::from_secs(2), ..small_tuning() }
+}
+
+/// Two homes, open, with what `begin` does in the first.
+fn two(tuning: &Tuning, begin: impl FnOnce(&Workspace)) -> (Fleet, Workspace, Workspace) {
+    let mut fleet = Fleet::new(1, 2, tuning);
+    fleet.homes[0].open().unwrap();
+    begin(fleet.homes[0].workspace().unwrap());
+    fleet.settle().unwrap();
+    let [alice, bob] = [0, 1].map(|home| fleet.homes[home].workspace().unwrap().clone());
+    (fleet, alice, bob)
+}
+
+fn write(core: &dyn Core, path: &str, offset: u64, bytes: &[u8]) {
+    let ino = find(core, path).unwrap();
+    let handle = done(core.open(ino, options(Access::ReadWrite, false))).unwrap().handle;
+    done(core.write(handle, offset, bytes, WriteMode::At, false)).unwrap();
+    core.release(handle);
+}
+
+fn copy(core: &dyn Core, from: &str, to: &str) {
+    let to = make(core, to, Kind::File).unwrap();
+    let from = find(core, from).unwrap();
+    let open = |ino| done(core.open(ino, options(Access::ReadWrite, false))).unwrap().handle;
+    let (source, target) = (open(from), open(to));
+    let mut at = 0;
+    while at < LEN as u64 {
+        at += done(core.copy_range((source, at), (target, at), LEN as u64 - at)).unwrap();
+    }
+    core.release(source);
+    core.release(target);
+}
+
+#[track_caller]
+fn names(core: &dyn Core) -> Vec<String> {
+    use strongroom_workspace::door::ListDetail;
+    let listed = done(core.read_folder(Ino::ROOT, 0, 100, ListDetail::Names)).unwrap();
+    let names = listed.iter().map(|entry| String::from_utf8_lossy(&entry.name).into_owned());
+    let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_copy_of_what_was_edited_and_then_removed_here_has_the_edit_though_others_edited_too() {
+    let (mut fleet, alice, bob) =
+        two(&tuning(), |first| save(first, "source", &vec![1; LEN]).unwrap());
+    fleet.homes[0].cut(true);
+    write(&alice, "source", 100_000, &[2; 70_000]);
+    copy(&alice, "source", "copy");
+    done(alice.unlink(Ino::ROOT, b"source")).unwrap();
+    write(&bob, "source", 0, &[3; 70_000]);
+    bob.commit().unwrap();
+
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    let expected: Vec<u8> = [vec![1; 100_000], vec![2; 70_000], vec![1; 30_000]].concat();
+    assert!(load(&alice, "copy").unwrap() == expected, "the copy has what was copied");
+    let expected: Vec<u8> = [vec![3; 70_000], vec![1; LEN - 70_000]].concat();
+    assert!(load(&alice, "source").unwrap() == expected, "the other's edit stays");
+    assert_eq!(names(&alice), ["copy", "source"], "and nothing else is left behind");
+}
+
+#[test]
+fn a_copy_of_what_was_edited_and_then_removed_here_has_the_edit_though_others_removed_it_too() {
+    let (mut fleet, alice, bob) = two(&tuning(), |first| {
+        make(first, "folder", Kind::Folder).unwrap();
+        save(first, "folder/source", &vec![1; LEN]).unwrap();
+    });
+    fleet.homes[0].cut(true);
+    save(&alice, "folder/source", &vec![2; LEN]).unwrap();
+    copy(&alice, "folder/source", "copy");
+    for core in [&alice, &bob] {
+        let folder = find(core, "folder").unwrap();
+        done(core.unlink(folder, b"source")).unwrap();
+        done(core.remove_folder(Ino::ROOT, b"folder")).unwrap();
+    }
+    bob.commit().unwrap();
+
+    fleet.settle().unwrap();
+    assert!(load(&bob, "copy").unwrap() == vec![2; LEN]);
+    assert_eq!(names(&bob), ["copy"]);
+}
+
+/// A file of many extents: 24 bytes at every 8 KiB.
+fn scattered(core: &dyn Core) -> Vec<u8> {
+    const STRIDE: u64 = 8 << 10;
+    save(core, "large", b"").unwrap();
+    let mut expected = Vec::new();
+    for number in 0..100 {
+        let offset = number * STRIDE;
+        write(core, "large", offset, &[7; 24]);
+        expected.resize(offset as usize, 0);
+        expected.extend([7; 24]);
+    }
+    expected
+}
+
+#[test]
+fn what_goes_piece_by_piece_and_is_linked_elsewhere_meanwhile_comes_back_whole() {
+    // Pieces taken away, and committed, before the other home's link gets through.
+    for pieces_committed in [false, true] {
+        let tuning = Tuning { extents_per_removal: 16, ..tuning() };
+        let mut expected = Vec::new();
+        let (mut fleet, alice, bob) = two(&tuning, |first| expected = scattered(first));
+        fleet.homes[1].cut(true);
+        done(alice.unlink(Ino::ROOT, b"large")).unwrap();
+        alice.commit().unwrap();
+        let ino = find(&bob, "large").unwrap();
+        done(bob.link(ino, Ino::ROOT, b"again")).unwrap();
+        fleet.homes[0].cut(!pieces_committed);
+        // Whether this meets the store does not matter here.
+        let _ = fleet.tick(0, 100);
+        fleet.homes[1].cut(false);
+        for _ in 0..3 {
+            fleet.tick(1, 2500).unwrap();
+            bob.commit().unwrap();
+        }
+        let trees = fleet.settle().unwrap();
+        assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+        for core in [&alice, &bob] {
+            let found = load(core, "again").unwrap();
+            assert!(found == expected, "pieces committed: {pieces_committed}");
+        }
+    }
+}
