@@ -164,6 +164,34 @@ fn with_two_of_three_away_nothing_is_claimed() {
 }
 
 #[test]
+fn with_one_of_two_away_nothing_is_replaced() {
+    let three = Three::new();
+    let seats = three.plain().into_iter().zip(&three.away).take(2).map(|(member, is_away)| {
+        let moody = Moody { store: member.store, is_away: is_away.clone() };
+        Member { name: member.name, store: Arc::new(moody) }
+    });
+    let two = MirrorStore::new(seats.collect(), &machine()).unwrap();
+    let device = Key::Device(DeviceId([5; 16]));
+    let put = |bytes| wait(two.put(device, Body::Bytes(Bytes::from_static(bytes))));
+    put(b"old").unwrap();
+    three.away[0].store(true, Ordering::Relaxed);
+    // What is new is taken by the other one alone; that the first is away is known from here on.
+    wait(two.put(object(1), Body::Bytes(Bytes::from_static(b"new")))).unwrap();
+    assert!(!two.reaches_all(), "a deletion would miss a member");
+    assert_eq!(put(b"new").unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(three.holds(1, device).unwrap(), &b"old"[..]);
+    three.away[0].store(false, Ordering::Relaxed);
+    let began = Instant::now();
+    while !two.reaches_all() {
+        assert!(began.elapsed() < Duration::from_secs(120), "the first never caught up");
+        two.heal();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    put(b"new").unwrap();
+    assert_eq!(three.holds(0, device).unwrap(), &b"new"[..]);
+}
+
+#[test]
 fn what_a_member_missed_is_copied_to_it_when_it_is_back() {
     let three = Three::new();
     let device = Key::Device(DeviceId([5; 16]));

@@ -163,6 +163,11 @@ pub trait Store: Send + Sync {
     /// Tells that `range` of an object will be read soon. A hint.
     fn will_read(&self, _key: Key, _range: Range<u64>) {}
 
+    /// Whether a deletion reaches every copy there is. A mirror with a member away, or behind, says no.
+    fn reaches_all(&self) -> bool {
+        true
+    }
+
     /// Forgets a copy kept nearer than the store because it did not verify. True if there was one: a get may then
     /// answer otherwise.
     fn distrust(&self, _key: Key) -> bool {

@@ -50,6 +50,9 @@ fn one_of_three_is_deleted_whole_while_mounted_and_nobody_notices() {
     // Two members are enough to mount again.
     place.run(&mount).expect_done();
     write(&place.drive(), 40..41);
+    place.run("sync --wait DRIVE").expect_done();
+    let refused = place.run("purge drive/file3 --yes");
+    assert!(refused.code == 6 && refused.err.contains("a member of the mirror is away"), "{refused:?}");
     place.unmount();
     let found = scrub(&place);
     assert!(found["repaired"].as_u64().unwrap() > 0);

@@ -289,6 +289,10 @@ impl Store for CachedStore {
         }
     }
 
+    fn reaches_all(&self) -> bool {
+        self.inner.store.reaches_all()
+    }
+
     fn distrust(&self, key: Key) -> bool {
         match key {
             Key::Object(id) => {

@@ -375,6 +375,16 @@ impl Inner {
         Err(failed.unwrap_or_else(away))
     }
 
+    /// What is replaced must be on most members: where as many hold the old as the new, nobody can tell which counts.
+    fn need_majority(&self) -> Result<()> {
+        let well = (0..self.members.len()).filter(|index| !self.is_away(*index)).count();
+        if well * 2 > self.members.len() {
+            return Ok(());
+        }
+        let text = "a member of the mirror is away, and what is replaced must be on most of them";
+        Err(Error::new(ErrorKind::Unavailable, text))
+    }
+
     async fn put_many(self: &Arc<Self>, bodies: Vec<(Key, Body)>) -> Result<Vec<Uploaded>> {
         let mut whole = Vec::with_capacity(bodies.len());
         let mut files = Vec::new();
@@ -384,6 +394,9 @@ impl Inner {
             files.extend(file);
         }
         let keys: Vec<Key> = whole.iter().map(|(key, _)| *key).collect();
+        if keys.iter().copied().any(is_replaced) {
+            self.need_majority()?;
+        }
         let uploaded =
             whole.iter().map(|(key, bytes)| Uploaded::attest(*key, bytes.len() as u64)).collect();
         let said = self.on_all(move |store| {
@@ -573,6 +586,11 @@ impl Store for MirrorStore {
         if let Some(first) = self.inner.order(key).first() {
             self.inner.members[*first].member.store.will_read(key, range);
         }
+    }
+
+    fn reaches_all(&self) -> bool {
+        let none_away = (0..self.inner.members.len()).all(|index| !self.inner.is_away(index));
+        none_away && self.inner.missed.lock().is_empty()
     }
 
     fn distrust(&self, key: Key) -> bool {

@@ -94,6 +94,7 @@ impl Workspace {
                 "a purge is under way; it ends within a minute where the store can be reached";
             return Err(Error::new(ErrorKind::Busy, message));
         }
+        inner.need_all_copies()?;
         inner.commit(Reason::Asked)?;
         inner.follow(&mut inner.outbound.lock())?;
         let found = inner.find_all(paths)?;
@@ -139,6 +140,7 @@ impl Inner {
     /// True when it is done.
     fn go_on(self: &Arc<Self>, intent: Intent) -> Result<bool> {
         let mut intent = intent;
+        self.need_all_copies()?;
         if intent.expunged.is_none() {
             self.remove_present(&intent.inos)?;
             self.commit(Reason::Asked)?;
@@ -187,6 +189,15 @@ impl Inner {
         let grace = self.options.tuning.purge_grace.as_nanos();
         let grace = i64::try_from(grace).unwrap_or(i64::MAX);
         self.services.clock.now_ns().saturating_add(if shared { grace } else { 0 })
+    }
+
+    /// A member of a mirror that is away would keep what is purged, and `scrub` would bring it back.
+    fn need_all_copies(&self) -> Result<()> {
+        if self.store.reaches_all() {
+            return Ok(());
+        }
+        let text = "a member of the mirror is away and would keep what is purged";
+        Err(Error::new(ErrorKind::Unavailable, text))
     }
 
     fn check_removable(&self, found: &Found) -> Result<()> {
