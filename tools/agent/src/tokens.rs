@@ -4,20 +4,28 @@
 //! {"tokens": [{"name": "web", "sha256": "…", "app": "shop", "role": "application", "until": "2027-01-31"}, …]}
 //! ```
 //!
-//! The file is read anew for every request, so that removing a line ends a token at once.
+//! The file is read anew for every request, so that removing a line ends a token at once. Who changes it takes turns (a lock
+//! file beside it), and what a change returned for is durable.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_crypto::hash::sha256;
+use strongroom_host::clock::{Clock, MachineClock};
+use strongroom_host::disk::{Disk, replace_file};
 use strongroom_host::entropy::Entropy;
+use strongroom_host::real_disk::RealDisk;
 use strongroom_records::ids::Hash;
 use strongroom_steward::parse_time;
 
 /// LIMIT: bytes of a file of tokens.
 const FILE_LEN_MAX: u64 = 1 << 20;
+/// LIMIT: how long one waits for another that changes the file.
+const LOCK_TRIES: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a token is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +98,7 @@ impl Tokens {
     /// Adds a token and returns it: it is shown this once.
     ///
     /// # Errors
-    /// Those of the file; `AlreadyExists` for a name that is taken.
+    /// Those of the file; `AlreadyExists` for a name that is taken; `WouldBlock` where others change it all the time.
     pub fn add(
         &self,
         name: &str,
@@ -99,6 +107,7 @@ impl Tokens {
         until: Option<i64>,
         entropy: &dyn Entropy,
     ) -> io::Result<String> {
+        let _others_wait = self.lock()?;
         let mut tokens = self.read()?;
         if tokens.iter().any(|token| token.name == name) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -107,22 +116,23 @@ impl Tokens {
         let token = format!("sr_{secret}");
         let hash = Hash(sha256(token.as_bytes()));
         tokens.push(Token { name: name.to_owned(), hash, app: app.to_owned(), role, until });
-        write(&self.path, &tokens)?;
+        self.write(&tokens)?;
         Ok(token)
     }
 
     /// Removes a token: it ends at once. False if there is none.
     ///
     /// # Errors
-    /// Those of the file.
+    /// As [`Tokens::add`].
     pub fn remove(&self, name: &str) -> io::Result<bool> {
+        let _others_wait = self.lock()?;
         let mut tokens = self.read()?;
         let count = tokens.len();
         tokens.retain(|token| token.name != name);
         if tokens.len() == count {
             return Ok(false);
         }
-        write(&self.path, &tokens).map(|()| true)
+        self.write(&tokens).map(|()| true)
     }
 
     /// All tokens. A file that is not there has none.
@@ -140,6 +150,33 @@ impl Tokens {
         let lines = json["tokens"].as_array().ok_or_else(bad)?;
         lines.iter().map(|line| parse(line).ok_or_else(bad)).collect()
     }
+
+    /// Waits for its turn to change the file.
+    fn lock(&self) -> io::Result<Box<dyn Send + Sync>> {
+        let mut beside = std::path::absolute(&self.path)?.into_os_string();
+        beside.push(".lock");
+        let (beside, clock) = (PathBuf::from(beside), MachineClock::new());
+        for _ in 1..LOCK_TRIES {
+            match RealDisk.lock(&beside) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => clock.sleep(LOCK_PAUSE),
+                locked => return locked,
+            }
+        }
+        RealDisk.lock(&beside)
+    }
+
+    /// Puts these in the place of all: a reader sees the old file or the new one, and after a crash too.
+    fn write(&self, tokens: &[Token]) -> io::Result<()> {
+        let line = |token: &Token| {
+            json!({
+                "name": token.name, "sha256": token.hash.to_string(), "app": token.app,
+                "role": token.role.text(), "until": token.until.map(strongroom_steward::time_text),
+            })
+        };
+        let lines: Vec<Value> = tokens.iter().map(line).collect();
+        let text = format!("{:#}\n", json!({"tokens": lines}));
+        replace_file(&RealDisk, &std::path::absolute(&self.path)?, text.as_bytes())
+    }
 }
 
 fn parse(line: &Value) -> Option<Token> {
@@ -156,25 +193,6 @@ fn parse(line: &Value) -> Option<Token> {
     })
 }
 
-/// Beside it and in its place: a reader sees the old file or the new one.
-fn write(path: &Path, tokens: &[Token]) -> io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let line = |token: &Token| {
-        json!({
-            "name": token.name, "sha256": token.hash.to_string(), "app": token.app,
-            "role": token.role.text(), "until": token.until.map(strongroom_steward::time_text),
-        })
-    };
-    let lines: Vec<Value> = tokens.iter().map(line).collect();
-    let beside = path.with_extension("new");
-    let mut file =
-        fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(format!("{:#}\n", json!({"tokens": lines})).as_bytes())?;
-    file.sync_all()?;
-    fs::rename(beside, path)
-}
-
 fn bad() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the file of tokens is none")
 }
@@ -184,6 +202,35 @@ mod tests {
     use strongroom_host::sim::SimEntropy;
 
     use super::*;
+
+    #[test]
+    fn tokens_that_many_add_and_remove_at_once_are_all_as_their_owners_left_them() {
+        let folder = std::env::temp_dir().join(format!("strongroom-turns-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        let tokens = Tokens::new(folder.join("tokens.json"));
+        let change = |owner: u64| {
+            let entropy = SimEntropy::new(owner);
+            for number in 0..8 {
+                let name = format!("{owner}-{number}");
+                tokens.add(&name, "shop", Role::Auditor, None, &entropy).unwrap();
+                if number % 2 == 0 {
+                    assert!(tokens.remove(&name).unwrap());
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for owner in 0..4 {
+                scope.spawn(move || change(owner));
+            }
+        });
+        let mut names: Vec<String> =
+            tokens.read().unwrap().into_iter().map(|token| token.name).collect();
+        names.sort();
+        let left = |owner| [1, 3, 5, 7].map(|number| format!("{owner}-{number}"));
+        assert_eq!(names, [0, 1, 2, 3].map(left).concat());
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn a_token_is_in_the_file_by_its_hash_and_ends_with_its_line_or_its_time() {
