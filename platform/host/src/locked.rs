@@ -119,6 +119,20 @@ pub fn harden() -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps a descriptor from programs that this process starts: something secret was read from it.
+///
+/// # Errors
+/// Those of `fcntl`: there is no such descriptor.
+#[expect(unsafe_code, reason = "the descriptor is known by its number alone")]
+pub fn keep_from_programs(descriptor: u32) -> io::Result<()> {
+    let number = libc::c_int::try_from(descriptor).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: takes integers only; a flag of a descriptor is no memory.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 impl Place {
     fn reserve(len: usize) -> Self {
         let count = len.div_ceil(SLOT).max(1);

@@ -82,9 +82,21 @@ fn from_descriptor(fd: u32) -> Result<Passphrase> {
         return from_reader(StandardInput, &what);
     }
     // Opening by number keeps descriptors that are not ours in the hands of who made them.
-    let file = File::open(format!("/dev/fd/{fd}"))
-        .map_err(|error| Failure::io(format!("opening {what}"), &error))?;
+    let failed = |error| Failure::io(format!("opening {what}"), &error);
+    let file = File::open(format!("/dev/fd/{fd}")).map_err(failed)?;
+    if fd > 2 {
+        locked::keep_from_programs(fd).map_err(failed)?;
+    }
     from_reader(file, &what)
+}
+
+/// Whether the passphrase comes from standard input.
+#[cfg_attr(not(feature = "custody"), expect(dead_code, reason = "no other command is run"))]
+pub fn is_from_standard_input(source: &PassphraseSource) -> bool {
+    match &source.passphrase_file {
+        Some(path) => path.as_os_str() == "-",
+        None => source.passphrase_fd == Some(0),
+    }
 }
 
 /// Standard input without the buffer that the standard library would keep, unwiped.

@@ -196,3 +196,40 @@ fn a_command_that_withdraws_waits_for_consumers_machines_and_says_what_became_of
         assert_eq!(device["lease_over"], true);
     }
 }
+
+/// Neither in its environment nor in a descriptor: whoever runs a job says to us where secrets are, not to the job.
+#[test]
+fn a_command_that_runs_with_a_view_is_handed_no_secret() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    fs::write(place.path("notice"), "we write to you").unwrap();
+    let key = "5e".repeat(32);
+    let here = |line: &str| {
+        let mut command = place.command(line);
+        command.args(["-w", "store", "--passphrase-file", "pass"]).env("SHOP_KEY", &key);
+        place.said(command.output().unwrap()).expect_done();
+    };
+    here("app create shop --custody env:SHOP_KEY");
+    here(
+        "consumer register newsletter --app shop --purpose marketing --basis consent --class owned --notice notice",
+    );
+    here("consumer approve newsletter --app shop");
+    let look = "env >environment; ls -l /proc/self/fd >descriptors";
+    for (passphrase, handed) in [("--passphrase-fd 9", "9<pass"), ("--passphrase-file -", "<pass")]
+    {
+        let run =
+            format!("run store --app shop --activity newsletter {passphrase} -- sh -c '{look}'");
+        // The program itself has them: a shell gives it the descriptor.
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("exec {} {run} {handed}", env!("CARGO_BIN_EXE_strongroom"))]);
+        shell.current_dir(place.path("")).env("STRONGROOM_HOME", place.path("home"));
+        shell.env_remove("XDG_RUNTIME_DIR").env("SHOP_KEY", &key).stdin(Stdio::null());
+        place.said(shell.output().unwrap()).expect_done();
+        let environment = fs::read_to_string(place.path("environment")).unwrap();
+        assert!(environment.contains("STRONGROOM_MOUNT=") && !environment.contains(&key));
+        let descriptors = fs::read_to_string(place.path("descriptors")).unwrap();
+        assert!(!descriptors.contains("pass"), "{descriptors}");
+    }
+}

@@ -23,6 +23,7 @@ use strongroom_format::ids::{DeviceId, OrganisationId};
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::disk::{Disk, create_folder_durably, read_all, replace_file};
 use strongroom_host::entropy::MachineEntropy;
+use strongroom_host::locked::keep_from_programs;
 use strongroom_host::real_disk::RealDisk;
 use strongroom_keyring::DeviceKeys;
 use strongroom_keyring::organisation::Organisation;
@@ -258,7 +259,12 @@ fn custody(locator: &str, services: &Services) -> Result<Arc<dyn Custody>> {
         }
         "fd" => {
             let number: u32 = rest.parse().map_err(|_| unknown())?;
-            handed(Way::Descriptor, secret_from(Path::new(&format!("/proc/self/fd/{number}")))?)
+            let secret = secret_from(Path::new(&format!("/proc/self/fd/{number}")))?;
+            if number > 2 {
+                let failed = |error| Failure::io("keeping the secret of custody", &error);
+                keep_from_programs(number).map_err(failed)?;
+            }
+            handed(Way::Descriptor, secret)
         }
         "credential" => {
             let missing = || {
@@ -281,6 +287,15 @@ fn custody(locator: &str, services: &Services) -> Result<Arc<dyn Custody>> {
         "quorum" => Ok(Arc::new(quorum::open(rest, &services.keys, &services.organisation)?)),
         _ => Err(unknown()),
     }
+}
+
+/// The variable of this process that custody at a place has its secret in, if it is in one.
+pub fn variable_of(locator: &str) -> Option<String> {
+    let place = match locator.split_once(':')? {
+        ("pkcs11", rest) => Locator::parse(rest).ok()?.pin_source,
+        _ => locator.to_owned(),
+    };
+    place.strip_prefix("env:").map(str::to_owned)
 }
 
 const TOKEN: &str =

@@ -44,18 +44,29 @@ pub fn options(options: MountOptions) -> Result<MountOptions> {
     Ok(MountOptions { read_only: true, entry_lifetime, negative_lifetime, ..options })
 }
 
+/// What an activity may see, open.
+pub struct Opened {
+    /// The view.
+    pub view: View,
+    /// Where the application's key is: as it was told, and where somebody said otherwise. Nowhere on a consumer's own device.
+    pub custody: Vec<String>,
+}
+
 /// Opens what an activity may see: here, or on a consumer's own device by what a custodian elsewhere lends.
 ///
 /// # Errors
 /// Wrong passphrase, no such application or activity, its key missing; no custodian serves consumers.
-pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase) -> Result<View> {
+pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase) -> Result<Opened> {
     let device = custody::unlock(home, place, passphrase)?;
     let own = device.organisation.find(&device.keys.device_id());
     if own.is_some_and(|own| own.is_consumer() && own.revoked_at().is_none()) {
-        return open_far(home, place, lens, device);
+        let view = open_far(home, place, lens, device)?;
+        return Ok(Opened { view, custody: Vec::new() });
     }
     let office = custody::open_with(home.clone(), place, device)?;
     let custodian = office.application(lens.app, lens.custody)?;
+    let told = custodian.listed().custody.clone();
+    let custody = [told].into_iter().chain(lens.custody.map(str::to_owned)).collect();
     let fenced = place.clone();
     let consumer = Consumer {
         stewardship: office.into_stewardship(),
@@ -64,8 +75,8 @@ pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase)
         fence: Fence::new(move || custody::try_lock(&fenced)),
         poll: if place.is_remote() { POLL_REMOTE } else { POLL_LOCAL },
     };
-    View::start(consumer, Arc::new(MachineClock::new()), super::owner())
-        .map_err(|error| failure(&error))
+    let view = View::start(consumer, Arc::new(MachineClock::new()), super::owner());
+    Ok(Opened { view: view.map_err(|error| failure(&error))?, custody })
 }
 
 fn open_far(home: &Home, place: &Place, lens: &Lens<'_>, device: Unlocked) -> Result<View> {

@@ -94,7 +94,7 @@ fn view(
     passphrase: Passphrase,
 ) -> Result<Serving> {
     let signals = assemble::signals()?;
-    let view = assemble::view::open(home, place, lens, passphrase)?;
+    let view = assemble::view::open(home, place, lens, passphrase)?.view;
     assemble::view::serve(view, mountpoint, options, Some(signals))
 }
 

@@ -1,19 +1,26 @@
 //! `strongroom run`: a command with an activity's view mounted for it alone, while it runs.
 //!
+//! What secrets came from is for us, not for the command: variables are taken out of its environment, descriptors are shut.
+//! All else of ours it inherits, and files that its user may read it may read.
+//!
 //! As root the mount is in a namespace that only the command shares; else it is in a new folder that only its user may enter.
 
 use std::fs::{self, DirBuilder};
+use std::io::stdin;
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
+use rustix::fs::FileType;
 use rustix::process::{Pid, Signal as Kill, kill_process};
 use strongroom_host::signals::{Signal, Signals};
 use strongroom_host::thread;
 use strongroom_mount::{MountOptions, own_namespace};
 
-use crate::args::{Lens, Run};
+use crate::args::Run;
+use crate::assemble::custody::variable_of;
 use crate::assemble::{self, Serving};
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
@@ -42,25 +49,22 @@ pub fn run(arguments: &Run) -> Result<Exit> {
     let folder = Folder::make(&home)?;
     let options = MountOptions { source: lens.activity.to_owned(), ..MountOptions::default() };
     let options = assemble::view::options(options)?;
-    let view = assemble::view::open(&home, &place, &lens, passphrase)?;
-    let serving = assemble::view::serve(view, &folder.0, options, None)?;
+    let opened = assemble::view::open(&home, &place, &lens, passphrase)?;
+    let command = command(arguments, &folder.0, &opened.custody);
+    let serving = assemble::view::serve(opened.view, &folder.0, options, None)?;
     // Others find a mount in a private namespace through its process only.
     let note = Note::about_me(&folder.0, &place.shown()).of_view();
     let note = if is_private { note.in_namespace() } else { note }.write(&home)?;
-    let ended = run_inside(arguments, &lens, &folder.0, signals, serving);
+    let ended = run_inside(command, signals, serving);
     // The note only helps to find this process, which is about to be gone.
     let _ = fs::remove_file(note);
     ended
 }
 
-fn run_inside(
-    arguments: &Run,
-    lens: &Lens<'_>,
-    folder: &Path,
-    signals: Signals,
-    serving: Serving,
-) -> Result<Exit> {
-    let child = start(arguments, lens, folder);
+fn run_inside(mut command: Command, signals: Signals, serving: Serving) -> Result<Exit> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |error| Failure::io(format!("starting `{program}`"), &error);
+    let child = command.spawn().map_err(failed);
     let ended = child.and_then(|child| wait(child, signals));
     let unmounted = serving.end();
     let ended = ended?;
@@ -68,17 +72,26 @@ fn run_inside(
     Ok(Exit::Command(code_of(ended)))
 }
 
-fn start(arguments: &Run, lens: &Lens<'_>, folder: &Path) -> Result<Child> {
+/// The command, with the rest of standard input where a secret was its beginning; of a file nothing, which could be read again.
+fn command(arguments: &Run, folder: &Path, custody: &[String]) -> Command {
     let (program, rest) = arguments.command.split_first().expect("at least one word");
     let mut command = Command::new(program);
     command.args(rest).env(VARIABLE, folder);
-    // A key in a variable is for us, not for the job.
-    if let Some(name) = lens.custody.and_then(|place| place.strip_prefix("env:")) {
+    for name in custody.iter().filter_map(|locator| variable_of(locator)) {
         command.env_remove(name);
     }
+    let is_read = passphrase::is_from_standard_input(&arguments.passphrase)
+        || custody.iter().any(|locator| locator == "fd:0");
+    if is_read && is_file(stdin()) {
+        command.stdin(Stdio::null());
+    }
     command
-        .spawn()
-        .map_err(|error| Failure::io(format!("starting `{}`", program.to_string_lossy()), &error))
+}
+
+/// Whether a descriptor is no pipe and no terminal; so is what cannot be told.
+fn is_file(descriptor: impl AsFd) -> bool {
+    let about = rustix::fs::fstat(descriptor);
+    about.map_or(true, |about| FileType::from_raw_mode(about.st_mode).is_file())
 }
 
 /// What ends us ends the command first. An interrupt from a terminal reaches it by itself.
