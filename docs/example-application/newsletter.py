@@ -12,9 +12,9 @@ from strongroom import Agent, Refused
 
 def recipients(job):
     """Names and profiles of everybody who agreed, a page at a time."""
-    start = 0
-    while start is not None:
-        page = job.ask("GET", "jobs", "newsletter", "subjects", query=f"?from={start}&count=256")
+    query = "?count=256"
+    while query is not None:
+        page = job.ask("GET", "jobs", "newsletter", "subjects", query=query)
         for person in page["subjects"]:
             place = ("jobs", "newsletter", "subjects", person["subject"], "files", "identifiable")
             try:
@@ -23,7 +23,7 @@ def recipients(job):
                 # Withdrawn since the list was made: not an error, and no letter.
                 if refused.kind != "denied":
                     raise
-        start = page["next"]
+        query = f"?count=256&from={page['next']}" if page["next"] else None
 
 
 if __name__ == "__main__":

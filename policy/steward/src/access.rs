@@ -21,9 +21,6 @@ const LEASE_IDENTIFIABLE: i64 = 120_000_000_000;
 const LEASE_OWNED: i64 = 300_000_000_000;
 const LEASE_SPECIAL: i64 = 60_000_000_000;
 
-/// LIMIT: subjects that one record of a scope decides on.
-const SCOPE_COUNT: u64 = 256;
-
 /// No lease is shorter than this: what an answer of somebody else's may be kept for.
 pub(crate) fn shortest_lease(description: &Description) -> Duration {
     let declared =
@@ -212,87 +209,8 @@ impl Custodian {
         Ok(name)
     }
 
-    /// Whom an activity may see now: pseudonyms, and the classes it may have of each. On record, one entry for each
-    /// subject shown.
-    ///
-    /// # Errors
-    /// `Denied` when there is no such activity.
-    pub fn scope(&mut self, activity: &str) -> Result<Vec<(Pseudonym, Vec<ClassId>)>> {
-        let (mut shown, mut from) = (Vec::new(), 0);
-        loop {
-            shown.extend(self.scope_from(activity, from, SCOPE_COUNT)?);
-            from += SCOPE_COUNT;
-            if from >= self.subject_count() {
-                return Ok(shown);
-            }
-        }
-    }
-
-    /// The same, of the subjects from a number on, in one record.
-    ///
-    /// # Errors
-    /// As [`Custodian::scope`].
-    pub fn scope_from(
-        &mut self,
-        activity: &str,
-        from: u64,
-        count: u64,
-    ) -> Result<Vec<(Pseudonym, Vec<ClassId>)>> {
-        let activity = self.acting(Some(activity))?.ok_or_else(Error::denied)?;
-        let point = self.point()?;
-        let now = self.services().clock.now_ns();
-        let operator = self.services().keys.device_id();
-        let mut shown = Vec::new();
-        let mut transaction = Transaction::new(self.register());
-        let mut buckets = Buckets::default();
-        transaction.now = now;
-        for subject in self.subject_ids_from(from, count.min(SCOPE_COUNT))? {
-            let Some(mut own) = self.register().subject(&subject)? else { continue };
-            let mut allowed = Vec::new();
-            for class in activity.classes.clone() {
-                let request = Request {
-                    application: self.register().application(),
-                    activity: activity.id,
-                    action: Action::List,
-                    subject,
-                    class,
-                    purpose: None,
-                    operator,
-                    now,
-                };
-                let facts = self.facts(Some(activity.clone()), Some(&own), class)?;
-                let decision = decide(&*point, request, &facts);
-                if decision.reason().is_some() {
-                    continue;
-                }
-                allowed.push(class);
-                let life = self.lease(class)?;
-                let fill = |entry: &mut strongroom_records::log::Entry| {
-                    entry.activity = Some(activity.id);
-                    entry.class = Some(class);
-                };
-                let (register, decision) = (self.register(), Some((decision, life)));
-                register.tell(&mut transaction, &mut own, Kind::Access, None, decision, fill);
-            }
-            if !allowed.is_empty() {
-                self.register().put_subject(&mut transaction, &mut own);
-                if let Some(pseudonym) = self.known_as(&subject, &activity.id)? {
-                    let hash = self.register().name_hash(&activity.id, &pseudonym)?;
-                    buckets.insert(self.register(), Row { hash, subject })?;
-                    shown.push((pseudonym, allowed));
-                }
-            }
-        }
-        self.register().put_leaves(&mut transaction, buckets)?;
-        if shown.is_empty() {
-            transaction.entry(Kind::Lookup, |entry| entry.activity = Some(activity.id));
-        }
-        self.register_mut().commit(transaction)?;
-        Ok(shown)
-    }
-
     /// How long a release of a class lives.
-    fn lease(&self, class: ClassId) -> Result<i64> {
+    pub(crate) fn lease(&self, class: ClassId) -> Result<i64> {
         Ok(self.life(&self.description()?, class))
     }
 

@@ -14,6 +14,7 @@ use crate::directory::check_name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::register::{Register, SINGLE, Transaction};
 use crate::schema::Schema;
+use crate::scope::Order;
 use crate::services::Services;
 
 /// LIMIT: a day.
@@ -25,6 +26,8 @@ pub struct Custodian {
     listed: Listed,
     /// The decision point of the policies last used: reading a set costs more than deciding by it.
     point: Mutex<Option<ReadSet>>,
+    /// The activity that was asked about last is the last.
+    pub(crate) orders: Vec<Order>,
 }
 
 /// The text of a set of policies, none for the built-in one, who is asked beside it, and what decides by both.
@@ -32,7 +35,7 @@ type ReadSet = (Option<String>, Option<(String, Duration)>, Arc<dyn DecisionPoin
 
 impl Custodian {
     pub(crate) fn new(register: Register, listed: Listed) -> Self {
-        Self { register, listed, point: Mutex::default() }
+        Self { register, listed, point: Mutex::default(), orders: Vec::new() }
     }
 
     /// Its line in the list of applications.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::{World, answer, by, own, registered};
 use strongroom_host::sim::Chance;
 use strongroom_records::activity::{ActivityState, Basis};
-use strongroom_records::ids::SubjectId;
+use strongroom_records::ids::{Pseudonym, SubjectId};
 use strongroom_records::subject::ConsentStatus;
 use strongroom_steward::{Answer, Custodian, ErrorKind};
 
@@ -140,6 +140,9 @@ fn compare(shop: &mut Custodian, model: &Model, subjects: &[SubjectId]) {
             }
             found.push(names);
         }
+        // The order is the activity's own.
+        found.sort();
+        expected.sort();
         assert_eq!(found, expected, "{name}");
     }
 }
@@ -190,4 +193,44 @@ fn two_activities_know_a_subject_by_names_that_cannot_be_joined() {
     assert_eq!(shop.scope("newsletter").unwrap(), first, "stable within an activity");
     let crossed = shop.read_file(&by("survey", first[0].0, "owned"), "file");
     assert_eq!(crossed.err().unwrap().kind(), ErrorKind::Denied);
+}
+
+#[test]
+fn the_orders_in_which_two_activities_are_shown_people_have_nothing_in_common() {
+    let world = World::new(12);
+    let mut shop = world.create("shop");
+    let mut people = Vec::new();
+    for name in ["newsletter", "survey"] {
+        registered(&mut shop, name, Basis::Consent, &["owned"]);
+    }
+    for _ in 0..12 {
+        let id = shop.create_subject(&[]).unwrap();
+        for name in ["newsletter", "survey"] {
+            shop.answer(&id, &answer(name, ConsentStatus::Given)).unwrap();
+        }
+        people.push(id);
+    }
+    let mut shown = |activity: &str| {
+        let names: Vec<Pseudonym> =
+            people.iter().map(|id| shop.name_for(id, activity).unwrap()).collect();
+        let (mut order, mut after, mut sizes) = (Vec::new(), None, Vec::new());
+        loop {
+            let page = shop.scope_after(activity, after, 4).unwrap();
+            sizes.push(page.shown.len());
+            let place = |name| names.iter().position(|own| own == name).unwrap();
+            order.extend(page.shown.iter().map(|(name, _)| place(name)));
+            after = page.next;
+            if after.is_none() {
+                return (order, sizes);
+            }
+        }
+    };
+    let (first, second) = (shown("newsletter"), shown("survey"));
+    assert_eq!((&first.1, &second.1), (&vec![4, 4, 4, 0], &vec![4, 4, 4, 0]));
+    assert_ne!(first.0, second.0);
+    assert!(!first.0.is_sorted() && !second.0.is_sorted());
+    for mut order in [first.0, second.0] {
+        order.sort_unstable();
+        assert!(order.into_iter().eq(0..12), "everybody once");
+    }
 }

@@ -150,23 +150,19 @@ pub fn rotate(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
 
 /// Whom a job may see now, by the names it has for them.
 pub fn scope(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    let (from, count) = call.page()?;
-    let shown = custodian.scope_from(call.param(0), from, count)?;
+    let (after, count) = call.scope_page()?;
+    let page = custodian.scope_after(call.param(0), after, count)?;
     let mut lines = Vec::new();
-    for (name, classes) in shown {
+    for (name, classes) in page.shown {
         let mut names = Vec::new();
         for class in classes {
             names.push(custodian.class_name(class)?);
         }
         lines.push(json!({"subject": name.to_string(), "classes": names}));
     }
-    let end = from.saturating_add(count.min(SCOPE_COUNT));
-    let next = (end < custodian.subject_count()).then_some(end);
+    let next = page.next.map(|place| place.to_string());
     Ok(Answer::json(200, &json!({"subjects": lines, "next": next})))
 }
-
-/// LIMIT: subjects that one page of a scope is taken from.
-const SCOPE_COUNT: u64 = 256;
 
 /// Lists a subject's files, for a job.
 pub fn files(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {

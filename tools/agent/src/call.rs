@@ -1,7 +1,7 @@
 //! A request on its way to a verb: what it names, what it brings.
 
 use serde_json::Value;
-use strongroom_records::ids::SubjectId;
+use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_steward::{Error, ErrorKind, Result, parse_time};
 
 use crate::http::{self, Request};
@@ -9,6 +9,8 @@ use crate::tokens::Token;
 
 /// LIMIT: lines of one answer.
 const PAGE_COUNT_MAX: u64 = 1000;
+/// Lines of an answer where nobody says how many.
+const COUNT: u64 = 100;
 
 /// A request that may be carried out.
 pub struct Call<'r> {
@@ -43,11 +45,21 @@ impl Call<'_> {
 
     /// `from` and `count` of the query.
     pub fn page(&self) -> Result<(u64, u64)> {
-        let number = |name: &str, otherwise: u64| match http::query(&self.request.query, name) {
-            None => Ok(otherwise),
-            Some(text) => text.parse().map_err(|_| invalid("`from` and `count` are numbers")),
-        };
-        Ok((number("from", 0)?, number("count", 100)?.min(PAGE_COUNT_MAX)))
+        Ok((self.number("from", 0)?, self.number("count", COUNT)?.min(PAGE_COUNT_MAX)))
+    }
+
+    /// The same, where `from` is what the page before said is next.
+    pub fn scope_page(&self) -> Result<(Option<Hash>, u64)> {
+        let from = http::query(&self.request.query, "from").map(|text| Hash::parse(&text));
+        let bad = || invalid("`from` is `next` of the page before");
+        let from = from.map(|place| place.ok_or_else(bad)).transpose()?;
+        Ok((from, self.number("count", COUNT)?))
+    }
+
+    fn number(&self, name: &str, otherwise: u64) -> Result<u64> {
+        let bad = || invalid("`from` and `count` are numbers");
+        let text = http::query(&self.request.query, name);
+        text.map_or(Ok(otherwise), |text| text.parse().map_err(|_| bad()))
     }
 
     /// A name for ids that follow from the idempotency key.
