@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 const HEAD_LEN_MAX: usize = 16 << 10;
 /// LIMIT: header lines.
 const HEADER_COUNT_MAX: usize = 64;
-/// LIMIT: bytes of a body.
-const BODY_LEN_MAX: usize = 96 << 20;
+/// LIMIT: bytes of a body that are read past when its request is refused; with more the connection ends.
+const SKIP_LEN_MAX: usize = 64 << 10;
 
 /// A request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,11 @@ pub struct Request {
     pub key: Option<String>,
     /// Whether the connection stays.
     pub keeps: bool,
-    /// Body.
+    /// Whether it waits to be told to send its body.
+    pub waits: bool,
+    /// Length of its body.
+    pub body_len: usize,
+    /// Body, once it was read.
     pub body: Vec<u8>,
 }
 
@@ -90,14 +94,17 @@ pub enum Read1 {
     Refused(Answer),
 }
 
-/// Reads the next request of a connection. `left` has what was read beyond the one before.
+/// Reads the head of the next request of a connection. `left` has what was read beyond what came before.
 ///
 /// # Errors
 /// Those of the connection.
 pub fn read<S: Read + Write>(stream: &mut S, left: &mut Vec<u8>) -> io::Result<Read1> {
-    let (mut request, head_len, body_len, expects) = loop {
+    loop {
         match head(left) {
-            Ok(Some(found)) => break found,
+            Ok(Some((request, head_len))) => {
+                left.drain(..head_len);
+                return Ok(Read1::Request(Box::new(request)));
+            }
             Ok(None) if left.len() >= HEAD_LEN_MAX => {
                 return Ok(Read1::Refused(Answer::refused(431, "invalid", "the head is too long")));
             }
@@ -107,18 +114,45 @@ pub fn read<S: Read + Write>(stream: &mut S, left: &mut Vec<u8>) -> io::Result<R
         if !more(stream, left)? {
             return Ok(Read1::End);
         }
-    };
-    if expects && left.len() < head_len + body_len {
+    }
+}
+
+/// Reads the body of a request, whose length somebody has looked at before.
+///
+/// # Errors
+/// Those of the connection; `UnexpectedEof` where it ends before the body does.
+pub fn read_body<S: Read + Write>(
+    stream: &mut S,
+    left: &mut Vec<u8>,
+    request: &mut Request,
+) -> io::Result<()> {
+    if request.waits && left.len() < request.body_len {
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
-    while left.len() < head_len + body_len {
-        if !more(stream, left)? {
-            return Ok(Read1::End);
-        }
+    let mut body = Vec::with_capacity(request.body_len);
+    body.extend(left.drain(..request.body_len.min(left.len())));
+    let rest = request.body_len - body.len();
+    stream.take(u64::try_from(rest).unwrap_or(u64::MAX)).read_to_end(&mut body)?;
+    if body.len() < request.body_len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    request.body = left[head_len..head_len + body_len].to_vec();
-    left.drain(..head_len + body_len);
-    Ok(Read1::Request(Box::new(request)))
+    request.body = body;
+    Ok(())
+}
+
+/// Reads past the body of a request that is refused. False where the connection had better end.
+///
+/// # Errors
+/// As [`read_body`].
+pub fn skip_body<S: Read + Write>(
+    stream: &mut S,
+    left: &mut Vec<u8>,
+    request: &mut Request,
+) -> io::Result<bool> {
+    if request.waits || request.body_len > SKIP_LEN_MAX {
+        return Ok(false);
+    }
+    read_body(stream, left, request).map(|()| true)
 }
 
 fn more(stream: &mut impl Read, left: &mut Vec<u8>) -> io::Result<bool> {
@@ -128,10 +162,8 @@ fn more(stream: &mut impl Read, left: &mut Vec<u8>) -> io::Result<bool> {
     Ok(len > 0)
 }
 
-/// Request, length of its head, length of its body, whether it waits to be told to go on.
-type Head = (Request, usize, usize, bool);
-
-fn head(bytes: &[u8]) -> Result<Option<Head>, Answer> {
+/// A request without its body, and the length of its head.
+fn head(bytes: &[u8]) -> Result<Option<(Request, usize)>, Answer> {
     let bad = |message| Answer::refused(400, "invalid", message);
     let mut headers = [httparse::EMPTY_HEADER; HEADER_COUNT_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
@@ -149,7 +181,7 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, Answer> {
         keeps: parsed.version == Some(1),
         ..Request::default()
     };
-    let (mut body_len, mut expects) = (None, false);
+    let mut body_len = None;
     for header in parsed.headers.iter() {
         let text = || std::str::from_utf8(header.value).map(str::trim);
         let text = text().map_err(|_| bad("a header is no text"))?;
@@ -164,7 +196,7 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, Answer> {
                 return Err(Answer::refused(411, "invalid", "send the body with its length"));
             }
             "connection" => request.keeps &= !text.eq_ignore_ascii_case("close"),
-            "expect" => expects = text.eq_ignore_ascii_case("100-continue"),
+            "expect" => request.waits = text.eq_ignore_ascii_case("100-continue"),
             "authorization" => {
                 request.token = text.strip_prefix("Bearer ").map(|token| token.trim().to_owned());
             }
@@ -172,11 +204,8 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, Answer> {
             _ => {}
         }
     }
-    let body_len = body_len.unwrap_or(0);
-    if body_len > BODY_LEN_MAX {
-        return Err(Answer::refused(413, "invalid", "the body is larger than 96 MiB"));
-    }
-    Ok(Some((request, head_len, body_len, expects)))
+    request.body_len = body_len.unwrap_or(0);
+    Ok(Some((request, head_len)))
 }
 
 /// The parts of a path, percent signs taken out; none if they spell no text.
@@ -269,7 +298,9 @@ mod tests {
              Expect: 100-continue\r\n\r\nhelloGET / HTTP/1.1\r\nConnection: close\r\n\r\n",
         );
         let mut left = Vec::new();
-        let Read1::Request(first) = read(&mut wire, &mut left).unwrap() else { panic!() };
+        let Read1::Request(mut first) = read(&mut wire, &mut left).unwrap() else { panic!() };
+        assert!(wire.heard.is_empty(), "whoever may send a body is told so");
+        read_body(&mut wire, &mut left, &mut first).unwrap();
         assert_eq!((first.method.as_str(), first.body.as_slice()), ("PUT", &b"hello"[..]));
         assert_eq!(parts(&first.path).unwrap(), ["v1", "a b"]);
         assert_eq!(query(&first.query, "x").as_deref(), Some("1/2"));
@@ -282,13 +313,28 @@ mod tests {
     }
 
     #[test]
+    fn a_short_body_of_a_refused_request_is_read_past() {
+        let mut wire =
+            wire("PUT / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\n\r\n");
+        let mut left = Vec::new();
+        let Read1::Request(mut first) = read(&mut wire, &mut left).unwrap() else { panic!() };
+        assert!(skip_body(&mut wire, &mut left, &mut first).unwrap());
+        let Read1::Request(mut second) = read(&mut wire, &mut left).unwrap() else { panic!() };
+        assert_eq!(second.method, "GET");
+        second.body_len = SKIP_LEN_MAX + 1;
+        assert!(!skip_body(&mut wire, &mut left, &mut second).unwrap());
+        second.body_len = 1;
+        let ended = read_body(&mut wire, &mut left, &mut second).unwrap_err();
+        assert_eq!(ended.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
     fn what_could_be_read_in_two_ways_is_refused() {
         let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(HEAD_LEN_MAX));
         for (text, status) in [
             ("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
             ("PUT / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
             ("PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
-            ("PUT / HTTP/1.1\r\nContent-Length: 999999999999\r\n\r\n", 413),
             ("hello\r\n\r\n", 400),
             (&long, 431),
         ] {

@@ -1,7 +1,7 @@
 //! The application's own entrance: a local HTTP API over applications that are open, for programs that are not ours.
 //!
 //! ```text
-//! connection ─▶ http ─▶ token ─▶ route ─▶ replay? ─▶ desk: enter (other writers out, what they did is known) ─▶ act ─▶ answer
+//! connection ─▶ door ─▶ head ─▶ token ─▶ route ─▶ body ─▶ replay? ─▶ desk: enter (other writers out, what they did is known) ─▶ act ─▶ answer
 //! ```
 //!
 //! What a command does for one answer, unlock, open, verify, is done once here. Deciding, recording and keys are the steward's,
@@ -10,13 +10,16 @@
 //!
 //! 1. Nothing is answered without a token but whether the agent lives. A token is for one application and one role.
 //! 2. What identifies a person is in bodies, never in a path or a query: those end up in logs of others.
-//! 3. A request that is repeated under its idempotency key is done once: for the life of the process by its stored answer,
-//!    and beyond by the ids of subjects, which follow from the key.
+//! 3. A request that changes something and is repeated under its idempotency key is done once: for the life of the process by
+//!    its stored answer, and beyond by the ids of subjects, which follow from the key. What shows anything of anybody is
+//!    decided and recorded each time.
+//! 4. Nobody without a token takes more than a head's room, ten seconds, and one of a few places.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod activities;
 mod call;
+mod door;
 mod http;
 mod package;
 mod replay;
@@ -25,8 +28,7 @@ mod subjects;
 mod tokens;
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::json;
@@ -35,17 +37,16 @@ use strongroom_host::clock::Clock;
 use strongroom_host::thread;
 use strongroom_steward::{Custodian, Error, ErrorKind, Result};
 
+pub use door::{Door, Wire};
 pub use routes::described;
 pub use tokens::{Role, Tokens};
 
 use call::Call;
+use door::{Guest, Timed};
 use http::{Answer, Read1, Request};
 use replay::{Replay, Replays};
-use routes::Who;
+use routes::{Route, Who};
 use tokens::Token;
-
-/// LIMIT: connections at a time.
-const CONNECTION_COUNT_MAX: usize = 128;
 
 /// How an application is reached. Implemented by whoever puts the program together.
 pub trait Entrance: Send + Sync {
@@ -71,13 +72,20 @@ pub struct Agent {
     tokens: Tokens,
     replays: Mutex<Replays>,
     clock: Arc<dyn Clock>,
-    connections: AtomicUsize,
 }
 
 /// One application: whoever has its lock works on it.
 struct Desk {
     entrance: Box<dyn Entrance>,
     custodian: Mutex<Option<Custodian>>,
+}
+
+/// A request of somebody who may make it, before its body is read.
+struct Admitted<'a> {
+    desk: &'a Desk,
+    route: &'static Route,
+    params: Vec<String>,
+    token: Token,
 }
 
 impl Agent {
@@ -95,33 +103,25 @@ impl Agent {
             let custodian = Mutex::new(Some(entrance.open()?));
             desks.insert(name, Desk { entrance, custodian });
         }
-        let (replays, connections) = (Mutex::default(), AtomicUsize::new(0));
-        Ok(Arc::new(Self { desks, tokens, replays, clock, connections }))
+        Ok(Arc::new(Self { desks, tokens, replays: Mutex::default(), clock }))
     }
 
-    /// Serves a connection from a thread of its own until the other side is done.
+    /// Serves a connection that came in by a door from a thread of its own, until the other side is done.
     ///
     /// # Errors
     /// When the machine has no thread left; the connection is closed.
-    pub fn attend<S: Read + Write + Send + 'static>(
-        self: &Arc<Self>,
-        mut stream: S,
-    ) -> io::Result<()> {
-        let count = self.connections.fetch_add(1, Ordering::SeqCst);
-        let agent = Arc::clone(self);
-        let attended = thread::spawn("agent", move || {
-            let _counted = Counted(Arc::clone(&agent));
-            if count >= CONNECTION_COUNT_MAX {
-                let answer = Answer::refused(503, "unavailable", "too many connections");
-                let _ = answer.write(&mut stream, false);
-                return;
-            }
+    pub fn attend<W: Wire>(self: &Arc<Self>, wire: W, door: &Arc<Door>) -> io::Result<()> {
+        let (agent, guest) = (Arc::clone(self), Guest::enter(door));
+        let attending = move || {
+            let mut wire = Timed::new(wire, &*agent.clock);
             // A connection that breaks has nobody to tell.
-            let _ = agent.converse(&mut stream);
-        });
-        attended.map(drop).inspect_err(|_| {
-            self.connections.fetch_sub(1, Ordering::SeqCst);
-        })
+            let _ = match guest {
+                Some(guest) => agent.converse(&mut wire, guest),
+                None => Answer::refused(503, "unavailable", "too many connections")
+                    .write(&mut wire, false),
+            };
+        };
+        thread::spawn("agent", attending).map(drop)
     }
 
     /// Waits until whatever is being done is done, and keeps anything further from beginning.
@@ -129,55 +129,81 @@ impl Agent {
         self.desks.values().map(Desk::lock).collect()
     }
 
-    fn converse(&self, stream: &mut (impl Read + Write)) -> io::Result<()> {
+    fn converse<W: Wire>(&self, wire: &mut Timed<'_, W>, mut guest: Guest) -> io::Result<()> {
         let mut left = Vec::new();
         loop {
-            match http::read(stream, &mut left)? {
+            wire.next_step(&guest);
+            let mut request = match http::read(wire, &mut left)? {
                 Read1::End => return Ok(()),
-                Read1::Refused(answer) => return answer.write(stream, false),
-                Read1::Request(request) => {
-                    let keeps = request.keeps;
-                    self.answer(&request).write(stream, keeps)?;
-                    if !keeps {
-                        return Ok(());
-                    }
+                Read1::Refused(answer) => return answer.write(wire, false),
+                Read1::Request(request) => request,
+            };
+            let admitted = self.admit(&request, &mut guest);
+            wire.next_step(&guest);
+            let (answer, keeps) = match admitted {
+                Ok(admitted) => {
+                    http::read_body(wire, &mut left, &mut request)?;
+                    (self.answer(&request, admitted), request.keeps)
                 }
+                // What is refused, or asks whether the agent lives, needs no body.
+                Err(answer) => {
+                    let keeps = http::skip_body(wire, &mut left, &mut request)?;
+                    (answer, keeps && request.keeps)
+                }
+            };
+            wire.next_step(&guest);
+            answer.write(wire, keeps)?;
+            if !keeps {
+                return Ok(());
             }
         }
     }
 
-    /// Answers one request.
-    fn answer(&self, request: &Request) -> Answer {
-        let Some(parts) = http::parts(&request.path) else {
-            return Answer::refused(400, "invalid", "the path is no text");
-        };
+    /// Whether somebody may ask this, and send that much with it; or the answer.
+    fn admit(
+        &self,
+        request: &Request,
+        guest: &mut Guest,
+    ) -> std::result::Result<Admitted<'_>, Answer> {
+        let no_text = || Answer::refused(400, "invalid", "the path is no text");
+        let parts = http::parts(&request.path).ok_or_else(no_text)?;
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         if parts == ["v1", "health"] && request.method == "GET" {
-            return Answer::json(200, &json!({"lives": true}));
+            return Err(Answer::json(200, &json!({"lives": true})));
         }
-        let token = match self.token(request) {
-            Ok(token) => token,
-            Err(answer) => return answer,
-        };
+        let token = self.token(request)?;
+        guest.know();
         let ["v1", "apps", app, rest @ ..] = &parts[..] else {
-            return Answer::refused(404, "not_found", "there is no such thing here");
+            return Err(Answer::refused(404, "not_found", "there is no such thing here"));
         };
         // An application that is not the token's is answered like one that does not exist.
-        let desk = self.desks.get(*app).filter(|_| token.app == *app);
-        let Some(desk) = desk else { return not_allowed() };
-        let (route, params) = match routes::find(&request.method, rest) {
-            Ok(found) => found,
-            Err(answer) => return answer,
-        };
+        let desk = self.desks.get(*app).filter(|_| token.app == *app).ok_or_else(not_allowed)?;
+        let (route, params) = routes::find(&request.method, rest)?;
         let is_theirs = match (&route.who, &token.role) {
             (Who::Application, Role::Application) | (Who::Auditor, Role::Auditor) => true,
             (Who::Activity, Role::Activity(name)) => params.first().is_some_and(|own| own == name),
             _ => false,
         };
         if !is_theirs {
-            return not_allowed();
+            return Err(not_allowed());
         }
-        let slot = match self.replayed(request, &token) {
+        if request.body_len > route.body_len_max {
+            let message = format!("the body is larger than {} bytes", route.body_len_max);
+            return Err(Answer::refused(413, "invalid", &message));
+        }
+        Ok(Admitted { desk, route, params, token })
+    }
+
+    /// Answers a request whose body is there.
+    fn answer(&self, request: &Request, admitted: Admitted<'_>) -> Answer {
+        let Admitted { desk, route, params, token } = admitted;
+        // The token may have ended while the body came.
+        if !request.body.is_empty()
+            && let Err(answer) = self.token(request)
+        {
+            return answer;
+        }
+        let slot = match self.replayed(request, route, &token) {
             Ok(slot) => slot,
             Err(answer) => return answer,
         };
@@ -205,9 +231,10 @@ impl Agent {
     fn replayed(
         &self,
         request: &Request,
+        route: &Route,
         token: &Token,
     ) -> std::result::Result<Option<Replay>, Answer> {
-        let Some(key) = request.key.as_deref().filter(|_| request.method == "POST") else {
+        let Some(key) = request.key.as_deref().filter(|_| route.is_once) else {
             return Ok(None);
         };
         if key.is_empty() || key.len() > 255 {
@@ -295,13 +322,4 @@ fn refused(error: &Error) -> Answer {
         ErrorKind::Internal => (500, "internal"),
     };
     Answer::refused(status, kind, &error.to_string())
-}
-
-/// Counts a connection off when it ends, however it ends.
-struct Counted(Arc<Agent>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::SeqCst);
-    }
 }

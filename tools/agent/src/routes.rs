@@ -27,9 +27,22 @@ pub struct Route {
     pub who: Who,
     /// What is done.
     pub act: Act,
+    /// Whether it is done once under an idempotency key. Only what changes something, and whose answer has nothing of
+    /// anybody's data: that answer is kept, and given again without a decision or a record.
+    pub is_once: bool,
+    /// LIMIT: bytes of a body.
+    pub body_len_max: usize,
 }
 
 impl Route {
+    const fn once(self) -> Self {
+        Self { is_once: true, ..self }
+    }
+
+    const fn up_to(self, body_len_max: usize) -> Self {
+        Self { body_len_max, ..self }
+    }
+
     /// Whether somebody may see less, or more, after it.
     pub fn changes_what_may_be_seen(&self) -> bool {
         const ABOUT: [&str; 4] = ["/consents/{", "/restriction", "/erase", "activities/"];
@@ -38,48 +51,56 @@ impl Route {
 }
 
 const fn route(method: &'static str, path: &'static str, who: Who, act: Act) -> Route {
-    Route { method, path, who, act }
+    Route { method, path, who, act, is_once: false, body_len_max: BODY_LEN_MAX }
 }
+
+/// LIMIT: bytes of a body; of one with texts of people's; of many people; of a file, for which 64 MiB are taken.
+const BODY_LEN_MAX: usize = 64 << 10;
+const TEXT_LEN_MAX: usize = 1 << 20;
+const MANY_LEN_MAX: usize = 32 << 20;
+const FILE_LEN_MAX: usize = 64 << 20;
 
 use Who::{Activity as Job, Application as Own, Auditor as Audit};
 
 /// Paths below `/v1/apps/{app}`.
 const ROUTES: &[Route] = &[
     route("GET", "subjects", Own, subjects::list),
-    route("POST", "subjects", Own, subjects::create),
-    route("POST", "subjects/import", Own, subjects::import),
+    route("POST", "subjects", Own, subjects::create).once().up_to(TEXT_LEN_MAX),
+    route("POST", "subjects/import", Own, subjects::import).once().up_to(MANY_LEN_MAX),
     route("POST", "subjects/find", Own, subjects::find),
     route("GET", "subjects/{subject}", Own, subjects::show),
     route("GET", "subjects/{subject}/files/{class}", Own, subjects::files),
     route("GET", "subjects/{subject}/files/{class}/{name}", Own, subjects::get),
-    route("PUT", "subjects/{subject}/files/{class}/{name}", Own, subjects::put),
+    route("PUT", "subjects/{subject}/files/{class}/{name}", Own, subjects::put).up_to(FILE_LEN_MAX),
     route("DELETE", "subjects/{subject}/files/{class}/{name}", Own, subjects::remove),
     route("GET", "subjects/{subject}/consents", Own, subjects::consents),
     route("GET", "subjects/{subject}/consents/history", Own, subjects::history),
-    route("PUT", "subjects/{subject}/consents/{activity}", Own, subjects::answer),
+    route("PUT", "subjects/{subject}/consents/{activity}", Own, subjects::answer)
+        .up_to(TEXT_LEN_MAX),
     route("POST", "subjects/{subject}/names/{activity}", Own, subjects::name),
     route("GET", "subjects/{subject}/report", Own, subjects::report),
     route("POST", "subjects/{subject}/export", Own, subjects::export),
-    route("POST", "subjects/{subject}/erase", Own, subjects::erase),
-    route("POST", "subjects/{subject}/rotate", Own, subjects::rotate),
+    route("POST", "subjects/{subject}/erase", Own, subjects::erase).once(),
+    route("POST", "subjects/{subject}/rotate", Own, subjects::rotate).once(),
     route("PUT", "subjects/{subject}/restriction", Own, subjects::restrict),
     route("PUT", "subjects/{subject}/holds/{ground}", Own, subjects::hold),
     route("DELETE", "subjects/{subject}/holds/{ground}", Own, subjects::lift),
     route("GET", "activities", Own, activities::list),
-    route("POST", "activities", Own, activities::register),
-    route("POST", "activities/{activity}/approve", Own, activities::approve),
-    route("POST", "activities/{activity}/suspend", Own, activities::suspend),
-    route("POST", "activities/{activity}/end", Own, activities::end),
-    route("PUT", "schema", Own, activities::schema),
-    route("POST", "classes", Own, activities::class),
+    route("POST", "activities", Own, activities::register).once().up_to(TEXT_LEN_MAX),
+    route("POST", "activities/{activity}/approve", Own, activities::approve).once(),
+    route("POST", "activities/{activity}/suspend", Own, activities::suspend).once(),
+    route("POST", "activities/{activity}/end", Own, activities::end).once(),
+    route("PUT", "schema", Own, activities::schema).up_to(TEXT_LEN_MAX),
+    route("POST", "classes", Own, activities::class).once(),
     route("GET", "retention", Own, activities::retention),
     route("PUT", "retention/{class}", Own, activities::set_retention),
-    route("POST", "retention/run", Own, activities::retire),
-    route("POST", "rotate", Own, activities::rotate),
+    route("POST", "retention/run", Own, activities::retire).once(),
+    route("POST", "rotate", Own, activities::rotate).once(),
     route("GET", "jobs/{activity}/subjects", Job, activities::scope),
     route("GET", "jobs/{activity}/subjects/{name}/files/{class}", Job, activities::files),
     route("GET", "jobs/{activity}/subjects/{name}/files/{class}/{file}", Job, activities::get),
-    route("PUT", "jobs/{activity}/subjects/{name}/files/{class}/{file}", Job, activities::put),
+    route("PUT", "jobs/{activity}/subjects/{name}/files/{class}/{file}", Job, activities::put)
+        .up_to(FILE_LEN_MAX),
     route("GET", "audit", Audit, activities::audit),
     route("GET", "audit/head", Audit, activities::head),
     route("POST", "audit/verify", Audit, activities::verify),
@@ -87,10 +108,12 @@ const ROUTES: &[Route] = &[
 
 /// Method and path of everything that can be asked, as the description writes it.
 pub fn described() -> Vec<(String, String)> {
-    let of_apps = ROUTES
-        .iter()
-        .map(|route| (route.method.to_lowercase(), format!("/v1/apps/{{app}}/{}", route.path)));
+    let of_apps = ROUTES.iter().map(|route| (route.method.to_lowercase(), described_path(route)));
     of_apps.chain([("get".to_owned(), "/v1/health".to_owned())]).collect()
+}
+
+fn described_path(route: &Route) -> String {
+    format!("/v1/apps/{{app}}/{}", route.path)
 }
 
 /// The route of a path below an application, and what stands in its places. What is written out goes before a place.
@@ -136,7 +159,7 @@ mod tests {
     fn the_description_has_what_can_be_asked_and_nothing_else() {
         let text = include_str!("../../../docs/agent-api.json");
         let description: Value = serde_json::from_str(text).unwrap();
-        let mut told = BTreeSet::new();
+        let (mut told, mut with_key) = (BTreeSet::new(), BTreeSet::new());
         for (path, item) in description["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {
                 if method == "parameters" {
@@ -144,6 +167,9 @@ mod tests {
                 }
                 assert!(operation["summary"].is_string(), "{method} {path}");
                 assert!(operation["responses"].is_object(), "{method} {path}");
+                if operation.to_string().contains("parameters/IdempotencyKey") {
+                    with_key.insert((method.clone(), path.clone()));
+                }
                 told.insert((method.clone(), path.clone()));
             }
             let places = path.matches('{').count();
@@ -151,6 +177,9 @@ mod tests {
             assert_eq!(places, named, "{path}");
         }
         assert_eq!(told, described().into_iter().collect());
+        let once = ROUTES.iter().filter(|route| route.is_once);
+        let once = once.map(|route| (route.method.to_lowercase(), described_path(route)));
+        assert_eq!(with_key, once.collect());
     }
 
     #[test]

@@ -7,9 +7,11 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::Place;
 use common::agent::{Client, Running, token};
@@ -114,6 +116,147 @@ fn a_repeated_request_is_done_once_also_when_the_agent_died_between() {
         (taken.code, taken.err.lines().next()),
         (1, Some("strongroom: `agent.sock` is taken"))
     );
+}
+
+/// A person with an order, found by an address.
+fn person(shop: &mut Client, email: &str) -> String {
+    let made = shop.done("POST", "subjects", &json!({"lookups": {"email": email}}));
+    let id = made["subject"].as_str().unwrap().to_owned();
+    assert_eq!(
+        shop.send("PUT", &format!("subjects/{id}/files/owned/order"), None, b"roses").status,
+        200
+    );
+    id
+}
+
+#[test]
+fn what_shows_a_person_is_decided_and_recorded_each_time_under_whatever_key() {
+    let place = place();
+    let web = token(&place, "web", "shop", "");
+    let audit = token(&place, "audit", "shop", "--auditor");
+    let agent = Running::start(&place, "");
+    let (mut shop, mut auditor) = (agent.client(&web, "shop"), agent.client(&audit, "shop"));
+    let id = person(&mut shop, "canary@example.com");
+    let export = format!("subjects/{id}/export");
+    assert_eq!(shop.send("POST", &export, Some("export"), b"").status, 200);
+    let search = br#"{"email": "canary@example.com"}"#;
+    let found = shop.send("POST", "subjects/find", Some("find"), search);
+    assert!(String::from_utf8(found.body.clone()).unwrap().contains(&id));
+    let before = auditor.get("audit")["records"].as_u64().unwrap();
+    assert_eq!(shop.send("POST", "subjects/find", Some("find"), search), found);
+    assert_eq!(auditor.get("audit")["records"], before + 1);
+    shop.done("POST", &format!("subjects/{id}/erase"), &Value::Null);
+    assert_eq!(shop.send("POST", &export, Some("export"), b"").status, 403);
+    let found = shop.send("POST", "subjects/find", Some("find"), search);
+    assert_eq!(found.body, b"{\"subjects\":[]}\n");
+}
+
+/// What every page of a job's scope says, byte for byte.
+fn pages(job: &mut Client, name: &str) -> Vec<String> {
+    let (mut pages, mut query) = (Vec::new(), String::new());
+    while pages.len() < 100 {
+        let reply = job.send("GET", &format!("jobs/{name}/subjects?count=2{query}"), None, b"");
+        assert_eq!(reply.status, 200);
+        let page: Value = serde_json::from_slice(&reply.body).unwrap();
+        pages.push(String::from_utf8(reply.body).unwrap());
+        match &page["next"] {
+            Value::Null => return pages,
+            next => query = format!("&from={}", next.as_str().unwrap()),
+        }
+    }
+    panic!("pages without an end")
+}
+
+#[test]
+fn pages_of_a_job_tell_nothing_of_who_is_hidden() {
+    let place = place();
+    let web = token(&place, "web", "shop", "");
+    let mail = token(&place, "mail", "shop", "--activity newsletter");
+    let agent = Running::start(&place, "");
+    let (mut shop, mut job) = (agent.client(&web, "shop"), agent.client(&mail, "shop"));
+    shop.done("POST", "activities", &activity("newsletter", "consent", &["owned"]));
+    shop.done("POST", "activities/newsletter/approve", &Value::Null);
+    let say = |shop: &mut Client, id: &str, status: &str| {
+        let path = format!("subjects/{id}/consents/newsletter");
+        shop.done("PUT", &path, &json!({ "status": status }));
+    };
+    let hidden = person(&mut shop, "first@example.com");
+    for number in 0..5 {
+        let id = person(&mut shop, &format!("{number}@example.com"));
+        say(&mut shop, &id, "given");
+    }
+    let alone = pages(&mut job, "newsletter");
+    assert_eq!(alone.len(), 3);
+    say(&mut shop, &hidden, "refused");
+    for number in 0..4 {
+        person(&mut shop, &format!("later-{number}@example.com"));
+    }
+    assert_eq!(pages(&mut job, "newsletter"), alone);
+    shop.done("POST", &format!("subjects/{hidden}/erase"), &Value::Null);
+    assert_eq!(pages(&mut job, "newsletter"), alone);
+    let by_number = job.send("GET", "jobs/newsletter/subjects?from=1", None, b"");
+    assert_eq!(kind(&by_number), (400, "invalid".to_owned()));
+}
+
+/// Sends bytes to an address of the machine and reads the line of the status.
+fn status_of(address: &str, bytes: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    // Whoever is refused at once may be closed before all of it is sent.
+    let _ = stream.write_all(bytes.as_bytes());
+    let mut line = String::new();
+    let _ = BufReader::new(stream).read_line(&mut line);
+    line
+}
+
+#[test]
+fn who_has_no_token_is_told_so_before_a_body_is_taken() {
+    let place = place();
+    let audit = token(&place, "audit", "shop", "--auditor");
+    let agent = Running::start(&place, "--listen 127.0.0.1:0");
+    let address = agent.said["address"].as_str().unwrap();
+    let long = |token: &str, method: &str, path: &str| {
+        let head =
+            format!("{method} /v1/apps/shop/{path} HTTP/1.1\r\nContent-Length: 94371840\r\n");
+        status_of(address, &format!("{head}Authorization: Bearer {token}\r\n\r\n"))
+    };
+    assert_eq!(long("sr_00", "POST", "subjects"), "HTTP/1.1 401 Unauthorized\r\n");
+    assert_eq!(long(&audit, "POST", "subjects"), "HTTP/1.1 403 Forbidden\r\n");
+    assert_eq!(long(&audit, "POST", "audit/verify"), "HTTP/1.1 413 Content Too Large\r\n");
+    assert_eq!(long(&audit, "POST", "nothing"), "HTTP/1.1 404 Not Found\r\n");
+}
+
+#[test]
+fn strangers_who_say_nothing_keep_nobody_out_who_has_a_token() {
+    let place = place();
+    let web = token(&place, "web", "shop", "");
+    let agent = Running::start(&place, "--listen 127.0.0.1:0");
+    let address = agent.said["address"].as_str().unwrap();
+    let asked =
+        format!("GET /v1/apps/shop/subjects HTTP/1.1\r\nAuthorization: Bearer {web}\r\n\r\n");
+    let mut known = BufReader::new(TcpStream::connect(address).unwrap());
+    let mut ask = || {
+        known.get_mut().write_all(asked.as_bytes()).unwrap();
+        let (mut line, mut len) = (String::new(), 0);
+        known.read_line(&mut line).unwrap();
+        let status = line.clone();
+        while line != "\r\n" {
+            line.clear();
+            known.read_line(&mut line).unwrap();
+            if let Some(text) = line.strip_prefix("Content-Length: ") {
+                len = text.trim_end().parse().unwrap();
+            }
+        }
+        known.read_exact(&mut vec![0; len]).unwrap();
+        status
+    };
+    assert_eq!(ask(), "HTTP/1.1 200 OK\r\n");
+    let idle: Vec<TcpStream> = (0..160).map(|_| TcpStream::connect(address).unwrap()).collect();
+    // Let in one after the other: once this one has an answer, whichever, all before it were looked at.
+    assert!(status_of(address, &asked).starts_with("HTTP/1.1 "));
+    assert_eq!(agent.client(&web, "shop").get("subjects")["total"], 0);
+    assert_eq!(ask(), "HTTP/1.1 200 OK\r\n");
+    drop(idle);
 }
 
 /// Commands, other connections and the agent write in turns; each knows what the others did.
@@ -277,9 +420,9 @@ impl Story {
                     expected.insert(person.email.clone(), agreed);
                 }
             }
-            let mut start = Some(0);
+            let mut start = Some(String::new());
             while let Some(from) = start {
-                let page = job.get(&format!("jobs/{consumer}/subjects?from={from}&count=256"));
+                let page = job.get(&format!("jobs/{consumer}/subjects?count=256{from}"));
                 for shown in page["subjects"].as_array().unwrap() {
                     let name = shown["subject"].as_str().unwrap();
                     let person = told(job, consumer, name, shown, &mut self.people);
@@ -291,7 +434,7 @@ impl Story {
                     let known = self.names.entry(at).or_insert_with(|| name.to_owned());
                     assert_eq!(known, name, "a name stays");
                 }
-                start = page["next"].as_u64();
+                start = page["next"].as_str().map(|next| format!("&from={next}"));
             }
             assert!(expected.is_empty(), "{consumer} was not shown {:?}", expected.keys());
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::Mode;
 use serde_json::{Value, json};
-use strongroom_agent::{Agent, Role, Tokens};
+use strongroom_agent::{Agent, Role, Tokens, Wire};
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::signals::Signals;
@@ -23,8 +23,6 @@ use crate::assemble::custody::agent::agent;
 use crate::exit::{Exit, Failure, Result};
 use crate::ui::{self, Format};
 
-/// LIMIT: how long a connection may say nothing, or not take an answer.
-const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// How long nobody is let in after the machine refused to.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,25 +46,13 @@ pub fn run(options: &AgentOptions, format: Format) -> Result<Exit> {
     let (agent, counter) = agent(options)?;
     let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(socket) = socket {
-        attend(
-            &agent,
-            move || socket.accept().map(|(stream, _)| stream),
-            |stream: &UnixStream| {
-                stream.set_read_timeout(Some(SILENCE_MAX))?;
-                stream.set_write_timeout(Some(SILENCE_MAX))
-            },
-        )?;
+        attend(&agent, move || socket.accept().map(|(stream, _)| stream))?;
     }
     if let Some(listener) = listener {
-        attend(
-            &agent,
-            move || listener.accept().map(|(stream, _)| stream),
-            |stream| {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(SILENCE_MAX))?;
-                stream.set_write_timeout(Some(SILENCE_MAX))
-            },
-        )?;
+        attend(&agent, move || {
+            let (stream, _) = listener.accept()?;
+            stream.set_nodelay(true).map(|()| stream)
+        })?;
     }
     let is_counter = counter.is_some();
     if let Some(counter) = counter {
@@ -90,20 +76,16 @@ pub fn run(options: &AgentOptions, format: Format) -> Result<Exit> {
     waited.map(|_| Exit::Done).map_err(|error| Failure::io("listening for signals", &error))
 }
 
-/// Lets connections in from a thread of its own.
-fn attend<S: io::Read + io::Write + Send + 'static>(
+/// Lets connections in by a door of their own, from a thread of its own.
+fn attend<W: Wire>(
     agent: &Arc<Agent>,
-    accept: impl Fn() -> io::Result<S> + Send + 'static,
-    prepare: impl Fn(&S) -> io::Result<()> + Send + 'static,
+    accept: impl Fn() -> io::Result<W> + Send + 'static,
 ) -> Result<()> {
-    let agent = Arc::clone(agent);
+    let (agent, door) = (Arc::clone(agent), Arc::default());
     let serving = move || {
         let clock = MachineClock::new();
         loop {
-            let attended = accept().and_then(|stream| {
-                prepare(&stream)?;
-                agent.attend(stream)
-            });
+            let attended = accept().and_then(|wire| agent.attend(wire, &door));
             if attended.is_err() {
                 clock.sleep(PAUSE);
             }
