@@ -64,6 +64,7 @@ USAGES = {
     73: ("derive", "audit pseudonym", [ID]),
     74: ("derive", "look-up hash", [ID, HASH]),
     75: ("derive", "handed application key", [ID, ID]),
+    76: ("derive", "subject request", [ID, HASH]),
     128: ("sign", "genesis", []),
     129: ("sign", "root change", []),
     130: ("sign", "organisation record", []),

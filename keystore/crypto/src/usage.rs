@@ -191,6 +191,8 @@ usages! {
     LookupHash = 74, Derive, "look-up hash", &[ID, HASH];
     /// Application key of a generation, from a secret that custody hands over: application, key id.
     HandedKey = 75, Derive, "handed application key", &[ID, ID];
+    /// What a subject was created for: subject, SHA-256 of the request. From the secret that its names come from.
+    SubjectRequest = 76, Derive, "subject request", &[ID, HASH];
 
     /// The genesis record, by the root key.
     SignGenesis = 128, Sign, "genesis", &[];

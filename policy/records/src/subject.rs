@@ -88,6 +88,10 @@ pub struct SubjectCell {
     /// Record of the newest rotation of everybody that did this subject; 0 for none.
     #[n(16)]
     pub rotated: u64,
+    /// Keyed hash of the request that it was created for, from the secret in `names`, with which it ends. None where the
+    /// request had no name, and once erased.
+    #[n(17)]
+    pub request: Option<Hash>,
 }
 
 /// How far an erasure has come. Each part is there once its step is done.

@@ -204,6 +204,7 @@ fn subject() -> SubjectCell {
         generation: 2,
         names: vec![41; WRAP_LEN],
         rotated: 7,
+        request: Some(hash(42)),
     }
 }
 
@@ -221,6 +222,7 @@ fn erased() -> SubjectCell {
             receipt: vec![],
         }),
         names: vec![],
+        request: None,
         ..subject()
     }
 }

@@ -139,6 +139,7 @@ impl Custodian {
         let objects: Vec<_> = classes.into_iter().flat_map(|class| class.objects).collect();
         objects.iter().for_each(|object| transaction.drop_object(*object));
         own.cell.names = Vec::new();
+        own.cell.request = None;
         own.cell.state = SubjectState::Erased;
         let mut erasure = own.cell.erasure.take().ok_or_else(unfinished)?;
         erasure.root_before = Some(before);

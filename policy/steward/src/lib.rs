@@ -71,5 +71,5 @@ pub use retire::{Carry, Retired};
 pub use rotate::{Depth, Resealed, Rotated, SubjectRotated};
 pub use scope::ScopePage;
 pub use services::{Memory, Services};
-pub use subjects::{NewSubject, SubjectLine};
+pub use subjects::{NewSubject, Once, SubjectLine};
 pub use times::{parse_time, time_text};

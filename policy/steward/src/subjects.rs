@@ -30,12 +30,21 @@ pub(crate) struct Subject {
 /// A subject that is to be created.
 #[derive(Clone, Debug, Default)]
 pub struct NewSubject {
-    /// Its id, where [`Custodian::id_for_request`] gave one; a random one otherwise.
-    pub id: Option<SubjectId>,
+    /// The request that it is created for, once however often that comes; none is another subject each time.
+    pub once: Option<Once>,
     /// Attributes to find it by.
     pub lookups: Vec<(String, String)>,
     /// Its profile, held against the schema like any other.
     pub profile: Option<Vec<u8>>,
+}
+
+/// A request by which a subject is created once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// The subject's id, as [`Custodian::once`] gives it.
+    pub id: SubjectId,
+    /// SHA-256 of all that is asked for.
+    pub request: Hash,
 }
 
 /// LIMIT: subjects that are created together.
@@ -69,10 +78,11 @@ impl Custodian {
         made.first().copied().ok_or_else(missing)
     }
 
-    /// Creates subjects together, in one record: all of them or none. One whose id is taken already is left as it is.
+    /// Creates subjects together, in one record: all of them or none. One that its request has created already is left as it is.
     ///
     /// # Errors
-    /// As [`Custodian::create_subject`]; `Invalid` for a profile that does not fit the schema, or too many at once.
+    /// As [`Custodian::create_subject`]; `Invalid` for a profile that does not fit the schema, or too many at once; `Exists`
+    /// where another request of the same name has created somebody; `NotFound` where whom it created is erased.
     pub fn create_subjects(&mut self, people: &[NewSubject]) -> Result<Vec<SubjectId>> {
         if !self.is_active() {
             return Err(Error::new(ErrorKind::Denied, "the application is disabled"));
@@ -86,10 +96,16 @@ impl Custodian {
         let (mut leaves, mut made, mut new) = (Vec::new(), Vec::new(), Vec::new());
         let mut slot = register.root().next_slot;
         for person in people {
-            let subject =
-                person.id.unwrap_or_else(|| SubjectId(register.services().entropy.array()));
+            let random = || SubjectId(register.services().entropy.array());
+            let subject = person.once.map_or_else(random, |once| once.id);
             made.push(subject);
-            if new.contains(&subject) || person.id.is_some() && register.has_subject(&subject)? {
+            if new.contains(&subject) {
+                continue;
+            }
+            if let Some(once) = person.once
+                && let Some(own) = register.subject(&subject)?
+            {
+                register.check_request(&own.cell, &once.request)?;
                 continue;
             }
             if slot + 2 > SLOT_COUNT {
@@ -131,7 +147,10 @@ impl Custodian {
         let keystore = register.keystore();
         let (key, audit_key) = (keystore.generate(), keystore.generate());
         let subject_key = SubjectKey::from_bytes(key.expose());
-        let names = keystore.wrap_class(&subject_key, &subject.0, NAMES.0, 1, &keystore.generate());
+        let names = keystore.generate();
+        let request =
+            person.once.map(|once| register.request_mark(&names, &subject, &once.request));
+        let names = keystore.wrap_class(&subject_key, &subject.0, NAMES.0, 1, &names);
         let mut own = Subject {
             cell: SubjectCell {
                 subject,
@@ -151,6 +170,7 @@ impl Custodian {
                 generation: 1,
                 names,
                 rotated: 0,
+                request,
             },
             record: SubjectRecord::default(),
             audit_key: Some(AuditKey::from_bytes(audit_key.expose())),
@@ -174,13 +194,18 @@ impl Custodian {
         Ok(vec![(slot, key), (slot + 1, audit_key)])
     }
 
-    /// The id that a request of that name makes: the same for the same name, so that a repeated request makes nobody twice.
+    /// A request by its name and all that it asks for: the same subject for the same name, so that a repeated request makes
+    /// nobody twice.
     ///
     /// # Errors
     /// None that a caller could cause.
-    pub fn id_for_request(&self, name: &str) -> Result<SubjectId> {
+    ///
+    /// # Security
+    /// The id outlives the subject, so whoever has the application key can test a guess of the name: it had better say nothing
+    /// of anybody.
+    pub fn once(&self, name: &str, request: Hash) -> Result<Once> {
         let hash = self.register().special_hash("request", name.as_bytes())?;
-        Ok(SubjectId(*hash.0.first_chunk().expect("32 bytes have 16")))
+        Ok(Once { id: SubjectId(*hash.0.first_chunk().expect("32 bytes have 16")), request })
     }
 
     /// How many subjects there are, erased ones included.
@@ -441,8 +466,21 @@ impl Register {
         Ok(())
     }
 
-    fn has_subject(&self, subject: &SubjectId) -> Result<bool> {
-        Ok(self.cell(CellKind::Subject, &subject.0)?.is_some())
+    /// Whether a subject was created for this very request.
+    fn check_request(&self, cell: &SubjectCell, request: &Hash) -> Result<()> {
+        let key = self.subject_key(cell)?.ok_or_else(Error::no_subject)?;
+        let names = self.unwrap_class(&key, &cell.subject, NAMES, 1, &cell.names)?;
+        if cell.request != Some(self.request_mark(&names, &cell.subject, request)) {
+            return Err(Error::new(ErrorKind::Exists, "the key was used for another request"));
+        }
+        Ok(())
+    }
+
+    fn request_mark(&self, names: &Secret<32>, subject: &SubjectId, request: &Hash) -> Hash {
+        let fields = [Value::Bytes(&subject.0), Value::Bytes(&request.0)];
+        let organisation = self.services().keys.organisation();
+        let context = Context::new(Usage::SubjectRequest, &organisation.0, &fields);
+        Hash(*kdf::derive(names, &context).expose())
     }
 
     fn audit_pseudonym(&self, key: &Secret<32>, subject: &SubjectId) -> Pseudonym {

@@ -7,10 +7,11 @@ mod common;
 use common::{World, answer, by, kind, own, registered};
 use strongroom_records::activity::{ActivityState, Basis};
 use strongroom_records::application::ApplicationState;
+use strongroom_records::ids::Hash;
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::{Deed, Ending};
 use strongroom_records::subject::ConsentStatus;
-use strongroom_steward::{Carry, Depth, ErrorKind, NewSubject, Retired, verify_receipt};
+use strongroom_steward::{Carry, Depth, ErrorKind, NewSubject, Once, Retired, verify_receipt};
 
 const PROFILE: &[u8] = br#"{"email": "ada@example.com", "name": "Ada"}"#;
 const SCHEMA: &str =
@@ -316,13 +317,11 @@ fn subjects_created_together_are_like_those_created_alone() {
     let world = World::new(63);
     let mut shop = world.create("shop");
     shop.set_schema(r#"{"email": {"type": "email", "lookup": true}}"#).unwrap();
-    let ids: Vec<_> =
-        (0..150).map(|n| shop.id_for_request(&format!("import {n}")).unwrap()).collect();
-    let people: Vec<NewSubject> = ids
-        .iter()
-        .enumerate()
-        .map(|(n, id)| NewSubject {
-            id: Some(*id),
+    let request = |n: usize| shop.once(&format!("import {n}"), Hash([7; 32])).unwrap();
+    let ids: Vec<_> = (0..150).map(|n| request(n).id).collect();
+    let people: Vec<NewSubject> = (0..150)
+        .map(|n| NewSubject {
+            once: Some(request(n)),
             lookups: vec![("number".into(), n.to_string())],
             profile: Some(format!("{{\"email\": \"p{n}@example.com\"}}").into_bytes()),
         })
@@ -345,7 +344,15 @@ fn subjects_created_together_are_like_those_created_alone() {
     assert_eq!(listed, ids[60..70]);
     let bad = NewSubject { profile: Some(b"{\"email\": 7}".to_vec()), ..NewSubject::default() };
     assert_eq!(kind(shop.create_subjects(&[people[0].clone(), bad])), ErrorKind::Invalid);
+    let other = Once { request: Hash([8; 32]), ..people[9].once.unwrap() };
+    let other = NewSubject { once: Some(other), ..NewSubject::default() };
+    assert_eq!(kind(shop.create_subjects(std::slice::from_ref(&other))), ErrorKind::Exists);
+    shop.rotate_subject(&ids[9], Depth::Deep, None, &mut |_| ()).unwrap();
+    assert_eq!(kind(shop.create_subjects(&[other])), ErrorKind::Exists);
+    assert_eq!(shop.create_subjects(&people[9..10]).unwrap(), ids[9..10]);
     shop.erase(&ids[64]).unwrap();
+    // Nothing is left to compare a request with, and nobody is made twice.
+    assert_eq!(kind(shop.create_subjects(&people[64..65])), ErrorKind::NotFound);
     assert!(shop.find_subjects("email", "p64@example.com").unwrap().is_empty());
     assert!(shop.verify().unwrap().findings.is_empty());
 }

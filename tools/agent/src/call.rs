@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use strongroom_records::ids::{Hash, SubjectId};
-use strongroom_steward::{Error, ErrorKind, Result, parse_time};
+use strongroom_steward::{Custodian, Error, ErrorKind, Once, Result, parse_time};
 
 use crate::http::{self, Request};
 use crate::tokens::Token;
@@ -62,9 +62,11 @@ impl Call<'_> {
         text.map_or(Ok(otherwise), |text| text.parse().map_err(|_| bad()))
     }
 
-    /// A name for ids that follow from the idempotency key.
-    pub fn request_name(&self) -> Option<String> {
-        self.request.key.as_ref().map(|key| format!("{}\n{key}", self.token.hash))
+    /// What creates a subject once, by a line of the request, where it has an idempotency key.
+    pub fn once(&self, custodian: &Custodian, what: &str, line: usize) -> Result<Option<Once>> {
+        let Some(key) = &self.request.key else { return Ok(None) };
+        let name = format!("{what}\n{line}\n{}\n{key}", self.token.hash);
+        custodian.once(&name, Hash(self.request.hash())).map(Some)
     }
 }
 

@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 
 use serde_json::{Value, json};
+use strongroom_crypto::hash::sha256;
 
 /// LIMIT: bytes of a request's head.
 const HEAD_LEN_MAX: usize = 16 << 10;
@@ -34,6 +35,14 @@ pub struct Request {
     pub body_len: usize,
     /// Body, once it was read.
     pub body: Vec<u8>,
+}
+
+impl Request {
+    /// SHA-256 of all that it asks for.
+    pub fn hash(&self) -> [u8; 32] {
+        let (path, query) = (self.path.as_bytes(), self.query.as_bytes());
+        sha256(&[path, &[0], query, &[0], &self.body].concat())
+    }
 }
 
 /// An answer.

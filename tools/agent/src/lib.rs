@@ -240,10 +240,9 @@ impl Agent {
         if key.is_empty() || key.len() > 255 {
             return Err(Answer::refused(400, "invalid", "an idempotency key has 1 to 255 bytes"));
         }
-        let text = [request.path.as_bytes(), &[0], request.query.as_bytes(), &[0], &request.body];
         let replay = Replay {
             place: sha256(&[&token.hash.0[..], key.as_bytes()].concat()),
-            request: sha256(&text.concat()),
+            request: request.hash(),
         };
         match self.replays().begin(&replay) {
             Ok(()) => Ok(Some(replay)),

@@ -5,8 +5,8 @@ use strongroom_records::log::base64;
 use strongroom_records::receipt::{Destroyed, Ending};
 use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{
-    Answer as Said, Asked, Custodian, Depth, NewSubject, Result, SubjectLine, report_line_json,
-    time_text,
+    Answer as Said, Asked, Custodian, Depth, ErrorKind, NewSubject, Once, Result, SubjectLine,
+    report_line_json, time_text,
 };
 
 use crate::call::{Call, flag, invalid, moment, text, texts};
@@ -23,11 +23,8 @@ pub fn list(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
 
 /// Creates one.
 pub fn create(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    let request = call.request_name();
-    let person = person(custodian, &call.json()?, request)?;
-    let made = custodian.create_subjects(std::slice::from_ref(&person))?;
-    let subject = made.first().map(ToString::to_string);
-    Ok(Answer::json(201, &json!({ "subject": subject })))
+    let person = person(&call.json()?, call.once(custodian, "create", 0)?)?;
+    created(custodian, std::slice::from_ref(&person), |made| json!({ "subject": made.first() }))
 }
 
 /// Creates many, all or none.
@@ -37,15 +34,29 @@ pub fn import(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let all = all.ok_or_else(|| invalid("`subjects` is missing or no list"))?;
     let mut people = Vec::new();
     for (index, one) in all.iter().enumerate() {
-        let request = call.request_name().map(|name| format!("{name}/{index}"));
-        people.push(person(custodian, one, request)?);
+        people.push(person(one, call.once(custodian, "import", index)?)?);
     }
-    let made = custodian.create_subjects(&people)?;
-    let made: Vec<String> = made.iter().map(ToString::to_string).collect();
-    Ok(Answer::json(201, &json!({ "subjects": made })))
+    created(custodian, &people, |made| json!({ "subjects": made }))
 }
 
-fn person(custodian: &Custodian, json: &Value, request: Option<String>) -> Result<NewSubject> {
+fn created(
+    custodian: &mut Custodian,
+    people: &[NewSubject],
+    told: impl Fn(&[String]) -> Value,
+) -> Result<Answer> {
+    match custodian.create_subjects(people) {
+        Ok(made) => {
+            let made: Vec<String> = made.iter().map(ToString::to_string).collect();
+            Ok(Answer::json(201, &told(&made)))
+        }
+        Err(error) if error.kind() == ErrorKind::Exists => {
+            Ok(Answer::refused(422, "invalid", &error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn person(json: &Value, once: Option<Once>) -> Result<NewSubject> {
     if !json.is_object() {
         return Err(invalid("a subject is an object with `lookups` and `profile`"));
     }
@@ -57,8 +68,7 @@ fn person(custodian: &Custodian, json: &Value, request: Option<String>) -> Resul
         Value::Null => None,
         profile => Some(profile.to_string().into_bytes()),
     };
-    let id = request.map(|name| custodian.id_for_request(&name)).transpose()?;
-    Ok(NewSubject { id, lookups, profile })
+    Ok(NewSubject { once, lookups, profile })
 }
 
 fn attributes(json: &Value) -> Result<Vec<(String, String)>> {

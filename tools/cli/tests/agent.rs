@@ -151,6 +151,35 @@ fn what_shows_a_person_is_decided_and_recorded_each_time_under_whatever_key() {
     assert_eq!(found.body, b"{\"subjects\":[]}\n");
 }
 
+#[test]
+fn a_key_makes_one_person_and_never_stands_for_another_also_when_the_agent_died_between() {
+    let place = place();
+    let web = token(&place, "web", "shop", "");
+    let (ada, bob) = (br#"{"lookups": {"n": "1"}}"#, br#"{"lookups": {"n": "2"}}"#);
+    let both = br#"{"subjects": [{"lookups": {"n": "3"}}, {"lookups": {"n": "4"}}]}"#;
+    let one = br#"{"subjects": [{"lookups": {"n": "3"}}]}"#;
+    let mut agent = Running::start(&place, "");
+    let mut shop = agent.client(&web, "shop");
+    let made = shop.send("POST", "subjects", Some("k/0"), ada);
+    let many = shop.send("POST", "subjects/import", Some("k"), both);
+    assert_eq!((made.status, many.status, &shop.get("subjects")["total"]), (201, 201, &json!(3)));
+    for _ in 0..2 {
+        assert_eq!(shop.send("POST", "subjects", Some("k/0"), ada), made);
+        assert_eq!(shop.send("POST", "subjects/import", Some("k"), both), many);
+        assert_eq!(shop.send("POST", "subjects", Some("k/0"), bob).status, 422);
+        assert_eq!(shop.send("POST", "subjects/import", Some("k"), one).status, 422);
+        agent.kill();
+        agent = Running::start(&place, "");
+        shop = agent.client(&web, "shop");
+    }
+    let made: Value = serde_json::from_slice(&made.body).unwrap();
+    let erase = format!("subjects/{}/erase", made["subject"].as_str().unwrap());
+    shop.done("POST", &erase, &Value::Null);
+    // Nothing is left to compare the request with, and nobody to make twice.
+    assert_eq!(shop.send("POST", "subjects", Some("k/0"), ada).status, 404);
+    assert_eq!(shop.get("subjects")["total"], 3);
+}
+
 /// What every page of a job's scope says, byte for byte.
 fn pages(job: &mut Client, name: &str) -> Vec<String> {
     let (mut pages, mut query) = (Vec::new(), String::new());
@@ -323,10 +352,10 @@ fn the_example_application_keeps_people_and_the_job_writes_to_who_agreed() {
         text.lines().map(str::to_owned).collect::<BTreeSet<String>>()
     };
     shop("set-up", json!({}));
-    let ada = json!({"email": "ada@example.com", "name": "Ada"});
+    let ada = json!({"form": "5e0c", "email": "ada@example.com", "name": "Ada"});
     let first = shop("sign-up", ada.clone());
     assert_eq!(shop("sign-up", ada), first);
-    shop("sign-up", json!({"email": "bob@example.com", "name": "Bob"}));
+    shop("sign-up", json!({"form": "91d7", "email": "bob@example.com", "name": "Bob"}));
     let order = json!({"email": " Ada@Example.com", "order": "17 roses"});
     assert_eq!(shop("order", order.clone()), "order-1.json\n");
     assert_eq!(shop("order", order), "order-2.json\n");

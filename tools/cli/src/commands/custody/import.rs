@@ -1,6 +1,8 @@
 //! `strongroom subject import`: many subjects at once, some hundred in one record.
 
 use serde_json::{Value, json};
+use strongroom_crypto::hash::sha256;
+use strongroom_records::ids::Hash;
 use strongroom_steward::{Custodian, NewSubject};
 
 use super::input_text;
@@ -41,10 +43,11 @@ fn person(
     line: &str,
 ) -> Result<Option<NewSubject>> {
     let Ok(json) = serde_json::from_str::<Value>(line) else { return Ok(None) };
-    let id = match request {
+    let once = match request {
         Some(name) => {
-            let name = format!("{name}/{index}");
-            Some(custodian.id_for_request(&name).map_err(|error| failure(&error))?)
+            let name = format!("command\n{index}\n{name}");
+            let request = Hash(sha256(line.as_bytes()));
+            Some(custodian.once(&name, request).map_err(|error| failure(&error))?)
         }
         None => None,
     };
@@ -60,7 +63,7 @@ fn person(
         Value::Null => None,
         profile => Some(profile.to_string().into_bytes()),
     };
-    Ok(lookups.filter(|_| json.is_object()).map(|lookups| NewSubject { id, lookups, profile }))
+    Ok(lookups.filter(|_| json.is_object()).map(|lookups| NewSubject { once, lookups, profile }))
 }
 
 fn bad(index: usize) -> Failure {
