@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use strongroom_host::disk::Disk;
 use strongroom_host::sim::Chance;
 use strongroom_store::{Body, Family, Key, Later, Listed, Put, Store, Uploaded};
+use strongroom_tests::harness::files::{OPEN, options};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::life::Life;
 use strongroom_tests::harness::mortal::{End, Mortal};
@@ -18,18 +19,11 @@ use strongroom_tests::harness::seeds::{amount, repeat, seeds};
 use strongroom_tests::harness::step::{Step, fill_bytes};
 use strongroom_tests::harness::world::{STORE, Setting, World, new_disk, small_tuning};
 use strongroom_workspace::door::{
-    Access, AllocateMode, Core, Folding, HandleId, Ino, OpenOptions, SeekTarget, SetAttributes,
-    SetTime, WriteMode,
+    Access, AllocateMode, Core, Folding, HandleId, Ino, SeekTarget, SetAttributes, SetTime,
+    WriteMode,
 };
 use strongroom_workspace::error::ErrorKind;
 use strongroom_workspace::{Tuning, Workspace};
-
-const OPEN: OpenOptions = OpenOptions {
-    access: Access::ReadWrite,
-    truncate: false,
-    synchronous: false,
-    drop_set_id: false,
-};
 
 /// Compaction at every checkpoint, and checkpoints often.
 fn eager_tuning() -> Tuning {
@@ -606,10 +600,7 @@ fn what_is_done_to_many_extents_is_done_in_pieces() {
     assert_eq!(punched, (3, 2));
     let other = make_extents(world.workspace(), "other", 100);
     let emptied = operations_of(&world, &other, |workspace| {
-        let access = Access::ReadWrite;
-        let options =
-            OpenOptions { access, truncate: true, synchronous: false, drop_set_id: false };
-        done(workspace.open(other.ino, options)).unwrap();
+        done(workspace.open(other.ino, options(Access::ReadWrite, true))).unwrap();
     });
     assert_eq!(emptied, (7, 0));
     let third = make_extents(world.workspace(), "third", 100);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use strongroom_check::{Report, Subject};
 use strongroom_host::sim::Chance;
 use strongroom_store::Family;
+use strongroom_tests::harness::files::{OPEN, find, find_in, make, read, save, save_in};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::runner::{Seen, done};
@@ -16,16 +17,13 @@ use strongroom_tests::harness::step::Step;
 use strongroom_tests::harness::tree::{Node, Times, Tree, difference, read_tree};
 use strongroom_tests::harness::world::{keys, small_tuning};
 use strongroom_workspace::Tuning;
-use strongroom_workspace::door::Kind;
 use strongroom_workspace::door::{
-    Access, Caller, Change, Core, Folding, Ino, NewNode, OpenOptions, RenameMode, SyncLevel,
-    SyncScope, WriteMode,
+    Change, Core, Ino, Kind, RenameMode, SyncLevel, SyncScope, WriteMode,
 };
 use strongroom_workspace::error::{ErrorKind, Result};
 use strongroom_workspace::limits::Broken;
 
 const MARK_LEN: usize = 24;
-const CALLER: Caller = Caller { uid: 1000, gid: 1000 };
 const FOLDERS: [&str; 4] = ["", "", "d", "e"];
 const NAMES: [&str; 4] = ["t0.txt", "t1", "t2.txt", "t3"];
 
@@ -165,32 +163,32 @@ impl Story {
         let len = [MARK_LEN, 300, 900, 3000, 20_000, 70_000][self.chance.index(6)];
         let core = &workspace;
         let result = (|| -> Result<(Vec<Mark>, Option<Mark>)> {
-            let folder = find(core, Ino::ROOT, folder)?;
+            let folder = find(core, folder)?;
             match act {
                 0..5 => {
                     let bytes = content(number, len);
-                    let seen = match find(core, folder, name) {
+                    let seen = match find_in(core, folder, name) {
                         Ok(ino) => marks(core, ino)?,
                         Err(_) => BTreeSet::new(),
                     };
-                    save(core, folder, name, &bytes)?;
+                    save_in(core, folder, name, &bytes)?;
                     Ok((seen.into_iter().collect(), Some(mark(number))))
                 }
                 5..7 => {
                     // As editors do: beside it, then over it.
-                    let seen = match find(core, folder, name) {
+                    let seen = match find_in(core, folder, name) {
                         Ok(ino) => marks(core, ino)?,
                         Err(_) => BTreeSet::new(),
                     };
-                    save(core, folder, &format!("tmp{home}"), &content(number, len))?;
+                    save_in(core, folder, &format!("tmp{home}"), &content(number, len))?;
                     let (from, to) = (format!("tmp{home}"), name.as_bytes());
                     let places = ((folder, from.as_bytes()), (folder, to));
                     done(core.rename(places.0, places.1, RenameMode::Replace))?;
                     Ok((seen.into_iter().collect(), Some(mark(number))))
                 }
                 7 => {
-                    let ino = find(core, folder, name)?;
-                    let handle = done(core.open(ino, options(false)))?.handle;
+                    let ino = find_in(core, folder, name)?;
+                    let handle = done(core.open(ino, OPEN))?.handle;
                     let wrote = done(core.write(
                         handle,
                         0,
@@ -202,7 +200,7 @@ impl Story {
                     wrote.map(|_| (Vec::new(), Some(mark(number))))
                 }
                 8 => {
-                    let seen = marks(core, find(core, folder, name)?)?;
+                    let seen = marks(core, find_in(core, folder, name)?)?;
                     done(core.unlink(folder, name.as_bytes()))?;
                     Ok((seen.into_iter().collect(), None))
                 }
@@ -279,32 +277,6 @@ fn examine(fleet: &Fleet) -> Report {
     strongroom_check::examine(&subject, &mut |_| ()).unwrap()
 }
 
-fn options(truncate: bool) -> OpenOptions {
-    let (access, synchronous, drop_set_id) = (Access::ReadWrite, false, false);
-    OpenOptions { access, truncate, synchronous, drop_set_id }
-}
-
-fn find(core: &dyn Core, folder: Ino, name: &str) -> Result<Ino> {
-    match name {
-        "" => Ok(folder),
-        name => done(core.lookup(folder, name.as_bytes(), Folding::Exact)).map(|found| found.ino),
-    }
-}
-
-fn save(core: &dyn Core, folder: Ino, name: &str, bytes: &[u8]) -> Result<()> {
-    let ino = match find(core, folder, name) {
-        Ok(ino) => ino,
-        Err(_) => {
-            let node = NewNode { kind: Kind::File, mode: 0o644, rdev: 0, target: Vec::new() };
-            done(core.create(CALLER, folder, name.as_bytes(), node))?.ino
-        }
-    };
-    let handle = done(core.open(ino, options(true)))?.handle;
-    let wrote = done(core.write(handle, 0, bytes, WriteMode::At, false));
-    core.release(handle);
-    wrote.map(drop)
-}
-
 fn mark(number: u64) -> Mark {
     let mut mark = [0xa5; MARK_LEN];
     mark[8..16].copy_from_slice(&number.to_le_bytes());
@@ -335,10 +307,7 @@ fn marks_of(bytes: &[u8]) -> BTreeSet<Mark> {
 }
 
 fn marks(core: &dyn Core, ino: Ino) -> Result<BTreeSet<Mark>> {
-    let handle = done(core.open(ino, options(false)))?.handle;
-    let bytes = done(core.read(handle, 0, 1 << 20));
-    core.release(handle);
-    Ok(marks_of(&bytes?))
+    Ok(marks_of(&read(core, ino)?))
 }
 
 fn bytes_of(node: &Node) -> Vec<u8> {
@@ -423,7 +392,7 @@ fn write_for_long(fleet: &mut Fleet, homes: &[usize], rounds: u64, millis: u64) 
             fleet.homes[*home].open().unwrap();
             let workspace = fleet.homes[*home].workspace().unwrap().clone();
             let name = format!("{home}-{}", round % 4);
-            save(&workspace, Ino::ROOT, &name, &content(round, 40_000)).unwrap();
+            save(&workspace, &name, &content(round, 40_000)).unwrap();
             fleet.tick(*home, millis).unwrap();
         }
     }
@@ -489,7 +458,7 @@ fn who_only_reads_follows_also_where_the_only_writer_cuts_its_log() {
         // The second time commits are gone before they were asked for.
         write_for_long(&mut fleet, &[0], if round == 1 { 60 } else { 3 }, 1100);
         let writer = fleet.homes[0].workspace().unwrap();
-        save(writer, Ino::ROOT, &format!("round {round}"), b"new").unwrap();
+        save(writer, &format!("round {round}"), b"new").unwrap();
         writer.commit().unwrap();
         fleet.tick(0, 70_000).unwrap();
         reader.tick().unwrap();
@@ -513,7 +482,7 @@ fn a_home_that_is_cut_off_goes_on_and_says_what_waits() {
     fleet.homes[0].cut(true);
     let workspace = fleet.homes[0].workspace().unwrap().clone();
     for number in 0..3 {
-        save(&workspace, Ino::ROOT, &format!("offline {number}"), &content(number, 5000)).unwrap();
+        save(&workspace, &format!("offline {number}"), &content(number, 5000)).unwrap();
         // A commit that fails holds back nothing, and nothing that waits is forgotten.
         let failed = fleet.tick(0, 20_000).map_err(|error| error.kind());
         assert_eq!(failed, Err(ErrorKind::Unavailable));
@@ -521,7 +490,7 @@ fn a_home_that_is_cut_off_goes_on_and_says_what_waits() {
         assert!(status.pending_ops > number && !status.is_clean(), "{}", status.to_json());
         assert!(status.contact_age >= Duration::from_secs(20 * (number + 1)));
         assert!(status.trouble.is_some());
-        let ino = find(&workspace, Ino::ROOT, &format!("offline {number}")).unwrap();
+        let ino = find(&workspace, &format!("offline {number}")).unwrap();
         assert_eq!(marks(&workspace, ino).unwrap(), BTreeSet::from([mark(number)]));
     }
     fleet.homes[0].cut(false);
@@ -531,47 +500,43 @@ fn a_home_that_is_cut_off_goes_on_and_says_what_waits() {
     assert!((0..3).all(|number| marks_in(&trees[1]).contains(&mark(number))));
 }
 
-fn make_folder(core: &dyn Core, name: &str) -> Ino {
-    let node = NewNode { kind: Kind::Folder, mode: 0o755, rdev: 0, target: Vec::new() };
-    done(core.create(CALLER, Ino::ROOT, name.as_bytes(), node)).unwrap().ino
-}
-
 #[test]
 fn what_a_home_did_that_was_away_for_too_long_is_put_beside_what_others_did() {
     let mut fleet = Fleet::new(3, 2, &keeping_for(60));
     write_for_long(&mut fleet, &[0, 1], 4, 1100);
     let first = fleet.homes[0].workspace().unwrap().clone();
-    let gone = make_folder(&first, "gone");
-    save(&first, gone, "old", b"old").unwrap();
+    make(&first, "gone", Kind::Folder).unwrap();
+    save(&first, "gone/old", b"old").unwrap();
     for name in ["shared", "replaced", "removed"] {
-        save(&first, Ino::ROOT, name, &content(1, 3000)).unwrap();
+        save(&first, name, &content(1, 3000)).unwrap();
     }
     fleet.settle().unwrap();
 
     fleet.homes[1].cut(true);
     let second = fleet.homes[1].workspace().unwrap().clone();
-    save(&second, Ino::ROOT, "late", &content(101, 70_000)).unwrap();
-    save(&second, Ino::ROOT, "shared", &content(102, 900)).unwrap();
-    let ino = find(&second, Ino::ROOT, "removed").unwrap();
-    let handle = done(second.open(ino, options(false))).unwrap().handle;
+    save(&second, "late", &content(101, 70_000)).unwrap();
+    save(&second, "shared", &content(102, 900)).unwrap();
+    let ino = find(&second, "removed").unwrap();
+    let handle = done(second.open(ino, OPEN)).unwrap().handle;
     done(second.write(handle, 5000, &content(103, 24), WriteMode::At, false)).unwrap();
     second.release(handle);
-    save(&second, find(&second, Ino::ROOT, "gone").unwrap(), "new", &content(104, 300)).unwrap();
-    save(&second, Ino::ROOT, "tmp", &content(105, 300)).unwrap();
+    save(&second, "gone/new", &content(104, 300)).unwrap();
+    save(&second, "tmp", &content(105, 300)).unwrap();
     let places = ((Ino::ROOT, &b"tmp"[..]), (Ino::ROOT, &b"replaced"[..]));
     done(second.rename(places.0, places.1, RenameMode::Replace)).unwrap();
     done(second.unlink(Ino::ROOT, b"0-1")).unwrap();
-    save(&second, make_folder(&second, "taken"), "in", &content(106, 300)).unwrap();
+    make(&second, "taken", Kind::Folder).unwrap();
+    save(&second, "taken/in", &content(106, 300)).unwrap();
     done(second.sync(SyncScope::All, SyncLevel::Local)).unwrap();
     drop(second);
 
-    let folder = find(&first, Ino::ROOT, "gone").unwrap();
+    let folder = find(&first, "gone").unwrap();
     done(first.unlink(folder, b"old")).unwrap();
     done(first.remove_folder(Ino::ROOT, b"gone")).unwrap();
     done(first.unlink(Ino::ROOT, b"removed")).unwrap();
-    save(&first, Ino::ROOT, "shared", &content(201, 900)).unwrap();
-    save(&first, Ino::ROOT, "taken", &content(202, 900)).unwrap();
-    save(&first, Ino::ROOT, "late", &content(203, 900)).unwrap();
+    save(&first, "shared", &content(201, 900)).unwrap();
+    save(&first, "taken", &content(202, 900)).unwrap();
+    save(&first, "late", &content(203, 900)).unwrap();
     drop(first);
     write_for_long(&mut fleet, &[0], 300, 1100);
 

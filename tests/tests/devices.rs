@@ -19,21 +19,16 @@ use strongroom_store::{
     Body, Error as StoreError, ErrorKind as StoreErrorKind, Family, FolderStore, Key, Later,
     Listed, Mode as StoreMode, Put, Store, Uploaded, now,
 };
+use strongroom_tests::harness::files::OPEN;
 use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_tests::harness::world::small_tuning;
-use strongroom_workspace::door::{Access, Core, Folding, Ino, OpenOptions, WriteMode};
+use strongroom_workspace::door::{Core, Folding, Ino, WriteMode};
 use strongroom_workspace::error::{Error, ErrorKind};
 use strongroom_workspace::{Foundation, Mode, Options, Services, Workspace};
 
 const STORE: &str = "/store";
 const START_NS: i64 = 1_700_000_000_000_000_000;
 const PASSPHRASE: &[u8] = b"a passphrase";
-const OPEN: OpenOptions = OpenOptions {
-    access: Access::ReadWrite,
-    truncate: false,
-    synchronous: false,
-    drop_set_id: false,
-};
 
 /// Alice's desk, which founded the workspace, and her phone, which is in.
 struct Founded {

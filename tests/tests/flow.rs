@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use strongroom_host::sim::Counts as DiskCounts;
 use strongroom_store::{Body, DiskSpace, Family, Key, Later, Listed, Put, Store, Uploaded};
+use strongroom_tests::harness::files::OPEN;
 use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_tests::harness::world::{Setting, World, new_disk};
 use strongroom_workspace::Tuning;
 use strongroom_workspace::door::{
-    Access, Core, HandleId, Ino, OpenOptions, RenameMode, SyncLevel, SyncScope, WriteMode,
+    Core, HandleId, Ino, RenameMode, SyncLevel, SyncScope, WriteMode,
 };
 
 #[derive(Default)]
@@ -137,7 +138,7 @@ impl Bench {
     }
 
     fn create(&self, name: &str) -> (Ino, HandleId) {
-        let made = self.core().create_open(CALLER, Ino::ROOT, name.as_bytes(), 0o644, options());
+        let made = self.core().create_open(CALLER, Ino::ROOT, name.as_bytes(), 0o644, OPEN);
         let (attributes, opened) = done(made).unwrap();
         (attributes.ino, opened.handle)
     }
@@ -169,17 +170,8 @@ impl Bench {
         }
         bench.core().release(handle);
         bench.world.reopen().unwrap();
-        let opened = done(bench.core().open(ino, options())).unwrap();
+        let opened = done(bench.core().open(ino, OPEN)).unwrap();
         (bench, opened.handle)
-    }
-}
-
-fn options() -> OpenOptions {
-    OpenOptions {
-        access: Access::ReadWrite,
-        truncate: false,
-        synchronous: false,
-        drop_set_id: false,
     }
 }
 

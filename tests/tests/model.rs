@@ -1,6 +1,7 @@
 //! Random steps on a workspace over a simulated disk show what the plain model shows, step by step and as a whole.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use strongroom_tests::harness::files::OPEN;
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::life::Life;
 use strongroom_tests::harness::real::{Real, is_root};
@@ -11,9 +12,7 @@ use strongroom_tests::harness::step::Step;
 use strongroom_tests::harness::tree::{Times, difference, read_tree};
 use strongroom_tests::harness::world::small_tuning;
 use strongroom_workspace::Workspace;
-use strongroom_workspace::door::{
-    Access, AllocateMode, Core, HandleId, Ino, OpenOptions, WriteMode,
-};
+use strongroom_workspace::door::{AllocateMode, Core, HandleId, Ino, OpenOptions, WriteMode};
 
 const STEPS_PER_LIFE: u64 = 500;
 const STEPS_PER_TREE: usize = 50;
@@ -122,12 +121,7 @@ fn mode_after(drop_set_id: bool, act: impl Fn(&Workspace, HandleId, HandleId)) -
     let life = Life::new(1, small_tuning());
     let workspace = life.world.workspace();
     let make = |name: &[u8]| {
-        let options = OpenOptions {
-            access: Access::ReadWrite,
-            truncate: false,
-            synchronous: false,
-            drop_set_id,
-        };
+        let options = OpenOptions { drop_set_id, ..OPEN };
         let made = workspace.create_open(CALLER, Ino::ROOT, name, 0o6755, options);
         let (made, opened) = done(made).unwrap();
         (made.ino, opened.handle)

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strongroom_mount::RequestKind;
+use strongroom_tests::harness::files::options;
 use strongroom_tests::model::Model;
 use strongroom_tests::mounted::Mounted;
 use strongroom_workspace::door::{
-    Access, Answer, Caller, Change, Core, Folding, Ino, Kind, NewNode, OpenOptions, WriteMode,
+    Access, Answer, Caller, Change, Core, Folding, Ino, Kind, NewNode, WriteMode,
 };
 
 const CALLER: Caller = Caller { uid: 0, gid: 0 };
@@ -35,13 +36,7 @@ fn ready<T>(answer: Answer<T>) -> T {
 /// What another device does: past the kernel.
 fn write_elsewhere(model: &Model, name: &[u8], data: &[u8]) -> Ino {
     let ino = ready(model.lookup(Ino::ROOT, name, Folding::Exact)).ino;
-    let options = OpenOptions {
-        access: Access::Write,
-        truncate: true,
-        synchronous: false,
-        drop_set_id: false,
-    };
-    let opened = ready(model.open(ino, options));
+    let opened = ready(model.open(ino, options(Access::Write, true)));
     ready(model.write(opened.handle, 0, data, WriteMode::At, false));
     model.release(opened.handle);
     model.forget(&[(ino, 1)]);

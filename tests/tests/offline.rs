@@ -12,12 +12,10 @@ use strongroom_store::{
     Body, Error as StoreError, ErrorKind as StoreErrorKind, Family, Key, Later, Listed, Put, Store,
     Uploaded, now,
 };
-use strongroom_tests::harness::runner::{CALLER, done};
+use strongroom_tests::harness::files::{load, make, save};
 use strongroom_tests::harness::world::{Setting, World, new_disk, small_tuning};
 use strongroom_workspace::Tuning;
-use strongroom_workspace::door::{
-    Access, Core, Folding, Ino, Kind, NewNode, OpenOptions, WriteMode,
-};
+use strongroom_workspace::door::{Core, Kind};
 use strongroom_workspace::error::{ErrorKind, Result};
 
 /// A store far away that keeps what it is told to hold, and nothing else, near.
@@ -135,38 +133,6 @@ fn near(bytes_max: usize) -> Arc<Mutex<Near>> {
     Arc::new(Mutex::new(Near { bytes_max, ..Near::default() }))
 }
 
-fn options(access: Access) -> OpenOptions {
-    OpenOptions { access, truncate: false, synchronous: false, drop_set_id: false }
-}
-
-fn find(core: &dyn Core, path: &str) -> Result<Ino> {
-    path.split('/').try_fold(Ino::ROOT, |folder, name| {
-        done(core.lookup(folder, name.as_bytes(), Folding::Exact)).map(|found| found.ino)
-    })
-}
-
-fn make(core: &dyn Core, path: &str, kind: Kind) -> Ino {
-    let (folder, name) = path
-        .rsplit_once('/')
-        .map_or((Ino::ROOT, path), |(folder, name)| (find(core, folder).unwrap(), name));
-    let node = NewNode { kind, mode: 0o755, rdev: 0, target: Vec::new() };
-    done(core.create(CALLER, folder, name.as_bytes(), node)).unwrap().ino
-}
-
-fn save(core: &dyn Core, path: &str, bytes: &[u8]) {
-    let ino = find(core, path).unwrap_or_else(|_| make(core, path, Kind::File));
-    let handle = done(core.open(ino, options(Access::Write))).unwrap().handle;
-    done(core.write(handle, 0, bytes, WriteMode::At, false)).unwrap();
-    core.release(handle);
-}
-
-fn load(core: &dyn Core, path: &str) -> Result<Vec<u8>> {
-    let handle = done(core.open(find(core, path)?, options(Access::Read)))?.handle;
-    let bytes = done(core.read(handle, 0, 4 << 20));
-    core.release(handle);
-    bytes.map(|bytes| bytes.to_vec())
-}
-
 fn content(number: u64) -> Vec<u8> {
     number.to_le_bytes().repeat(1 + (number as usize % 7) * 9000)
 }
@@ -174,12 +140,12 @@ fn content(number: u64) -> Vec<u8> {
 /// Files in two folders, over some checkpoints.
 fn fill(world: &World) {
     let core = world.workspace();
-    make(core, "pinned", Kind::Folder);
-    make(core, "pinned/deep", Kind::Folder);
-    make(core, "other", Kind::Folder);
+    for folder in ["pinned", "pinned/deep", "other"] {
+        make(core, folder, Kind::Folder).unwrap();
+    }
     for number in 0..40 {
         let folder = ["pinned", "other", "pinned/deep"][number as usize % 3];
-        save(core, &format!("{folder}/{number}"), &content(number));
+        save(core, &format!("{folder}/{number}"), &content(number)).unwrap();
         world.tick(1100).unwrap();
     }
     core.commit().unwrap();
@@ -220,7 +186,7 @@ fn what_a_pinned_file_becomes_is_here_too_and_what_it_was_goes() {
     world.workspace().pin(b"pinned/0").unwrap();
     let before = near.lock().bytes();
     for number in 100..110 {
-        save(world.workspace(), "pinned/0", &content(number));
+        save(world.workspace(), "pinned/0", &content(number)).unwrap();
         world.workspace().commit().unwrap();
         world.tick(1100).unwrap();
     }

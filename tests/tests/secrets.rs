@@ -15,12 +15,11 @@ use strongroom_host::entropy::{Entropy, MachineEntropy};
 use strongroom_host::real_disk::RealDisk;
 use strongroom_keyring::{DeviceKeys, founding};
 use strongroom_store::{FolderStore, Mode as StoreMode, Store};
+use strongroom_tests::harness::files::OPEN;
+use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_workspace::door::{
-    Access, Answer, Caller, Core, Folding, Ino, Kind, NewNode, OpenOptions, RenameMode, SyncLevel,
-    SyncScope, WriteMode, XattrMode,
+    Core, Folding, Ino, Kind, NewNode, RenameMode, SyncLevel, SyncScope, WriteMode, XattrMode,
 };
-use strongroom_workspace::error::Result;
-use strongroom_workspace::later::wait;
 use strongroom_workspace::{Foundation, Mode, Options, Services, Tuning, Workspace};
 
 const PASSPHRASE: &[u8] = b"canary passphrase: Zq8 rhubarb Kx4 lantern";
@@ -174,21 +173,6 @@ impl World {
         }
     }
 }
-
-fn done<T>(answer: Answer<T>) -> Result<T> {
-    match answer {
-        Answer::Ready(result) => result,
-        Answer::Later(later) => wait(later),
-    }
-}
-
-const CALLER: Caller = Caller { uid: 1000, gid: 1000 };
-const OPEN: OpenOptions = OpenOptions {
-    access: Access::ReadWrite,
-    truncate: false,
-    synchronous: false,
-    drop_set_id: false,
-};
 
 fn node(kind: Kind, target: &[u8]) -> NewNode {
     NewNode { kind, mode: 0o755, rdev: 0, target: target.to_vec() }

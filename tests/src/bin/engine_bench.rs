@@ -13,19 +13,13 @@ use strongroom_host::entropy::{Entropy, MachineEntropy};
 use strongroom_host::real_disk::RealDisk;
 use strongroom_keyring::founding::found;
 use strongroom_store::{FolderStore, Store};
+use strongroom_tests::harness::files::OPEN;
 use strongroom_workspace::door::{
-    Access, Answer, Caller, Core, Folding, HandleId, Ino, ListDetail, OpenOptions, RenameMode,
-    WriteMode,
+    Answer, Caller, Core, Folding, HandleId, Ino, ListDetail, RenameMode, WriteMode,
 };
 use strongroom_workspace::{Foundation, Mode, Options, Services, Workspace};
 
 const CALLER: Caller = Caller { uid: 0, gid: 0 };
-const OPEN: OpenOptions = OpenOptions {
-    access: Access::ReadWrite,
-    truncate: false,
-    synchronous: false,
-    drop_set_id: false,
-};
 
 fn main() {
     let mut args = std::env::args().skip(1);

@@ -21,9 +21,10 @@ use strongroom_keyring::membership::Writer;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_keyring::{DeviceKeys, founding};
 use strongroom_store::{FolderStore, Key, Mode as StoreMode, Store, now};
+use strongroom_tests::harness::files::OPEN;
 use strongroom_workspace::door::{
-    Access, AllocateMode, Answer, Caller, Core, HandleId, Ino, Kind, NewNode, OpenOptions,
-    RenameMode, SetAttributes, WriteMode, XattrMode,
+    AllocateMode, Answer, Caller, Core, HandleId, Ino, Kind, NewNode, RenameMode, SetAttributes,
+    WriteMode, XattrMode,
 };
 use strongroom_workspace::later::wait;
 use strongroom_workspace::{Foundation, Mode, Options, Services, Tuning, Workspace};
@@ -32,12 +33,6 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 const PASSPHRASE: &[u8] = b"correct horse battery staple";
 const CALLER: Caller = Caller { uid: 0, gid: 0 };
-const WRITE: OpenOptions = OpenOptions {
-    access: Access::ReadWrite,
-    truncate: false,
-    synchronous: false,
-    drop_set_id: false,
-};
 
 fn main() -> Outcome {
     let mut arguments = std::env::args().skip(1);
@@ -204,7 +199,7 @@ impl Twin {
     }
 
     fn with_handle<T>(&self, ino: Ino, act: impl FnOnce(HandleId) -> Outcome<T>) -> Outcome<T> {
-        let opened = done(self.workspace.open(ino, WRITE))?;
+        let opened = done(self.workspace.open(ino, OPEN))?;
         let result = act(opened.handle);
         self.workspace.release(opened.handle);
         result
@@ -213,7 +208,7 @@ impl Twin {
     fn create(&mut self) -> Outcome {
         let parent = self.pick(|twin| &twin.folders);
         let mut node = self.fresh(&parent, Ino(0));
-        let made = self.workspace.create_open(CALLER, parent.ino, node.name(), 0o640, WRITE);
+        let made = self.workspace.create_open(CALLER, parent.ino, node.name(), 0o640, OPEN);
         let (attributes, opened) = done(made)?;
         self.workspace.release(opened.handle);
         node.ino = attributes.ino;

@@ -7,9 +7,23 @@ use strongroom_workspace::error::Result;
 
 use super::runner::{CALLER, done};
 
+/// Reading and writing what is there.
+pub const OPEN: OpenOptions = options(Access::ReadWrite, false);
+
 /// How a file is opened.
-pub fn options(access: Access, truncate: bool) -> OpenOptions {
+pub const fn options(access: Access, truncate: bool) -> OpenOptions {
     OpenOptions { access, truncate, synchronous: false, drop_set_id: false }
+}
+
+/// The inode of a name in a folder; the folder itself where the name is empty.
+///
+/// # Errors
+/// As the look-up.
+pub fn find_in(core: &dyn Core, folder: Ino, name: &str) -> Result<Ino> {
+    match name {
+        "" => Ok(folder),
+        name => done(core.lookup(folder, name.as_bytes(), Folding::Exact)).map(|found| found.ino),
+    }
 }
 
 /// The inode at a path.
@@ -17,9 +31,16 @@ pub fn options(access: Access, truncate: bool) -> OpenOptions {
 /// # Errors
 /// As the look-up.
 pub fn find(core: &dyn Core, path: &str) -> Result<Ino> {
-    path.split('/').filter(|name| !name.is_empty()).try_fold(Ino::ROOT, |folder, name| {
-        done(core.lookup(folder, name.as_bytes(), Folding::Exact)).map(|found| found.ino)
-    })
+    path.split('/').try_fold(Ino::ROOT, |folder, name| find_in(core, folder, name))
+}
+
+/// Folder and name of a path.
+///
+/// # Errors
+/// As the look-up of the folder.
+pub fn place_of<'p>(core: &dyn Core, path: &'p str) -> Result<(Ino, &'p str)> {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    Ok((find(core, folder)?, name))
 }
 
 /// Makes a node in a folder that is there.
@@ -27,9 +48,24 @@ pub fn find(core: &dyn Core, path: &str) -> Result<Ino> {
 /// # Errors
 /// As making it.
 pub fn make(core: &dyn Core, path: &str, kind: Kind) -> Result<Ino> {
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let (folder, name) = place_of(core, path)?;
     let node = NewNode { kind, mode: 0o755, rdev: 0, target: Vec::new() };
-    Ok(done(core.create(CALLER, find(core, folder)?, name.as_bytes(), node))?.ino)
+    Ok(done(core.create(CALLER, folder, name.as_bytes(), node))?.ino)
+}
+
+/// Replaces the content of a file in a folder, made if it is not there.
+///
+/// # Errors
+/// As opening and writing.
+pub fn save_in(core: &dyn Core, folder: Ino, name: &str, bytes: &[u8]) -> Result<()> {
+    let ino = match find_in(core, folder, name) {
+        Ok(ino) => ino,
+        Err(_) => {
+            let node = NewNode { kind: Kind::File, mode: 0o644, rdev: 0, target: Vec::new() };
+            done(core.create(CALLER, folder, name.as_bytes(), node))?.ino
+        }
+    };
+    write(core, ino, options(Access::ReadWrite, true), bytes)
 }
 
 /// Replaces the content of a file, made if it is not there.
@@ -37,8 +73,16 @@ pub fn make(core: &dyn Core, path: &str, kind: Kind) -> Result<Ino> {
 /// # Errors
 /// As opening and writing.
 pub fn save(core: &dyn Core, path: &str, bytes: &[u8]) -> Result<()> {
-    let ino = find(core, path).or_else(|_| make(core, path, Kind::File))?;
-    let handle = done(core.open(ino, options(Access::ReadWrite, true)))?.handle;
+    let (folder, name) = place_of(core, path)?;
+    save_in(core, folder, name, bytes)
+}
+
+/// Writes from the start of a file, in one call.
+///
+/// # Errors
+/// As opening and writing.
+pub fn write(core: &dyn Core, ino: Ino, options: OpenOptions, bytes: &[u8]) -> Result<()> {
+    let handle = done(core.open(ino, options))?.handle;
     let wrote = done(core.write(handle, 0, bytes, WriteMode::At, false));
     core.release(handle);
     wrote.map(drop)
@@ -48,9 +92,17 @@ pub fn save(core: &dyn Core, path: &str, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// As opening and reading.
-pub fn load(core: &dyn Core, path: &str) -> Result<Vec<u8>> {
-    let handle = done(core.open(find(core, path)?, options(Access::Read, false)))?.handle;
+pub fn read(core: &dyn Core, ino: Ino) -> Result<Vec<u8>> {
+    let handle = done(core.open(ino, options(Access::Read, false)))?.handle;
     let bytes = done(core.read(handle, 0, 1 << 20));
     core.release(handle);
     bytes.map(|bytes| bytes.to_vec())
+}
+
+/// All of the file at a path, up to 1 MiB.
+///
+/// # Errors
+/// As opening and reading.
+pub fn load(core: &dyn Core, path: &str) -> Result<Vec<u8>> {
+    read(core, find(core, path)?)
 }

@@ -1,12 +1,13 @@
 //! Takes steps on anything behind the door, as a kernel would: walks paths by lookups, forgets what it looked up.
 
 use strongroom_workspace::door::{
-    Access, Answer, Attributes, Caller, Core, FolderEntry, Folding, HandleId, Ino, Kind,
-    ListDetail, NewNode, OpenOptions, SetAttributes, SetTime, SyncLevel, SyncScope,
+    Answer, Attributes, Caller, Core, FolderEntry, Folding, HandleId, Ino, Kind, ListDetail,
+    NewNode, SetAttributes, SetTime, SyncLevel, SyncScope,
 };
 use strongroom_workspace::error::{ErrorKind, Result};
 use strongroom_workspace::later::wait;
 
+use super::files::options;
 use super::step::{SLOT_COUNT, Step, fill_bytes};
 
 /// What a step showed. Two filesystems agree when they show the same.
@@ -367,8 +368,4 @@ impl Taker for Runner<'_> {
     fn take(&mut self, step: &Step) -> Seen {
         self.names(step).unwrap_or_else(|error| Seen::Refused(error.kind()))
     }
-}
-
-fn options(access: Access, truncate: bool) -> OpenOptions {
-    OpenOptions { access, truncate, synchronous: false, drop_set_id: false }
 }

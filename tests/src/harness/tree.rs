@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use strongroom_workspace::door::{
-    Access, Core, HandleId, Ino, Kind, ListDetail, OpenOptions, SeekTarget, TimeNs,
+    Access, Core, HandleId, Ino, Kind, ListDetail, SeekTarget, TimeNs,
 };
 use strongroom_workspace::error::{ErrorKind, Result};
 
+use super::files::options;
 use super::runner::{Shown, done};
 
 const PAGE_LEN: u64 = 4096;
@@ -93,13 +94,7 @@ fn read_node(core: &dyn Core, ino: Ino, with_content: bool) -> Result<Node> {
 }
 
 fn read_content(core: &dyn Core, ino: Ino, size: u64) -> Result<BTreeMap<u64, Vec<u8>>> {
-    let options = OpenOptions {
-        access: Access::Read,
-        truncate: false,
-        synchronous: false,
-        drop_set_id: false,
-    };
-    let handle = done(core.open(ino, options))?.handle;
+    let handle = done(core.open(ino, options(Access::Read, false)))?.handle;
     let result = read_pages(core, handle, size);
     core.release(handle);
     result

@@ -12,18 +12,17 @@ use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::RealDisk;
 use strongroom_keyring::{DeviceKeys, device_file, founding};
 use strongroom_store::{Family, FolderStore, Key, Mode as StoreMode, Store, now};
+use strongroom_tests::harness::files::{OPEN, find, make, options, place_of};
+use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_workspace::door::{
-    Access, Answer, Caller, Core, Folding, Ino, Kind, ListDetail, NewNode, OpenOptions, SyncLevel,
-    SyncScope, WriteMode, XattrMode,
+    Access, Core, Kind, ListDetail, SyncLevel, SyncScope, WriteMode, XattrMode,
 };
 use strongroom_workspace::error::{Error, ErrorKind, Result};
-use strongroom_workspace::later::wait;
 use strongroom_workspace::{Foundation, Mode, Options, Services, Tuning, Workspace};
 
 use super::table::Thing;
 
 const PASSPHRASE: &[u8] = b"alice's passphrase";
-const CALLER: Caller = Caller { uid: 1000, gid: 1000 };
 /// Names in the folder that makes the tree several pages.
 const MANY: usize = 600;
 
@@ -166,7 +165,7 @@ fn build(seed: u8) -> Sample {
 impl Builder {
     fn fill(&mut self, workspace: &Workspace) {
         for folder in ["/docs", "/late", "/many", "/pending"] {
-            make(workspace, folder, Kind::Folder);
+            make(workspace, folder, Kind::Folder).unwrap();
         }
         for number in 0..MANY {
             self.write(workspace, &format!("/many/a file with a rather long name {number:04}"), 40);
@@ -269,48 +268,13 @@ fn object_path(root: &Path, object: &str) -> PathBuf {
     root.join("store/object").join(&object[..2]).join(object)
 }
 
-fn done<T>(answer: Answer<T>) -> Result<T> {
-    match answer {
-        Answer::Ready(result) => result,
-        Answer::Later(later) => wait(later),
-    }
-}
-
-fn find(workspace: &Workspace, path: &str) -> Result<Ino> {
-    let mut ino = Ino::ROOT;
-    for name in path.split('/').filter(|name| !name.is_empty()) {
-        ino = done(workspace.lookup(ino, name.as_bytes(), Folding::Exact))?.ino;
-    }
-    Ok(ino)
-}
-
-fn split(path: &str) -> (&str, &str) {
-    path.rsplit_once('/').unwrap()
-}
-
-fn make(workspace: &Workspace, path: &str, kind: Kind) {
-    let (folder, name) = split(path);
-    let folder = find(workspace, folder).unwrap();
-    let node = NewNode { kind, mode: 0o755, rdev: 0, target: Vec::new() };
-    done(workspace.create(CALLER, folder, name.as_bytes(), node)).unwrap();
-}
-
 fn link(workspace: &Workspace, from: &str, to: &str) {
-    let (folder, name) = split(to);
-    let (ino, folder) = (find(workspace, from).unwrap(), find(workspace, folder).unwrap());
+    let (ino, (folder, name)) = (find(workspace, from).unwrap(), place_of(workspace, to).unwrap());
     done(workspace.link(ino, folder, name.as_bytes())).unwrap();
 }
 
-const OPEN: OpenOptions = OpenOptions {
-    access: Access::ReadWrite,
-    truncate: false,
-    synchronous: false,
-    drop_set_id: false,
-};
-
 fn write(workspace: &Workspace, path: &str, pieces: &[(u64, &[u8])]) {
-    let (folder, name) = split(path);
-    let folder = find(workspace, folder).unwrap();
+    let (folder, name) = place_of(workspace, path).unwrap();
     let made = done(workspace.create_open(CALLER, folder, name.as_bytes(), 0o644, OPEN)).unwrap();
     for (offset, data) in pieces {
         let mode = WriteMode::At;
@@ -322,8 +286,7 @@ fn write(workspace: &Workspace, path: &str, pieces: &[(u64, &[u8])]) {
 fn read(workspace: &Workspace, path: &str) -> Result<Vec<u8>> {
     let ino = find(workspace, path)?;
     let size = done(workspace.attributes(ino))?.size;
-    let options = OpenOptions { access: Access::Read, ..OPEN };
-    let handle = done(workspace.open(ino, options))?.handle;
+    let handle = done(workspace.open(ino, options(Access::Read, false)))?.handle;
     let read = (0..size)
         .step_by(128 << 10)
         .map(|offset| done(workspace.read(handle, offset, 128 << 10)))
