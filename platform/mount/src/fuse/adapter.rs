@@ -11,19 +11,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use strongroom_workspace::door::{
-    Answer, Attributes, Caller, Core, Folding, HandleId, Ino, Kind, NAME_LEN_MAX, NewNode,
-    OpenOptions, Opened, RenameMode, SeekTarget, SetAttributes, SyncLevel, SyncScope,
-    TARGET_LEN_MAX, WriteMode, XattrMode,
+    Answer, Attributes, Core, Folding, Ino, Kind, NAME_LEN_MAX, NewNode, OpenOptions, Opened,
+    RenameMode, SeekTarget, SetAttributes, SyncLevel, SyncScope, TARGET_LEN_MAX, WriteMode,
+    XattrMode,
 };
 use strongroom_workspace::error::ErrorKind;
 
-use super::answer::{Driver, Outcome, Patience, otherwise, refuse, wait};
+use super::answer::{Driver, Outcome, Patience, otherwise, wait};
 use super::attributes::{
     allocate_mode, file_attr, ino, kind_of_mode, missing_attr, open_options, permission_bits,
     set_time,
@@ -32,9 +32,9 @@ use super::capabilities::negotiate;
 use super::counts::{RequestCounts, RequestKind};
 use super::errno::seek_errno;
 use super::listing::{list_details, list_names};
+use super::reply::{GENERATION, attr, empty, entry, open_flags, xattr};
+use super::request::{XattrSpace, caller, handle, name_of};
 
-/// Inode numbers are never used again, so a generation adds nothing.
-const GENERATION: Generation = Generation(0);
 /// Unit of `statfs`.
 const SPACE_UNIT: u64 = 4096;
 /// Most bytes copied by one COPY_FILE_RANGE; the caller asks again for the rest.
@@ -638,121 +638,7 @@ fn or_existing(
     })
 }
 
-/// Which extended attributes there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum XattrSpace {
-    /// Kept by the core.
-    User,
-    /// Well-formed, but nothing ever has one.
-    NeverSet,
-    /// Not offered (ACLs among them).
-    Unknown,
-}
-
-impl XattrSpace {
-    fn of(name: &OsStr) -> Self {
-        let name = name.as_bytes();
-        match () {
-            () if name.starts_with(b"user.") => Self::User,
-            () if name.starts_with(b"security.") || name.starts_with(b"trusted.") => Self::NeverSet,
-            () => Self::Unknown,
-        }
-    }
-}
-
-/// Why a name cannot exist.
-struct NameRefusal;
-
-impl NameRefusal {
-    fn answer<T>(self) -> Answer<T> {
-        refuse(ErrorKind::NameTooLong, "a name has more than 255 bytes")
-    }
-}
-
-/// The kernel does not hold FUSE to NAME_MAX.
-fn name_of(name: &OsStr) -> Result<&[u8], NameRefusal> {
-    let name = name.as_bytes();
-    if name.len() > NAME_LEN_MAX { Err(NameRefusal) } else { Ok(name) }
-}
-
-fn caller(req: &Request) -> Caller {
-    Caller { uid: req.uid(), gid: req.gid() }
-}
-
-fn handle(fh: FileHandle) -> HandleId {
-    HandleId(fh.0)
-}
-
-/// No FLUSH at close: write-through delivered the data at write(2).
-fn open_flags(opened: Opened) -> FopenFlags {
-    let mut flags = FopenFlags::FOPEN_NOFLUSH;
-    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
-    flags
-}
-
 fn with_zero(mut name: Vec<u8>) -> Vec<u8> {
     name.push(0);
     name
-}
-
-fn empty(reply: ReplyEmpty) -> impl FnOnce(Outcome<()>) + Send + 'static {
-    move |outcome| match outcome {
-        Ok(()) => reply.ok(),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn entry(
-    reply: ReplyEntry,
-    lifetime: Duration,
-) -> impl FnOnce(Outcome<Attributes>) + Send + 'static {
-    move |outcome| match outcome {
-        Ok(attributes) => reply.entry(&lifetime, &file_attr(&attributes), GENERATION),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn attr(reply: ReplyAttr, lifetime: Duration) -> impl FnOnce(Outcome<Attributes>) + Send + 'static {
-    move |outcome| match outcome {
-        Ok(attributes) => reply.attr(&lifetime, &file_attr(&attributes)),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-/// Size 0 asks how much there is; a buffer too small is ERANGE.
-fn xattr(reply: ReplyXattr, size: u32) -> impl FnOnce(Outcome<Vec<u8>>) + Send + 'static {
-    move |outcome| match (outcome, size) {
-        (Ok(value), 0) => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
-        (Ok(value), size) if value.len() > size as usize => reply.error(Errno::ERANGE),
-        (Ok(value), _) => reply.data(&value),
-        (Err(errno), _) => reply.error(errno),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_over_255_bytes_are_refused() {
-        let longest = "n".repeat(255);
-        assert!(name_of(OsStr::new(&longest)).is_ok());
-        assert!(name_of(OsStr::new(&format!("{longest}n"))).is_err());
-    }
-
-    #[test]
-    fn only_user_attributes_are_kept() {
-        assert_eq!(XattrSpace::of(OsStr::new("user.x")), XattrSpace::User);
-        assert_eq!(XattrSpace::of(OsStr::new("security.capability")), XattrSpace::NeverSet);
-        assert_eq!(XattrSpace::of(OsStr::new("trusted.overlay.opaque")), XattrSpace::NeverSet);
-        assert_eq!(XattrSpace::of(OsStr::new("system.posix_acl_access")), XattrSpace::Unknown);
-    }
-
-    #[test]
-    fn close_sends_no_flush() {
-        let opened = Opened { handle: HandleId(1), keep_cache: true };
-        assert_eq!(open_flags(opened), FopenFlags::FOPEN_NOFLUSH | FopenFlags::FOPEN_KEEP_CACHE);
-        let opened = Opened { keep_cache: false, ..opened };
-        assert_eq!(open_flags(opened), FopenFlags::FOPEN_NOFLUSH);
-    }
 }

@@ -8,12 +8,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fuser::{Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
+use fuser::{INodeNo, ReplyDirectory, ReplyDirectoryPlus};
 use strongroom_workspace::door::{Core, FolderEntry, Ino, ListDetail};
 use strongroom_workspace::error::{ErrorKind, Result};
 
 use super::answer::{Driver, Patience, wait};
 use super::attributes::{file_attr, file_type};
+use super::reply::GENERATION;
 
 /// Names taken from the core at a time.
 const NAMES_BATCH_COUNT: u32 = 256;
@@ -92,7 +93,7 @@ async fn add_batch(
         let Some(attributes) = attributes_of(core, entry).await? else { continue };
         let name = OsStr::from_bytes(&entry.name);
         let node = INodeNo(entry.ino.0);
-        if reply.add(node, entry.cookie, name, &lifetime, &attributes, Generation(0)) {
+        if reply.add(node, entry.cookie, name, &lifetime, &attributes, GENERATION) {
             return Ok(Room::None);
         }
         *cookie = entry.cookie;

@@ -12,3 +12,5 @@ pub mod counts;
 pub mod errno;
 pub(crate) mod listing;
 pub mod notify;
+pub(crate) mod reply;
+pub(crate) mod request;
