@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod vectors {
+    pub mod bad;
+    pub mod random;
     pub mod samples;
 }
 
@@ -24,7 +26,7 @@ use strongroom_format::page::Page;
 use strongroom_format::request::RequestFile;
 use strongroom_format::workspace::WorkspaceFile;
 use strongroom_format::{cbor, decode_canonical, encode, key, name};
-use vectors::samples;
+use vectors::{bad, random, samples};
 use zeroize::Zeroizing;
 
 /// One file of vectors: what the bytes are, how they are checked, the good ones by name.
@@ -144,13 +146,13 @@ fn every_vector_is_what_the_code_writes_and_refuses() {
 
 #[test]
 fn no_mutation_of_a_vector_panics_or_is_accepted_in_two_spellings() {
-    let mut dice = samples::Dice(7);
+    let mut dice = random::Dice(7);
     for suite in suites() {
         for (name, bytes) in &suite.good {
             for round in 0..400 {
                 let mut bad = bytes.clone();
                 for _ in 0..1 + dice.below(4) {
-                    samples::mutate(&mut dice, &mut bad);
+                    random::mutate(&mut dice, &mut bad);
                 }
                 // Whatever is accepted is canonical: checked inside for plain records.
                 let accepted = (suite.accepts)(&bad);
@@ -187,9 +189,9 @@ fn folded_names_and_hashes_are_as_stored() {
 
 #[test]
 fn random_operations_survive_encoding() {
-    let mut dice = samples::Dice(11);
+    let mut dice = random::Dice(11);
     for round in 0..20_000 {
-        let op = samples::random_op(&mut dice);
+        let op = random::random_op(&mut dice);
         let bytes = encode(&op);
         let (back, rest) = cbor::decode_prefix::<Op>(&bytes).unwrap();
         assert!(back == op && rest.is_empty(), "round {round}");
@@ -201,13 +203,13 @@ fn write(suite: &Suite) {
     let mut bad = Map::new();
     for (name, bytes) in &suite.good {
         assert!(good.insert((*name).to_owned(), hex(bytes).into()).is_none(), "{name} twice");
-        for (how, bytes) in samples::spoil(bytes) {
+        for (how, bytes) in bad::spoil(bytes) {
             if !(suite.accepts)(&bytes) {
                 bad.insert(format!("{name}: {how}"), hex(&bytes).into());
             }
         }
     }
-    for (name, bytes) in samples::bad_by_hand(suite.file) {
+    for (name, bytes) in bad::bad_by_hand(suite.file) {
         assert!(!(suite.accepts)(&bytes), "{}: {name} accepted", suite.file);
         bad.insert(name.to_owned(), hex(&bytes).into());
     }

@@ -1,4 +1,4 @@
-//! Samples of every record, ways to spoil them, and a seeded generator.
+//! Samples of every record.
 
 use strongroom_crypto::secret::BlockKey;
 use strongroom_format::checkpoint::{
@@ -24,41 +24,10 @@ use strongroom_format::page::{PageRef, Run};
 use strongroom_format::request::{self, Request};
 use strongroom_format::workspace::WorkspaceFile;
 
-type Good = Vec<(&'static str, Vec<u8>)>;
+/// Records by name.
+pub type Good = Vec<(&'static str, Vec<u8>)>;
 
-/// splitmix64.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.roll() % bound.max(1)
-    }
-
-    fn bytes(&mut self, len_max: u64) -> Vec<u8> {
-        let len = self.below(len_max + 1);
-        (0..len).map(|_| self.roll() as u8).collect()
-    }
-
-    /// Numbers of every length CBOR knows.
-    fn number(&mut self) -> u64 {
-        let bits = [4, 5, 8, 16, 32, 63][self.below(6) as usize];
-        self.roll() & ((1 << bits) - 1)
-    }
-
-    fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        (self.below(2) == 0).then(|| make(self))
-    }
-}
-
-fn extent(offset: u64, len: u32) -> Extent {
+pub fn extent(offset: u64, len: u32) -> Extent {
     Extent {
         offset,
         len,
@@ -264,9 +233,9 @@ pub fn ops() -> Good {
     ]
 }
 
-const SNAPSHOT: SnapshotId = SnapshotId([0x61; 16]);
+pub const SNAPSHOT: SnapshotId = SnapshotId([0x61; 16]);
 
-fn snapshot() -> Snapshot {
+pub fn snapshot() -> Snapshot {
     let (name, head, device) = ("before".to_owned(), Digest([3; 32]), DeviceId([4; 16]));
     Snapshot { name, seq: 77, head, time: 1_700_000_000_000_000_000, device }
 }
@@ -275,7 +244,7 @@ pub fn snapshots() -> Good {
     vec![("snapshot", encode(&snapshot()))]
 }
 
-fn page_ref(level: u8) -> PageRef {
+pub fn page_ref(level: u8) -> PageRef {
     PageRef {
         object: ObjectId([9; 16]),
         place: 16_384,
@@ -303,7 +272,7 @@ pub fn pages() -> Good {
     ]
 }
 
-fn header() -> CommitHeader {
+pub fn header() -> CommitHeader {
     CommitHeader {
         suite: 1,
         organisation: OrganisationId([1; 32]),
@@ -339,7 +308,7 @@ fn header() -> CommitHeader {
     }
 }
 
-fn commit_file(header: &CommitHeader) -> Vec<u8> {
+pub fn commit_file(header: &CommitHeader) -> Vec<u8> {
     commit::build(&encode(header), &[0x51; 64], &[&b"12345"[..]])
 }
 
@@ -353,7 +322,7 @@ pub fn commits() -> Good {
     ]
 }
 
-fn body(ops: Vec<Op>) -> Body {
+pub fn body(ops: Vec<Op>) -> Body {
     let head = BodyHead {
         compartment: CompartmentId::ORDINARY,
         author: DeviceId([4; 16]),
@@ -377,7 +346,7 @@ pub fn bodies() -> Good {
     ]
 }
 
-fn checkpoint_root() -> CheckpointRoot {
+pub fn checkpoint_root() -> CheckpointRoot {
     CheckpointRoot {
         suite: 1,
         organisation: OrganisationId([1; 32]),
@@ -408,7 +377,7 @@ pub fn checkpoints() -> Good {
     vec![("one part", checkpoint::build(&encode(&checkpoint_root()), &[0x51; 64], &[&b"part"[..]]))]
 }
 
-fn state() -> CompartmentState {
+pub fn state() -> CompartmentState {
     CompartmentState {
         compartment: CompartmentId::ORDINARY,
         seq: 7,
@@ -453,7 +422,7 @@ pub fn geneses() -> Good {
     vec![("one device", genesis::build(&encode(&record), &[0x51; 64]))]
 }
 
-fn certificate(byte: u8) -> Certificate {
+pub fn certificate(byte: u8) -> Certificate {
     Certificate {
         device: DeviceId([byte; 16]),
         member: MemberId([0x3e; 16]),
@@ -462,15 +431,15 @@ fn certificate(byte: u8) -> Certificate {
     }
 }
 
-fn recipient(byte: u8) -> Recipient {
+pub fn recipient(byte: u8) -> Recipient {
     Recipient { device: DeviceId([byte; 16]), wrap: vec![6; 1200], name: vec![7; 136] }
 }
 
-fn naming(epoch: u64) -> Naming {
+pub fn naming(epoch: u64) -> Naming {
     Naming { epoch, name: vec![7; 136], consumer: vec![11; 136] }
 }
 
-fn rotation(epoch: u64, recipients: Vec<Recipient>) -> Rotation {
+pub fn rotation(epoch: u64, recipients: Vec<Recipient>) -> Rotation {
     Rotation {
         workspace: WorkspaceId([2; 16]),
         compartment: CompartmentId::ORDINARY,
@@ -482,7 +451,7 @@ fn rotation(epoch: u64, recipients: Vec<Recipient>) -> Rotation {
     }
 }
 
-fn organisation_record(seq: u64, act: Act) -> Vec<u8> {
+pub fn organisation_record(seq: u64, act: Act) -> Vec<u8> {
     let record = Record {
         suite: 1,
         organisation: OrganisationId([1; 32]),
@@ -518,40 +487,11 @@ pub fn organisations() -> Good {
     ]
 }
 
-/// Records that no reader takes, though they are canonical.
-fn bad_organisations() -> Good {
-    let consumer = |naming: Naming| {
-        organisation_record(4, Act::AddConsumer { certificate: certificate(12), naming })
-    };
-    let rotate = |change: fn(&mut Rotation)| {
-        let mut rotation = rotation(2, vec![recipient(3), recipient(11)]);
-        change(&mut rotation);
-        organisation_record(3, Act::Rotate { rotation })
-    };
-    vec![
-        (
-            "position of genesis",
-            organisation_record(0, Act::Rotate { rotation: rotation(1, vec![recipient(3)]) }),
-        ),
-        ("no recipient", rotate(|rotation| rotation.recipients.clear())),
-        ("recipients out of order", rotate(|rotation| rotation.recipients.reverse())),
-        ("recipient twice", rotate(|rotation| rotation.recipients[1] = recipient(3))),
-        ("no link to the epoch before", rotate(|rotation| rotation.back_link = None)),
-        ("first epoch with a link", rotate(|rotation| rotation.epoch = 1)),
-        ("epoch zero", rotate(|rotation| (rotation.epoch, rotation.back_link) = (0, None))),
-        ("short wrap", rotate(|rotation| rotation.recipients[0].wrap.truncate(1199))),
-        ("long name", rotate(|rotation| rotation.recipients[0].name.push(0))),
-        ("naming of no epoch", consumer(naming(0))),
-        ("short consumer", consumer(Naming { consumer: vec![11; 135], ..naming(1) })),
-        ("short link", rotate(|rotation| rotation.back_link = Some(vec![10; 135]))),
-    ]
-}
-
 pub fn requests() -> Good {
     vec![("one hour", request(1_700_000_000, 1_700_003_600))]
 }
 
-fn request(time: i64, expires: i64) -> Vec<u8> {
+pub fn request(time: i64, expires: i64) -> Vec<u8> {
     let record = Request {
         suite: 1,
         organisation: OrganisationId([1; 32]),
@@ -623,187 +563,4 @@ pub fn folds() -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = text.iter().map(|name| name.as_bytes().to_vec()).collect();
     all.push(b"A\xff".to_vec());
     all
-}
-
-/// Files that are wrong in a way no byte flip makes.
-pub fn bad_by_hand(file: &str) -> Good {
-    let run = |entries: &[(&[u8], &[u8])]| {
-        let mut run = Run::default();
-        entries.iter().for_each(|(key, value)| run.push(key, value).unwrap());
-        run.cut(entries.len(), 0).to_vec()
-    };
-    match file {
-        "page" => {
-            let mut wrong_child = Run::default();
-            wrong_child.push_child(&[5], page_ref(1)).unwrap();
-            let mut slack = run(&[(&[1], &[2])]);
-            slack.push(0);
-            vec![
-                ("keys fall", run(&[(&[2], &[]), (&[1], &[])])),
-                ("key twice", run(&[(&[1], &[]), (&[1], &[])])),
-                ("child of its own level", wrong_child.cut(1, 1).to_vec()),
-                ("byte behind the entries", slack),
-                ("no entry", vec![1, 0, 0, 0]),
-                ("too long", vec![1; 16_313]),
-            ]
-        }
-        "organisation" => bad_organisations(),
-        "request" => vec![("void before it was made", request(2, 1))],
-        "commit" => {
-            let mut twice = header();
-            twice.bodies[1].compartment = CompartmentId::ORDINARY;
-            let zero = CommitHeader { seq: 0, ..header() };
-            let mut long = header();
-            long.bodies[0].len = u64::MAX;
-            vec![
-                ("a compartment twice", commit_file(&twice)),
-                ("sequence 0", commit_file(&zero)),
-                ("absurd body", commit_file(&long)),
-            ]
-        }
-        "checkpoint" => {
-            let mut none_live = checkpoint_root();
-            none_live.page_objects[0].live_pages = 0;
-            let mut ahead = checkpoint_root();
-            ahead.parts[0].seq = 8;
-            let file = |root: &CheckpointRoot| {
-                checkpoint::build(&encode(root), &[0x51; 64], &[&b"part"[..]])
-            };
-            vec![("object without a page", file(&none_live)), ("part ahead of root", file(&ahead))]
-        }
-        "part" => {
-            let no_root = CompartmentState { root: None, ..state() };
-            let other_height = CompartmentState { height: 3, ..state() };
-            let mut slot = state();
-            slot.slots[0].slot = 1 << 23;
-            vec![
-                ("height without a tree", no_root.encode()),
-                ("height of another tree", other_height.encode()),
-                ("slot out of range", slot.encode()),
-            ]
-        }
-        "body" => {
-            let mut writes = encode(&BodyHead { op_count: 1, ..body(Vec::new()).head });
-            let write = Op::Write { ino: Ino(1), offset: 0, data: vec![1], mode: 0, time: 0 };
-            writes.extend(encode(&write));
-            let short = encode(&BodyHead { op_count: 1, ..body(Vec::new()).head });
-            vec![("journal write", writes), ("fewer operations than said", short)]
-        }
-        "name" => vec![
-            ("empty", Vec::new()),
-            ("dot", b".".to_vec()),
-            ("two dots", b"..".to_vec()),
-            ("slash", b"a/b".to_vec()),
-            ("nul", b"a\0".to_vec()),
-            ("256 bytes", vec![b'n'; 256]),
-        ],
-        _ => Vec::new(),
-    }
-}
-
-/// Spoilt forms of good bytes, the same every time.
-pub fn spoil(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    let changed = |at: usize, mask: u8| {
-        let mut bad = bytes.to_vec();
-        if let Some(byte) = bad.get_mut(at) {
-            *byte ^= mask;
-        }
-        bad
-    };
-    vec![
-        ("cut by one", bytes[..bytes.len() - 1].to_vec()),
-        ("cut in half", bytes[..bytes.len() / 2].to_vec()),
-        ("one byte more", [bytes, &[0]].concat()),
-        ("first byte changed", changed(0, 0x20)),
-        ("second byte changed", changed(1, 0x80)),
-        ("empty", Vec::new()),
-    ]
-}
-
-/// One random change.
-pub fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>) {
-    let at = dice.below(bytes.len() as u64) as usize;
-    match dice.below(5) {
-        _ if bytes.is_empty() => bytes.push(dice.roll() as u8),
-        0 => bytes[at] ^= 1 << dice.below(8),
-        1 => bytes[at] = dice.roll() as u8,
-        2 => drop(bytes.remove(at)),
-        3 => bytes.insert(at, dice.roll() as u8),
-        _ => bytes.truncate(at),
-    }
-}
-
-/// Any operation.
-pub fn random_op(dice: &mut Dice) -> Op {
-    let ino = Ino(dice.number());
-    let time = dice.number() as i64 - dice.number() as i64;
-    let mode = dice.below(0o10000) as u16;
-    let other = Ino(dice.number());
-    match dice.below(12) {
-        0 => Op::Create {
-            folder: other,
-            name: dice.bytes(255),
-            ino,
-            kind: [Kind::File, Kind::Folder, Kind::Symlink, Kind::Char][dice.below(4) as usize],
-            mode,
-            uid: dice.roll() as u32,
-            gid: dice.number() as u32,
-            rdev: dice.number() as u32,
-            target: dice.bytes(40),
-            time,
-        },
-        1 => Op::Rename {
-            from: other,
-            from_name: dice.bytes(255),
-            to: Ino(dice.number()),
-            to_name: dice.bytes(20),
-            ino,
-            replaced: Ino(0),
-            fate: [Fate::Keep, Fate::Remove][dice.below(2) as usize],
-            time,
-        },
-        2 => Op::SetAttributes {
-            ino,
-            mode: dice.maybe(|_| mode),
-            uid: dice.maybe(|dice| dice.number() as u32),
-            gid: dice.maybe(|dice| dice.number() as u32),
-            size: dice.maybe(Dice::number),
-            atime: dice.maybe(|_| time),
-            mtime: dice.maybe(|dice| dice.number() as i64),
-            time,
-        },
-        3 => {
-            let value = dice.maybe(|dice| dice.bytes(300));
-            Op::SetXattr { ino, name: dice.bytes(20), value, time }
-        }
-        4 => {
-            let size = dice.number();
-            Op::SetInline { ino, size, data: dice.bytes(1024), mode, mtime: time, ctime: 0 }
-        }
-        5 => {
-            let count = dice.below(5);
-            let extents = (0..count).map(|_| extent(dice.number(), dice.number() as u32)).collect();
-            Op::SetExtents { ino, size: dice.number(), extents, mode, mtime: 0, ctime: time }
-        }
-        6 => Op::Relocate {
-            from: ObjectId([dice.roll() as u8; 16]),
-            to: ObjectId([dice.roll() as u8; 16]),
-            inos: (0..dice.below(30)).map(|_| Ino(dice.number())).collect(),
-            places: (0..dice.below(30))
-                .map(|_| (dice.number() as u32, dice.number() as u32))
-                .collect(),
-        },
-        7 => Op::Punch { ino, offset: dice.number(), len: dice.number(), time },
-        8 => Op::Based { seq: dice.number(), from: dice.number(), last: dice.below(2) == 0 },
-        9 => {
-            let count = dice.below(5);
-            let extents = (0..count).map(|_| extent(dice.number(), dice.number() as u32)).collect();
-            Op::Rewrite { ino, extents }
-        }
-        10 => {
-            let snapshot = dice.maybe(|_| snapshot());
-            Op::SetSnapshot { id: SNAPSHOT, snapshot }
-        }
-        _ => Op::Write { ino, offset: dice.number(), data: dice.bytes(4096), mode, time },
-    }
 }
