@@ -123,6 +123,29 @@ pub struct Inode {
     pub xattrs: Vec<Xattr>,
 }
 
+impl Inode {
+    /// A node that was just made: one name, no content, no extended attributes.
+    pub fn new(kind: Kind, mode: u16, (uid, gid): (u32, u32), parent: Ino, time: i64) -> Self {
+        Self {
+            kind,
+            mode,
+            uid,
+            gid,
+            link_count: if kind == Kind::Folder { 2 } else { 1 },
+            size: 0,
+            allocated: 0,
+            mtime: time,
+            ctime: time,
+            atime: time,
+            btime: time,
+            rdev: 0,
+            parent,
+            content: Content::Empty,
+            xattrs: Vec::new(),
+        }
+    }
+}
+
 /// A folder entry as stored under `D · folder · hash · slot`.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Entry {

@@ -41,23 +41,9 @@ pub fn extent(offset: u64, len: u32) -> Extent {
 }
 
 fn inode(kind: Kind, content: Content) -> Inode {
-    Inode {
-        kind,
-        mode: 0o644,
-        uid: 1000,
-        gid: 1000,
-        link_count: 1,
-        size: 5,
-        allocated: 0,
-        mtime: 1_700_000_000_000_000_001,
-        ctime: 1_700_000_000_000_000_002,
-        atime: -1,
-        btime: 0,
-        rdev: 0,
-        parent: Ino(0),
-        content,
-        xattrs: Vec::new(),
-    }
+    let (mtime, ctime) = (1_700_000_000_000_000_001, 1_700_000_000_000_000_002);
+    let new = Inode::new(kind, 0o644, (1000, 1000), Ino(0), 0);
+    Inode { link_count: 1, size: 5, mtime, ctime, atime: -1, content, ..new }
 }
 
 pub fn inodes() -> Good {

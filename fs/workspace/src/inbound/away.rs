@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use strongroom_format::cbor::encode;
 use strongroom_format::ids::Ino;
-use strongroom_format::inode::{Content, Entry, Inode, Kind};
+use strongroom_format::inode::{Entry, Inode, Kind};
 use strongroom_format::key::Key;
 use strongroom_format::op::Op;
 use strongroom_format::ops;
@@ -198,29 +198,12 @@ impl Fit<'_> {
 
     /// Something empty in place of what is gone, in the root folder.
     fn stand_in(&mut self, ino: Ino, kind: Kind) -> Result<()> {
-        let (word, mode, link_count) = match kind {
-            Kind::Folder => ("folder", 0o700, 2),
-            _ => ("file", 0o600, 1),
+        let (word, mode) = match kind {
+            Kind::Folder => ("folder", 0o700),
+            _ => ("file", 0o600),
         };
-        let (uid, gid) = self.inner.options.owner;
-        let now = self.inner.services.clock.now_ns();
-        let inode = Inode {
-            kind,
-            mode,
-            uid,
-            gid,
-            link_count,
-            size: 0,
-            allocated: 0,
-            mtime: now,
-            ctime: now,
-            atime: now,
-            btime: now,
-            rdev: 0,
-            parent: Ino::ROOT,
-            content: Content::Empty,
-            xattrs: Vec::new(),
-        };
+        let (owner, now) = (self.inner.options.owner, self.inner.services.clock.now_ns());
+        let inode = Inode::new(kind, mode, owner, Ino::ROOT, now);
         let name = format!("{word} {:x}", ino.0).into_bytes();
         self.free(Ino::ROOT, &name)?;
         let hash = self.state.names.of(&name);

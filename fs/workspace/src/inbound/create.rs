@@ -8,7 +8,7 @@ use strongroom_crypto::lthash::LtHash;
 use strongroom_format::cbor::encode;
 use strongroom_format::checkpoint::{CompartmentState, PageObject};
 use strongroom_format::ids::{CompartmentId, Digest, Ino};
-use strongroom_format::inode::{Content, Inode, Kind};
+use strongroom_format::inode::{Inode, Kind};
 use strongroom_format::key::Key;
 use strongroom_format::workspace::WorkspaceFile;
 use strongroom_keyring::DeviceKeys;
@@ -95,7 +95,7 @@ fn put_first_checkpoint(
 ) -> Result<()> {
     let pages = Pages::new(store.clone(), keys.clone(), ordinary_place(keys), PAGE_CACHE_BYTES);
     let now = services.clock.now_ns();
-    let root = encode(&root_folder(owner, now));
+    let root = encode(&Inode::new(Kind::Folder, ROOT_MODE, owner, Ino::ROOT, now));
     let key = Key::inode(Ino::ROOT);
     let mut writer = PageWriter::new(&pages, &*services.entropy);
     let changes = [(key.as_bytes(), Some(root.as_slice()))];
@@ -133,26 +133,6 @@ fn put_first_checkpoint(
     let facts = HeadFacts { head: Head { seq: 0, hash: Digest([0; 32]) }, pin, time: now };
     let bytes = seal_checkpoint(keys, &*services.entropy, &facts, &part, ledger)?;
     put(store, StoreKey::Checkpoint(0), bytes.to_vec())
-}
-
-fn root_folder(owner: (u32, u32), now: i64) -> Inode {
-    Inode {
-        kind: Kind::Folder,
-        mode: ROOT_MODE,
-        uid: owner.0,
-        gid: owner.1,
-        link_count: 2,
-        size: 0,
-        allocated: 0,
-        mtime: now,
-        ctime: now,
-        atime: now,
-        btime: now,
-        rdev: 0,
-        parent: Ino::ROOT,
-        content: Content::Empty,
-        xattrs: Vec::new(),
-    }
 }
 
 struct NoPages;

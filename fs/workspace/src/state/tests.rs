@@ -48,23 +48,7 @@ impl PageSink for Fading {
 const FILE: Ino = Ino(7);
 
 fn file_with(content: Content) -> Inode {
-    Inode {
-        kind: Kind::File,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        link_count: 1,
-        size: 5,
-        allocated: 0,
-        mtime: 0,
-        ctime: 0,
-        atime: 0,
-        btime: 0,
-        rdev: 0,
-        parent: Ino(0),
-        content,
-        xattrs: Vec::new(),
-    }
+    Inode { size: 5, content, ..Inode::new(Kind::File, 0o644, (0, 0), Ino(0), 0) }
 }
 
 /// A state over a tree that holds one file, whose page is in memory for `looks` looks.

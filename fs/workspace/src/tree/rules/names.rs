@@ -39,26 +39,11 @@ pub(super) fn create(txn: &mut Txn<'_>, hash: &NameHash, op: &Op) -> Look<()> {
         return Err(contradiction());
     };
     let is_folder = *kind == Kind::Folder;
-    let inode = Inode {
-        kind: *kind,
-        mode: *mode,
-        uid: *uid,
-        gid: *gid,
-        link_count: if is_folder { 2 } else { 1 },
-        size: target.len() as u64,
-        allocated: 0,
-        mtime: *time,
-        ctime: *time,
-        atime: *time,
-        btime: *time,
-        rdev: *rdev,
-        parent: *folder,
-        content: match kind {
-            Kind::Symlink => Content::Target(target.clone()),
-            _ => Content::Empty,
-        },
-        xattrs: Vec::new(),
-    };
+    let mut inode = Inode::new(*kind, *mode, (*uid, *gid), *folder, *time);
+    (inode.rdev, inode.size) = (*rdev, target.len() as u64);
+    if *kind == Kind::Symlink {
+        inode.content = Content::Target(target.clone());
+    }
     txn.put_inode(*ino, inode);
     add_name(txn, hash, (*folder, name), *ino, *kind)?;
     touch_folder(txn, *folder, if is_folder { 1 } else { 0 }, *time)
