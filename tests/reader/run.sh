@@ -15,7 +15,8 @@ fi
 cd "$root"
 "$python" tests/reader/test_vectors.py
 
-cargo build --quiet --workspace --bin make_store
+# What the tests are built with: for one program alone other features would be chosen, and all built again.
+cargo build --quiet --workspace --bins --tests
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for seed in ${STRONGROOM_READER_SEEDS:-1 2 3}; do

