@@ -25,7 +25,7 @@ needs() { command -v "$1" >/dev/null || skip_all "\`$1\` is not installed${2:+ (
 needs_root() { [ "$(id -u)" = 0 ] || skip_all "needs root"; }
 is_long() { [ "$FORM" = long ]; }
 
-make_store() { "$PROGRAM" init "$STORE" --json --passphrase-file "$PASSPHRASE" >"$WORK/init.log" 2>&1 || { cat "$WORK/init.log"; return 1; }; }
+make_store() { "$PROGRAM" init "$STORE" --little-memory --json --passphrase-file "$PASSPHRASE" >"$WORK/init.log" 2>&1 || { cat "$WORK/init.log"; return 1; }; }
 
 is_mounted() { grep -q " $DRIVE " /proc/self/mountinfo; }
 

@@ -126,7 +126,7 @@ class Mount:
 
     def enrol(self):
         consumer = JOBS[self.job][0]
-        code = run(self.home, "device", "request", STORE, *passphrase(self.home))
+        code = run(self.home, "device", "request", STORE, "--little-memory", *passphrase(self.home))
         run("home", "device", "add", STORE, "--code", code, "--name", f"{consumer}-1", "--consumer", consumer, *passphrase("home"))
 
     def start(self):
@@ -187,7 +187,7 @@ class Story:
     def prepare(self):
         for home in ["home", "spare", *(mount.home for mount in self.mounts.values())]:
             (WORK / f"{home}.pass").write_text(f"the passphrase of {home}\n")
-        run("home", "init", STORE, *passphrase("home"))
+        run("home", "init", STORE, "--little-memory", *passphrase("home"))
         for app in ["shop", "clinic"]:
             run("home", "app", "create", app, "--custody", f"file:{WORK}/keys-{app}", "-w", STORE, *passphrase("home"))
         for mount in self.mounts.values():
@@ -306,7 +306,7 @@ class Story:
 
     def rotations(self):
         owner = self.people[3]
-        spare_code = run("spare", "device", "request", STORE, *passphrase("spare"))
+        spare_code = run("spare", "device", "request", STORE, "--little-memory", *passphrase("spare"))
         run("home", "device", "add", STORE, "--code", spare_code, "--name", "spare", *passphrase("home"))
         levels = {
             "application": lambda: self.shop("POST", "rotate", {}),

@@ -183,6 +183,14 @@ pub struct NewPassphraseSource {
     pub new_passphrase_fd: Option<u32>,
 }
 
+/// What it costs to try a passphrase.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Guessing {
+    /// Let unlocking take 64 MiB of memory instead of 256 MiB, for small machines; guessing gets as much cheaper
+    #[arg(long, help_heading = "Passphrase")]
+    pub little_memory: bool,
+}
+
 /// `init`.
 #[derive(Debug, Args)]
 pub struct Init {
@@ -194,6 +202,8 @@ pub struct Init {
     pub name: Option<String>,
     #[command(flatten)]
     pub passphrase: PassphraseSource,
+    #[command(flatten)]
+    pub guessing: Guessing,
 }
 
 /// `mount`.
@@ -334,6 +344,8 @@ pub struct Passwd {
     pub passphrase: PassphraseSource,
     #[command(flatten)]
     pub new_passphrase: NewPassphraseSource,
+    #[command(flatten)]
+    pub guessing: Guessing,
 }
 
 /// `completions`.

@@ -93,6 +93,7 @@ pub fn create(
     place: &Place,
     name: Option<&str>,
     passphrase: &Passphrase,
+    cost: PassphraseCost,
 ) -> Result<Made> {
     let shown = place.shown();
     let services = services();
@@ -102,7 +103,7 @@ pub fn create(
             .hint("it has 1 to 64 bytes, no `/` and no control characters"));
     }
     let (store, writers) = stores::create(place)?;
-    let (cost, time) = (PassphraseCost::DEFAULT, services.clock.now_ns());
+    let time = services.clock.now_ns();
     let founded = founding::found_as(name, passphrase, cost, time, &*services.entropy)
         .map_err(|error| Failure::keyring(&shown, &error))?;
     let keys = Arc::new(founded.keys);
@@ -254,19 +255,14 @@ pub fn change_passphrase(
     place: &Place,
     old: &Passphrase,
     new: &Passphrase,
+    cost: PassphraseCost,
 ) -> Result<()> {
     let shown = place.shown();
     let store = stores::open(place, Mode::ReadWrite)?;
     let refused = |error| Failure::keyring(&shown, &error);
     let mut wrong = None;
     for (device, file) in device_files(home, &*store, &shown)? {
-        match device_file::change_passphrase(
-            &file,
-            old,
-            new,
-            PassphraseCost::DEFAULT,
-            &MachineEntropy,
-        ) {
+        match device_file::change_passphrase(&file, old, new, cost, &MachineEntropy) {
             Ok(file) => {
                 return strongroom_store::wait(
                     store.put(Key::Device(device), Body::Bytes(file.into())),

@@ -7,10 +7,11 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use strongroom_crypto::kdf::PassphraseCost;
 use strongroom_host::locked;
 use zeroize::Zeroizing;
 
-use crate::args::{NewPassphraseSource, PassphraseSource};
+use crate::args::{Guessing, NewPassphraseSource, PassphraseSource};
 use crate::exit::{Exit, Failure, Result};
 
 /// LIMIT: longer first lines are refused, so that a wrong file is noticed.
@@ -55,6 +56,11 @@ pub fn read_new(source: &NewPassphraseSource) -> Result<Passphrase> {
         (None, Some(fd)) => from_descriptor(fd),
         (None, None) => ask_twice("--new-passphrase-file FILE", "new passphrase"),
     }
+}
+
+/// What each try of a new passphrase costs.
+pub fn cost(guessing: Guessing) -> PassphraseCost {
+    if guessing.little_memory { PassphraseCost::SMALL } else { PassphraseCost::DEFAULT }
 }
 
 fn ask_twice(option: &str, what: &str) -> Result<Passphrase> {

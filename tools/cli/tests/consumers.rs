@@ -27,7 +27,7 @@ impl Two {
         fs::create_dir(place.path("drive2")).unwrap();
         let two = Self { place };
         two.here("app create shop -w STORE");
-        let asked = two.there("device request STORE").expect_done();
+        let asked = two.there("device request STORE --little-memory").expect_done();
         let code = asked.trim_end();
         two.here(&format!("device add STORE --code {code} --name mailer-1 --consumer mailer"));
         two

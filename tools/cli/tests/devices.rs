@@ -23,7 +23,7 @@ impl Two {
         let place = Place::new();
         fs::write(place.path("pass2"), format!("{OTHER}\n")).unwrap();
         fs::create_dir(place.path("drive2")).unwrap();
-        place.run("init STORE --name desk --passphrase-file PASS").expect_done();
+        place.run("init STORE --little-memory --name desk --passphrase-file PASS").expect_done();
         Self { place }
     }
 
@@ -40,7 +40,8 @@ impl Two {
     }
 
     fn request(&self) -> String {
-        let out = self.there("device request STORE --passphrase-file PASS").expect_done();
+        let out =
+            self.there("device request STORE --little-memory --passphrase-file PASS").expect_done();
         let code = out.trim_end().to_owned();
         assert_eq!(code.len(), 14, "{code}");
         code

@@ -70,7 +70,7 @@ fn a_full_store_refuses_the_write_that_meets_it_and_loses_nothing() {
     let place = Place::new();
     fs::create_dir(place.path("small")).unwrap();
     let _medium = Medium::mount(&place.path("small"), &["-t", "tmpfs", "-o", "size=96m", "none"]);
-    place.run("init small/store --passphrase-file PASS").expect_done();
+    place.run("init small/store --little-memory --passphrase-file PASS").expect_done();
     let mount = "mount small/store DRIVE --background --passphrase-file PASS";
     place.run(mount).expect_done();
     let content = |index: u8| vec![index; 4 << 20];

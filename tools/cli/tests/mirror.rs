@@ -33,7 +33,7 @@ fn one_of_three_is_deleted_whole_while_mounted_and_nobody_notices() {
         return;
     }
     let place = Place::new();
-    let init = place.run(&format!("init {MIRROR} --passphrase-file PASS --json"));
+    let init = place.run(&format!("init {MIRROR} --little-memory --passphrase-file PASS --json"));
     let made: Value = serde_json::from_str(&init.expect_done()).unwrap();
     assert_eq!(made["writers"], "one");
     let mount = format!("mount {MIRROR} DRIVE --background --passphrase-file PASS");
@@ -73,7 +73,7 @@ fn another_home_only_looks_where_the_store_cannot_arbitrate() {
         return;
     }
     let place = Place::new();
-    place.run(&format!("init {MIRROR} --passphrase-file PASS")).expect_done();
+    place.run(&format!("init {MIRROR} --little-memory --passphrase-file PASS")).expect_done();
     let other = |line: &str| {
         let mut command = place.command(line);
         place.said(command.env("STRONGROOM_HOME", place.path("other")).output().unwrap())

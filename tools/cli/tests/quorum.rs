@@ -20,9 +20,11 @@ impl Two {
         let place = Place::new();
         fs::write(place.path("pass2"), "a passphrase of its own\n").unwrap();
         fs::create_dir(place.path("meeting")).unwrap();
-        place.run("init STORE --name desk --passphrase-file PASS").expect_done();
+        place.run("init STORE --little-memory --name desk --passphrase-file PASS").expect_done();
         let two = Self { place };
-        let asked = two.there("device request STORE --passphrase-file HERE/pass2").expect_done();
+        let asked = two
+            .there("device request STORE --little-memory --passphrase-file HERE/pass2")
+            .expect_done();
         let code = asked.trim_end();
         let add = format!("device add STORE --passphrase-file PASS --code {code} --name laptop");
         two.place.run(&add).expect_done();

@@ -6,9 +6,11 @@ mod common;
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::Stdio;
 
 use common::Place;
+use strongroom_format::device::DeviceFile;
 
 #[test]
 fn nonsense_is_a_usage_failure_with_one_line_and_a_hint() {
@@ -206,6 +208,24 @@ fn passwd_lets_the_new_passphrase_in_and_the_old_one_out() {
     place.run("passwd STORE --passphrase-file PASS --new-passphrase-file WRONG").expect_done();
     assert_eq!(place.run("check STORE --passphrase-file PASS").code, 5);
     place.run("check STORE --passphrase-file WRONG").expect_sound();
+}
+
+#[test]
+fn trying_a_passphrase_takes_the_memory_that_was_asked_for() {
+    let place = Place::with_workspace();
+    place.run("init HERE/usual --passphrase-file PASS").expect_done();
+    let found = ["store", "usual"].map(|store| memory_kib(&place.path(store)));
+    assert_eq!(found, [65_536, 262_144]);
+    place.run("passwd STORE --passphrase-file PASS --new-passphrase-file WRONG").expect_done();
+    assert_eq!(memory_kib(&place.store()), 262_144);
+}
+
+/// What the only device file of a store asks for.
+fn memory_kib(store: &Path) -> u32 {
+    let mut files = fs::read_dir(store.join("device")).unwrap();
+    let bytes = fs::read(files.next().unwrap().unwrap().path()).unwrap();
+    assert!(files.next().is_none());
+    DeviceFile::parse(&bytes).unwrap().clear.kdf.memory_kib
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
-use super::PassphraseSource;
+use super::{Guessing, PassphraseSource};
 
 /// `device`.
 #[derive(Debug, Subcommand)]
@@ -42,6 +42,8 @@ pub struct DeviceRequest {
     pub store: String,
     #[command(flatten)]
     pub passphrase: PassphraseSource,
+    #[command(flatten)]
+    pub guessing: Guessing,
 }
 
 /// `device add`.

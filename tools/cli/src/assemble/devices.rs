@@ -66,22 +66,21 @@ pub struct Registry {
 ///
 /// # Errors
 /// The store does not answer or cannot be written; local state cannot be written.
-pub fn request(home: &Home, place: &Place, passphrase: &Passphrase) -> Result<Asked> {
+pub fn request(
+    home: &Home,
+    place: &Place,
+    passphrase: &Passphrase,
+    cost: PassphraseCost,
+) -> Result<Asked> {
     let shown = place.shown();
     let store = stores::open(place, Mode::ReadWrite)?;
     let bytes = wait(store.get(Key::Workspace, None))
         .map_err(|error| Failure::store(format!("opening `{shown}`"), &error))?;
     let file = WorkspaceFile::parse(&bytes)
         .map_err(|error| Failure::format(&format!("`{shown}`"), &error))?;
-    let (cost, now) = (PassphraseCost::DEFAULT, MachineClock::new().now_ns());
-    let asked = enrolment::request(
-        (file.organisation, file.workspace),
-        passphrase,
-        cost,
-        now,
-        &MachineEntropy,
-    )
-    .map_err(|error| Failure::keyring(&shown, &error))?;
+    let (of, now) = ((file.organisation, file.workspace), MachineClock::new().now_ns());
+    let asked = enrolment::request(of, passphrase, cost, now, &MachineEntropy)
+        .map_err(|error| Failure::keyring(&shown, &error))?;
     // ORDER: the device file first. A request that is there can be answered at once.
     for (key, body) in [
         (Key::Device(asked.device), asked.device_file),

@@ -34,7 +34,8 @@ fn request(options: &DeviceRequest, format: Format) -> Result<Exit> {
     let place = Place::parse(&options.store, &home)?;
     require_workspace(&place)?;
     let passphrase = passphrase::read_first(&options.passphrase)?;
-    let asked = devices::request(&home, &place, &passphrase)?;
+    let cost = passphrase::cost(options.guessing);
+    let asked = devices::request(&home, &place, &passphrase, cost)?;
     let (code, shown) = (asked.code.to_string(), place.shown());
     ui::tell(&format!(
         "on a device that is in, within an hour: `strongroom device add {shown}`, and type this code there"

@@ -19,7 +19,8 @@ pub fn run(options: &Init, format: Format) -> Result<Exit> {
     let place = Place::parse(&options.store, &home)?;
     assemble::require_fresh(&place)?;
     let passphrase = passphrase::read_first(&options.passphrase)?;
-    let made = assemble::create(&home, &place, options.name.as_deref(), &passphrase)?;
+    let (name, cost) = (options.name.as_deref(), passphrase::cost(options.guessing));
+    let made = assemble::create(&home, &place, name, &passphrase, cost)?;
     let writers = match made.writers {
         Writers::Many => "many",
         Writers::One(why) => {

@@ -20,7 +20,8 @@ pub fn run(options: &Passwd, format: Format) -> Result<Exit> {
     assemble::require_workspace(&place)?;
     let old = passphrase::read(&options.passphrase)?;
     let new = passphrase::read_new(&options.new_passphrase)?;
-    assemble::change_passphrase(&home, &place, &old, &new)?;
+    let cost = passphrase::cost(options.guessing);
+    assemble::change_passphrase(&home, &place, &old, &new, cost)?;
     ui::answer(format, "", &json!({"store": place.shown(), "changed": true}))?;
     Ok(Exit::Done)
 }

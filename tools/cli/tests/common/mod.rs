@@ -42,7 +42,7 @@ impl Place {
     /// Makes one with a workspace in it.
     pub fn with_workspace() -> Self {
         let place = Self::new();
-        place.run("init STORE --passphrase-file PASS").expect_done();
+        place.run("init STORE --little-memory --passphrase-file PASS").expect_done();
         place
     }
 
