@@ -11,94 +11,21 @@ use std::path::Path;
 
 use common::Place;
 
-const VERBS: [&str; 86] = [
-    "init",
-    "mount",
-    "run",
-    "unmount",
-    "status",
-    "sync",
-    "keep",
-    "snapshot",
-    "snapshot create",
-    "snapshot list",
-    "snapshot delete",
-    "history",
-    "restore",
-    "purge",
-    "space",
-    "pin",
-    "unpin",
-    "free",
-    "check",
-    "scrub",
-    "passwd",
-    "conflict",
-    "conflict list",
-    "conflict resolve",
-    "device",
-    "device request",
-    "device add",
-    "device list",
-    "device revoke",
-    "app",
-    "app create",
-    "app list",
-    "app rotate",
-    "app disable",
-    "app enable",
-    "app schema",
-    "app class",
-    "app ledger",
-    "app replay",
-    "app requests",
-    "app agree",
-    "subject",
-    "subject create",
-    "subject find",
-    "subject list",
-    "subject show",
-    "subject put",
-    "subject get",
-    "subject files",
-    "subject report",
-    "subject export",
-    "subject erase",
-    "subject merge",
-    "subject hold",
-    "subject restrict",
-    "consumer",
-    "consumer register",
-    "consumer approve",
-    "consumer suspend",
-    "consumer end",
-    "consumer show",
-    "consumer list",
-    "consent",
-    "consent show",
-    "consent grant",
-    "consent deny",
-    "consent withdraw",
-    "consent object",
-    "consent history",
-    "policy",
-    "policy set",
-    "policy activate",
-    "policy check",
-    "policy show",
-    "policy history",
-    "policy test",
-    "policy what-if",
-    "policy point",
-    "policy explain",
-    "audit",
-    "audit show",
-    "audit verify",
-    "audit export",
-    "audit receipt",
-    "completions",
-    "man",
-];
+/// A verb and those below it, in the order told, each with its help.
+fn helps(place: &Place, verb: &str) -> Vec<(String, String)> {
+    let help = place.run(&format!("{verb} --help")).expect_done();
+    let told = help.split_once("\nCommands:\n").map_or("", |(_, told)| told);
+    let lines = told.lines().take_while(|line| !line.is_empty());
+    // What goes on in a second line stands further right.
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let below: Vec<String> = names
+        .filter(|name| !name.is_empty())
+        .map(|name| format!("{verb} {name}").trim_start().to_owned())
+        .collect();
+    let mut all = vec![(verb.to_owned(), help)];
+    all.extend(below.iter().flat_map(|verb| helps(place, verb)));
+    all
+}
 
 fn compare(path: &Path, text: &str) {
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
@@ -112,11 +39,12 @@ fn compare(path: &Path, text: &str) {
 
 #[test]
 fn all_help_is_as_in_the_snapshot() {
-    let place = Place::new();
-    let mut text = place.run("--help").expect_done();
-    for verb in VERBS {
-        text += &format!("\n──── strongroom {verb} --help\n\n");
-        text += &place.run(&format!("{verb} --help")).expect_done();
+    let mut text = String::new();
+    for (verb, help) in helps(&Place::new(), "") {
+        if !verb.is_empty() {
+            text += &format!("\n──── strongroom {verb} --help\n\n");
+        }
+        text += &help;
     }
     compare(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/help.txt"), &text);
 }
@@ -126,15 +54,20 @@ fn manual_pages_are_those_of_this_command_line() {
     let place = Place::new();
     place.run("man --folder HERE").expect_done();
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man");
-    let mut count = 0;
-    let names = VERBS.map(|verb| format!("strongroom-{}", verb.replace(' ', "-")));
-    for name in std::iter::once("strongroom".to_owned()).chain(names) {
-        let page = fs::read_to_string(place.path(&format!("{name}.1"))).unwrap();
+    let mut pages: Vec<String> = helps(&place, "")
+        .iter()
+        .map(|(verb, _)| format!("strongroom {verb}").trim_end().replace(' ', "-") + ".1")
+        .collect();
+    pages.sort();
+    for name in &pages {
+        let page = fs::read_to_string(place.path(name)).unwrap();
         assert!(page.contains(".TH"), "{name} is no manual page");
-        compare(&kept.join(format!("{name}.1")), &page);
-        count += 1;
+        compare(&kept.join(name), &page);
     }
-    assert_eq!(count, VERBS.len() + 1);
+    let names = |entry: Result<fs::DirEntry, _>| entry.unwrap().file_name().into_string().unwrap();
+    let mut there: Vec<String> = fs::read_dir(&kept).unwrap().map(names).collect();
+    there.sort();
+    assert_eq!(there, pages, "a page for each verb, and no other");
 }
 
 #[test]

@@ -213,7 +213,7 @@ fn passwd_lets_the_new_passphrase_in_and_the_old_one_out() {
 #[test]
 fn trying_a_passphrase_takes_the_memory_that_was_asked_for() {
     let place = Place::with_workspace();
-    place.run("init HERE/usual --passphrase-file PASS").expect_done();
+    place.run("init usual --passphrase-file PASS").expect_done();
     let found = ["store", "usual"].map(|store| memory_kib(&place.path(store)));
     assert_eq!(found, [65_536, 262_144]);
     place.run("passwd STORE --passphrase-file PASS --new-passphrase-file WRONG").expect_done();
