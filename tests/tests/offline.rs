@@ -222,7 +222,7 @@ fn free_drops_copies_but_none_that_is_pinned_or_not_yet_in_the_store() {
     let world = world(&near);
     fill(&world);
     world.workspace().pin(b"pinned").unwrap();
-    save(world.workspace(), "other/new", &vec![7; 300_000]);
+    save(world.workspace(), "other/new", &[7; 300_000]).unwrap();
     world.workspace().free(b"other").unwrap();
     let dropped = near.lock().dropped.len();
     assert!(dropped > 0);

@@ -18,7 +18,8 @@ use strongroom_store::{FolderStore, Mode as StoreMode, Store};
 use strongroom_tests::harness::files::OPEN;
 use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_workspace::door::{
-    Core, Folding, Ino, Kind, NewNode, RenameMode, SyncLevel, SyncScope, WriteMode, XattrMode,
+    Answer, Core, Folding, Ino, Kind, NewNode, RenameMode, SyncLevel, SyncScope, WriteMode,
+    XattrMode,
 };
 use strongroom_workspace::{Foundation, Mode, Options, Services, Tuning, Workspace};
 

@@ -44,9 +44,6 @@ use file::{ActiveFile, SPARE};
 use replay::Replay;
 use syncer::Syncer;
 
-/// Usual value of [`Options::file_len_max`].
-pub const FILE_LEN_DEFAULT: u64 = 64 << 20;
-
 /// Which journal, and how large its files are.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -33,11 +33,6 @@ pub enum Writers {
 }
 
 impl Writers {
-    /// Whether several devices may write.
-    pub fn is_many(self) -> bool {
-        self == Self::Many
-    }
-
     /// Why not several, for people.
     pub fn why(self) -> Option<&'static str> {
         match self {

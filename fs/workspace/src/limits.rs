@@ -33,8 +33,6 @@ pub const DIRTY_BYTES_MAX: u64 = 48 << 20;
 pub const DIRTY_BYTES_AT_CUT: u64 = 4 << 20;
 /// Bytes of staged, uncommitted objects above which writers wait for the commit.
 pub const STAGED_BYTES_MAX: u64 = 512 << 20;
-/// Longest wait of a writer for room before it is told `Unavailable`.
-pub const ROOM_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Shortest write that is sealed straight into a staged object instead of the journal.
 pub const DIRECT_LEN_MIN: usize = 64 * 1024;
 /// Most plaintext bytes of a data object.

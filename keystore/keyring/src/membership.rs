@@ -3,11 +3,10 @@
 //! Each is made on top of the log as it is known here and is good for the next position only: whoever loses the race
 //! for it reads on and makes another.
 
-use strongroom_crypto::hash::sha256;
 use strongroom_crypto::secret::{EpochKey, HistoryKey};
 use strongroom_crypto::usage::Usage;
 use strongroom_format::cbor;
-use strongroom_format::ids::{CompartmentId, DeviceId, Digest};
+use strongroom_format::ids::{CompartmentId, DeviceId};
 use strongroom_format::organisation::{
     Act, Certificate, DEVICE_COUNT_MAX, Naming, Recipient, Record, Rotation, Share, build,
 };
@@ -233,10 +232,4 @@ impl Writer<'_> {
         let signature = self.keys.signing().sign(Usage::SignOrganisationRecord, &record);
         build(&record, &signature)
     }
-}
-
-/// The hash of a record's file as the next record names it; none if it is no record.
-pub fn record_hash(file: &[u8]) -> Option<Digest> {
-    let parsed = strongroom_format::organisation::RecordFile::parse(file).ok()?;
-    Some(Digest(sha256(parsed.record_bytes)))
 }

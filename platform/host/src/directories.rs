@@ -37,18 +37,10 @@ impl std::fmt::Display for NoHome {
 impl std::error::Error for NoHome {}
 
 impl Directories {
-    /// Reads the environment of this process.
+    /// Reads them from a source of variables: that of the process, or of a test.
     ///
     /// # Errors
     /// [`NoHome`] if neither `STRONGROOM_HOME` nor `HOME` is set to an absolute path.
-    pub fn from_environment() -> Result<Self, NoHome> {
-        Self::from_variables(&|name| std::env::var_os(name))
-    }
-
-    /// The same with a given source of variables.
-    ///
-    /// # Errors
-    /// As [`Directories::from_environment`].
     pub fn from_variables(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, NoHome> {
         let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|p| p.is_absolute());
         if let Some(home) = absolute("STRONGROOM_HOME") {
