@@ -36,6 +36,9 @@ else:
 PYTHON
 }
 
+# few_puts SINCE: what was put since then are commits and their objects, three a second at most; never one for each file.
+few_puts() { local puts limit=$((20 + 3 * (SECONDS - $1))); puts=$(counter store_puts); echo "$puts puts, $limit at most"; [ "$puts" -le $limit ]; }
+
 # conformance ADDRESS [NAME=VALUE]: what every store must do, on this one.
 # Of the whole workspace: for one package alone the same dependencies would be built again with other features.
 conformance() {
