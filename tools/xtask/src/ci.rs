@@ -73,6 +73,9 @@ pub fn docs() -> Outcome {
 fn cargo_tests() -> Result<Counts, String> {
     machine::heading("tests");
     let has_nextest = machine::find("cargo-nextest").is_some();
+    // One more than there are processors: a third of the time tests wait, for a disk or for each other.
+    let threads = std::thread::available_parallelism().map_or(2, |count| count.get() + 1);
+    let threads = threads.to_string();
     // Once more for what fails: a busy machine may be late once, and a fault is not. The summary names what was FLAKY.
     let runs: &[&[&str]] = if has_nextest {
         &[
@@ -84,6 +87,8 @@ fn cargo_tests() -> Result<Counts, String> {
                 "--hide-progress-bar",
                 "--retries",
                 "1",
+                "--test-threads",
+                &threads,
             ],
             &["test", "--workspace", "--doc", "--no-fail-fast"],
         ]
