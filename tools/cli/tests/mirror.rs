@@ -52,7 +52,10 @@ fn one_of_three_is_deleted_whole_while_mounted_and_nobody_notices() {
     write(&place.drive(), 40..41);
     place.run("sync --wait DRIVE").expect_done();
     let refused = place.run("purge drive/file3 --yes");
-    assert!(refused.code == 6 && refused.err.contains("a member of the mirror is away"), "{refused:?}");
+    assert!(
+        refused.code == 6 && refused.err.contains("a member of the mirror is away"),
+        "{refused:?}"
+    );
     place.unmount();
     let found = scrub(&place);
     assert!(found["repaired"].as_u64().unwrap() > 0);
