@@ -3,22 +3,27 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_check::Subject;
+use strongroom_crypto::hash::blake3_256;
+use strongroom_format::cbor::encode;
 use strongroom_format::commit::CommitFile;
-use strongroom_format::ids::CompartmentId;
+use strongroom_format::ids::{CompartmentId, ObjectId};
 use strongroom_format::op::Op;
 use strongroom_format::ops;
+use strongroom_host::disk::replace_file;
 use strongroom_store::{Family, Key, Store, now};
 use strongroom_tests::harness::files::{find, load, make, options, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::runner::done;
 use strongroom_tests::harness::tree::{Times, Tree, difference, read_tree};
-use strongroom_tests::harness::world::{keys, small_tuning};
+use strongroom_tests::harness::world::{STATE, keys, small_tuning};
 use strongroom_workspace::door::{Access, Core, Ino, Kind, RenameMode, WriteMode};
 use strongroom_workspace::error::ErrorKind;
+use strongroom_workspace::history::purge::PURGE_FILE;
 use strongroom_workspace::inbound::log::{Checkpoint, Reader};
 use strongroom_workspace::limits::{Broken, PAGE_CACHE_BYTES};
 use strongroom_workspace::state::Head;
@@ -337,6 +342,28 @@ fn other() -> Workspace {
     let mut fleet = Fleet::new(99, 1, &small_tuning());
     fleet.homes[0].open().unwrap();
     fleet.homes[0].workspace().unwrap().clone()
+}
+
+#[test]
+fn a_purge_of_very_many_inodes_comes_to_its_end() {
+    // As the note of one that was killed: 240,000 of them do not fit into one record of the journal.
+    type Intent = (Vec<Ino>, Vec<ObjectId>, Option<u64>, Option<u64>, Vec<ObjectId>, i64);
+    let mut fleet = Fleet::new(3, 1, &small_tuning());
+    fleet.homes[0].open().unwrap();
+    save(fleet.homes[0].workspace().unwrap(), "kept", b"kept").unwrap();
+    fleet.homes[0].down(Down::Closed).unwrap();
+    let inos = (0..240_000).map(|number| Ino((1 << 45) + number)).collect();
+    let intent: Intent = (inos, Vec::new(), None, None, Vec::new(), 0);
+    let mut note = encode(&intent);
+    let sum = blake3_256(&note);
+    note.extend_from_slice(&sum);
+    replace_file(fleet.homes[0].disk(), &Path::new(STATE).join(PURGE_FILE), &note).unwrap();
+    fleet.homes[0].open().unwrap();
+    let workspace = fleet.homes[0].workspace().unwrap().clone();
+    assert!(workspace.is_purging().unwrap());
+    fleet.tick(0, 1100).unwrap();
+    assert!(!workspace.is_purging().unwrap());
+    assert_eq!(load(&workspace, "kept").unwrap(), b"kept");
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub const FOLLOW_COUNT_MAX: usize = 64;
 pub const LOST_RACES_MAX: u32 = 16;
 /// Bytes of operations in one batch at which changes are refused: commits have failed for long. A body holds 32 MiB.
 pub const BATCH_OPS_BYTES_LIMIT: usize = 24 << 20;
+/// Objects that one commit lets go of; more wait for the next. 17 bytes each: a header holds 4 MiB.
+pub const RELEASED_COUNT_MAX: usize = 100_000;
 /// … or when it holds this many bytes of file data.
 pub const BATCH_DATA_BYTES_MAX: u64 = 64 << 20;
 /// Memory of unsealed bytes above which a writer seals its own file before it goes on.
@@ -110,6 +112,8 @@ pub struct Tuning {
     pub batch_ops_bytes: usize,
     /// See [`BATCH_OPS_BYTES_LIMIT`].
     pub batch_ops_bytes_limit: usize,
+    /// See [`RELEASED_COUNT_MAX`].
+    pub released_count: usize,
     /// See [`BATCH_DATA_BYTES_MAX`].
     pub batch_data_bytes: u64,
     /// See [`DIRTY_BYTES_MAX`].
@@ -160,6 +164,7 @@ impl Default for Tuning {
             reserve_bytes: RESERVE_BYTES,
             batch_ops_bytes: BATCH_OPS_BYTES_MAX,
             batch_ops_bytes_limit: BATCH_OPS_BYTES_LIMIT,
+            released_count: RELEASED_COUNT_MAX,
             batch_data_bytes: BATCH_DATA_BYTES_MAX,
             dirty_bytes: DIRTY_BYTES_MAX,
             dirty_bytes_at_cut: DIRTY_BYTES_AT_CUT,

@@ -93,6 +93,8 @@ pub struct State {
     pub unsealed: BTreeSet<Ino>,
     /// Orphans that go piece by piece, and up to where they are gone.
     pub doomed: BTreeMap<Ino, u64>,
+    /// Orphans that lost their last name here.
+    pub nameless: BTreeSet<Ino>,
     /// Open handles.
     pub handles: BTreeMap<HandleId, Handle>,
     /// Next handle number.
@@ -279,13 +281,17 @@ impl State {
             Op::Rename { replaced, fate: Fate::Remove, .. } if *replaced != Ino(0) => {
                 self.forget_removed(*replaced);
             }
+            Op::Unlink { ino, fate: Fate::Keep, .. } => self.note_nameless(*ino),
+            Op::Rename { replaced, fate: Fate::Keep, .. } if *replaced != Ino(0) => {
+                self.note_nameless(*replaced);
+            }
             Op::Purge { ino } => {
                 self.doomed.remove(ino);
+                self.nameless.remove(ino);
                 self.forget_removed(*ino);
             }
             Op::Create { ino, .. } => self.note_ino(*ino),
             Op::Link { .. }
-            | Op::Unlink { .. }
             | Op::Rename { .. }
             | Op::Exchange { .. }
             | Op::SetAttributes { .. }
@@ -302,6 +308,12 @@ impl State {
     pub fn note_ino(&mut self, ino: Ino) {
         if ino.slot() == self.slot {
             self.next_counter = self.next_counter.max(ino.counter() + 1);
+        }
+    }
+
+    fn note_nameless(&mut self, ino: Ino) {
+        if matches!(self.map.local.get(&Key::orphan(ino)), Some(Some(_))) {
+            self.nameless.insert(ino);
         }
     }
 
@@ -411,7 +423,7 @@ impl State {
         Ino::compose(self.slot, self.next_counter)
     }
 
-    /// Inodes without a name that nobody holds open: what a crash left.
+    /// Inodes without a name, of all homes.
     pub fn orphans(&self) -> Look<Vec<Ino>> {
         let mut found = Vec::new();
         let (from, to) = Key::orphans();

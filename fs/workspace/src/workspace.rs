@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use strongroom_crypto::usage::Place;
@@ -100,7 +101,7 @@ pub struct Inner {
     /// Where changes by others are told.
     pub(crate) news: std::sync::mpsc::Sender<Change>,
     /// When the store was last asked for commits of others.
-    pub(crate) polled: Mutex<std::time::Duration>,
+    pub(crate) polled: Mutex<Duration>,
     /// When it last answered, in milliseconds since the start.
     pub(crate) answered: AtomicU64,
     pub(crate) _lock: Option<Box<dyn Send + Sync>>,
@@ -130,6 +131,8 @@ pub struct Due {
     pub commit: bool,
     /// The thread should end.
     pub stop: bool,
+    /// When what did not get through is tried again; none: all did.
+    pub again: Option<Duration>,
 }
 
 /// Counters for status and flow tests.
@@ -174,7 +177,7 @@ pub struct Status {
     /// Bytes sealed and not committed yet.
     pub staged_bytes: u64,
     /// How long ago the store last answered whether there is anything new.
-    pub contact_age: std::time::Duration,
+    pub contact_age: Duration,
     /// Commits since it was opened.
     pub commits: u64,
     /// Checkpoints since it was opened.
@@ -373,8 +376,8 @@ impl Inner {
         self.journal.get().ok_or_else(read_only)
     }
 
-    fn contact_age(&self) -> std::time::Duration {
-        let answered = std::time::Duration::from_millis(self.answered.load(Ordering::Relaxed));
+    fn contact_age(&self) -> Duration {
+        let answered = Duration::from_millis(self.answered.load(Ordering::Relaxed));
         self.services.clock.elapsed().saturating_sub(answered)
     }
 
@@ -429,6 +432,7 @@ pub(crate) fn fresh_state(
         files: BTreeMap::new(),
         unsealed: BTreeSet::new(),
         doomed: BTreeMap::new(),
+        nameless: BTreeSet::new(),
         handles: BTreeMap::new(),
         next_handle: 1,
         next_counter: 1,

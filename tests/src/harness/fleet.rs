@@ -165,6 +165,11 @@ impl Home {
         self.workspace.as_ref()
     }
 
+    /// Its disk.
+    pub fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
     /// Opens it if it is not open.
     ///
     /// # Errors

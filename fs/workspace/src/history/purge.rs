@@ -40,6 +40,8 @@ use find::Found;
 /// Name of the file in the folder of the local state.
 pub const PURGE_FILE: &str = "purge";
 const SUM_LEN: usize = 32;
+/// LIMIT: inodes that one operation says are purged: a record of the journal holds 2 MiB.
+const EXPUNGED_PER_OP_MAX: usize = 10_000;
 
 /// A purge under way, as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -147,7 +149,9 @@ impl Inner {
             self.move_others(&intent)?;
             // ORDER: before the commit: whatever checkpoint comes next has fresh pages only.
             self.outbound.lock().rewrite_all = true;
-            self.do_now(&Op::Expunge { inos: intent.inos.clone() })?;
+            for some in intent.inos.chunks(EXPUNGED_PER_OP_MAX) {
+                self.do_now(&Op::Expunge { inos: some.to_vec() })?;
+            }
             self.commit(Reason::Asked)?;
             intent.expunged = Some(self.state.lock().head.seq);
             intent.doomed = self.list_doomed(&intent)?;

@@ -235,6 +235,7 @@ impl Inner {
         outbound.tried.extend(maybe);
         outbound.adopted.extend(put);
         outbound.adopted.extend(cut.adopted);
+        outbound.released.extend(cut.released_before);
     }
 
     fn install_rebased(&self, state: &mut State, rebased: Rebased) {
@@ -250,8 +251,9 @@ impl Inner {
         state.keeps_history = None;
         let left_out = self.options.tuning.broken == Some(Broken::BaseNotJournaled);
         state.unmarked_base = rebased.count == 0 && !left_out;
-        let State { doomed, map, .. } = state;
+        let State { doomed, nameless, map, .. } = state;
         doomed.retain(|ino, _| is_orphan(map, *ino));
+        nameless.retain(|ino| is_orphan(map, *ino));
     }
 
     /// ORDER: before the first change that is planned on top of it. One that does not get in whole is ignored by the

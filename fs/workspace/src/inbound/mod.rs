@@ -8,6 +8,7 @@ pub mod follow;
 pub mod home;
 pub mod log;
 pub mod memory;
+pub mod nameless;
 mod news;
 pub mod open;
 mod rebase;

@@ -161,6 +161,7 @@ fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
         pending: None,
         adopted: Vec::new(),
         tried: Vec::new(),
+        released: Vec::new(),
         counter: 0,
         journal_upto: 0,
         marks: marks.collect(),
@@ -179,7 +180,9 @@ fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
         leftovers: Leftovers::default(),
         remembered_seq: 0,
         digest: LtHash::from_bytes(digest),
+        nameless: BTreeSet::new(),
         last_error: None,
+        failed_count: 0,
         follow_error: None,
     })
 }

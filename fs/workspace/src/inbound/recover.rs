@@ -18,7 +18,6 @@ use super::memory::Memory;
 use crate::block::fetch::Wanted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
-use crate::ops::remove::purge_if_orphan;
 use crate::outbound::commit::Reason;
 use crate::tree::map::{Value, subject};
 use crate::tree::txn::Txn;
@@ -344,20 +343,6 @@ impl Inner {
                 })?;
                 outbound.adopted.push(ObjectAdded { object, len, hash });
             }
-        }
-        Ok(())
-    }
-
-    fn purge_orphans(&self) -> Result<()> {
-        let mut state = self.state.lock();
-        let orphans = self.waiting(&mut state, |state| state.orphans())?;
-        let now = self.services.clock.elapsed();
-        let count_max = self.options.tuning.extents_per_removal;
-        for ino in orphans {
-            let journal = self.journal()?;
-            self.waiting(&mut state, |state| {
-                purge_if_orphan(state, journal, now, (ino, count_max))
-            })?;
         }
         Ok(())
     }

@@ -163,13 +163,11 @@ impl Inner {
 }
 
 impl Outbound {
-    /// Lets go of a checkpoint that was begun: another home wrote a newer one.
+    /// Lets go of a checkpoint that was begun: there is a newer one, or this one itself.
     fn give_up_checkpoint(&mut self) {
         self.checkpoint_due = None;
-        if let Some(written) = self.written.take() {
-            let made = written.objects().filter(|object| !self.ledger.contains_key(object));
-            self.leftovers.stored.extend(made);
-        }
+        // ORDER: its pages stay. Its root may be in the store, and others build on it; what nothing names is swept.
+        self.written = None;
     }
 }
 

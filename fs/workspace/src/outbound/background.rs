@@ -10,6 +10,11 @@ use crate::workspace::Inner;
 /// Longest pause between tries after failures.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// Pause after the last of some failures in a row.
+pub(super) fn pause_after(failed_count: u32) -> Duration {
+    (BATCH_AGE_MAX * (1 << failed_count.min(5))).min(RETRY_PAUSE_MAX)
+}
+
 impl Inner {
     /// Runs until told to stop. A failed commit is tried again, later each time.
     pub(crate) fn background(self: &std::sync::Arc<Self>) {

@@ -8,6 +8,8 @@
 //! 1. A cut holds every change up to one journal record and none after it.
 //! 2. A cut that could not be published is published before the next is made.
 //! 3. The journal keeps its records until the commit is durable.
+//! 4. A commit that nobody could read is never signed. LIMIT: conflict copies of files with more than some 70,000 extents may
+//!    make one too long; nothing more of this home is committed then, and nothing is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use strongroom_format::inode::ObjectUse;
 use strongroom_format::key::Key;
 use strongroom_format::ops;
 
+use super::background::pause_after;
 use super::checkpoint::{CheckpointDue, Ledger, Written};
 use crate::block::staging::Staged;
 use crate::error::{Error, ErrorKind, Result};
@@ -76,8 +79,12 @@ pub struct Cut {
     /// Objects that are, or may be, in the store and that nothing refers to any more, and no commit ever did. ORDER: deleted when the
     /// cut is committed; till then journal records name them, and a recovery that misses one gives up all after it.
     pub superfluous: Vec<ObjectAdded>,
-    /// Objects in the store nothing refers to any more.
+    /// Objects in the store that nothing refers to any more, since this cut,
     pub released: Vec<ObjectId>,
+    /// … and since earlier ones, which had no room to say so.
+    pub released_before: Vec<ObjectId>,
+    /// Those that this one has no room for.
+    pub released_later: Vec<ObjectId>,
     /// Whether what is committed is set aside for a checkpoint as soon as it is published.
     pub freezes: bool,
     /// What the first try to publish found of the objects.
@@ -101,6 +108,11 @@ pub struct Built {
 }
 
 impl Cut {
+    /// Objects in the store that the commit lets go of.
+    pub(crate) fn released(&self) -> impl Iterator<Item = ObjectId> {
+        self.released_before.iter().chain(&self.released).copied()
+    }
+
     /// Whether a body holds just what this holds: only then is it in the log.
     pub(crate) fn is_content_of(&self, body: &Body) -> bool {
         let same = (body.head.journal_upto, body.head.op_count) == (self.journal_upto, self.count);
@@ -157,6 +169,8 @@ pub struct Outbound {
     pub adopted: Vec<ObjectAdded>,
     /// Staged objects that may be in the store: a cut that was given up tried to put them.
     pub tried: Vec<ObjectAdded>,
+    /// Objects that commits of this home let go of and had no room to say so. The next ones do.
+    pub released: Vec<ObjectId>,
     /// Last journal record of this home that a commit covers.
     pub journal_upto: u64,
     /// The same of every home, by device and incarnation.
@@ -167,8 +181,12 @@ pub struct Outbound {
     pub remembered_seq: u64,
     /// Digest of the last checkpoint's map.
     pub digest: LtHash,
+    /// Orphans of this home, as they are listed on the local disk.
+    pub nameless: BTreeSet<Ino>,
     /// What the last try met.
     pub last_error: Option<Error>,
+    /// Tries that met something, in a row.
+    pub failed_count: u32,
     /// What taking in others' commits met the last time.
     pub follow_error: Option<Error>,
 }
@@ -183,13 +201,16 @@ impl Outbound {
 impl Inner {
     /// Whether the batch should be committed now.
     pub(crate) fn commit_is_due(&self) -> bool {
-        if self.due.lock().commit {
-            return true;
+        let now = self.services.clock.elapsed();
+        {
+            let due = self.due.lock();
+            if due.commit || due.again.is_some_and(|again| again <= now) {
+                return true;
+            }
         }
         let state = self.state.lock();
-        let old = state.batch.began.is_some_and(|began| {
-            self.services.clock.elapsed().saturating_sub(began) >= BATCH_AGE_MAX
-        });
+        let began = state.batch.began;
+        let old = began.is_some_and(|began| now.saturating_sub(began) >= BATCH_AGE_MAX);
         old || is_full(&state, &self.options.tuning)
     }
 
@@ -228,7 +249,16 @@ impl Inner {
         let tidied = self.tidy_up(&mut outbound);
         // What is committed is committed, even if something superfluous could not go.
         outbound.last_error = result.as_ref().err().cloned().or(tidied.err());
+        self.note_left_undone(&mut outbound);
         result
+    }
+
+    /// Nobody may write for long: what was left undone is done without being asked for.
+    fn note_left_undone(&self, outbound: &mut Outbound) {
+        let failed = outbound.last_error.is_some();
+        outbound.failed_count = if failed { outbound.failed_count.saturating_add(1) } else { 0 };
+        let again = self.services.clock.elapsed() + pause_after(outbound.failed_count);
+        self.due.lock().again = failed.then_some(again);
     }
 
     fn commit_all(&self, outbound: &mut Outbound, reason: Reason) -> Result<()> {
@@ -257,10 +287,13 @@ impl Inner {
             self.publish_or_keep(outbound, cut)?;
         }
         self.seal_ahead()?;
-        match self.cut(outbound, reason)? {
-            Some(cut) => self.publish_or_keep(outbound, cut),
-            None => Ok(()),
+        while let Some(cut) = self.cut(outbound, reason)? {
+            self.publish_or_keep(outbound, cut)?;
+            if outbound.released.is_empty() {
+                break;
+            }
         }
+        Ok(())
     }
 
     fn publish_or_keep(&self, outbound: &mut Outbound, mut cut: Cut) -> Result<()> {
@@ -322,7 +355,8 @@ impl Inner {
         let journal_upto = self.journal()?.position();
         let staged = self.staging.close_all();
         let batch = &state.batch;
-        let nothing = batch.count == 0 && staged.is_empty() && batch.released.is_empty();
+        let is_released = !batch.released.is_empty() || !outbound.released.is_empty();
+        let nothing = batch.count == 0 && staged.is_empty() && !is_released;
         // Closing with a long log but nothing new: an empty commit carries the checkpoint, so that opening is quick.
         let long = state.log_bytes >= self.options.tuning.checkpoint_log_bytes_at_close;
         let wanted = match reason {
@@ -347,7 +381,12 @@ impl Inner {
         // ORDER: taken when nothing can fail any more, or the operations would be in no commit.
         outbound.adopted.clear();
         let batch = std::mem::take(&mut state.batch);
-        let released = in_store_only(&batch, &discarded);
+        let mut released = in_store_only(&batch, &discarded);
+        let mut released_before = std::mem::take(&mut outbound.released);
+        let count_max = self.options.tuning.released_count;
+        outbound.released = released_before.split_off(released_before.len().min(count_max));
+        let room = count_max - released_before.len();
+        let released_later = released.split_off(released.len().min(room));
         let freezes = self.checkpoint_is_due(&state, outbound, reason, batch.ops.len());
         // ORDER: from here on changes are not in this cut.
         state.map.settling = std::mem::take(&mut state.map.local);
@@ -362,6 +401,8 @@ impl Inner {
             discarded,
             superfluous,
             released,
+            released_before,
+            released_later,
             freezes,
             tried: None,
             tried_before: std::mem::take(&mut outbound.tried),

@@ -9,7 +9,9 @@ use strongroom_crypto::seal;
 use strongroom_crypto::usage::{Author, Context, Usage};
 use strongroom_format::cbor::encode;
 use strongroom_format::checkpoint::JournalMark;
-use strongroom_format::commit::{BodyHead, BodyRef, CommitHeader, ObjectAdded, build};
+use strongroom_format::commit::{
+    BODY_LEN_MAX, BodyHead, BodyRef, CommitHeader, HEADER_LEN_MAX, ObjectAdded, build,
+};
 use strongroom_format::ids::{CompartmentId, Digest};
 use strongroom_format::workspace::SUITE;
 use strongroom_store::{Body as StoreBody, Key as StoreKey, Put};
@@ -189,11 +191,16 @@ impl Inner {
                 sha256: Digest(sha256(&body)),
             }],
             added,
-            released: cut.released.clone(),
+            released: cut.released().collect(),
             time: self.services.clock.now_ns(),
         };
         let header_bytes = encode(&header);
         let signature = self.keys.signing().sign(Usage::SignCommit, &header_bytes);
+        if header_bytes.len() > HEADER_LEN_MAX || body.len() as u64 > BODY_LEN_MAX {
+            // Nobody could read it, nor what comes after it.
+            let message = "what is not committed is too much for one commit";
+            return Err(Error::new(ErrorKind::Full, message));
+        }
         let head = Head { seq: header.seq, hash: Digest(sha256(&header_bytes)) };
         Ok((build(&header_bytes, &signature, &[body]), head))
     }
@@ -237,13 +244,14 @@ impl Inner {
             let head = self.state.lock().head;
             outbound.checkpoint_due = Some(CheckpointDue { head, marks: outbound.marks_to_keep() });
         }
-        outbound.leftovers.staged.extend(cut.discarded);
-        outbound.leftovers.stored.extend(cut.superfluous.iter().map(|added| added.object));
         let keeps = self.keeps_history(outbound) || outbound.has_past;
         outbound.has_past |= keeps;
         if !keeps {
-            outbound.leftovers.stored.extend(cut.released);
+            outbound.leftovers.stored.extend(cut.released());
         }
+        outbound.leftovers.stored.extend(cut.superfluous.iter().map(|added| added.object));
+        outbound.leftovers.staged.extend(cut.discarded);
+        outbound.released.extend(cut.released_later);
     }
 
     /// Lets go of what commits and checkpoints made superfluous. What cannot go now goes another time.
@@ -254,6 +262,7 @@ impl Inner {
         let seen = Memory::of(&self.state.lock(), outbound);
         if outbound.remembered_seq != seen.head.seq {
             self.remember(&seen)?;
+            self.list_nameless(outbound)?;
             self.journal()?.release(outbound.journal_upto)?;
             outbound.remembered_seq = seen.head.seq;
         }
