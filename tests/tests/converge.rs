@@ -476,6 +476,27 @@ fn who_only_reads_follows_also_where_the_only_writer_cuts_its_log() {
 }
 
 #[test]
+fn who_only_reads_finds_everything_also_between_two_looks_for_what_is_new() {
+    // Nothing is in memory, and who writes alone removes at once what its checkpoints and commits replace.
+    let tuning = Tuning { page_cache_bytes: 1, segment_cache_bytes: 1, ..tuning() };
+    let mut fleet = Fleet::new(10, 1, &tuning);
+    write_for_long(&mut fleet, &[0], 8, 1100);
+    let reader = fleet.homes[0].reader().unwrap();
+    for round in 0..12 {
+        write_for_long(&mut fleet, &[0], 6, 1100);
+        fleet.tick(0, 3_000).unwrap();
+        if round % 3 == 2 {
+            reader.tick().unwrap();
+        }
+        read_tree(&reader).unwrap_or_else(|error| panic!("round {round}: {error}"));
+    }
+    fleet.tick(0, 70_000).unwrap();
+    reader.tick().unwrap();
+    let there = read_tree(fleet.homes[0].workspace().unwrap()).unwrap();
+    assert_eq!(difference(&there, &read_tree(&reader).unwrap(), Times::Compared), None);
+}
+
+#[test]
 fn a_home_that_is_cut_off_goes_on_and_says_what_waits() {
     let mut fleet = Fleet::new(5, 2, &tuning());
     write_for_long(&mut fleet, &[0, 1], 3, 1100);

@@ -317,14 +317,18 @@ impl Inner {
             Err(Need::Page(page)) => {
                 let inner = self.clone();
                 Answer::Later(Box::pin(async move {
-                    let (mut page, mut tries) = (page, 1);
+                    let (mut fetched, mut tries, mut failed) = (inner.pages.fetch(page).await, 1, 0);
                     loop {
-                        inner.pages.fetch(page).await?;
-                        match look_again(tries, || look(&inner, &mut inner.state.lock())) {
-                            Ok(value) => return Ok(value),
-                            Err(Need::Failed(error)) => return Err(error),
-                            Err(Need::Page(next)) => page = next,
+                        if let Err(error) = fetched
+                            && !inner.is_worth_another_look(&error, &mut failed)
+                        {
+                            return Err(error);
                         }
+                        fetched = match look_again(tries, || look(&inner, &mut inner.state.lock())) {
+                            Ok(value) => return Ok(value),
+                            Err(Need::Failed(error)) => Err(error),
+                            Err(Need::Page(page)) => inner.pages.fetch(page).await,
+                        };
                         tries += 1;
                     }
                 }))

@@ -75,6 +75,8 @@ impl Inner {
                 outbound.renew_to = Some(u64::MAX);
                 Ok(false)
             }
+            // Laid over pages that are gone, if there is a checkpoint with others.
+            Err(error) if self.renew_after(&error, outbound) => Ok(false),
             followed => followed,
         };
         let (seen, waiting) = {

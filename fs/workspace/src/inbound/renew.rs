@@ -14,6 +14,7 @@ use super::log::{Checkpoint, Reader, get, list};
 use super::memory::Memory;
 use crate::door::Change;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::READ_TRIES_MAX;
 use crate::outbound::commit::Outbound;
 use crate::state::{Head, State};
 use crate::tree::map::{Map, Value};
@@ -67,10 +68,11 @@ impl Inner {
         let is_due = now.saturating_sub(outbound.renewed) >= self.options.tuning.renew_interval
             || outbound.renew_to.is_some();
         let may_be = outbound.is_shared() || self.options.mode == Mode::ReadOnly;
-        if !is_due || !may_be {
-            return Ok(());
-        }
-        outbound.renewed = now;
+        if is_due && may_be { self.renew(outbound) } else { Ok(()) }
+    }
+
+    fn renew(&self, outbound: &mut Outbound) -> Result<()> {
+        outbound.renewed = self.services.clock.elapsed();
         if !self.newer_checkpoints(outbound.checkpoint_seq)? {
             return Ok(());
         }
@@ -82,6 +84,33 @@ impl Inner {
                 self.begin_anew(outbound, &reader, (&checkpoint, u64::MAX))
             }
         }
+    }
+
+    /// Where nothing is written here, what the map names may be gone at any time: a home that writes alone keeps the present
+    /// only. Goes over to the newest checkpoint if what an error says may come of that. True when it did.
+    pub(super) fn renew_after(&self, error: &Error, outbound: &mut Outbound) -> bool {
+        let before = outbound.checkpoint_seq;
+        let may_be = self.options.mode == Mode::ReadOnly && !self.frozen.load(Ordering::Acquire);
+        error.kind() == ErrorKind::Corrupt
+            && may_be
+            && self.renew(outbound).is_ok()
+            && outbound.checkpoint_seq != before
+    }
+
+    /// Takes in the newest state where nothing is written here and something that the map names is missing. True when it is
+    /// worth looking again.
+    pub(crate) fn catch_up(&self, error: &Error) -> bool {
+        if self.options.mode != Mode::ReadOnly || self.stands_at.get().is_some() {
+            return false;
+        }
+        let mut outbound = self.outbound.lock();
+        self.renew_after(error, &mut outbound) || self.follow(&mut outbound).is_ok()
+    }
+
+    /// Whether a look that failed is worth another one: it met what is gone, and the map may have been old. `count` counts.
+    pub(crate) fn is_worth_another_look(&self, error: &Error, count: &mut u32) -> bool {
+        *count += 1;
+        error.kind() == ErrorKind::Corrupt && *count <= READ_TRIES_MAX && self.catch_up(error)
     }
 
     /// The same map over a newer tree.

@@ -109,10 +109,9 @@ impl Inner {
                 }
             },
             Err(Need::Failed(error)) => Answer::Ready(Err(error)),
-            Err(Need::Page(page)) => {
+            Err(Need::Page(_)) => {
                 let inner = self.clone();
                 Answer::Later(Box::pin(async move {
-                    inner.pages.fetch(page).await?;
                     let plan = inner.plan_waiting(handle, offset, len).await?;
                     inner.finish_read(handle, offset, len, plan).await
                 }))
@@ -136,12 +135,17 @@ impl Inner {
     }
 
     async fn plan_waiting(&self, handle: HandleId, offset: u64, len: u32) -> Result<ReadPlan> {
-        let mut tries = 0;
+        let (mut tries, mut failed) = (0, 0);
         loop {
-            match look_again(tries, || self.try_plan(handle, offset, len)) {
+            let fetched = match look_again(tries, || self.try_plan(handle, offset, len)) {
                 Ok(plan) => return Ok(plan),
-                Err(Need::Failed(error)) => return Err(error),
-                Err(Need::Page(page)) => drop(self.pages.fetch(page).await?),
+                Err(Need::Failed(error)) => Err(error),
+                Err(Need::Page(page)) => self.pages.fetch(page).await.map(drop),
+            };
+            if let Err(error) = fetched
+                && !self.is_worth_another_look(&error, &mut failed)
+            {
+                return Err(error);
             }
             tries += 1;
         }
@@ -163,6 +167,8 @@ impl Inner {
                 Ok(()) => return Ok(plan.lay_over().into()),
                 // Overwritten and collected since it was planned: the map knows where the bytes are now.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
+                    // Where others write, this map may be old.
+                    self.catch_up(&error);
                     plan = self.plan_waiting(handle, offset, len).await?;
                 }
                 Err(error) => return Err(error),
