@@ -24,6 +24,8 @@ struct Calls {
     puts: AtomicU64,
     commits: AtomicU64,
     deletes: AtomicU64,
+    /// Under way now, and at most.
+    deleting: [AtomicU64; 2],
     lists: AtomicU64,
 }
 
@@ -68,7 +70,13 @@ impl Store for Counting {
 
     fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
         add(&self.calls.deletes, 1);
-        self.inner.delete(key)
+        let [now, most] = &self.calls.deleting;
+        most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Box::pin(async move {
+            let done = self.inner.delete(key).await;
+            now.fetch_sub(1, Ordering::Relaxed);
+            done
+        })
     }
 
     fn space(&self) -> Option<DiskSpace> {
@@ -103,11 +111,15 @@ const NOTHING: Cost =
 
 impl Bench {
     fn new() -> Self {
+        Self::with(Tuning::default())
+    }
+
+    fn with(tuning: Tuning) -> Self {
         let calls = Arc::new(Calls::default());
         let counted = calls.clone();
         let wrap =
             move |inner| -> Arc<dyn Store> { Arc::new(Counting { inner, calls: counted.clone() }) };
-        let setting = Setting { wrap: Some(Arc::new(wrap)), ..Setting::new(Tuning::default()) };
+        let setting = Setting { wrap: Some(Arc::new(wrap)), ..Setting::new(tuning) };
         let world = World::open(new_disk(), 1, setting, None).unwrap();
         Bench { world, calls }
     }
@@ -261,6 +273,29 @@ fn thousand_files_of_ten_kibibytes_are_two_puts_and_one_commit() {
     assert_eq!(cost, Cost { writes: 2000, ..NOTHING });
     let cost = bench.cost(|| bench.commit());
     assert_eq!((cost.puts, cost.commits, cost.gets, cost.deletes), (2, 1, 1, 0));
+}
+
+#[test]
+fn much_that_goes_goes_side_by_side_and_holds_up_no_commit() {
+    let tuning = Tuning { object_plain_bytes: 64 << 10, deleted_count: 50, ..Tuning::default() };
+    let bench = Bench::with(tuning);
+    for at in 0..120 {
+        let (_, handle) = bench.create(&format!("file {at}"));
+        bench.write(handle, 0, 64 << 10);
+        bench.core().release(handle);
+    }
+    bench.commit();
+    for at in 0..120 {
+        done(bench.core().unlink(Ino::ROOT, format!("file {at}").as_bytes())).unwrap();
+    }
+    assert_eq!(bench.cost(|| bench.commit()).deletes, 50);
+    assert_eq!(bench.calls.deleting[1].load(Ordering::Relaxed), 32);
+    bench.create("other");
+    let cost = bench.cost(|| bench.commit());
+    assert_eq!((cost.commits, cost.deletes), (1, 50));
+    // The rest goes without being asked for.
+    assert_eq!(bench.cost(|| bench.world.tick(0).unwrap()).deletes, 20);
+    assert_eq!(bench.cost(|| bench.world.tick(0).unwrap()), NOTHING);
 }
 
 #[test]

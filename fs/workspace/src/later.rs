@@ -1,12 +1,14 @@
 //! Waiting for a future on a thread that may block.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use crate::error::Result;
+use strongroom_store::Later;
+
+use crate::error::{Error, Result};
 
 struct Unpark(Thread);
 
@@ -31,4 +33,26 @@ pub fn wait<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
             Poll::Pending => std::thread::park(),
         }
     }
+}
+
+/// Drives some futures side by side, each to its end. Fails with the first error there was.
+///
+/// # Errors
+/// Theirs.
+pub fn wait_all(asked: Vec<Later<'_, ()>>) -> Result<()> {
+    let mut asked: Vec<_> = asked.into_iter().map(Some).collect();
+    let mut failed = None;
+    wait(poll_fn(|context| {
+        for slot in &mut asked {
+            let Some(one) = slot else { continue };
+            if let Poll::Ready(result) = one.as_mut().poll(context) {
+                *slot = None;
+                failed = failed.take().or(result.err());
+            }
+        }
+        match asked.iter().all(Option::is_none) {
+            true => Poll::Ready(failed.take().map_or(Ok(()), |error| Err(Error::from(error)))),
+            false => Poll::Pending,
+        }
+    }))
 }

@@ -25,6 +25,10 @@ pub const FOLLOW_COUNT_MAX: usize = 64;
 pub const LOST_RACES_MAX: u32 = 16;
 /// Bytes of operations in one batch at which changes are refused: commits have failed for long. A body holds 32 MiB.
 pub const BATCH_OPS_BYTES_LIMIT: usize = 24 << 20;
+/// Things in the store that are asked to go at the same time.
+pub const DELETES_AT_ONCE: usize = 32;
+/// Objects that are deleted behind one commit, while the next one waits.
+pub const DELETED_COUNT_MAX: usize = 2_000;
 /// Objects that one commit lets go of; more wait for the next. 17 bytes each: a header holds 4 MiB.
 pub const RELEASED_COUNT_MAX: usize = 100_000;
 /// … or when it holds this many bytes of file data.
@@ -112,6 +116,8 @@ pub struct Tuning {
     pub batch_ops_bytes: usize,
     /// See [`BATCH_OPS_BYTES_LIMIT`].
     pub batch_ops_bytes_limit: usize,
+    /// See [`DELETED_COUNT_MAX`].
+    pub deleted_count: usize,
     /// See [`RELEASED_COUNT_MAX`].
     pub released_count: usize,
     /// See [`BATCH_DATA_BYTES_MAX`].
@@ -164,6 +170,7 @@ impl Default for Tuning {
             reserve_bytes: RESERVE_BYTES,
             batch_ops_bytes: BATCH_OPS_BYTES_MAX,
             batch_ops_bytes_limit: BATCH_OPS_BYTES_LIMIT,
+            deleted_count: DELETED_COUNT_MAX,
             released_count: RELEASED_COUNT_MAX,
             batch_data_bytes: BATCH_DATA_BYTES_MAX,
             dirty_bytes: DIRTY_BYTES_MAX,

@@ -317,14 +317,16 @@ impl Inner {
             Err(Need::Page(page)) => {
                 let inner = self.clone();
                 Answer::Later(Box::pin(async move {
-                    let (mut fetched, mut tries, mut failed) = (inner.pages.fetch(page).await, 1, 0);
+                    let (mut fetched, mut tries, mut failed) =
+                        (inner.pages.fetch(page).await, 1, 0);
                     loop {
                         if let Err(error) = fetched
                             && !inner.is_worth_another_look(&error, &mut failed)
                         {
                             return Err(error);
                         }
-                        fetched = match look_again(tries, || look(&inner, &mut inner.state.lock())) {
+                        fetched = match look_again(tries, || look(&inner, &mut inner.state.lock()))
+                        {
                             Ok(value) => return Ok(value),
                             Err(Need::Failed(error)) => Err(error),
                             Err(Need::Page(page)) => inner.pages.fetch(page).await,

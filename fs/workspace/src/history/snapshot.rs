@@ -131,7 +131,7 @@ impl Inner {
         self.commit(Reason::Asked)?;
         let mut outbound = self.outbound.lock();
         outbound.leftovers.expire = true;
-        self.tidy_up(&mut outbound)
+        self.tidy_up(&mut outbound, Reason::Asked)
     }
 
     /// Whether anything but the present is kept: a rule, or a snapshot. While that is not known, it is.

@@ -1,6 +1,6 @@
 //! Opening a workspace: lock, checkpoint, log, remembered head, journal, in this order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;

@@ -239,9 +239,7 @@ impl Inner {
                 let page = wait(async { Ok(self.store.list(family, after).await?) })?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.key);
-                for listed in page.iter().filter(|listed| older(listed.key)) {
-                    wait(async { Ok(self.store.delete(listed.key).await?) })?;
-                }
+                self.delete_all(page.iter().map(|listed| listed.key).filter(|key| older(*key)))?;
             }
         }
         Ok(())

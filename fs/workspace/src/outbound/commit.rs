@@ -246,7 +246,7 @@ impl Inner {
             Ok(()) => self.counts.failures.store(0, Ordering::Relaxed),
             Err(_) => drop(self.counts.failures.fetch_add(1, Ordering::Relaxed)),
         }
-        let tidied = self.tidy_up(&mut outbound);
+        let tidied = self.tidy_up(&mut outbound, reason);
         // What is committed is committed, even if something superfluous could not go.
         outbound.last_error = result.as_ref().err().cloned().or(tidied.err());
         self.note_left_undone(&mut outbound);
@@ -257,8 +257,10 @@ impl Inner {
     fn note_left_undone(&self, outbound: &mut Outbound) {
         let failed = outbound.last_error.is_some();
         outbound.failed_count = if failed { outbound.failed_count.saturating_add(1) } else { 0 };
-        let again = self.services.clock.elapsed() + pause_after(outbound.failed_count);
-        self.due.lock().again = failed.then_some(again);
+        let now = self.services.clock.elapsed();
+        let rest = (!outbound.leftovers.stored.is_empty()).then_some(now);
+        let again = failed.then(|| now + pause_after(outbound.failed_count));
+        self.due.lock().again = again.or(rest);
     }
 
     fn commit_all(&self, outbound: &mut Outbound, reason: Reason) -> Result<()> {

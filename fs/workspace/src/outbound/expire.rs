@@ -28,8 +28,8 @@ use crate::error::Result;
 use crate::history::past::Past;
 use crate::history::snapshot::pinned_in;
 use crate::inbound::log::get;
-use crate::later::wait;
-use crate::limits::Broken;
+use crate::later::{wait, wait_all};
+use crate::limits::{Broken, DELETES_AT_ONCE};
 use crate::workspace::Inner;
 
 /// What collection remembers of a checkpoint's root, which never changes.
@@ -149,11 +149,9 @@ impl Inner {
     fn remove_commit(&self, seq: u64, needed: Option<&BTreeSet<ObjectId>>) -> Result<()> {
         let key = StoreKey::Log(seq);
         let Some(bytes) = get(&self.store, key)? else { return Ok(()) };
-        for object in CommitFile::parse(&bytes)?.header.released {
-            if needed.is_none_or(|needed| !needed.contains(&object)) {
-                self.delete_stored(StoreKey::Object(object))?;
-            }
-        }
+        let released = CommitFile::parse(&bytes)?.header.released.into_iter();
+        let gone = released.filter(|object| needed.is_none_or(|needed| !needed.contains(object)));
+        self.delete_all(gone.map(StoreKey::Object))?;
         self.delete_stored(key)
     }
 
@@ -169,7 +167,7 @@ impl Inner {
             let others = held.of_kept(past, *at)?;
             only.retain(|object| !others.contains(object));
         }
-        only.into_iter().try_for_each(|object| self.delete_stored(StoreKey::Object(object)))
+        self.delete_all(only.into_iter().map(StoreKey::Object))
     }
 
     fn remove_pages(&self, kept: &[u64], gone: &[u64]) -> Result<()> {
@@ -183,14 +181,28 @@ impl Inner {
         }
         for seq in gone {
             let Some(root) = self.past_root(*seq)? else { continue };
-            for object in root.pages.difference(&named) {
-                self.delete_stored(StoreKey::Object(*object))?;
-            }
+            self.delete_all(root.pages.difference(&named).copied().map(StoreKey::Object))?;
         }
         Ok(())
     }
 
     pub(crate) fn delete_stored(&self, key: StoreKey) -> Result<()> {
         wait(async { Ok(self.store.delete(key).await?) })
+    }
+
+    /// Deletes many, some of them side by side.
+    ///
+    /// # Errors
+    /// Those of the store; any of them may be gone then.
+    pub(crate) fn delete_all(&self, keys: impl Iterator<Item = StoreKey>) -> Result<()> {
+        let mut keys = keys;
+        loop {
+            let some = keys.by_ref().take(DELETES_AT_ONCE);
+            let asked: Vec<_> = some.map(|key| self.store.delete(key)).collect();
+            if asked.is_empty() {
+                return Ok(());
+            }
+            wait_all(asked)?;
+        }
     }
 }

@@ -17,14 +17,14 @@ use strongroom_format::workspace::SUITE;
 use strongroom_store::{Body as StoreBody, Key as StoreKey, Put};
 
 use super::checkpoint::CheckpointDue;
-use super::commit::{Built, Cut, Outbound, lost_race};
+use super::commit::{Built, Cut, Outbound, Reason, lost_race};
 use crate::block::staging::Staged;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inbound::log::{Commit, get};
 use crate::inbound::memory::Memory;
 use crate::inbound::roster::Pin;
 use crate::later::wait;
-use crate::limits::Broken;
+use crate::limits::{Broken, DELETES_AT_ONCE};
 use crate::state::{Head, poisoned};
 use crate::workspace::{Inner, ordinary_place};
 
@@ -258,7 +258,7 @@ impl Inner {
     ///
     /// # Errors
     /// What the store or the local disk said.
-    pub(crate) fn tidy_up(&self, outbound: &mut Outbound) -> Result<()> {
+    pub(crate) fn tidy_up(&self, outbound: &mut Outbound, reason: Reason) -> Result<()> {
         let seen = Memory::of(&self.state.lock(), outbound);
         if outbound.remembered_seq != seen.head.seq {
             self.remember(&seen)?;
@@ -270,9 +270,16 @@ impl Inner {
             self.staging.discard(object.id)?;
             outbound.leftovers.staged.pop();
         }
-        while let Some(object) = outbound.leftovers.stored.last().copied() {
-            wait(async { Ok(self.store.delete(StoreKey::Object(object)).await?) })?;
-            outbound.leftovers.stored.pop();
+        // Whoever waits for the next commit comes before the rest; behind the last one there is nobody.
+        let mut room =
+            if reason == Reason::Closing { usize::MAX } else { self.options.tuning.deleted_count };
+        while room > 0 && !outbound.leftovers.stored.is_empty() {
+            let count = outbound.leftovers.stored.len().min(DELETES_AT_ONCE).min(room);
+            let from = outbound.leftovers.stored.len() - count;
+            let some = outbound.leftovers.stored.iter().skip(from).copied();
+            self.delete_all(some.map(StoreKey::Object))?;
+            outbound.leftovers.stored.truncate(from);
+            room -= count;
         }
         if let Some(seq) = outbound.leftovers.log_upto {
             self.cut_log(seq)?;

@@ -100,10 +100,8 @@ impl Inner {
         self.past.lock().clear();
         let outbound = self.outbound.lock();
         let named = self.named(&outbound)?;
-        for object in intent.doomed().into_iter().filter(|object| !named.contains(object)) {
-            self.delete_stored(StoreKey::Object(object))?;
-        }
-        Ok(())
+        let gone = intent.doomed().into_iter().filter(|object| !named.contains(object));
+        self.delete_all(gone.map(StoreKey::Object))
     }
 
     fn strip_commit(&self, key: StoreKey) -> Result<()> {
