@@ -7,7 +7,8 @@ use std::time::Duration;
 use strongroom_store::ErrorKind;
 use tokio::runtime::Handle;
 
-use super::{Inner, same_everywhere};
+use super::Inner;
+use super::decide::same_everywhere;
 
 /// How often it is looked whether anything was missed.
 const PAUSE: Duration = Duration::from_secs(2);

@@ -16,6 +16,7 @@
 //! missed is remembered in memory; after a restart `scrub` finds it.
 
 mod away;
+mod decide;
 mod heal;
 pub mod scrub;
 
@@ -412,54 +413,6 @@ impl Inner {
         Ok(uploaded)
     }
 
-    /// ORDER: one member decides before any other is asked, so that two writers who both reach it have one winner.
-    async fn put_if_absent(self: &Arc<Self>, key: Key, bytes: Bytes) -> Result<Put> {
-        let mut order: Vec<usize> = (0..self.members.len()).collect();
-        order.sort_by_key(|index| self.is_away(*index));
-        let mut failed = Vec::new();
-        let mut decided = None;
-        for index in order {
-            let ours = bytes.clone();
-            match self.ask(index, move |store| wait(store.put_if_absent(key, ours))).await {
-                Ok(put) => {
-                    decided = Some((index, put));
-                    break;
-                }
-                Err(error) => failed.push(error),
-            }
-        }
-        let Some((arbiter, put)) = decided else {
-            return Err(failed.swap_remove(0));
-        };
-        if failed.len() > self.members.len() - self.quorum() {
-            return Err(failed.swap_remove(0));
-        }
-        if matches!(put, Put::Exists) {
-            // Whoever lacks it gets what is there; whoever has something has it from the same decision.
-            let first = self.read_from(arbiter, key).await?;
-            let said = self.on_all(move |store| wait(store.put_if_absent(key, first.clone())));
-            let said = said.await;
-            self.settle(&[key], said)?;
-            return Ok(Put::Exists);
-        }
-        let ours = bytes.clone();
-        let said = self.on_all(move |store| wait(store.put_if_absent(key, ours.clone()))).await;
-        for (index, answer) in said.iter().enumerate() {
-            if index == arbiter || !matches!(answer, Some(Ok(Put::Exists))) {
-                continue;
-            }
-            let there = self.read_from(index, key).await?;
-            if there != bytes {
-                // It was decided while the arbiter was away, which has not caught up: what was first stays.
-                let said = self.on_all(move |store| same_everywhere(store, key, &there)).await;
-                self.settle(&[key], said)?;
-                return Ok(Put::Exists);
-            }
-        }
-        self.settle(&[key], said)?;
-        Ok(Put::Created(Uploaded::attest(key, bytes.len() as u64)))
-    }
-
     async fn read_from(&self, index: usize, key: Key) -> Result<Bytes> {
         self.ask(index, move |store| wait(store.get(key, None))).await
     }
@@ -494,18 +447,6 @@ impl Inner {
         Ok(within.take(LIST_COUNT_MAX).map(|(key, len)| Listed { key, len }).collect())
     }
 
-    async fn delete(self: &Arc<Self>, key: Key) -> Result<()> {
-        self.missed.lock().retain(|(_, missed)| *missed != key);
-        let said = self.on_all(move |store| wait(store.delete(key))).await;
-        let gone = said.iter().filter(|answer| matches!(answer, Some(Ok(())))).count();
-        if gone >= self.quorum() {
-            return Ok(());
-        }
-        let failed = said.into_iter().flatten().find_map(Result::err);
-        Err(failed
-            .unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "too many members are away")))
-    }
-
     fn distrust(&self, key: Key) -> bool {
         let Some(index) = self.served.lock().get(&key).copied() else { return false };
         let mut distrusted = self.distrusted.lock();
@@ -527,18 +468,6 @@ fn is_replaced(key: Key) -> bool {
         },
         Key::Organisation(_) | Key::Log(_) | Key::Object(_) | Key::Checkpoint(_) => false,
     }
-}
-
-/// Makes a member hold exactly these bytes.
-fn same_everywhere(store: &dyn Store, key: Key, bytes: &Bytes) -> Result<()> {
-    match wait(store.get(key, None)) {
-        Ok(there) if there == *bytes => return Ok(()),
-        // ORDER: objects never change by a put.
-        Ok(_) => wait(store.delete(key))?,
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    wait(store.put(key, Body::Bytes(bytes.clone()))).map(drop)
 }
 
 impl Store for MirrorStore {

@@ -11,7 +11,8 @@ use strongroom_format::checkpoint::CheckpointFile;
 use strongroom_format::commit::CommitFile;
 use strongroom_store::{Error, ErrorKind, Family, Key, Result, wait};
 
-use super::{Member, same_everywhere};
+use super::Member;
+use super::decide::same_everywhere;
 
 /// What a scrub found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
