@@ -105,25 +105,37 @@ pub struct Appended {
 }
 
 impl Log {
-    /// Finds the newest record and verifies its signature. `pin` is where to begin, and must still be there.
+    /// Finds the newest record and verifies its signature. `pin` is where to begin, and must still be there; every record
+    /// after it is read, and must be signed and follow the one before.
     ///
     /// # Errors
-    /// `Forked` when the pinned record is gone or another one; `Corrupt` when the newest does not verify.
+    /// `Forked` when the pinned record is gone or another one, or what comes after follows another; `Corrupt` when a record
+    /// does not verify or is missing.
     pub fn find(shelves: Shelves, trust: &dyn Trust, pin: Option<&Pin>) -> Result<Self> {
         let mut log = Self { shelves, head: None, grown: Grown::new() };
-        let first = match pin {
-            Some(pin) => {
-                let is_there = log.shelves.has(Shelf::Log, u128::from(pin.seq))?;
-                if !is_there || log.header(trust, pin.seq)?.1 != pin.hash {
-                    return Err(Error::new(ErrorKind::Forked, FORKED));
-                }
-                pin.seq
+        let Some(pin) = pin else {
+            if log.shelves.has(Shelf::Log, 0)? {
+                log.head = Some(log.header(trust, log.newest(0)?)?);
             }
-            None if !log.shelves.has(Shelf::Log, 0)? => return Ok(log),
-            None => 0,
+            return Ok(log);
         };
-        let newest = log.newest(first)?;
-        log.head = Some(log.header(trust, newest)?);
+        let forked = || Error::new(ErrorKind::Forked, FORKED);
+        if !log.shelves.has(Shelf::Log, u128::from(pin.seq))? {
+            return Err(forked());
+        }
+        let mut head = log.header(trust, pin.seq)?;
+        if head.1 != pin.hash {
+            return Err(forked());
+        }
+        // A record that stands behind the pinned one need not stand upon it.
+        for seq in pin.seq + 1..=log.newest(pin.seq)? {
+            let next = log.header(trust, seq).map_err(missing)?;
+            if next.0.parent != head.1 {
+                return Err(forked());
+            }
+            head = next;
+        }
+        log.head = Some(head);
         Ok(log)
     }
 
@@ -321,6 +333,15 @@ impl Log {
         Ok((record.header, cbor::decode_canonical(&plain)?))
     }
 
+    /// Root of the keystore as of a record. Chain and signature are not verified here.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    pub fn keystore_at(&self, seq: u64) -> Result<Option<Root>> {
+        let bytes = self.shelves.fetch(Shelf::Log, u128::from(seq))?;
+        Ok(Record::parse(&bytes)?.header.keystore)
+    }
+
     /// SHA-256 of a record's header. Chain and signature are not verified here.
     ///
     /// # Errors
@@ -438,6 +459,13 @@ pub fn policy_number(id: &str) -> u64 {
 
 /// No device.
 const NOBODY: DeviceId = DeviceId([0; 16]);
+
+fn missing(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => Error::corrupt("a register record is missing"),
+        _ => error,
+    }
+}
 
 fn bad_size() -> Error {
     Error::corrupt("a register record has more entries than the tree")

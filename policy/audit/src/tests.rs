@@ -18,7 +18,7 @@ use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_crypto::{hash::sha256, seal};
 use strongroom_format::ids::DeviceId;
 use strongroom_records::ids::{ApplicationId, Hash};
-use strongroom_records::log::{Entry, Header};
+use strongroom_records::log::{Entry, Header, Record};
 use strongroom_store::Shelf;
 
 const APPLICATION: ApplicationId = ApplicationId([3; 16]);
@@ -217,6 +217,38 @@ fn a_truncated_or_forked_log_is_refused_by_who_has_seen_more() {
     assert!(get(&store, Shelf::Log, 5) != five);
     let refused = Log::find(shelves(&store), &desk, pin.as_ref()).err().unwrap();
     assert_eq!(refused.kind(), ErrorKind::Forked);
+}
+
+#[test]
+fn a_log_whose_end_follows_another_branch_than_the_one_seen_is_refused() {
+    let (store, desk) = (store(), Desk::new());
+    written(&store, &desk, 5);
+    let branch = |time: i64| {
+        let mut log = Log::find(shelves(&store), &desk, None).unwrap();
+        for step in 0..2 {
+            log.append(&desk, &desk, batch(time + step, vec![draft(None, b"")])).unwrap();
+        }
+        log.pin().unwrap()
+    };
+    let whole = branch(8_888);
+    let (five, six) = (get(&store, Shelf::Log, 5), get(&store, Shelf::Log, 6));
+    let seen = Pin { seq: 5, hash: Hash(sha256(Record::parse(&five).unwrap().signed.record)) };
+    delete(&store, Shelf::Log, 5);
+    delete(&store, Shelf::Log, 6);
+    branch(9_999);
+    // The record that was seen is in its place, and behind it the end of the other branch.
+    put(&store, Shelf::Log, 5, five);
+    let refused = Log::find(shelves(&store), &desk, Some(&seen)).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Forked);
+    put(&store, Shelf::Log, 6, six);
+    let found = Log::find(shelves(&store), &desk, Some(&seen)).unwrap();
+    assert_eq!(found.pin(), Some(whole));
+    // A pin further back: nothing between may be missing.
+    let early = Pin { seq: 2, hash: found.hash(2).unwrap() };
+    assert!(Log::find(shelves(&store), &desk, Some(&early)).is_ok());
+    delete(&store, Shelf::Log, 4);
+    let refused = Log::find(shelves(&store), &desk, Some(&early)).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
 }
 
 #[test]
