@@ -66,6 +66,8 @@ pub struct Change {
     pub wrap_count: u64,
     /// Slots or nodes whose wrap did not open.
     pub broken: Vec<Broken>,
+    /// Application keys that nobody needs once the record is durable: all that custody had before this change made its own.
+    pub ended: Vec<KeyId>,
 }
 
 /// A wrap that does not open, or a node that is not what it should be.
@@ -137,8 +139,8 @@ impl Keystore {
     }
 
     /// Drops leaves, puts others, and makes every key above them anew, up to a new application key. What was dropped or
-    /// replaced is out of reach once [`Keystore::destroy_others`] has ended the older application keys. With nothing to drop
-    /// and nothing to put it changes the application key and the root's key alone.
+    /// replaced is out of reach once [`Keystore::destroy`] has ended the older application keys. With nothing to drop and
+    /// nothing to put it changes the application key and the root's key alone.
     ///
     /// # Errors
     /// As [`Keystore::put`].
@@ -152,13 +154,17 @@ impl Keystore {
         let root_key = self.root_key(root)?;
         let before = self.read(nodes, &root.node, HEIGHT - 1, 0)?;
         let generation = root.generation + 1;
+        // ORDER: before the new key is made. Whatever is there now belongs to a record before ours, or to somebody who has yet
+        // to write one and will find ours in its place. What comes later may be the key of a record after ours.
+        let ended = self.custody.list(&self.application)?;
         let key = self.create_key(generation)?;
         let mut rebuild = Rebuild::new(self, root.version + 1, Rekey::Path).over(nodes);
         let mut actions = puts(leaves);
         actions.extend(dropped.iter().map(|slot| (*slot, Action::Drop)));
         let made = rebuild.node(HEIGHT - 1, 0, Some((&root_key, before)), &actions)?;
         rebuild.gone.push(root.node.name);
-        self.finish(rebuild, made, generation, key, root.next_slot)
+        let change = self.finish(rebuild, made, generation, key, root.next_slot)?;
+        Ok(Change { ended, ..change })
     }
 
     /// The key in a slot; none if it is vacant.
@@ -207,20 +213,22 @@ impl Keystore {
         Ok((count, broken))
     }
 
-    /// Ends every application key in custody but that of `root`. Repeatable; also takes away keys that an interrupted
-    /// change left behind. Returns how many were there.
+    /// Ends application keys. Fine to repeat.
     ///
     /// # Errors
     /// `Unavailable` or `Denied` as custody says.
-    pub fn destroy_others(&self, root: &Root) -> Result<usize> {
-        let others: Vec<KeyId> = self.custody.list(&self.application)?;
-        let others: Vec<KeyId> = others.into_iter().filter(|key| *key != root.key).collect();
-        for key in &others {
+    ///
+    /// # Security
+    /// Whatever hangs from them is gone for good. A key is known to be over when an older record names it, or when a
+    /// [`Change`] says so whose record is durable; that custody has it and the newest root does not name it is no reason:
+    /// somebody else may be about to record it.
+    pub fn destroy(&self, keys: &[KeyId]) -> Result<()> {
+        for key in keys {
             self.custody.destroy(&self.application, key)?;
         }
         // What an older root gave must not outlive its key here.
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        Ok(others.len())
+        Ok(())
     }
 
     /// Whether custody still unwraps a root: asked after its key was destroyed.

@@ -74,7 +74,7 @@ impl<'t> Rebuild<'t> {
 
     pub fn into_change(self, root: Root) -> Change {
         let Self { made, gone, wrap_count, broken, .. } = self;
-        Change { root, made, gone, wrap_count, broken }
+        Change { root, made, gone, wrap_count, broken, ended: Vec::new() }
     }
 
     /// Makes a node anew: `old` is its key and content, none where there was no node.

@@ -1,5 +1,5 @@
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_custody::vault::Vault;
 use strongroom_host::sim::{Chance, SimEntropy};
@@ -88,15 +88,25 @@ fn a_punctured_slot_is_vacant_and_all_others_are_whole() {
     let change = tree.puncture(&root, &shelf, &[4100], &[(4101, secret(7))]).unwrap();
     assert!(change.broken.is_empty());
     shelf.apply(&change);
-    assert_eq!(tree.destroy_others(&change.root), Ok(1));
-    assert_eq!(tree.destroy_others(&change.root), Ok(0));
+    assert_eq!(change.ended, [root.key]);
+    // Whoever makes one meanwhile keeps it.
+    let place = KeyPlace {
+        organisation: OrganisationId([1; 32]),
+        application: ApplicationId([2; 16]),
+        generation: 3,
+        key: KeyId([9; 16]),
+    };
+    vault.create(&place, &SimEntropy::new(8)).unwrap();
+    tree.destroy(&change.ended).unwrap();
+    tree.destroy(&change.ended).unwrap();
     assert_eq!(tree.still_opens(&root), Ok(false));
     // Custody that cannot be asked proves nothing.
     vault.set_away(true);
     assert_eq!(tree.still_opens(&root).err().unwrap().kind(), ErrorKind::Unavailable);
     vault.set_away(false);
     assert_eq!(tree.still_opens(&change.root), Ok(true));
-    assert_eq!(vault.list(&ApplicationId([2; 16])).unwrap(), [change.root.key]);
+    let left = vault.list(&ApplicationId([2; 16])).unwrap();
+    assert_eq!(BTreeSet::from_iter(left), BTreeSet::from([change.root.key, place.key]));
     for slot in slots {
         let expected = match slot {
             4100 => None,
@@ -250,7 +260,7 @@ fn nothing_that_ever_was_opens_a_punctured_slot() {
     let change = tree.puncture(&root, &shelf, &[4100], &[]).unwrap();
     shelf.apply(&change);
     roots_before.push(change.root.clone());
-    tree.destroy_others(&change.root).unwrap();
+    tree.destroy(&change.ended).unwrap();
     let all = archive(&shelf);
     let opens = |slot: u64| {
         let opened = |root: &&Root| matches!(tree.open(root, &all, slot), Ok(Some(_)));

@@ -162,6 +162,7 @@ impl Custodian {
             return Err(Error::corrupt("an erased subject's key is still in the keystore"));
         }
         let destroyed = self.destroy_before(&before)?;
+        let register = self.register();
         if destroyed.ending == Ending::Immediate && !destroyed.refused_afterwards {
             return Err(Error::new(ErrorKind::Unavailable, "custody did not destroy the old key"));
         }

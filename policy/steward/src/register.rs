@@ -17,7 +17,7 @@ use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_custody::Custody;
 use strongroom_format::cbor;
 use strongroom_format::ids::DeviceId;
-use strongroom_records::ids::{ApplicationId, FileId};
+use strongroom_records::ids::{ApplicationId, FileId, KeyId};
 use strongroom_records::keystore::Root;
 use strongroom_records::log::{Entry, Kind};
 use strongroom_records::register::{
@@ -50,6 +50,8 @@ pub(crate) struct Register {
     known: KnownNodes,
     /// What follows from records of our own and is not in the store yet.
     unfinished: Option<Unfinished>,
+    /// Application keys that records of our own have put out of use.
+    ended: BTreeSet<KeyId>,
     /// Whether the newest record is somebody else's, who may have died over it.
     is_behind: bool,
 }
@@ -134,6 +136,7 @@ impl Register {
             is_broken: false,
             known: KnownNodes::default(),
             unfinished: None,
+            ended: BTreeSet::new(),
             is_behind: false,
         }
     }
@@ -313,8 +316,10 @@ impl Register {
     pub fn record(&mut self, transaction: Transaction) -> Result<(u64, Vec<Option<Grant>>)> {
         let mut made: Vec<(Shelf, u128, Vec<u8>)> = Vec::new();
         let mut gone = transaction.gone;
+        let mut ended = Vec::new();
         let root = match transaction.change {
             Some(change) => {
+                ended = change.ended;
                 made.extend(
                     change
                         .made
@@ -345,6 +350,7 @@ impl Register {
         };
         let appended = self.append(batch)?;
         self.root = root;
+        self.ended.extend(ended);
         let since = self.services.clock.since_boot();
         let unfinished = self.unfinished.get_or_insert_with(|| Unfinished {
             first: appended.seq,
@@ -389,6 +395,26 @@ impl Register {
         cells.iter().for_each(|change| drop(self.newer.remove(&change.name)));
         self.unfinished = None;
         self.remember(None)
+    }
+
+    /// Ends application keys that are over: those that our own records put out of use, and those that older ones name. One
+    /// that no record names may be somebody's who is about to write one: it stays. Returns how many there were.
+    pub fn end_old_keys(&mut self) -> Result<usize> {
+        let application = self.application();
+        let mut others = BTreeSet::from_iter(self.keystore.custody().list(&application)?);
+        others.remove(&self.root.key);
+        let mut over: Vec<KeyId> = others.intersection(&self.ended).copied().collect();
+        others.retain(|key| !self.ended.contains(key));
+        for seq in (0..self.log.next_seq()).rev() {
+            if others.is_empty() {
+                break;
+            }
+            let named = self.log.keystore_at(seq)?.map(|root| root.key);
+            over.extend(named.filter(|key| others.remove(key)));
+        }
+        self.keystore.destroy(&over)?;
+        self.ended.clear();
+        Ok(over.len())
     }
 
     fn append(&mut self, batch: Batch) -> Result<Appended> {

@@ -2,10 +2,11 @@
 //!
 //! 1. new key in custody, new root node: nothing old is touched;
 //! 2. one record of the register switches;
-//! 3. every key but the new one is destroyed in custody, and unwrapping with the old one is tried.
+//! 3. every key that was in custody before 1 is destroyed there, and unwrapping with the old one is tried.
 //!
-//! Interrupted before 2, the old key is in force and the next rotation sweeps the new one. Interrupted after 2, the new key
-//! is in force and [`Custodian::sweep`] destroys the old.
+//! Interrupted before 2, the old key is in force and the next rotation destroys the new one. Interrupted after 2, the new key
+//! is in force and [`Custodian::sweep`] destroys the old. A key that another home makes meanwhile is never touched: what is
+//! destroyed was there before ours was made, or stands in an older record.
 
 mod subject;
 
@@ -54,23 +55,22 @@ impl Custodian {
         self.register().root().generation
     }
 
-    /// Destroys every application key in custody but the one in force: what an interrupted rotation or erasure left.
+    /// Destroys application keys in custody that older records name: what an interrupted rotation or erasure left. One that
+    /// no record names is left to the next rotation.
     ///
     /// # Errors
-    /// Those of custody.
+    /// Those of custody and store.
     pub fn sweep(&mut self) -> Result<usize> {
-        let register = self.register();
-        Ok(register.keystore().destroy_others(register.root())?)
+        self.register_mut().end_old_keys()
     }
 
     /// Destroys what an older root was wrapped under, and tries whether it still opens.
     pub(crate) fn destroy_before(
-        &self,
+        &mut self,
         before: &strongroom_records::keystore::Root,
     ) -> Result<Destroyed> {
-        let register = self.register();
-        let keystore = register.keystore();
-        keystore.destroy_others(register.root())?;
+        self.register_mut().end_old_keys()?;
+        let keystore = self.register().keystore();
         let ending = keystore.custody().describe().ending;
         Ok(Destroyed {
             provider: before.provider,
