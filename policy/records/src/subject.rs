@@ -201,6 +201,9 @@ pub struct Folder {
     /// Look-up hashes that lead here (in the folder of the identifiable class).
     #[n(1)]
     pub lookups: Vec<Hash>,
+    /// Buckets that had rows leading here once, ascending: they get new keys when what they tell of is over.
+    #[n(2)]
+    pub former: Vec<u64>,
 }
 
 /// A file of a subject.

@@ -362,6 +362,7 @@ fn subject_vectors() -> Vec<Vector> {
             generation: 1,
         }],
         lookups: vec![hash(38)],
+        former: vec![9, 300],
     };
     let detail = Detail {
         files: vec![],

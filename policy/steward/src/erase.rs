@@ -9,6 +9,8 @@
 //! Each step is done once and marked after its proof; an interrupted erasure is taken up where it stands by the same call,
 //! and a finished one answers with the same receipt. No key of the subject is needed: a broken one is erased all the same.
 
+use std::collections::BTreeSet;
+
 use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::{Deed, Destroyed, Ending, ErasureDeed};
@@ -211,17 +213,16 @@ impl Custodian {
         Ok(path.into_iter().map(Into::into).collect())
     }
 
-    /// Buckets that have rows of a subject: from the subject's folder, or, where no key opens it, from all of them.
+    /// Buckets that have rows of a subject, or had some: from the subject's folder, or, where no key opens it, those of all
+    /// that have some.
     fn buckets_of(&self, own: &Subject) -> Result<Vec<crate::lookup::OpenBucket>> {
         let register = self.register();
-        let numbers = match self.hashes_of(own) {
-            Some(hashes) => {
-                let mut numbers: Vec<u64> = hashes.iter().map(Register::bucket_number).collect();
-                numbers.sort_unstable();
-                numbers.dedup();
-                numbers
+        let (numbers, former) = match self.traces_of(own) {
+            Some((hashes, former)) => {
+                let now = hashes.iter().map(Register::bucket_number);
+                (now.chain(former.iter().copied()).collect::<BTreeSet<u64>>(), former)
             }
-            None => (0..strongroom_records::register::BUCKET_COUNT).collect(),
+            None => ((0..strongroom_records::register::BUCKET_COUNT).collect(), Vec::new()),
         };
         let mut buckets = Vec::new();
         for number in numbers {
@@ -230,7 +231,7 @@ impl Custodian {
             }
             let bucket = register.bucket(number)?;
             let is_theirs = bucket.bucket.rows.iter().any(|row| row.subject == own.cell.subject);
-            if is_theirs {
+            if is_theirs || former.contains(&number) {
                 buckets.push(bucket);
             }
         }
@@ -239,32 +240,33 @@ impl Custodian {
 }
 
 impl Custodian {
-    /// Every hash that may lead to a subject: of attributes, and of the name each activity has; none if some key or folder
-    /// does not open.
-    fn hashes_of(&self, own: &Subject) -> Option<Vec<Hash>> {
+    /// Every hash that may lead to a subject, of attributes and of the name each activity has, and the buckets that had others
+    /// before; none if some key or folder does not open.
+    fn traces_of(&self, own: &Subject) -> Option<(Vec<Hash>, Vec<u64>)> {
         let register = self.register();
-        let mut hashes = lookups(register, own)?;
+        let (mut hashes, former) = lookups(register, own)?;
         let key = register.subject_key(&own.cell).ok()??;
         for activity in self.activities().ok()? {
             let name = register.pseudonym(&key, &own.cell, &activity.id).ok()?;
             hashes.push(register.name_hash(&activity.id, &name).ok()?);
         }
-        Some(hashes)
+        Some((hashes, former))
     }
 }
 
-/// Look-up hashes of a subject; none if some key or folder does not open.
-fn lookups(register: &Register, own: &Subject) -> Option<Vec<Hash>> {
+/// Look-up hashes of a subject, and buckets of former ones; none if some key or folder does not open.
+fn lookups(register: &Register, own: &Subject) -> Option<(Vec<Hash>, Vec<u64>)> {
     let identifiable = strongroom_records::ids::ClassId::IDENTIFIABLE;
     let Some(class) = own.cell.classes.iter().find(|class| class.class == identifiable) else {
-        return Some(Vec::new());
+        return Some((Vec::new(), Vec::new()));
     };
     let key = register.subject_key(&own.cell).ok()??;
     let (subject, generation) = (&own.cell.subject, class.generation);
     let class_key =
         register.unwrap_class(&key, subject, class.class, generation, &class.wrap).ok()?;
     let class_key = strongroom_crypto::secret::ClassKey::from(class_key);
-    read_folder(register, &own.cell.subject, class, &class_key).ok().map(|folder| folder.lookups)
+    let folder = read_folder(register, &own.cell.subject, class, &class_key).ok()?;
+    Some((folder.lookups, folder.former))
 }
 
 fn is_final(destroyed: &Destroyed) -> bool {

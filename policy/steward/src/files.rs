@@ -120,6 +120,14 @@ impl OpenFolder {
         self.folder.files.retain(|file| file.id != id);
     }
 
+    /// A row leads here no longer. What its bucket was before still has it, and opens with the bucket's key.
+    pub fn note_former(&mut self, hash: &Hash) {
+        let number = Register::bucket_number(hash);
+        if let Err(at) = self.folder.former.binary_search(&number) {
+            self.folder.former.insert(at, number);
+        }
+    }
+
     /// Generations of keys that files are sealed under.
     pub fn generations(&self) -> BTreeSet<u64> {
         self.folder.files.iter().map(|file| file.generation).collect()

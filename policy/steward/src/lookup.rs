@@ -1,7 +1,7 @@
 //! Look-up by attribute: keyed hashes in buckets whose keys are leaves of the keystore.
 //!
 //! The hash key lives as long as the application, so whoever has it can test a guess. What makes an erased subject's rows
-//! unreadable is the bucket's key: an erasure gives every bucket it touched a fresh one.
+//! unreadable is the bucket's key: an erasure gives a fresh one to every bucket that has rows of the subject or ever had.
 //!
 //! The names that activities have for subjects are found the same way: a row is written when a name is first told to
 //! somebody.

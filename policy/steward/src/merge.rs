@@ -211,6 +211,7 @@ impl Custodian {
         for hash in hashes {
             buckets.remove(register, Row { hash, subject: other.cell.subject })?;
             buckets.insert(register, Row { hash, subject: own.cell.subject })?;
+            theirs.note_former(&hash);
             ours.folder.lookups.push(hash);
         }
         ours.folder.lookups.sort();

@@ -3,11 +3,14 @@
 //! ```text
 //! removed   one record for each subject: the files' names leave the folder, the removal is an entry, the objects go
 //! resealed  what is left of the class gets a new class key, as in a deep rotation
-//! switched  new subject keys for some dozen subjects together; the old application key ends
+//! switched  new subject keys for some dozen subjects together, new keys for buckets that told of a removed profile; the
+//!           old application key ends
 //! ```
 //!
 //! After the last step nothing that lives opens a removed file, in whatever copy. A hold on the class or on the subject
 //! keeps everything.
+
+use std::collections::BTreeSet;
 
 use strongroom_records::application::Description;
 use strongroom_records::ids::{ClassId, SubjectId};
@@ -16,7 +19,8 @@ use strongroom_records::subject::{Detail, SubjectState};
 
 use crate::custodian::Custodian;
 use crate::error::{Error, Result};
-use crate::files::OpenFolder;
+use crate::files::{OpenFolder, PROFILE};
+use crate::lookup::Buckets;
 use crate::register::Transaction;
 use crate::rotate::Resealed;
 use crate::subjects::Subject;
@@ -76,18 +80,20 @@ impl Custodian {
         let rules = self.retention()?;
         let all = if rules.is_empty() { Vec::new() } else { self.subject_ids()? };
         for some in all.chunks(SWITCH_COUNT) {
-            let mut changed = Vec::new();
+            let (mut changed, mut buckets) = (Vec::new(), BTreeSet::new());
             for subject in some {
                 let before = retired.files;
                 let mut is_changed = false;
                 for (class, days) in &rules {
-                    is_changed |= self.retire_class(subject, *class, *days, carry, &mut retired)?;
+                    let done = self.retire_class(subject, *class, *days, carry, &mut retired)?;
+                    is_changed |= done.is_some();
+                    buckets.extend(done.unwrap_or_default());
                 }
                 retired.subjects += u64::from(retired.files > before);
                 changed.extend(is_changed.then_some(*subject));
             }
             if carry == Carry::Out && !changed.is_empty() {
-                let before = self.switch_keys(&changed, None)?.0;
+                let before = self.switch_keys(&changed, None, &buckets)?.0;
                 self.destroy_before(&before)?;
             }
         }
@@ -98,7 +104,7 @@ impl Custodian {
         Ok(retired)
     }
 
-    /// True if the subject's keys have to be switched.
+    /// If the subject's keys have to be switched: buckets that once led to the subject, and need new keys with it.
     fn retire_class(
         &mut self,
         subject: &SubjectId,
@@ -106,15 +112,15 @@ impl Custodian {
         days: u32,
         carry: Carry,
         retired: &mut Retired,
-    ) -> Result<bool> {
+    ) -> Result<Option<Vec<u64>>> {
         let register = self.register();
-        let Some(mut own) = register.subject(subject)? else { return Ok(false) };
+        let Some(mut own) = register.subject(subject)? else { return Ok(None) };
         let lives = matches!(own.cell.state, SubjectState::Active | SubjectState::Restricted);
         let Some(cell) = own.cell.classes.iter().find(|own| own.class == class) else {
-            return Ok(false);
+            return Ok(None);
         };
         if !lives {
-            return Ok(false);
+            return Ok(None);
         }
         let key = register.subject_key(&own.cell)?.ok_or_else(Error::no_subject)?;
         let mut folder = OpenFolder::reopened(register, &key, subject, cell)?;
@@ -124,21 +130,28 @@ impl Custodian {
         // A removal that was interrupted before its key ended is taken up: its older keys are still there.
         let is_unfinished = !cell.older.is_empty();
         if due.is_empty() && !is_unfinished {
-            return Ok(false);
+            return Ok(None);
         }
         if own.is_held(class, transaction.now) {
             retired.held += 1;
-            return Ok(false);
+            return Ok(None);
         }
         retired.files += due.len() as u64;
         if carry == Carry::Dry {
-            return Ok(false);
+            return Ok(None);
         }
         if due.is_empty() {
+            let former = folder.folder.former;
             self.reseal(subject, Some(class), &mut Resealed::default(), &mut |_| ())?;
-            return Ok(true);
+            return Ok(Some(former));
         }
         let detail = Detail { files: due.clone(), ..Detail::default() };
+        let mut buckets = Buckets::default();
+        let profile = folder.find(PROFILE).filter(|_| class == ClassId::IDENTIFIABLE);
+        if profile.is_some_and(|profile| due.contains(&profile.id)) {
+            register.relabel(&mut buckets, &mut folder, *subject, &[])?;
+        }
+        let former = folder.folder.former.clone();
         for file in due {
             folder.remove(file);
             transaction.drop_object(file);
@@ -149,9 +162,10 @@ impl Custodian {
             entry.class = Some(class);
         });
         register.put_subject(&mut transaction, &mut own);
+        register.put_leaves(&mut transaction, buckets)?;
         self.register_mut().commit(transaction)?;
         self.reseal(subject, Some(class), &mut Resealed::default(), &mut |_| ())?;
-        Ok(true)
+        Ok(Some(former))
     }
 }
 

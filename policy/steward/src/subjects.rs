@@ -510,6 +510,7 @@ impl Register {
         let before = std::mem::replace(&mut folder.folder.lookups, hashes.clone());
         for hash in before.into_iter().filter(|hash| !hashes.contains(hash)) {
             buckets.remove(self, Row { hash, subject })?;
+            folder.note_former(&hash);
         }
         for hash in hashes {
             buckets.insert(self, Row { hash, subject })?;

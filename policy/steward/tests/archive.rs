@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use common::{World, answer, own, registered};
@@ -22,8 +22,9 @@ use strongroom_records::ids::{FileId, SubjectId};
 use strongroom_records::keystore::{Node, Root};
 use strongroom_records::log::Record;
 use strongroom_records::receipt::Ending;
-use strongroom_records::subject::ConsentStatus;
-use strongroom_steward::{Custodian, Depth, Services, Stewardship, verify_receipt};
+use strongroom_records::register::{BUCKET_COUNT, BUCKET_SLOT, Cell};
+use strongroom_records::subject::{Bucket, ConsentStatus, Row};
+use strongroom_steward::{Carry, Custodian, Depth, Services, Stewardship, verify_receipt};
 use strongroom_store::{Key, Shelf};
 
 /// All that the archive has, sorted by kind.
@@ -210,6 +211,32 @@ impl Archive {
             }
         }
         opened
+    }
+
+    /// Look-up rows that some living key opens in any bucket as it ever was.
+    fn rows(&self, world: &World, custody: &dyn Custody) -> BTreeSet<Row> {
+        use strongroom_crypto::secret::BucketKey;
+        let organisation = world.services.keys.organisation().0;
+        let application = self.nodes[0].application;
+        let leaves = self.leaves(world, custody);
+        let slots = BUCKET_SLOT..BUCKET_SLOT + BUCKET_COUNT;
+        let mut rows = BTreeSet::new();
+        for plain in self.register_plaintexts(world, &leaves) {
+            let Ok(cell) = cbor::decode_canonical::<Cell>(&plain) else { continue };
+            for (slot, secret) in leaves.iter().filter(|(slot, _)| slots.contains(slot)) {
+                let fields = [
+                    Value::Bytes(&application.0),
+                    Value::Uint(slot - BUCKET_SLOT),
+                    Value::Uint(cell.version),
+                ];
+                let context = Context::new(Usage::LookupBucket, &organisation, &fields);
+                let key = BucketKey::from_bytes(secret.expose());
+                if let Ok(plain) = seal::open(&key, &context, &cell.sealed) {
+                    rows.extend(cbor::decode_canonical::<Bucket>(plain.expose()).unwrap().rows);
+                }
+            }
+        }
+        rows
     }
 
     fn all(&self, world: &World, custody: &dyn Custody, subjects: &[SubjectId]) -> Vec<Vec<u8>> {
@@ -455,4 +482,48 @@ fn a_restored_backup_brings_nobody_back() {
     let refused =
         Stewardship::open(stranger).unwrap().application("shop", world.custody()).err().unwrap();
     assert_eq!(refused.kind(), strongroom_steward::ErrorKind::Locked);
+}
+
+/// How many rows lead to each of these people.
+fn rows_of<const N: usize>(world: &World, people: [SubjectId; N]) -> [usize; N] {
+    let rows = Archive::of(world).rows(world, &world.vault);
+    people.map(|subject| rows.iter().filter(|row| row.subject == subject).count())
+}
+
+fn be_called(shop: &mut Custodian, subject: SubjectId, email: &str) {
+    let profile = format!(r#"{{"email": "{email}"}}"#);
+    let place = own(subject, "identifiable");
+    shop.put_file(&place, "profile.json", profile.as_bytes()).unwrap();
+}
+
+/// What somebody was once found by is as gone as what they were found by last: after an erasure, a merge, and retention.
+#[test]
+fn nothing_that_ever_was_tells_what_somebody_gone_was_once_found_by() {
+    let world = World::new(28);
+    let mut shop = world.create("shop");
+    shop.set_schema(r#"{"email": {"type": "email", "lookup": true}}"#).unwrap();
+    let people: Vec<SubjectId> = (0..4).map(|_| shop.create_subject(&[]).unwrap()).collect();
+    let [ada, bob, charlie, eve] = people[..] else { unreachable!("four") };
+    for (name, subject) in ["ada", "bob", "charlie", "eve"].into_iter().zip(people) {
+        be_called(&mut shop, subject, &format!("{name}@before.example.com"));
+        be_called(&mut shop, subject, &format!("{name}@example.com"));
+    }
+    shop.remove_file(&own(charlie, "identifiable"), "profile.json").unwrap();
+    // The control: all of them can be guessed at, in what was written before.
+    assert_eq!(rows_of(&world, [ada, bob, charlie, eve]), [2, 2, 2, 2]);
+    shop.erase(&ada).unwrap();
+    assert_eq!(rows_of(&world, [ada, bob, charlie, eve]), [0, 2, 2, 2]);
+    shop.merge_subjects(&eve, &charlie).unwrap();
+    assert_eq!(rows_of(&world, [bob, charlie, eve]), [2, 0, 2]);
+    shop.set_retention("identifiable", Some(30)).unwrap();
+    shop.place_hold(&bob, "litigation").unwrap();
+    world.clock.advance(std::time::Duration::from_secs(31 * 86_400));
+    assert_eq!(shop.retire(Carry::Out).unwrap().files, 1);
+    assert_eq!(shop.find_subjects("email", "eve@example.com").unwrap(), []);
+    assert_eq!(shop.find_subjects("email", "bob@example.com").unwrap(), [bob]);
+    assert_eq!(rows_of(&world, [bob, eve]), [2, 0]);
+    shop.lift_hold(&bob, "litigation").unwrap();
+    shop.erase(&bob).unwrap();
+    assert_eq!(rows_of(&world, [bob]), [0]);
+    assert!(shop.verify().unwrap().findings.is_empty());
 }

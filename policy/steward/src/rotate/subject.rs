@@ -14,6 +14,8 @@
 //!
 //! The subject's audit key stays: it seals entries that cannot be written anew.
 
+use std::collections::BTreeSet;
+
 use strongroom_crypto::secret::SubjectKey;
 use strongroom_records::application::{Description, Rotation};
 use strongroom_records::ids::{ClassId, Hash, SubjectId};
@@ -81,7 +83,7 @@ impl Custodian {
         if depth == Depth::Deep {
             self.reseal(subject, class, &mut done, progress)?;
         }
-        let (before, mut switched) = self.switch_keys(&[*subject], None)?;
+        let (before, mut switched) = self.switch_keys(&[*subject], None, &BTreeSet::new())?;
         let destroyed = self.destroy_before(&before)?;
         let (time, position, old, own) = switched.pop().ok_or_else(Error::no_subject)?;
         let deed = SubjectRotationDeed {
@@ -119,7 +121,7 @@ impl Custodian {
             for subject in due.iter().filter(|_| rotation.deep) {
                 self.reseal(subject, None, &mut done, progress)?;
             }
-            let (before, _) = self.switch_keys(&due, Some(&rotation))?;
+            let (before, _) = self.switch_keys(&due, Some(&rotation), &BTreeSet::new())?;
             destroyed = Some(self.destroy_before(&before)?);
             done.subjects += due.len() as u64;
             progress(done);
@@ -253,12 +255,13 @@ impl Custodian {
         Ok(true)
     }
 
-    /// The third step, for subjects together: returns the root before, and of each subject time and number of the record,
-    /// the old commitment, and how it stands now.
+    /// The third step, for subjects together, with new keys for these look-up buckets: returns the root before, and of each
+    /// subject time and number of the record, the old commitment, and how it stands now.
     pub(crate) fn switch_keys(
         &mut self,
         subjects: &[SubjectId],
         rotation: Option<&Rotation>,
+        buckets: &BTreeSet<u64>,
     ) -> Result<(Root, Vec<Switched>)> {
         let register = self.register();
         let keystore = register.keystore();
@@ -280,6 +283,12 @@ impl Custodian {
             register.tell(&mut transaction, &mut own, Kind::SubjectRotated, None, None, |_| ());
             register.put_subject(&mut transaction, &mut own);
             switched.push((transaction.now, transaction.seq(), old, own));
+        }
+        for number in buckets {
+            let mut bucket = register.bucket(*number)?;
+            bucket.rekey(keystore.generate());
+            leaves.push(bucket.leaf());
+            register.put_bucket(&mut transaction, &bucket);
         }
         let change = keystore.puncture(&before, &register.nodes(), &[], &leaves)?;
         transaction.keystore(change);
