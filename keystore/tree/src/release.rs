@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 /// Opens the class key that a grant names.
 ///
 /// # Errors
-/// `Denied` when the grant is over at `now`, or was made for another subject or class; `Corrupt` when the wrap does not
-/// open.
+/// `Denied` when the grant is over at `now`, was made for another subject or class, or for an action that needs no key;
+/// `Corrupt` when the wrap does not open.
 pub fn release(
     keystore: &Keystore,
     grant: &Grant,
@@ -20,7 +20,7 @@ pub fn release(
     cell: &ClassCell,
     now: i64,
 ) -> Result<ClassKey> {
-    if grant.class() != cell.class || now >= grant.end() || now < grant.begin() {
+    if !grant.gives_key() || !grant.is_good(cell.class, now) {
         return Err(Error::NO_GRANT);
     }
     let context = keystore.class_context(&grant.subject().0, cell.class.0, cell.generation);

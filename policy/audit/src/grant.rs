@@ -52,6 +52,19 @@ impl Grant {
         self.action
     }
 
+    /// Whether a key goes with it: names and sizes are told by whoever has the key, so that listing needs none.
+    pub fn gives_key(&self) -> bool {
+        match self.action {
+            Action::List => false,
+            Action::Open | Action::Write | Action::Export => true,
+        }
+    }
+
+    /// Whether it is good for a class at a moment.
+    pub fn is_good(&self, class: ClassId, now: i64) -> bool {
+        self.class == class && (self.begin..self.end).contains(&now)
+    }
+
     /// Which device may have the key.
     pub fn recipient(&self) -> DeviceId {
         self.recipient

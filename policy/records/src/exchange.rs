@@ -225,7 +225,7 @@ pub struct Lease {
     /// Record of the register that it stands in.
     #[n(6)]
     pub record: u64,
-    /// The class key, and older ones that files are still sealed under.
+    /// To read: the class key, and older ones that files are still sealed under. None to show what files there are.
     #[n(7)]
     pub keys: Vec<LentKey>,
     /// The files.

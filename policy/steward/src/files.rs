@@ -65,8 +65,12 @@ impl OpenFolder {
             return Self::fresh(register, subject_key, &cell.subject, class);
         };
         let now = register.services().clock.now_ns();
-        // Nothing of the class is opened without the grant: the newest key and those on their way out.
-        strongroom_tree::release(register.keystore(), grant, subject_key, own, now)?;
+        // Nothing of the class is opened without the grant: the newest key and those on their way out, or the names alone.
+        if grant.gives_key() {
+            strongroom_tree::release(register.keystore(), grant, subject_key, own, now)?;
+        } else if !grant.is_good(class, now) {
+            return Err(Error::denied());
+        }
         Self::reopened(register, subject_key, &cell.subject, own)
     }
 
@@ -234,10 +238,11 @@ impl OpenFolder {
         files.get(at)
     }
 
-    /// Its keys and files, for whoever may have both.
-    pub fn into_released(self) -> Released {
+    /// What a grant gives of it: the files by name, and the keys where it is one for contents.
+    pub fn into_released(self, grant: &Grant) -> Released {
         let older = self.older.into_iter().map(|(older, key)| (older.generation, key));
-        let keys = std::iter::once((self.generation, self.key)).chain(older).collect();
+        let keys = std::iter::once((self.generation, self.key)).chain(older);
+        let keys = keys.filter(|_| grant.gives_key()).collect();
         Released { class: self.class, keys, files: self.folder.files, version: self.version }
     }
 

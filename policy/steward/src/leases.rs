@@ -74,18 +74,19 @@ pub struct Wanted {
     pub files: Vec<FileId>,
 }
 
-/// A released class of a subject's data: its key and the names of its files.
+/// A released class of a subject's data: the names of its files, and its key where contents may be read.
 pub struct OpenClass {
     released: Released,
     home: FileHome,
     store: Arc<dyn Store>,
 }
 
-/// What a grant releases: the class key, older ones that files are still sealed under, and the files by name.
+/// What a grant releases: the files by name, and where it is one for contents, the class key and older ones that files are
+/// still sealed under.
 pub struct Released {
     /// Of which class.
     pub class: ClassId,
-    /// Keys by generation.
+    /// Keys by generation; none where names may be shown and nothing more.
     pub keys: Vec<(u64, ClassKey)>,
     /// By name, ascending.
     pub files: Vec<File>,
@@ -311,7 +312,7 @@ impl Custodian {
         }
         let own = register.subject(&subject)?.ok_or_else(Error::denied)?;
         let key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
-        Ok(OpenFolder::open(register, grant, &key, &own.cell)?.into_released())
+        Ok(OpenFolder::open(register, grant, &key, &own.cell)?.into_released(grant))
     }
 
     /// Changes so far of a subject's folders, by class: what [`Released::version`] says.
