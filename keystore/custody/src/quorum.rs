@@ -283,7 +283,14 @@ impl Custody for Quorum {
     }
 
     fn unwrap(&self, place: &KeyPlace, wrap: &[u8]) -> Result<Secret<32>> {
-        self.with_key(place, |own| crate::unwrap_under(own, Kind::Quorum, place, wrap))?
+        let opened =
+            self.with_key(place, |own| crate::unwrap_under(own, Kind::Quorum, place, wrap))?;
+        if opened.is_err() {
+            // Some holder's share may have been bad: the next time they are asked again.
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.remove(&(place.application, place.key));
+        }
+        opened
     }
 
     fn destroy(&self, application: &ApplicationId, key: &KeyId) -> Result<()> {
@@ -355,11 +362,12 @@ impl Meeting {
         let Ok(request) = cbor::decode_canonical::<Request>(signed.record) else { return Ok(None) };
         let holds = trust(&request.device)
             .is_some_and(|key| signed.verify(Usage::SignQuorumRequest, &key).is_ok());
-        let age = self.clock.now_ns().saturating_sub(request.time);
+        // One that is dated ahead is over as soon: or it would never be.
+        let age = self.clock.now_ns().abs_diff(request.time);
         let is_good = holds
             && signed.rest.is_empty()
             && request.organisation == self.organisation
-            && age < REQUEST_LIFE_NS;
+            && age < REQUEST_LIFE_NS.unsigned_abs();
         Ok(is_good.then_some(request))
     }
 

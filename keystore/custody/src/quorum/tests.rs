@@ -214,9 +214,33 @@ fn only_a_holder_answers_and_only_what_a_certified_device_asked_unchanged() {
         bad[at] ^= 1;
         assert_eq!(put(4, &bad), Err(ErrorKind::NotFound), "byte {at}");
     }
-    let late = Arc::new(SimClock::new(START_NS + REQUEST_LIFE_NS));
     holder.write(&holder.request_path(&KeyId([4; 16])), &whole).unwrap();
-    assert!(meeting(&disk, 2, late).requests(&trust).unwrap().is_empty());
+    // One that is over, and one that is dated ahead as if never to be over.
+    for time in [START_NS + REQUEST_LIFE_NS, START_NS - REQUEST_LIFE_NS] {
+        let clock = Arc::new(SimClock::new(time));
+        assert!(meeting(&disk, 2, clock).requests(&trust).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_key_put_together_from_a_bad_share_is_not_kept() {
+    let disk = disk();
+    let (place, wanted) = (place(1, 1), Secret::from_bytes(&[5; 32]));
+    let maker = opened(&disk, 1, &[]);
+    maker.create(&place, &seeded(1)).unwrap();
+    let wrap = maker.wrap(&place, &wanted, &seeded(2)).unwrap();
+    let own = meeting(&disk, 1, still());
+    let path = own.key_path(&place.application, &place.key);
+    let good = own.find(&path).unwrap().unwrap();
+    let mut kept: Kept = cbor::decode_canonical(&good).unwrap();
+    let third = Device::holder(3);
+    let context = own.share_context(&place.application, &place.key, &third.device);
+    kept.shares[2].share = third.kem.wrap(&context, seeded(4).bytes(), &[7; 64]).unwrap();
+    own.write(&path, &cbor::encode(&kept)).unwrap();
+    let quorum = opened(&disk, 1, &[3]);
+    assert!(quorum.unwrap(&place, &wrap).is_err());
+    own.write(&path, &good).unwrap();
+    assert!(quorum.unwrap(&place, &wrap).is_ok_and(|key| key == wanted));
 }
 
 #[test]
