@@ -8,10 +8,13 @@
 //! 1. What is gone is told before anything else is answered.
 //! 2. A device is told nothing that is not on record, and given a key only by a grant that names it.
 //! 3. A life of a counter knows its own sessions only: what another life told is asked for anew, from the beginning.
-//! 4. A session owes an acknowledgement of what it was told is gone, until its leases of that are over.
+//! 4. A session owes an acknowledgement of what it was told is gone, until its leases of that are over. Leases that no session
+//!    knows of, of another life or of a session that was refused, are waited for all the same.
 
+mod asks;
 mod let_go;
 mod letter;
+mod past;
 mod session;
 mod turns;
 
@@ -24,10 +27,8 @@ use strongroom_authorizer::Action;
 use strongroom_format::cbor;
 use strongroom_format::ids::DeviceId;
 use strongroom_keyring::organisation::{Device, Organisation};
-use strongroom_records::exchange::{
-    ASK_LEN_MAX, Answer, Ask, Envelope, Lease, Need, OpenedFiles, Refusal,
-};
-use strongroom_records::ids::{ApplicationId, SessionId, SubjectId};
+use strongroom_records::exchange::{Answer, Ask, Envelope, Lease, Need, OpenedFiles, Refusal};
+use strongroom_records::ids::{ApplicationId, Pseudonym, SessionId, SubjectId};
 use strongroom_store::{Body, Family, Key, Letter, wait};
 use zeroize::Zeroizing;
 
@@ -40,11 +41,10 @@ use crate::letters::{self, Direction, Outside};
 use crate::services::Services;
 
 use letter::{answer, lease, listing, stored};
+use past::Past;
 use session::{News, Session};
 pub use turns::{Settled, Turns};
 
-/// LIMIT: letters that one turn reads.
-const LETTER_COUNT_MAX: usize = 256;
 /// LIMIT: sessions at a time.
 const SESSION_COUNT_MAX: usize = 1024;
 /// LIMIT: compartments that one answer gives.
@@ -64,6 +64,10 @@ pub struct Counter {
     custodians: Vec<Custodian>,
     fence: Fence,
     sessions: BTreeMap<SessionId, Session>,
+    /// Leases that no session knows of.
+    past: Past,
+    /// Asks to other custodians, which were looked at, with their times.
+    others: BTreeMap<Key, i64>,
     incarnation: u64,
     turns: Turns,
 }
@@ -82,9 +86,23 @@ impl Counter {
     ) -> Result<Self> {
         let roster = Organisation::clone(&services.organisation);
         let incarnation = u64::from_le_bytes(services.entropy.array()).max(1);
-        let sessions = BTreeMap::new();
-        let counter =
-            Self { services, roster, stewardship, custodians, fence, sessions, incarnation, turns };
+        let (now, own) = (services.clock.now_ns(), services.keys.device_id());
+        let mut past = Past::default();
+        for (place, custodian) in custodians.iter().enumerate() {
+            past.read(place, custodian, &own, now)?;
+        }
+        let counter = Self {
+            services,
+            roster,
+            stewardship,
+            custodians,
+            fence,
+            sessions: BTreeMap::new(),
+            past,
+            others: BTreeMap::new(),
+            incarnation,
+            turns,
+        };
         counter.drop_old_answers()?;
         let keys = &counter.services.keys;
         let note = letters::write_counter(keys, incarnation, counter.services.clock.now_ns());
@@ -109,9 +127,10 @@ impl Counter {
         for key in self.letters()? {
             self.receive(key)?;
         }
-        self.sweep();
+        self.sweep()?;
         let now = self.services.clock.now_ns();
         let owing = self.sessions.values().filter(|session| session.owes(now)).count();
+        let owing = owing + self.past.owing(now);
         self.turns.ended(ticket, owing);
         self.note_let_go()
     }
@@ -147,6 +166,9 @@ impl Counter {
         })?;
         if changed {
             self.services.keys.learn(&self.roster)?;
+            let roster = &self.roster;
+            let counts = |found: &Device| found.revoked_at().is_none();
+            self.past.owe(|lent| !roster.find(&lent.device).is_some_and(counts));
             let operators: Vec<_> =
                 self.sessions.iter().map(|(id, own)| (*id, self.operator(own))).collect();
             for (id, operator) in operators {
@@ -192,6 +214,15 @@ impl Counter {
             let custodian = &mut self.custodians[place];
             let relisted = custodian.relist(&line);
             let news = custodian.follow()?;
+            if relisted || news.rules {
+                self.past.owe(|lent| lent.place == place);
+            }
+            for subject in &news.subjects {
+                if !self.past.is_over() {
+                    let subject = custodian.subject(subject)?.pseudonym;
+                    self.past.owe(|lent| (lent.place, lent.subject) == (place, subject));
+                }
+            }
             for session in self.sessions.values_mut().filter(|own| own.place == place) {
                 session.stale_rules |= relisted || news.rules;
                 session.stale.extend(news.subjects.iter().copied());
@@ -213,7 +244,7 @@ impl Counter {
         for id in stale {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             let news = session.reconsider(&self.custodians[place])?;
-            self.tell(&id, news, Vec::new())?;
+            self.tell(&id, news, None)?;
         }
         Ok(())
     }
@@ -227,14 +258,14 @@ impl Counter {
         for id in stale {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             let news = session.shut();
-            self.tell(&id, news, Vec::new())?;
+            self.tell(&id, news, None)?;
         }
         Ok(())
     }
 
-    /// Puts news for a session on their way, with what it is given unasked.
-    fn tell(&mut self, id: &SessionId, news: News, leases: Vec<Lease>) -> Result<()> {
-        if news.is_empty() && leases.is_empty() {
+    /// Puts news for a session on their way. A lease is never among them: it counts from the ask that it answers.
+    fn tell(&mut self, id: &SessionId, news: News, next: Option<Pseudonym>) -> Result<()> {
+        if news.is_empty() && next.is_none() {
             return Ok(());
         }
         let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
@@ -243,8 +274,8 @@ impl Counter {
             return Ok(());
         }
         let application = self.custodians[session.place].listed().application;
-        let answer = answer(application, None, news, leases);
-        self.post(id, answer)
+        let answer = answer(application, None, news, Vec::new());
+        self.post(id, Answer { next, ..answer })
     }
 
     /// Seals an answer and puts it behind those that wait to be sent.
@@ -280,32 +311,6 @@ impl Counter {
             }
         }
         Ok(())
-    }
-
-    fn letters(&self) -> Result<Vec<Key>> {
-        let listed = wait(self.services.store.list(Family::Ask, None)).map_err(stored)?;
-        Ok(listed.iter().take(LETTER_COUNT_MAX).map(|listed| listed.key).collect())
-    }
-
-    /// Answers one ask. What is none, or not for this device, is left alone.
-    fn receive(&mut self, key: Key) -> Result<()> {
-        let Key::Ask(place) = key else { return Ok(()) };
-        let letter = match wait(self.services.store.get(key, None)) {
-            Ok(letter) if letter.len() <= ASK_LEN_MAX => letter,
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == strongroom_store::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(stored(error)),
-        };
-        let Ok(outside) = letters::outside(Direction::Ask, &letter) else { return Ok(()) };
-        if outside.to != self.services.keys.device_id() {
-            return Ok(());
-        }
-        let here = (outside.session.0, outside.number);
-        if here == (place.session, place.number) {
-            self.answer(&outside, &letter)?;
-            self.flush()?;
-        }
-        wait(self.services.store.delete(key)).map_err(stored)
     }
 
     fn answer(&mut self, outside: &Envelope, letter: &[u8]) -> Result<()> {
@@ -401,7 +406,9 @@ impl Counter {
         let nothing = answer(ApplicationId::DIRECTORY, Some(to), News::default(), Vec::new());
         self.post(&id, Answer { refusal: Some(refusal), ..nothing })?;
         self.flush()?;
-        self.sessions.remove(&id);
+        if let Some(session) = self.sessions.remove(&id) {
+            self.past.owe_until(session.operator.device, session.last_end());
+        }
         Ok(())
     }
 
@@ -529,28 +536,17 @@ impl Counter {
         })
     }
 
-    /// People who came since a session has read all pages are told to it unasked; sessions nobody hears of end.
-    fn sweep(&mut self) {
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let come = session.come(LEASE_COUNT_MAX);
-            let wanted: Vec<Wanted> = come.iter().flat_map(listing).collect();
-            if wanted.is_empty() {
-                continue;
-            }
-            let told = self.give(&id, &wanted);
-            let told = told.and_then(|(leases, news)| self.tell(&id, news, leases));
-            if told.is_err() {
-                // Once more with the next turn.
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    session.come_again(come);
-                }
-            }
+    /// A session that has read all pages is told when people have come since, so that it asks for them; sessions nobody hears
+    /// of end.
+    fn sweep(&mut self) -> Result<()> {
+        let hinted = |(id, own): (&SessionId, &mut Session)| own.take_hint().then_some(*id);
+        let hinted: Vec<SessionId> = self.sessions.iter_mut().filter_map(hinted).collect();
+        for id in hinted {
+            self.tell(&id, News::default(), Some(Pseudonym([0; 16])))?;
         }
         let (now, at) = (self.services.clock.now_ns(), self.now());
         let lives = |session: &Session| {
-            session.has_leases(now) || at.saturating_sub(session.last_seen) < SILENCE_MAX
+            now < session.last_end() || at.saturating_sub(session.last_seen) < SILENCE_MAX
         };
         let over: Vec<SessionId> =
             self.sessions.iter().filter(|(_, own)| !lives(own)).map(|(id, _)| *id).collect();
@@ -561,5 +557,6 @@ impl Counter {
             }
             self.sessions.remove(&id);
         }
+        Ok(())
     }
 }

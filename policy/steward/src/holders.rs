@@ -111,7 +111,7 @@ impl Custodian {
     }
 
     /// No lease that lives at a time is older than this. Lives were perhaps longer before the description was last changed.
-    fn longest_life(&self, at: i64) -> Result<i64> {
+    pub(crate) fn longest_life(&self, at: i64) -> Result<i64> {
         let version = self.register().cell_version(CellKind::Description, &SINGLE)?;
         if self.time_of(version)? > at.saturating_sub(LEASE_LONGEST) {
             return Ok(LEASE_LONGEST);

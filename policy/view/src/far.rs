@@ -6,7 +6,8 @@
 //! tend ───▶ leases that are over end; those in use are asked for anew at half their life
 //! ```
 //!
-//! 1. A lease counts from before it was asked for, less a margin: it is over here before it is at the custodian's.
+//! 1. A lease counts from before it was asked for, less a margin: it is over here before it is at the custodian's. One that
+//!    answers nothing known here is none, whenever it was written.
 //! 2. The desk waits for nobody: letters travel on a thread of their own, so that a lease ends whatever the network does.
 //! 3. A custodian that begins a new life is told nothing of the old one: all is shut, and asked for anew.
 
@@ -262,9 +263,13 @@ impl FarDesk {
             self.inner.tell(Change::Mark(mark));
             (self.passing, self.owes_word) = (Some((passing, self.heard)), true);
         }
-        let sent = answer.to.and_then(|to| self.sent.remove(&to)).unwrap_or_else(|| self.now());
+        let sent = answer.to.and_then(|to| self.sent.remove(&to));
         for lease in &answer.leases {
             self.admit(answer, lease, sent);
+        }
+        // Told unasked that there are more people: they are asked for, so that their leases count from then.
+        if answer.to.is_none() && answer.next.is_some() {
+            self.page = answer.next;
         }
         self.inner.count(answer.leases.len());
         match self.asked.take_if(|asked| answer.to == Some(asked.number)) {
@@ -329,9 +334,9 @@ impl FarDesk {
         changes.into_iter().for_each(|change| self.inner.tell(change));
     }
 
-    /// Takes a lease; it counts from before it was asked for.
-    fn admit(&mut self, answer: &Answer, lease: &Lease, sent: Duration) {
-        let end = sent + Duration::from_nanos(lease.life).saturating_sub(MARGIN);
+    /// Takes a lease; it counts from before it was asked for. Where nobody knows when that was, whom it is about is known from
+    /// here on, and has to be asked for anew.
+    fn admit(&mut self, answer: &Answer, lease: &Lease, sent: Option<Duration>) {
         self.class_names.insert(lease.class, lease.class_name.clone());
         let known = self.classes_of(&lease.subject, |_| true);
         let has_it = known.as_ref().is_some_and(|own| {
@@ -345,6 +350,8 @@ impl FarDesk {
             self.settle(&lease.subject, Some(Prospect { subject, pseudonym, classes }));
         }
         let Some(own) = self.compartment(&lease.subject, lease.class) else { return };
+        let Some(sent) = sent else { return };
+        let end = sent + Duration::from_nanos(lease.life).saturating_sub(MARGIN);
         let class = self.class(answer, lease);
         match lease.action {
             action if action == Action::List.number() => own.show_lent(class, end),

@@ -6,28 +6,32 @@
 mod common;
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::world::Tee;
-use common::{Shop, content, crawl, follow, kind, look, now, only, open, read};
+use common::{Shop, content, crawl, follow, kind, list, look, now, only, open, read};
 use strongroom_crypto::kdf::PassphraseCost;
+use strongroom_format::cbor;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::entropy::{Entropy, MachineEntropy};
 use strongroom_keyring::enrolment::{Applicant, request};
 use strongroom_keyring::membership::Writer;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_keyring::{DeviceKeys, device_file};
-use strongroom_records::exchange::OpenedFiles;
-use strongroom_records::ids::{ClassId, FileId};
+use strongroom_records::exchange::{Answer, Ask, Need, OpenedFiles, Refusal};
+use strongroom_records::ids::{ClassId, FileId, Pseudonym, SessionId};
 use strongroom_records::log::Kind as Told;
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
-use strongroom_steward::{Counter, Custodian, ErrorKind as StewardKind, Holder, Services, Turns};
+use strongroom_steward::letters::{self, Direction, Outside};
+use strongroom_steward::{
+    Counter, Custodian, ErrorKind as StewardKind, Holder, Services, Settled, Turns,
+};
 use strongroom_store::{
-    Body, Error, ErrorKind as StoreKind, Family, Key, Later, Listed, Put, Store, Uploaded,
+    Body, Error, ErrorKind as StoreKind, Family, Key, Later, Letter, Listed, Put, Store, Uploaded,
 };
 use strongroom_view::View;
 use strongroom_view::far::{FarConsumer, Pen, StoreLine};
@@ -43,6 +47,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 struct Cable {
     store: Arc<Tee>,
     is_cut: AtomicBool,
+    /// Answers from this number on do not come through.
+    held_from: AtomicU64,
 }
 
 impl Cable {
@@ -56,6 +62,12 @@ impl Cable {
 
 impl Store for Cable {
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        if let Key::Answer(letter) = key
+            && letter.number >= self.held_from.load(Ordering::SeqCst)
+        {
+            let missing = Error::new(StoreKind::NotFound, "not yet");
+            return Box::pin(async { Err(missing) });
+        }
         match self.check() {
             Ok(()) => self.store.get(key, range),
             Err(error) => Box::pin(async { Err(error) }),
@@ -110,12 +122,16 @@ impl Served {
         self.shop.world.services.clone()
     }
 
-    fn serve(&mut self) {
+    fn counter(&self) -> Counter {
         let fence = self.shop.fence.shared();
         let custodians = vec![self.shop.world.open("shop")];
         let list = self.shop.world.stewardship();
         let turns = self.turns.clone();
-        let mut counter = Counter::open(self.services(), list, custodians, fence, turns).unwrap();
+        Counter::open(self.services(), list, custodians, fence, turns).unwrap()
+    }
+
+    fn serve(&mut self) {
+        let mut counter = self.counter();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -172,7 +188,8 @@ impl Served {
 
     fn cable(&self) -> Arc<Cable> {
         let store = Arc::clone(&self.shop.world.store);
-        Arc::new(Cable { store, is_cut: AtomicBool::new(false) })
+        let (is_cut, held_from) = (AtomicBool::new(false), AtomicU64::new(u64::MAX));
+        Arc::new(Cable { store, is_cut, held_from })
     }
 
     fn try_view(
@@ -446,12 +463,261 @@ fn a_custodian_that_begins_anew_is_asked_anew() {
 
 fn crawl_count(view: &View) -> usize {
     let subjects = look(view, "subjects").unwrap().ino;
-    let people = common::list(view, subjects).unwrap();
+    let people = list(view, subjects).unwrap();
     let mut count = 0;
     for (_, person, _) in people {
-        for (_, class, _) in common::list(view, person).unwrap_or_default() {
-            count += common::list(view, class).map_or(0, |files| files.len());
+        for (_, class, _) in list(view, person).unwrap_or_default() {
+            count += list(view, class).map_or(0, |files| files.len());
         }
     }
     count
+}
+
+#[test]
+fn what_was_told_unasked_and_held_back_gives_nothing_however_late_it_comes() {
+    let mut served = Served::new(7);
+    for class in [ClassId::OWNED, ClassId::IDENTIFIABLE] {
+        served.shop.act(|shop| shop.set_lease(class, 1).unwrap());
+    }
+    let ada = served.shop.reader("ada");
+    served.shop.say(ada, "newsletter", Refused);
+    let device = served.device("mailer 1", "mailer");
+    let cable = served.cable();
+    let view = served.try_view(&device, &cable, "newsletter").unwrap();
+    let subjects = look(&view, "subjects").unwrap().ino;
+    assert_eq!(list(&view, subjects).unwrap(), []);
+    let tee = Arc::clone(&served.shop.world.store);
+    let letters = |is_it: fn(&Key) -> bool| {
+        tee.ever.lock().unwrap().iter().filter(|(key, _)| is_it(key)).count()
+    };
+    let answers = || letters(|key| matches!(key, Key::Answer(_)));
+    let asks = || letters(|key| matches!(key, Key::Ask(_)));
+    let heard = answers();
+    cable.held_from.store(heard as u64, Ordering::SeqCst);
+    served.shop.say(ada, "newsletter", Given);
+    until("it is told that somebody came", || answers() > heard);
+    served.shop.say(ada, "newsletter", Withdrawn);
+    served.settle();
+    served.stop();
+    // All is over and in force. Now the letter from before comes, and none after it.
+    let asked = asks();
+    cable.held_from.store(heard as u64 + 1, Ordering::SeqCst);
+    let shown = || list(&view, subjects).unwrap();
+    until("it is taken in", || asks() > asked || !shown().is_empty());
+    assert_eq!(shown(), []);
+}
+
+/// A counter whose turns are taken by hand, and a device that writes its letters itself: nothing happens by itself.
+struct ByHand {
+    served: Served,
+    counter: Counter,
+    device: Arc<DeviceKeys>,
+    session: SessionId,
+    asked: u64,
+    heard: u64,
+}
+
+/// Time in which a counter takes its turns.
+struct Turning<'c>(Mutex<&'c mut Counter>, Arc<dyn Clock>);
+
+impl Clock for Turning<'_> {
+    fn now_ns(&self) -> i64 {
+        self.1.now_ns()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.1.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.0.lock().unwrap().turn().unwrap();
+        self.1.sleep(time);
+    }
+}
+
+impl ByHand {
+    fn new(seed: u64) -> Self {
+        let mut served = Served::new(seed);
+        served.stop();
+        served.shop.world.services.clock = Arc::clone(&served.shop.world.clock) as Arc<_>;
+        let device = served.device("mailer 1", "mailer");
+        let counter = served.counter();
+        Self { served, counter, device, session: SessionId([0xff; 16]), asked: 0, heard: 0 }
+    }
+
+    /// A new life of the counter.
+    fn reopen(&mut self) {
+        self.counter = self.served.counter();
+    }
+
+    fn ask(&mut self, needs: Vec<Need>) -> Answer {
+        let number = self.asked;
+        let letter = self.letter(needs);
+        let place = Letter { session: self.session.0, number };
+        self.served.shop.world.store.put_now(Key::Ask(place), letter.into());
+        self.asked += 1;
+        loop {
+            let answer = self.answer();
+            if answer.to == Some(number) {
+                return answer;
+            }
+        }
+    }
+
+    fn letter(&self, needs: Vec<Need>) -> Vec<u8> {
+        let time = self.served.services().clock.now_ns();
+        let outside = Outside { session: self.session, number: self.asked, incarnation: 0, time };
+        let ask = Ask {
+            application: "shop".into(),
+            activity: "newsletter".into(),
+            heard: self.heard,
+            needs,
+            opened: vec![],
+            expects: self.heard,
+        };
+        let custodian = self.served.services().keys.device_id();
+        let custodian = self.served.organisation.find(&custodian).unwrap();
+        let (keys, body) = (&self.device, cbor::encode(&ask));
+        letters::write(Direction::Ask, keys, custodian, &outside, &body, &MachineEntropy).unwrap()
+    }
+
+    /// The next answer, within a few turns.
+    fn answer(&mut self) -> Answer {
+        let place = Letter { session: self.session.0, number: self.heard };
+        for _ in 0..4 {
+            self.counter.turn().unwrap();
+            if let Some(letter) = self.served.shop.world.store.get_now(Key::Answer(place)) {
+                self.heard += 1;
+                let custodian = self.served.services().keys.device_id();
+                let custodian = self.served.organisation.find(&custodian).unwrap();
+                let read = letters::read(Direction::Answer, &self.device, custodian, &letter);
+                return cbor::decode_canonical(read.unwrap().1.expose()).unwrap();
+            }
+        }
+        panic!("no answer comes");
+    }
+
+    /// Devices of which it is not known that all is in force there, after ten seconds.
+    fn silent(&mut self) -> u64 {
+        let (turns, clock) = (self.served.turns.clone(), self.served.services().clock);
+        let turning = Turning(Mutex::new(&mut self.counter), clock);
+        let Settled { silent } = turns.settle(&turning, Duration::from_secs(10));
+        silent
+    }
+}
+
+fn everybody() -> Vec<Need> {
+    vec![Need::Page(Pseudonym([0; 16]))]
+}
+
+#[test]
+fn whoever_may_list_alone_is_told_names_and_given_no_key() {
+    let mut hand = ByHand::new(8);
+    hand.served.shop.reader("ada");
+    let page = hand.ask(everybody());
+    assert_eq!(page.leases.len(), 2);
+    for lease in &page.leases {
+        assert_eq!((lease.action, lease.keys.len(), lease.files.len()), (1, 0, 1));
+    }
+    let (subject, class) = (page.leases[0].subject, page.leases[0].class);
+    let read = hand.ask(vec![Need::Open(subject, class)]);
+    let given: Vec<_> = read.leases.iter().map(|own| (own.action, own.keys.len())).collect();
+    assert_eq!(given, [(2, 1)]);
+    // A set that lets nobody open anything leaves names.
+    let closed = r#"@id("closed") forbid (principal, action == Action::"open", resource);"#;
+    let closed = format!("{}\n{closed}", strongroom_cedar::BUILT_IN);
+    hand.served.shop.act(|shop| shop.propose_policies(&closed).map(drop).unwrap());
+    let read = hand.ask(vec![Need::Open(subject, class), Need::Show(subject)]);
+    let given: Vec<_> = read.leases.iter().map(|own| (own.action, own.keys.len())).collect();
+    assert_eq!(given, [(1, 0), (1, 0)]);
+}
+
+#[test]
+fn whoever_comes_later_is_told_by_a_hint_and_lent_when_asked_for() {
+    let mut hand = ByHand::new(9);
+    hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    hand.served.shop.reader("bob");
+    let hint = hand.answer();
+    assert_eq!((hint.to, hint.leases.len(), hint.next), (None, 0, Some(Pseudonym([0; 16]))));
+    hand.served.shop.reader("charlie");
+    // Once is enough.
+    let page = hand.ask(everybody());
+    assert_eq!((page.leases.len(), page.next), (4, None));
+    hand.served.shop.reader("eve");
+    assert_eq!(hand.answer().next, Some(Pseudonym([0; 16])));
+}
+
+#[test]
+fn what_an_earlier_life_lent_is_waited_for_until_it_is_over() {
+    let mut hand = ByHand::new(10);
+    let [ada, bob] = ["ada", "bob"].map(|name| hand.served.shop.reader(name));
+    hand.served.shop.say(bob, "newsletter", Refused);
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    hand.reopen();
+    assert_eq!(hand.silent(), 0);
+    // Nobody was lent anything of this one.
+    hand.served.shop.say(bob, "newsletter", Withdrawn);
+    assert_eq!(hand.silent(), 0);
+    hand.served.shop.say(ada, "newsletter", Withdrawn);
+    assert_eq!(hand.silent(), 1);
+    hand.served.shop.world.clock.advance(Duration::from_secs(300));
+    assert_eq!(hand.silent(), 0);
+    // And not when it is long over.
+    hand.reopen();
+    hand.served.shop.say(ada, "newsletter", Given);
+    assert_eq!(hand.silent(), 0);
+}
+
+#[test]
+fn what_was_withdrawn_while_nobody_served_is_waited_for_until_it_is_over() {
+    let mut hand = ByHand::new(13);
+    let ada = hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    hand.served.shop.say(ada, "newsletter", Withdrawn);
+    hand.reopen();
+    assert_eq!(hand.silent(), 1);
+    hand.served.shop.world.clock.advance(Duration::from_secs(300));
+    assert_eq!(hand.silent(), 0);
+}
+
+#[test]
+fn what_a_session_had_that_was_refused_is_waited_for_until_it_is_over() {
+    let mut hand = ByHand::new(11);
+    let ada = hand.served.shop.reader("ada");
+    let page = hand.ask(everybody());
+    let (subject, class) = (page.leases[0].subject, page.leases[0].class);
+    let held = hand.served.shop.fence.take();
+    let refused = hand.ask(vec![Need::Open(subject, class)]);
+    assert_eq!(refused.refusal, Some(Refusal::Unavailable));
+    drop(held);
+    hand.served.shop.say(ada, "newsletter", Withdrawn);
+    assert_eq!(hand.silent(), 1);
+    hand.served.shop.world.clock.advance(Duration::from_secs(300));
+    assert_eq!(hand.silent(), 0);
+}
+
+#[test]
+fn asks_to_a_custodian_that_is_gone_keep_nobody_waiting_and_go_in_the_end() {
+    let mut hand = ByHand::new(12);
+    hand.served.shop.reader("ada");
+    let gone = hand.served.device("mailer 2", "mailer");
+    let gone = hand.served.organisation.find(&gone.device_id()).unwrap();
+    let time = hand.served.services().clock.now_ns();
+    let outside = Outside { session: SessionId([0; 16]), number: 0, incarnation: 0, time };
+    let letter =
+        letters::write(Direction::Ask, &hand.device, gone, &outside, b"", &MachineEntropy).unwrap();
+    let store = Arc::clone(&hand.served.shop.world.store);
+    for number in 0..300 {
+        let place = Letter { session: [0; 16], number };
+        store.put_now(Key::Ask(place), letter.clone().into());
+    }
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    let waiting = || strongroom_store::now(store.list(Family::Ask, None)).unwrap().len();
+    assert_eq!(waiting(), 300, "another custodian may yet answer");
+    hand.served.shop.world.clock.advance(Duration::from_secs(7200));
+    for _ in 0..3 {
+        hand.counter.turn().unwrap();
+    }
+    assert_eq!(waiting(), 0);
 }

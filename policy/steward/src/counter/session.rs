@@ -33,6 +33,8 @@ pub(super) struct Session {
     /// Whom it may see and was not told yet.
     waiting: BTreeMap<Pseudonym, Prospect>,
     pages: Pages,
+    /// Whether the device knows that somebody waits to be told.
+    is_hinted: bool,
     /// Of whom it was told that something is gone, and has not let go yet.
     owed: BTreeMap<SubjectId, Owed>,
     /// Of whom it has let go, which is not on record yet.
@@ -106,6 +108,7 @@ impl Session {
             told: BTreeMap::new(),
             waiting: BTreeMap::new(),
             pages: Pages::Unread,
+            is_hinted: false,
             owed: BTreeMap::new(),
             let_go: BTreeSet::new(),
             is_over: false,
@@ -248,19 +251,14 @@ impl Session {
         if next.is_none() {
             self.pages = Pages::Read;
         }
+        self.is_hinted = next.is_some();
         next
     }
 
-    /// People who came since all pages were read.
-    pub fn come(&mut self, count_max: usize) -> Vec<Prospect> {
-        match self.pages {
-            Pages::Read if !self.waiting.is_empty() => self.page(Pseudonym([0; 16]), count_max),
-            _ => Vec::new(),
-        }
-    }
-
-    pub fn come_again(&mut self, people: Vec<Prospect>) {
-        self.waiting.extend(people.into_iter().map(|one| (one.pseudonym, one)));
+    /// Whether people came since all pages were read, of whom the device has not heard that they did.
+    pub fn take_hint(&mut self) -> bool {
+        let is_due = self.pages == Pages::Read && !self.waiting.is_empty();
+        is_due && !std::mem::replace(&mut self.is_hinted, true)
     }
 
     /// What shows somebody again.
@@ -337,9 +335,11 @@ impl Session {
         self.let_go.extend(people);
     }
 
-    pub fn has_leases(&self, now: i64) -> bool {
-        let mut all = self.told.values().flat_map(|told| told.classes.values());
-        all.any(|given| now < given.end)
+    /// When all that it was ever given is over, unless it has said that it has let go; the beginning of time for nothing.
+    pub fn last_end(&self) -> i64 {
+        let all = self.told.values().flat_map(|told| told.classes.values());
+        let ends = all.map(|given| given.end).chain(self.owed.values().map(|owed| owed.end));
+        ends.max().unwrap_or(i64::MIN)
     }
 }
 
