@@ -1,10 +1,10 @@
 //! The register of one application: its log, its keystore, its cells; and the transaction that changes them together.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+mod keys;
 
-use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use strongroom_audit::log::Pin;
 use strongroom_audit::shelves::Shelves;
@@ -24,13 +24,15 @@ use strongroom_records::register::{
     Cell, CellChange, CellKind, Gone, GoneFrom, Payload, REGISTER_SLOT, Secrets,
 };
 use strongroom_store::Shelf;
-use strongroom_tree::{Change, Keystore, Nodes};
+use strongroom_tree::{Change, Keystore};
 use zeroize::Zeroize;
 
 use crate::error::{Error, Result};
 use crate::lookup::Buckets;
 use crate::sealers::{DeviceSigner, RegisterSealer};
 use crate::services::Services;
+
+use keys::{KnownNodes, StoredNodes};
 
 /// Id of the one cell of a kind that has only one.
 pub(crate) const SINGLE: [u8; 16] = [0; 16];
@@ -397,26 +399,6 @@ impl Register {
         self.remember(None)
     }
 
-    /// Ends application keys that are over: those that our own records put out of use, and those that older ones name. One
-    /// that no record names may be somebody's who is about to write one: it stays. Returns how many there were.
-    pub fn end_old_keys(&mut self) -> Result<usize> {
-        let application = self.application();
-        let mut others = BTreeSet::from_iter(self.keystore.custody().list(&application)?);
-        others.remove(&self.root.key);
-        let mut over: Vec<KeyId> = others.intersection(&self.ended).copied().collect();
-        others.retain(|key| !self.ended.contains(key));
-        for seq in (0..self.log.next_seq()).rev() {
-            if others.is_empty() {
-                break;
-            }
-            let named = self.log.keystore_at(seq)?.map(|root| root.key);
-            over.extend(named.filter(|key| others.remove(key)));
-        }
-        self.keystore.destroy(&over)?;
-        self.ended.clear();
-        Ok(over.len())
-    }
-
     fn append(&mut self, batch: Batch) -> Result<Appended> {
         let (services, application) = (&self.services, self.log.application());
         let sealer = RegisterSealer { services, application, key: &self.key };
@@ -577,42 +559,6 @@ pub(crate) fn blank(kind: Kind) -> Entry {
         about: None,
         detail: None,
         object: None,
-    }
-}
-
-/// LIMIT: nodes that are kept in memory, as they are stored.
-const KNOWN_COUNT_MAX: usize = 512;
-
-/// Nodes that were read: they never change, so what was read is what is there.
-type KnownNodes = Mutex<BTreeMap<[u8; 16], Bytes>>;
-
-/// Nodes on the shelf.
-pub(crate) struct StoredNodes<'s> {
-    shelves: &'s Shelves,
-    known: Option<&'s KnownNodes>,
-}
-
-impl Nodes for StoredNodes<'_> {
-    fn node(&self, name: &[u8; 16]) -> strongroom_tree::Result<Vec<u8>> {
-        use strongroom_audit::ErrorKind as A;
-        use strongroom_tree::{Error, ErrorKind as T};
-        let known = self.known.map(|known| known.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some(bytes) = known.as_ref().and_then(|known| known.get(name)) {
-            return Ok(bytes.to_vec());
-        }
-        let bytes = self.shelves.fetch(Shelf::Node, u128::from_be_bytes(*name));
-        let bytes = bytes.map_err(|error| match error.kind() {
-            A::NotFound => Error::new(T::NotFound, "a node of the keystore is missing"),
-            A::Corrupt => Error::new(T::Corrupt, "a node of the keystore is damaged"),
-            _ => Error::new(T::Unavailable, "a node of the keystore cannot be read"),
-        })?;
-        if let Some(mut known) = known {
-            if known.len() >= KNOWN_COUNT_MAX {
-                known.clear();
-            }
-            known.insert(*name, bytes.clone());
-        }
-        Ok(bytes.to_vec())
     }
 }
 
