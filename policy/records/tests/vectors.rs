@@ -567,3 +567,17 @@ fn damaged_records_are_refused_without_panic_and_never_read_in_two_ways() {
         }
     }
 }
+
+/// Memory that had grown would have left copies of class keys behind.
+#[test]
+fn an_answer_is_encoded_in_one_piece_of_memory() {
+    let mut answers = 0;
+    for vector in exchange_vectors() {
+        let Ok(answer) = decode_canonical::<Answer>(&vector.bytes) else { continue };
+        let bytes = answer.encoded();
+        assert_eq!(*bytes, vector.bytes);
+        assert_eq!(bytes.capacity(), bytes.len());
+        answers += 1;
+    }
+    assert!(answers >= 2, "{answers}");
+}

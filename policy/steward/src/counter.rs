@@ -30,7 +30,6 @@ use strongroom_keyring::organisation::{Device, Organisation};
 use strongroom_records::exchange::{Answer, Ask, Envelope, Lease, Need, OpenedFiles, Refusal};
 use strongroom_records::ids::{ApplicationId, Pseudonym, SessionId, SubjectId};
 use strongroom_store::{Body, Family, Key, Letter, wait};
-use zeroize::Zeroizing;
 
 use crate::custodian::Custodian;
 use crate::directory::Stewardship;
@@ -281,7 +280,7 @@ impl Counter {
     /// Seals an answer and puts it behind those that wait to be sent.
     fn post(&mut self, id: &SessionId, answer: Answer) -> Result<()> {
         let Some(session) = self.sessions.get(id) else { return Ok(()) };
-        let body = Zeroizing::new(cbor::encode(&answer));
+        let body = answer.encoded();
         let letter = self.sealed(*id, session, session.next_answer, &body)?;
         let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
         session.post(letter, &answer.gone);
