@@ -29,7 +29,7 @@ fn mounted() -> Option<(Arc<Model>, Mounted)> {
 fn ready<T>(answer: Answer<T>) -> T {
     match answer {
         Answer::Ready(result) => result.unwrap(),
-        Answer::Later(_) => panic!("the model is always ready"),
+        Answer::Later(_) | Answer::Blocking(_) => panic!("the model is always ready"),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Inode based, with own types for names, times, attributes and errors: nothing of libc, fuser or
 //! Windows. Every call answers [`Answer::Ready`] when it needs nothing but memory and local work, else
-//! [`Answer::Later`] with a future; the FUSE door replies on the spot or spawns, the WinFsp door walks
-//! paths with [`Folding::Folded`] lookups and blocks on the future on a thread of its own.
+//! [`Answer::Later`] with a future or [`Answer::Blocking`] with work; the FUSE door replies on the spot or spawns, the
+//! WinFsp door walks paths with [`Folding::Folded`] lookups and waits on a thread of its own.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,12 +19,31 @@ pub use strongroom_format::ids::Ino;
 /// A future that a door may run on any thread.
 pub type Later<T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'static>>;
 
+/// Work that blocks the thread that does it for as long as the store takes.
+pub type Blocking<T> = Box<dyn FnOnce() -> Result<T> + Send + 'static>;
+
 /// What a call gives back.
 pub enum Answer<T> {
     /// The result is here.
     Ready(Result<T>),
-    /// The result needs the store or a wait; drive the future to get it.
+    /// The result needs the store or a wait; drive the future to get it. No poll of it blocks.
     Later(Later<T>),
+    /// The result needs a commit or other work of many steps; do it on a thread that nobody else waits for.
+    Blocking(Blocking<T>),
+}
+
+impl<T> Answer<T> {
+    /// Brings the result on this thread, which may wait.
+    ///
+    /// # Errors
+    /// That of the call.
+    pub fn wait(self) -> Result<T> {
+        match self {
+            Answer::Ready(result) => result,
+            Answer::Later(later) => crate::later::wait(later),
+            Answer::Blocking(work) => work(),
+        }
+    }
 }
 
 /// Longest name in bytes.

@@ -39,6 +39,8 @@ pub const DIRTY_BYTES_MAX: u64 = 48 << 20;
 pub const DIRTY_BYTES_AT_CUT: u64 = 4 << 20;
 /// Bytes of staged, uncommitted objects above which writers wait for the commit.
 pub const STAGED_BYTES_MAX: u64 = 512 << 20;
+/// Longest wait of a request thread of the kernel door for a cut, which is short; whoever needs longer waits elsewhere.
+pub const GATE_WAIT_MAX: Duration = Duration::from_millis(20);
 /// Shortest write that is sealed straight into a staged object instead of the journal.
 pub const DIRECT_LEN_MIN: usize = 64 * 1024;
 /// Most plaintext bytes of a data object.
@@ -70,8 +72,8 @@ pub const LINK_COUNT_MAX: u32 = 65_000;
 pub const LISTING_COUNT_MAX: u32 = 4096;
 /// Extents that go with one operation when a file is removed; a file with more goes in the background.
 pub const EXTENTS_PER_REMOVAL_MAX: usize = 2048;
-/// Pages that an operation is begun anew for. One that needs more fetches them on the spot.
-pub const LOOK_TRIES_MAX: u32 = 32;
+/// Pages that an operation is begun anew for. One that needs more fetches them on the spot, and others wait meanwhile.
+pub const LOOK_TRIES_MAX: u32 = 256;
 /// Tries of a read whose object went away under it (it was overwritten and collected meanwhile).
 pub const READ_TRIES_MAX: u32 = 4;
 /// Bytes of files that one round of compaction moves.

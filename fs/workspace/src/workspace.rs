@@ -23,7 +23,7 @@ use crate::door::{Answer, Change};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inbound::roster::{Roster, revoked};
 use crate::limits::Tuning;
-use crate::ops::ask::Replies;
+use crate::ops::ask::Requests;
 use crate::outbound::commit::Outbound;
 use crate::outbound::compact::Compaction;
 use crate::outbound::expire::PastRoot;
@@ -118,8 +118,8 @@ pub struct Inner {
     pub(crate) purging: Mutex<()>,
     /// Commit up to which what is pinned is here.
     pub(crate) pinned_at: AtomicU64,
-    /// Answers that wait to be fetched through the mount.
-    pub(crate) replies: Mutex<Replies>,
+    /// What was asked through the mount.
+    pub(crate) requests: Mutex<Requests>,
     /// Set when the next change must make room first.
     pub(crate) overfull: AtomicBool,
 }
@@ -152,6 +152,8 @@ pub struct Counts {
     pub unplaced: AtomicU64,
     /// Failures of the background work since the last success.
     pub failures: AtomicU64,
+    /// Commits tried.
+    pub tries: AtomicU64,
 }
 
 /// An open workspace. Cheap to clone; all clones are the same workspace.
@@ -343,15 +345,31 @@ impl Inner {
         self: &Arc<Self>,
         look: impl Fn(&Inner, &mut State, &Journal) -> Look<T> + Send + Sync + 'static,
     ) -> Answer<T> {
-        if let Err(error) = self.writable().and_then(|()| self.make_room()) {
+        if let Err(error) = self.writable() {
             return Answer::Ready(Err(error));
         }
-        self.run(move |inner, state| {
+        let look = move |inner: &Inner, state: &mut State| -> Look<T> {
             let Some(journal) = inner.journal.get() else { return Err(read_only().into()) };
             let done = look(inner, state, journal)?;
             inner.wake_if_full(state);
             Ok(done)
-        })
+        };
+        if self.needs_room() {
+            return self.blocking(move |inner| {
+                inner.make_room()?;
+                inner.look_unlocked(|state| look(inner, state))
+            });
+        }
+        self.run(look)
+    }
+
+    /// Work for a thread that may wait.
+    pub(crate) fn blocking<T>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Inner>) -> Result<T> + Send + 'static,
+    ) -> Answer<T> {
+        let inner = self.clone();
+        Answer::Blocking(Box::new(move || work(&inner)))
     }
 
     /// Refuses changes where none can be taken.

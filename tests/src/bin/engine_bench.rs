@@ -90,11 +90,7 @@ fn time(what: &str, count: u64, mut act: impl FnMut(u64)) {
 }
 
 fn now<T>(answer: Answer<T>) -> T {
-    let result = match answer {
-        Answer::Ready(result) => result,
-        Answer::Later(later) => strongroom_workspace::later::wait(later),
-    };
-    result.unwrap_or_else(|error| panic!("{error}"))
+    answer.wait().unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn open(folder: &std::path::Path) -> Workspace {

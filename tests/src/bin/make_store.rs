@@ -26,7 +26,6 @@ use strongroom_workspace::door::{
     AllocateMode, Answer, Caller, Core, HandleId, Ino, Kind, NewNode, RenameMode, SetAttributes,
     WriteMode, XattrMode,
 };
-use strongroom_workspace::later::wait;
 use strongroom_workspace::{Foundation, Mode, Options, Services, Tuning, Workspace};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -112,10 +111,7 @@ fn open(folder: &Path) -> Outcome<(Workspace, Arc<DeviceKeys>)> {
 }
 
 fn done<T>(answer: Answer<T>) -> Outcome<T> {
-    Ok(match answer {
-        Answer::Ready(result) => result?,
-        Answer::Later(later) => wait(later)?,
-    })
+    Ok(answer.wait()?)
 }
 
 /// A file or folder by inode and place in the expected tree.

@@ -5,7 +5,6 @@ use strongroom_workspace::door::{
     NewNode, SetAttributes, SetTime, SyncLevel, SyncScope,
 };
 use strongroom_workspace::error::{ErrorKind, Result};
-use strongroom_workspace::later::wait;
 
 use super::files::options;
 use super::step::{SLOT_COUNT, Step, fill_bytes};
@@ -65,10 +64,7 @@ pub const CALLER: Caller = Caller { uid: 1000, gid: 1000 };
 
 /// Waits for an answer.
 pub fn done<T>(answer: Answer<T>) -> Result<T> {
-    match answer {
-        Answer::Ready(result) => result,
-        Answer::Later(later) => wait(later),
-    }
+    answer.wait()
 }
 
 /// Something that takes steps.

@@ -75,18 +75,26 @@ pub fn tell_views(home: &Home) -> Told {
 /// Not a workspace, its daemon is gone, or the store refuses.
 pub fn sync(mountpoint: &Path, patience: Patience) -> Result<()> {
     // Any folder takes an attribute; only a workspace answers.
-    status(mountpoint)?;
-    let value: &[u8] = match patience {
-        Patience::Start => b"start",
-        Patience::Wait => b"wait",
+    if !writes(&status(mountpoint)?) {
+        return Err(control_failure(mountpoint, "syncing", Errno::ROFS));
+    }
+    let asked = match patience {
+        Patience::Start => setxattr(mountpoint, SYNC, b"start", XattrFlags::empty()),
+        // Reading it waits. Setting it must not: the kernel would keep everybody out of the root folder meanwhile.
+        Patience::Wait => getxattr(mountpoint, SYNC, &mut [0; 16][..]).map(drop),
     };
-    setxattr(mountpoint, SYNC, value, XattrFlags::empty()).map_err(|errno| {
+    asked.map_err(|errno| {
         let mut failure = control_failure(mountpoint, "syncing", errno);
         if let Some(trouble) = trouble(mountpoint) {
             failure.message = format!("{}: {trouble}", failure.message);
         }
         failure
     })
+}
+
+/// Whether a mount with this status has anything to commit: a view, or a mount for reading, has not.
+pub fn writes(status: &Value) -> bool {
+    status.get("mode").and_then(Value::as_str) == Some("rw")
 }
 
 /// Asks a mount something, and waits for the answer.

@@ -161,6 +161,11 @@ impl Dirty {
         }
     }
 
+    /// Where there are unsealed bytes, in order.
+    pub fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.runs.iter().map(|(at, run)| (*at, at + run.len() as u64))
+    }
+
     /// A copy of the first unsealed bytes at or after `from`, at most `len_max` of them and contiguous.
     pub fn run_from(&self, from: u64, len_max: usize) -> Option<Run> {
         let (at, _) = self.runs.range(self.first_from(from)..).next()?;

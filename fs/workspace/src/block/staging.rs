@@ -177,6 +177,11 @@ impl Staging {
         objects
     }
 
+    /// What is staged.
+    pub fn ids(&self) -> Vec<ObjectId> {
+        self.shelf.lock().objects.keys().copied().collect()
+    }
+
     /// Bytes staged.
     pub fn bytes(&self) -> u64 {
         self.shelf.lock().objects.values().map(|object| object.len()).sum()

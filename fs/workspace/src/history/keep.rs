@@ -95,8 +95,7 @@ impl Inner {
     pub(crate) fn do_now(&self, op: &Op) -> Result<()> {
         let journal = self.journal()?;
         let now = self.services.clock.elapsed();
-        let mut state = self.state.lock();
-        self.waiting(&mut state, |state| state.execute(journal, now, op))
+        self.look_unlocked(|state| state.execute(journal, now, op))
     }
 }
 

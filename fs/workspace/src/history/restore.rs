@@ -11,7 +11,6 @@ use crate::door::{
     RenameMode, SeekTarget, SetAttributes, SetTime, WriteMode, XattrMode,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::later::wait;
 use crate::workspace::Workspace;
 
 /// Bytes copied at a time.
@@ -128,8 +127,5 @@ fn copy_content(from: &Workspace, source: &Attributes, to: &Workspace, made: Ino
 
 /// Waits for an answer on this thread.
 pub(crate) fn settle<T>(answer: Answer<T>) -> Result<T> {
-    match answer {
-        Answer::Ready(result) => result,
-        Answer::Later(later) => wait(later),
-    }
+    answer.wait()
 }

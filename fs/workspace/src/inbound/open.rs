@@ -86,7 +86,7 @@ impl Workspace {
             pinning: Mutex::default(),
             purging: Mutex::default(),
             pinned_at: AtomicU64::new(u64::MAX),
-            replies: Mutex::default(),
+            requests: Mutex::default(),
             overfull: AtomicBool::new(false),
             options,
             services,

@@ -268,8 +268,8 @@ impl Inner {
         }
         let mut state = self.state.lock();
         if let Op::Clone { from, to, .. } = op {
-            self.seal_as_blocks(&mut state, *from)?;
-            self.seal_as_blocks(&mut state, *to)?;
+            self.waiting(&mut state, |state| self.seal_as_blocks(state, *from))?;
+            self.waiting(&mut state, |state| self.seal_as_blocks(state, *to))?;
         }
         let now = self.services.clock.elapsed();
         self.waiting(&mut state, |state| state.redo(now, op, bytes))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use strongroom_format::inode::{Content, Inode, Kind};
 use strongroom_format::name;
 use strongroom_format::op::Op;
+use strongroom_journal::Journal;
 
 use crate::door::{
     Answer, Attributes, FILE_SIZE_MAX, Folding, Ino, NAME_LEN_MAX, SetAttributes, SetTime,
@@ -124,12 +125,7 @@ impl Inner {
             return Answer::Ready(Err(Error::new(ErrorKind::TooLarge, message)));
         }
         let (now_ns, now) = self.times();
-        if let Some(size) = changes.size
-            && let Err(error) = self.writable().and_then(|()| self.thin_out(ino, size..u64::MAX))
-        {
-            return Answer::Ready(Err(error));
-        }
-        self.change(move |_, state, journal| {
+        let set = move |_: &Inner, state: &mut State, journal: &Journal| -> Look<Attributes> {
             let inode = state.inode(ino)?;
             if changes.size.is_some() && inode.kind != Kind::File {
                 let kind = if inode.kind == Kind::Folder {
@@ -141,7 +137,11 @@ impl Inner {
             }
             state.execute(journal, now, &attributes_op(ino, &inode, &changes, now_ns))?;
             state.attributes(ino)
-        })
+        };
+        match changes.size {
+            Some(size) => self.thinned(ino, size..u64::MAX, move |inner| inner.change(set)),
+            None => self.change(set),
+        }
     }
 }
 

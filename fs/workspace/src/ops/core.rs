@@ -138,7 +138,7 @@ impl Core for Workspace {
     }
 
     fn sync(&self, scope: SyncScope, level: SyncLevel) -> Answer<()> {
-        Answer::Ready(self.0.sync(scope, level))
+        self.0.sync(scope, level)
     }
 
     fn space(&self) -> Space {

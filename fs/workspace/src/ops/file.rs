@@ -5,16 +5,17 @@ use std::sync::Arc;
 use strongroom_format::ids::Ino;
 use strongroom_format::inode::{Content, Inode, Kind};
 use strongroom_format::op::Op;
+use strongroom_journal::Journal;
 
 use super::attributes::without_set_id;
 use crate::block::stream::Stream;
 use crate::door::{
     Access, AllocateMode, Answer, FILE_SIZE_MAX, HandleId, OpenOptions, Opened, SeekTarget,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::limits::DIRECT_LEN_MIN;
 use crate::state::{Handle, State, fail};
-use crate::tree::need::Look;
+use crate::tree::need::{Look, Need};
 use crate::tree::rules::extents::{end_of, overlapping};
 use crate::tree::txn::Txn;
 use crate::workspace::Inner;
@@ -59,13 +60,8 @@ fn purged_content() -> crate::tree::need::Need {
 
 impl Inner {
     pub(super) fn open(self: &Arc<Self>, ino: Ino, options: OpenOptions) -> Answer<Opened> {
-        if options.truncate
-            && let Err(error) = self.writable().and_then(|()| self.thin_out(ino, 0..u64::MAX))
-        {
-            return Answer::Ready(Err(error));
-        }
         let (time, now) = self.times();
-        self.run(move |inner, state| {
+        let open = move |inner: &Inner, state: &mut State| -> Look<Opened> {
             let inode = state.inode(ino)?;
             match inode.kind {
                 Kind::File if inode.content == Content::Purged => return Err(purged_content()),
@@ -94,7 +90,11 @@ impl Inner {
                 state.execute(inner.journal()?, now, &op)?;
             }
             Ok(state.open_handle(ino, options))
-        })
+        };
+        match options.truncate {
+            true => self.thinned(ino, 0..u64::MAX, move |inner| inner.run(open)),
+            false => self.run(open),
+        }
     }
 
     pub(super) fn allocate(
@@ -120,15 +120,7 @@ impl Inner {
             AllocateMode::PunchHole | AllocateMode::ZeroRangeKeepSize => (true, false),
             AllocateMode::ZeroRange => (true, true),
         };
-        let thinned = || {
-            self.writable()?;
-            let ino = self.look_unlocked(|state| state.writing(handle))?;
-            if punches { self.thin_out(ino, offset..end) } else { Ok(()) }
-        };
-        if let Err(error) = thinned() {
-            return Answer::Ready(Err(error));
-        }
-        self.change(move |_, state, journal| {
+        let act = move |_: &Inner, state: &mut State, journal: &Journal| -> Look<()> {
             let ino = state.writing(handle)?;
             let inode = state.inode(ino)?;
             let mode = state.mode_to_set(handle, &inode)?;
@@ -141,7 +133,13 @@ impl Inner {
                 state.execute(journal, now, &Op::Punch { ino, offset, len, time })?;
             }
             Ok(())
-        })
+        };
+        let ino = self.state.lock().writing(handle).map_err(Need::failure);
+        match ino {
+            Err(error) => Answer::Ready(Err(self.writable().err().unwrap_or(error))),
+            Ok(ino) if punches => self.thinned(ino, offset..end, move |inner| inner.change(act)),
+            Ok(_) => self.change(act),
+        }
     }
 
     pub(super) fn seek(
@@ -182,86 +180,99 @@ impl Inner {
         to: (HandleId, u64),
         len: u64,
     ) -> Answer<u64> {
-        Answer::Ready(self.copy_now(from, to, len))
+        if let Err(error) = self.writable() {
+            return Answer::Ready(Err(error));
+        }
+        if !self.needs_room() {
+            let copied = self.copy_some(&mut self.state.lock(), from, to, len);
+            match copied {
+                Ok(len) => return Answer::Ready(Ok(len)),
+                Err(Need::Failed(error)) => return Answer::Ready(Err(error)),
+                Err(Need::Page(_)) => {}
+            }
+        }
+        self.blocking(move |inner| {
+            inner.make_room()?;
+            inner.look_unlocked(|state| inner.copy_some(state, from, to, len))
+        })
     }
 
-    fn copy_now(&self, from: (HandleId, u64), to: (HandleId, u64), len: u64) -> Result<u64> {
-        self.writable()?;
-        self.make_room()?;
+    fn copy_some(
+        &self,
+        state: &mut State,
+        from: (HandleId, u64),
+        to: (HandleId, u64),
+        len: u64,
+    ) -> Look<u64> {
         let (time, now) = self.times();
         let journal = self.journal()?;
-        let mut state = self.state.lock();
-        let source = self.waiting(&mut state, |state| state.reading(from.0))?;
-        let target = self.waiting(&mut state, |state| state.writing(to.0))?;
-        let source_size = self.waiting(&mut state, |state| state.inode(source))?.size;
+        let source = state.reading(from.0)?;
+        let target = state.writing(to.0)?;
+        let source_size = state.inode(source)?.size;
         let len = len.min(source_size.saturating_sub(from.1));
         let end = to.1.checked_add(len).filter(|end| *end <= FILE_SIZE_MAX);
-        let end =
-            end.ok_or_else(|| Error::new(ErrorKind::TooLarge, "past the largest file size"))?;
+        let end = end.ok_or_else(|| fail(ErrorKind::TooLarge, "past the largest file size"))?;
         if len == 0 {
             return Ok(0);
         }
         if source == target && from.1 < end && to.1 < from.1 + len {
-            return Err(Error::new(ErrorKind::Invalid, "the ranges overlap"));
+            return Err(fail(ErrorKind::Invalid, "the ranges overlap"));
         }
-        let inode = self.waiting(&mut state, |state| state.inode(target))?;
-        let mode = self.waiting(&mut state, |state| state.mode_to_set(to.0, &inode))?;
+        let inode = state.inode(target)?;
+        let mode = state.mode_to_set(to.0, &inode)?;
         let mut len = len;
-        let op = match self.small_source(&mut state, source, from.1, len)? {
+        let op = match state.small_source(source, from.1, len)? {
             Some(data) => {
                 let mode = mode.unwrap_or(inode.mode);
                 Op::Write { ino: target, offset: to.1, data, mode, time }
             }
             None => {
-                self.seal_as_blocks(&mut state, source)?;
-                self.seal_as_blocks(&mut state, target)?;
-                len = self.clonable_len(&mut state, (source, from.1), (target, to.1), len)?;
+                self.seal_as_blocks(state, source)?;
+                self.seal_as_blocks(state, target)?;
+                len = state.clonable_len(
+                    (source, from.1),
+                    (target, to.1),
+                    len,
+                    self.removal_max(),
+                )?;
+                // It can be repeated if the copy has to wait for a page.
                 if mode.is_some() {
-                    let op = set_op(target, (mode, None), time);
-                    self.waiting(&mut state, |state| state.execute(journal, now, &op))?;
+                    state.execute(journal, now, &set_op(target, (mode, None), time))?;
                 }
                 let size = inode.size.max(to.1 + len);
                 let (from, from_offset, to, to_offset) = (source, from.1, target, to.1);
                 Op::Clone { from, from_offset, to, to_offset, len, size, time }
             }
         };
-        self.waiting(&mut state, |state| state.execute(journal, now, &op))?;
-        self.wake_if_full(&state);
+        state.execute(journal, now, &op)?;
+        self.wake_if_full(state);
         Ok(len)
     }
+}
 
+impl State {
     /// How much of a range goes with one operation: whoever copies asks again for the rest.
     fn clonable_len(
         &self,
-        state: &mut State,
         from: (Ino, u64),
         to: (Ino, u64),
         len: u64,
-    ) -> Result<u64> {
-        let count_max = self.removal_max();
+        count_max: usize,
+    ) -> Look<u64> {
         let mut fits = len;
         for (ino, start) in [from, to] {
-            let end = self.waiting(state, |state| {
-                state.piece_end(ino, start..start.saturating_add(len), count_max)
-            })?;
+            let end = self.piece_end(ino, start..start.saturating_add(len), count_max)?;
             fits = fits.min(end.map_or(len, |end| end - start));
         }
         Ok(fits)
     }
 
     /// Bytes of a short range that are in memory anyway: copying them costs less than sharing a block.
-    fn small_source(
-        &self,
-        state: &mut State,
-        ino: Ino,
-        offset: u64,
-        len: u64,
-    ) -> Result<Option<Vec<u8>>> {
+    fn small_source(&self, ino: Ino, offset: u64, len: u64) -> Look<Option<Vec<u8>>> {
         if len >= DIRECT_LEN_MIN as u64 {
             return Ok(None);
         }
-        let plan = self.waiting(state, |state| state.plan_read(ino, offset, len))?;
-        Ok(plan.in_memory().ok())
+        Ok(self.plan_read(ino, offset, len)?.in_memory().ok())
     }
 }
 

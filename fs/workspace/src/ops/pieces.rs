@@ -5,26 +5,49 @@
 //! the operation itself, for what is left. LIMIT: `extents_per_removal` extents per operation.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use parking_lot::MutexGuard;
 use strongroom_format::ids::Ino;
 use strongroom_format::inode::Content;
 use strongroom_format::op::Op;
 
+use crate::door::Answer;
 use crate::error::Result;
 use crate::limits::OVERLAY_COUNT_MAX;
 use crate::outbound::commit::Reason;
 use crate::state::State;
-use crate::tree::need::Look;
+use crate::tree::need::{Look, Need};
 use crate::workspace::Inner;
 
 impl Inner {
+    /// Does what takes a range of a file away, where it has few enough extents; else the beginning goes first.
+    pub(super) fn thinned<T: Send + 'static>(
+        self: &Arc<Self>,
+        ino: Ino,
+        range: Range<u64>,
+        then: impl FnOnce(&Arc<Self>) -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
+        if let Err(error) = self.writable() {
+            return Answer::Ready(Err(error));
+        }
+        let first = self.state.lock().piece_end(ino, range.clone(), self.removal_max());
+        match first {
+            Ok(None) => return then(self),
+            Err(Need::Failed(error)) => return Answer::Ready(Err(error)),
+            Ok(Some(_)) | Err(Need::Page(_)) => {}
+        }
+        self.blocking(move |inner| {
+            inner.thin_out(ino, range)?;
+            then(inner).wait()
+        })
+    }
+
     /// Turns the beginning of a range of a file into a hole, until few enough extents are left in it. What a reader
     /// sees meanwhile, and what a crash leaves, is a file whose size has not changed yet.
     ///
     /// # Errors
     /// Those of journal and commit; what is punched stays punched.
-    pub(super) fn thin_out(&self, ino: Ino, range: Range<u64>) -> Result<()> {
+    fn thin_out(&self, ino: Ino, range: Range<u64>) -> Result<()> {
         let (time, now) = self.times();
         let count_max = self.removal_max();
         let mut at = range.start;
@@ -33,20 +56,16 @@ impl Inner {
         {
             self.pace()?;
             let journal = self.journal()?;
-            let mut state = self.state.lock();
             let op = Op::Punch { ino, offset: at, len: end - at, time };
-            self.waiting(&mut state, |state| {
+            self.look_unlocked(|state| {
                 // Whoever had it open may have closed it for good.
                 if state.find_inode(ino)?.is_some() {
-                    state.execute(journal, now, &op)
-                } else {
-                    Ok(())
+                    state.execute(journal, now, &op)?;
                 }
+                self.wake_if_full(state);
+                Ok(())
             })?;
-            self.wake_if_full(&state);
             at = end;
-            // Whoever waits comes first.
-            MutexGuard::unlock_fair(state);
         }
         Ok(())
     }

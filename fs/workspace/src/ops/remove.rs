@@ -4,7 +4,6 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::MutexGuard;
 use strongroom_format::inode::{Inode, Kind};
 use strongroom_format::key::Key;
 use strongroom_format::op::{Fate, Op};
@@ -74,10 +73,11 @@ impl Inner {
         state.tidy(closed.ino);
         if last && let Some(journal) = self.journal.get() {
             // A failure leaves an orphan; the next open purges it.
-            let count_max = self.removal_max();
-            let _ = self.waiting(&mut state, |state| {
-                purge_if_orphan(state, journal, now, (closed.ino, count_max))
-            });
+            let gone = purge_if_orphan(&mut state, journal, now, (closed.ino, self.removal_max()));
+            if let Err(Need::Page(_)) = gone {
+                // Nobody waits for that; whether it is one turns out in the background.
+                state.doomed.entry(closed.ino).or_default();
+            }
         }
     }
 
@@ -140,18 +140,17 @@ impl Inner {
             if self.is_ending() {
                 return Ok(());
             }
-            let mut state = self.state.lock();
-            let Some((ino, from)) = state.doomed.first_key_value().map(|(ino, at)| (*ino, *at))
-            else {
-                return Ok(());
-            };
             let now = self.services.clock.elapsed();
-            self.waiting(&mut state, |state| {
-                state.purge_piece(journal, now, (ino, from), self.removal_max())
+            let is_done = self.look_unlocked(|state| {
+                let first = state.doomed.first_key_value().map(|(ino, at)| (*ino, *at));
+                let Some(first) = first else { return Ok(true) };
+                state.purge_piece(journal, now, first, self.removal_max())?;
+                self.wake_if_full(state);
+                Ok(false)
             })?;
-            self.wake_if_full(&state);
-            // Whoever waits comes first.
-            MutexGuard::unlock_fair(state);
+            if is_done {
+                return Ok(());
+            }
         }
     }
 }
@@ -204,6 +203,10 @@ impl State {
             self.doomed.remove(&ino);
             return Ok(());
         };
+        if inode.link_count != 0 || self.is_open(ino) {
+            self.doomed.remove(&ino);
+            return Ok(());
+        }
         match self.end_of_extents(ino, from..u64::MAX, count_max)? {
             Some(end) => {
                 let op = Op::Punch { ino, offset: from, len: end - from, time: inode.ctime };

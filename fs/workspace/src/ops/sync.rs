@@ -1,8 +1,9 @@
 //! Durability on demand, and room.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::door::{Space, SyncLevel, SyncScope};
+use crate::door::{Answer, Space, SyncLevel, SyncScope};
 use crate::error::{Error, Result};
 use crate::limits::Broken;
 use crate::outbound::commit::Reason;
@@ -14,13 +15,13 @@ const SPACE_UNKNOWN: u64 = 1 << 50;
 const INODES: u64 = 1 << 40;
 
 impl Inner {
-    pub(super) fn sync(&self, _scope: SyncScope, level: SyncLevel) -> Result<()> {
+    pub(super) fn sync(self: &Arc<Self>, _scope: SyncScope, level: SyncLevel) -> Answer<()> {
         if self.options.mode == Mode::ReadOnly {
-            return Ok(());
+            return Answer::Ready(Ok(()));
         }
         match level {
-            SyncLevel::Local => self.sync_local(),
-            SyncLevel::Remote => self.commit(Reason::Asked),
+            SyncLevel::Local => Answer::Ready(self.sync_local()),
+            SyncLevel::Remote => self.blocking(|inner| inner.commit(Reason::Asked)),
         }
     }
 

@@ -7,32 +7,32 @@ use strongroom_format::inode::XATTR_BYTES_MAX;
 use strongroom_format::op::Op;
 
 use super::ask::ASK_PREFIX;
-use crate::door::{Answer, Ino, NAME_LEN_MAX, SyncLevel, SyncScope, XattrMode};
+use crate::door::{Answer, Ino, NAME_LEN_MAX, XattrMode};
 use crate::error::{Error, ErrorKind};
 use crate::history::keep::{KEEP_XATTR, check_rule};
+use crate::outbound::commit::Reason;
 use crate::state::fail;
 use crate::workspace::{Inner, Workspace};
 
 /// Reading it on the root gives the status as JSON.
 pub const STATUS_XATTR: &[u8] = b"user.strongroom.status";
-/// Setting it on the root asks for a commit of everything. With the value [`SYNC_WAIT`] the answer comes when it is
-/// committed, else at once; status tells the rest.
+/// Setting it on the root asks for a commit of everything; status tells the rest. Reading it answers, with nothing,
+/// when everything is committed.
 pub const SYNC_XATTR: &[u8] = b"user.strongroom.sync";
 /// What an attribute takes beside name and value, so that any inode fits a page.
 const XATTR_OVERHEAD: usize = 8;
-/// See [`SYNC_XATTR`].
-pub const SYNC_WAIT: &[u8] = b"wait";
 
 impl Inner {
     pub(super) fn xattr(self: &Arc<Self>, ino: Ino, name: &[u8]) -> Answer<Vec<u8>> {
         if ino == Ino::ROOT && name == STATUS_XATTR {
             return Answer::Ready(Ok(Workspace(self.clone()).status().to_json().into_bytes()));
         }
+        if ino == Ino::ROOT && name == SYNC_XATTR {
+            self.counts.asked.fetch_add(1, Ordering::Relaxed);
+            return self.blocking(|inner| inner.commit(Reason::Asked).map(|()| Vec::new()));
+        }
         if let Some(token) = asked(ino, name) {
-            return Answer::Ready(
-                self.reply(token)
-                    .unwrap_or_else(|| Err(Error::new(ErrorKind::NoData, "nothing was asked"))),
-            );
+            return self.reply(token);
         }
         let name = name.to_vec();
         self.run(move |_, state| {
@@ -57,18 +57,12 @@ impl Inner {
     ) -> Answer<()> {
         if ino == Ino::ROOT && name == SYNC_XATTR {
             self.counts.asked.fetch_add(1, Ordering::Relaxed);
-            if value == SYNC_WAIT {
-                let inner = self.clone();
-                // Not on the kernel's request thread: a commit may take a while.
-                return Answer::Later(Box::pin(async move {
-                    inner.sync(SyncScope::All, SyncLevel::Remote)
-                }));
-            }
             self.ask_commit();
             return Answer::Ready(Ok(()));
         }
         if let Some(token) = asked(ino, name) {
-            return self.asked(token, value);
+            self.asked(token, value);
+            return Answer::Ready(Ok(()));
         }
         if ino == Ino::ROOT
             && name == KEEP_XATTR

@@ -17,7 +17,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::MutexGuard;
 use strongroom_crypto::lthash::LtHash;
 use strongroom_format::checkpoint::{JournalMark, WriterSlot};
 use strongroom_format::commit::{Body, ObjectAdded};
@@ -239,17 +238,22 @@ impl Inner {
         if self.options.mode == Mode::ReadOnly {
             return Ok(());
         }
+        self.commit_alone(&mut self.outbound.lock(), reason)
+    }
+
+    /// The same for who has the committer to itself.
+    pub(crate) fn commit_alone(&self, outbound: &mut Outbound, reason: Reason) -> Result<()> {
         self.due.lock().commit = false;
-        let mut outbound = self.outbound.lock();
-        let result = self.commit_all(&mut outbound, reason);
+        let result = self.commit_all(outbound, reason);
         match &result {
             Ok(()) => self.counts.failures.store(0, Ordering::Relaxed),
             Err(_) => drop(self.counts.failures.fetch_add(1, Ordering::Relaxed)),
         }
-        let tidied = self.tidy_up(&mut outbound, reason);
+        let tidied = self.tidy_up(outbound, reason);
         // What is committed is committed, even if something superfluous could not go.
         outbound.last_error = result.as_ref().err().cloned().or(tidied.err());
-        self.note_left_undone(&mut outbound);
+        self.note_left_undone(outbound);
+        self.counts.tries.fetch_add(1, Ordering::Release);
         result
     }
 
@@ -312,16 +316,16 @@ impl Inner {
 
     /// Seals files one by one, letting others in between, until little is left for the cut.
     fn seal_ahead(&self) -> Result<()> {
-        loop {
-            let mut state = self.state.lock();
+        let seal_one = |state: &mut State| {
             if state.held_bytes <= self.options.tuning.dirty_bytes_at_cut {
-                return Ok(());
+                return Ok(false);
             }
-            let Some(ino) = state.unsealed.first().copied() else { return Ok(()) };
-            self.seal_some(&mut state, ino)?;
-            // Whoever waits comes first.
-            MutexGuard::unlock_fair(state);
-        }
+            let Some(ino) = state.unsealed.first().copied() else { return Ok(false) };
+            self.seal_some(state, ino)?;
+            Ok(true)
+        };
+        while self.look_unlocked(seal_one)? {}
+        Ok(())
     }
 
     /// Seals one file, fetching pages on the spot.
@@ -349,10 +353,28 @@ impl Inner {
     /// Cuts the batch off. Nothing is in it that a later change could contradict: all unsealed bytes are sealed
     /// under the same lock.
     fn cut(&self, outbound: &mut Outbound, reason: Reason) -> Result<Option<Cut>> {
+        let mut tries = 0;
+        loop {
+            match look_again(tries, || self.try_cut(outbound, reason)) {
+                Ok(cut) => return Ok(cut),
+                Err(Need::Failed(error)) => return Err(error),
+                // ORDER: while neither gate nor lock is held. What was sealed so far stays sealed.
+                Err(Need::Page(page)) => drop(crate::later::wait(self.pages.fetch(page))?),
+            }
+            tries += 1;
+        }
+    }
+
+    fn try_cut(&self, outbound: &mut Outbound, reason: Reason) -> Look<Option<Cut>> {
         let _gate = self.gate.write();
         let mut state = self.state.lock();
         while let Some(ino) = state.unsealed.first().copied() {
-            self.seal_file_waiting(&mut state, ino)?;
+            self.seal_file(&mut state, ino)?;
+        }
+        // ORDER: before anything is taken from where it is: a look that stops is begun anew.
+        let adopted = outbound.adopted.iter().map(|added| added.object);
+        for object in self.staging.ids().into_iter().chain(adopted) {
+            Txn::new(&state.map).object_use(object)?;
         }
         let journal_upto = self.journal()?.position();
         let staged = self.staging.close_all();
@@ -373,6 +395,7 @@ impl Inner {
             return Ok(None);
         }
         let (objects, discarded) = self.sort_staged(&mut state, staged)?;
+        state.map.unborn.clear();
         let adopted = self.name_adopted(&mut state, &outbound.adopted)?;
         let is_unnamed = |added: &&ObjectAdded| !adopted.contains(added);
         let is_discarded =

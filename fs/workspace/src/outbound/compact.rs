@@ -15,7 +15,7 @@ mod choose;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use strongroom_format::ids::{Ino, ObjectId};
 use strongroom_format::inode::{Content, Extent};
 use strongroom_format::key::Subject;
@@ -271,7 +271,10 @@ impl Inner {
     pub(crate) fn look_unlocked<T>(&self, look: impl Fn(&mut State) -> Look<T>) -> Result<T> {
         let mut tries = 0;
         loop {
-            let looked = look_again(tries, || look(&mut self.state.lock()));
+            let mut state = self.state.lock();
+            let looked = look_again(tries, || look(&mut state));
+            // Whoever waits comes first.
+            MutexGuard::unlock_fair(state);
             match looked {
                 Ok(value) => return Ok(value),
                 Err(Need::Failed(error)) => return Err(error),

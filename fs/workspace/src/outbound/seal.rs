@@ -18,6 +18,8 @@ use crate::block::staging::Staging;
 use crate::error::{Error, Result};
 use crate::state::State;
 use crate::tree::need::Look;
+use crate::tree::rules::extents::overlapping;
+use crate::tree::txn::Txn;
 use crate::workspace::Inner;
 
 /// Whether unsealed bytes are left.
@@ -96,32 +98,27 @@ impl Inner {
     }
 
     /// Seals some of what one file has unsealed: as much as one operation names. Others wait no longer than that.
-    pub(crate) fn seal_some(&self, state: &mut State, ino: Ino) -> Result<()> {
+    pub(crate) fn seal_some(&self, state: &mut State, ino: Ino) -> Look<()> {
         let touched = state.files.get(&ino).is_some_and(|file| file.touched);
         let now = self.services.clock.elapsed();
-        let left = self.waiting(state, |state| match state.find_inode(ino)? {
+        match state.find_inode(ino)? {
             Some(inode) if touched && !fits_inline(&inode) => {
-                self.seal_round(state, ino, now).map(Some)
+                if self.seal_round(state, ino, now)? == Left::Nothing {
+                    state.note_sealed(ino);
+                }
+                Ok(())
             }
-            _ => Ok(None),
-        })?;
-        match left {
-            Some(Left::More) => {}
-            Some(Left::Nothing) => state.note_sealed(ino),
             // A small file goes whole.
-            None => self.seal_file_waiting(state, ino)?,
+            _ => self.seal_file(state, ino),
         }
-        Ok(())
     }
 
     /// Seals everything one file has, inline content too, as blocks: so that its extents can be shared.
-    pub(crate) fn seal_as_blocks(&self, state: &mut State, ino: Ino) -> Result<()> {
-        let inode = self.waiting(state, |state| state.inode(ino))?;
+    pub(crate) fn seal_as_blocks(&self, state: &mut State, ino: Ino) -> Look<()> {
+        let inode = state.inode(ino)?;
         let touched = state.files.get(&ino).is_some_and(|file| file.touched);
         if touched || matches!(inode.content, Content::Inline(_)) {
-            self.waiting(state, |state| {
-                self.seal_blocks(state, ino, self.services.clock.elapsed())
-            })?;
+            self.seal_blocks(state, ino, self.services.clock.elapsed())?;
             state.note_sealed(ino);
         }
         Ok(())
@@ -167,8 +164,11 @@ impl Inner {
             state.file(ino).touched = true;
             state.unsealed.insert(ino);
         }
+        // ORDER: before anything is sealed, which a page that is missing would make vain.
+        state.touch_runs(ino, &inode, self.options.tuning.extents_per_op)?;
         let facts = (inode.size, inode.mode, inode.mtime, inode.ctime);
         let (extents, failed) = self.seal_runs(state, ino);
+        state.map.unborn.extend(extents.iter().map(|extent| extent.object));
         let last = extents.len() < self.options.tuning.extents_per_op;
         if !extents.is_empty() || failed.is_none() {
             // ORDER: this takes the bytes out of memory. If it fails, they are still there.
@@ -201,6 +201,34 @@ impl Inner {
     /// Installs an operation with all pages that it needs, under the lock that the caller holds.
     fn materialise_waiting(&self, state: &mut State, now: Duration, op: &Op) -> Look<()> {
         Ok(self.waiting(state, |state| state.materialise(now, op))?)
+    }
+}
+
+impl State {
+    /// Looks at all that blocks in a range of a file will take the place of, so that it is in memory.
+    pub(crate) fn touch_extents(&self, ino: Ino, inode: &Inode, offset: u64, len: u64) -> Look<()> {
+        let txn = Txn::new(&self.map);
+        for extent in overlapping(&txn, ino, inode, offset, offset.saturating_add(len))? {
+            txn.object_use(extent.object)?;
+        }
+        Ok(())
+    }
+
+    /// The same for the first unsealed runs, as many as one operation names.
+    fn touch_runs(&self, ino: Ino, inode: &Inode, count_max: usize) -> Look<()> {
+        let Some(file) = self.files.get(&ino) else { return Ok(()) };
+        let (mut count, mut began, mut ended) = (0, 0, u64::MAX);
+        for (start, end) in file.dirty.ranges() {
+            if start != ended || end - began > BLOCK_LEN_MAX {
+                (count, began) = (count + 1, start);
+            }
+            if count > count_max {
+                break;
+            }
+            ended = end;
+            self.touch_extents(ino, inode, start, end - start)?;
+        }
+        Ok(())
     }
 }
 

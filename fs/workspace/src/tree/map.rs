@@ -8,12 +8,12 @@
 //! tree       the last checkpoint
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use strongroom_format::cbor::{decode_canonical, encode};
-use strongroom_format::ids::Ino;
+use strongroom_format::ids::{Ino, ObjectId};
 use strongroom_format::inode::{Entry, Extent, Inode, ObjectUse, Snapshot};
 use strongroom_format::key::{self, Key, Subject};
 
@@ -105,6 +105,8 @@ pub struct Map {
     pub overlay: Arc<Layer>,
     /// What a checkpoint is writing out.
     pub frozen: Option<Arc<Layer>>,
+    /// Data objects made since the last cut: no commit names them, so no page is asked for them.
+    pub unborn: BTreeSet<ObjectId>,
     /// The last checkpoint.
     pub tree: Tree,
     /// Where its pages come from.
@@ -119,6 +121,7 @@ impl Map {
             settling: Layer::new(),
             overlay: Arc::default(),
             frozen: None,
+            unborn: BTreeSet::new(),
             tree,
             pages,
         }
@@ -131,6 +134,7 @@ impl Map {
             settling: Layer::new(),
             overlay: self.overlay.clone(),
             frozen: self.frozen.clone(),
+            unborn: BTreeSet::new(),
             tree: self.tree.clone(),
             pages: self.pages.clone(),
         }

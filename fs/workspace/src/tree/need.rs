@@ -2,7 +2,7 @@
 
 use strongroom_format::page::PageRef;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// What a look needs before it can be repeated, or why it failed.
 pub enum Need {
@@ -10,6 +10,16 @@ pub enum Need {
     Page(PageRef),
     /// Nothing would help.
     Failed(Error),
+}
+
+impl Need {
+    /// The error of a look that gets missing pages by itself.
+    pub fn failure(self) -> Error {
+        match self {
+            Need::Failed(error) => error,
+            Need::Page(_) => Error::new(ErrorKind::Internal, "a patient look asked for a page"),
+        }
+    }
 }
 
 impl From<Error> for Need {

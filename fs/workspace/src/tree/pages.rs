@@ -156,10 +156,7 @@ pub fn look_again<T>(tries: u32, look: impl FnOnce() -> Look<T>) -> Look<T> {
 /// # Errors
 /// Those of the look and of fetching.
 pub fn patiently<T>(look: impl FnOnce() -> Look<T>) -> Result<T> {
-    look_again(LOOK_TRIES_MAX, look).map_err(|need| match need {
-        Need::Failed(error) => error,
-        Need::Page(_) => Error::new(ErrorKind::Internal, "a patient look asked for a page"),
-    })
+    look_again(LOOK_TRIES_MAX, look).map_err(Need::failure)
 }
 
 /// A page source for threads that may wait: fetches what is missing on the spot.

@@ -171,7 +171,12 @@ impl<'a> Txn<'a> {
 
     /// Use of a data object.
     pub fn object_use(&self, object: ObjectId) -> Look<Option<ObjectUse>> {
-        match self.get(&Key::object(object))? {
+        let key = Key::object(object);
+        let unused = !self.layer.contains_key(&key) && !self.map.local.contains_key(&key);
+        if unused && self.map.unborn.contains(&object) {
+            return Ok(None);
+        }
+        match self.get(&key)? {
             Some(Value::Object(usage)) => Ok(Some(usage)),
             Some(_) => Err(wrong_kind()),
             None => Ok(None),

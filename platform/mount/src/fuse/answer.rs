@@ -15,7 +15,8 @@ use super::errno::errno;
 use crate::options::ErrorSink;
 
 /// Longest wait for the store. A caller in the kernel cannot be killed while its request is with us, so no
-/// wait may be endless; it hears that the store cannot be reached.
+/// wait may be endless; it hears that the store cannot be reached. Work of many steps is not cut off: each of its
+/// requests has a deadline with the store, so it goes on only as long as something moves.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 
 /// What a reply is made of.
@@ -60,7 +61,7 @@ impl Driver {
                 reply(self.outcome(result));
                 self.answered();
             }
-            later @ Answer::Later(_) => {
+            later @ (Answer::Later(_) | Answer::Blocking(_)) => {
                 let driver = self.clone();
                 self.drive(async move { reply(driver.outcome(wait(later, patience).await)) });
             }
@@ -99,10 +100,14 @@ impl Driver {
     }
 }
 
-/// Waits for an answer.
-pub(crate) async fn wait<T>(answer: Answer<T>, patience: Patience) -> Result<T> {
+/// Waits for an answer, inside the runtime.
+pub(crate) async fn wait<T: Send + 'static>(answer: Answer<T>, patience: Patience) -> Result<T> {
     match (answer, patience) {
         (Answer::Ready(result), _) => result,
+        // Neither the kernel's threads nor those that drive futures: all of them have others to answer.
+        (Answer::Blocking(work), _) => tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the work was given up"))),
         (Answer::Later(future), Patience::Unlimited) => future.await,
         (Answer::Later(future), Patience::Limited) => {
             match tokio::time::timeout(ANSWER_DEADLINE, future).await {
@@ -124,8 +129,8 @@ pub(crate) fn otherwise<T: Send + 'static>(
     match answer {
         Answer::Ready(Err(error)) if error.kind() == kind => next(),
         Answer::Ready(result) => Answer::Ready(result),
-        Answer::Later(future) => Answer::Later(Box::pin(async move {
-            match future.await {
+        later => Answer::Later(Box::pin(async move {
+            match wait(later, Patience::Unlimited).await {
                 Err(error) if error.kind() == kind => wait(next(), Patience::Unlimited).await,
                 result => result,
             }
@@ -190,6 +195,31 @@ mod tests {
         let (value, thread) = receiver.recv().unwrap();
         assert_eq!(value, 7);
         assert_ne!(thread, here);
+    }
+
+    #[test]
+    fn work_that_blocks_holds_up_neither_this_thread_nor_other_answers() {
+        let runtime = runtime();
+        let driver = Driver::new(runtime.handle().clone(), None);
+        let (go, gate) = mpsc::channel::<u32>();
+        let (sender, receiver) = mpsc::channel();
+        let blocked = sender.clone();
+        driver.settle(
+            Answer::Blocking(Box::new(move || Ok(gate.recv().unwrap()))),
+            Patience::Limited,
+            move |outcome| blocked.send(outcome.unwrap()).unwrap(),
+        );
+        // The only thread of the runtime drives this one meanwhile.
+        let later = Answer::Later(Box::pin(async {
+            tokio::task::yield_now().await;
+            Ok(1)
+        }));
+        driver.settle(later, Patience::Limited, move |outcome| {
+            sender.send(outcome.unwrap()).unwrap();
+        });
+        assert_eq!(receiver.recv().unwrap(), 1);
+        go.send(2).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 2);
     }
 
     #[test]

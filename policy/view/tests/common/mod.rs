@@ -20,7 +20,6 @@ use strongroom_workspace::door::{
     Access, Answer, Attributes, Core, Folding, HandleId, Ino, Kind, ListDetail, OpenOptions,
 };
 use strongroom_workspace::error::{ErrorKind, Result};
-use strongroom_workspace::later;
 
 use world::{World, answer, own, registered};
 
@@ -127,10 +126,7 @@ impl Shop {
 }
 
 pub fn now<T>(answer: Answer<T>) -> Result<T> {
-    match answer {
-        Answer::Ready(result) => result,
-        Answer::Later(later) => later::wait(later),
-    }
+    answer.wait()
 }
 
 /// Returns once everything recorded so far is in force in the view.
