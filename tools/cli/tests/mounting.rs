@@ -153,6 +153,52 @@ fn a_killed_mount_is_cleaned_away_and_what_was_written_is_there() {
 }
 
 #[test]
+fn a_mount_that_cannot_say_that_it_serves_leaves_nothing_behind() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    // Where the log should be, something else is.
+    let in_the_way = place.path("home/state/log/mount.log");
+    fs::create_dir_all(&in_the_way).unwrap();
+    let said = place.run("mount STORE DRIVE --background --passphrase-file PASS");
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.err.contains("opening log"), "{}", said.err);
+    assert!(!is_mounted(&place.drive()));
+    fs::remove_dir(&in_the_way).unwrap();
+    place.mount();
+    place.unmount();
+}
+
+#[test]
+fn a_commit_that_is_refused_is_told_when_unmounting_whatever_the_reason() {
+    if !can_mount() || !is_root() {
+        return;
+    }
+    // A store on a disk that turns read-only while it is mounted, far larger than what is kept free of it.
+    let place = Place::new();
+    fs::create_dir(place.path("disk")).unwrap();
+    let mount = |how: &[&str]| {
+        let done = Command::new("mount").args(how).arg(place.path("disk")).output().unwrap();
+        done.status.success()
+    };
+    if !mount(&["-t", "tmpfs", "-o", "size=512m", "none"]) {
+        return;
+    }
+    place.run("init disk/store --passphrase-file PASS").expect_done();
+    place.run("mount disk/store DRIVE --background --passphrase-file PASS").expect_done();
+    place.run("sync --wait DRIVE").expect_done();
+    let refuses = mount(&["-o", "remount,ro"]);
+    fs::write(place.drive().join("letter"), "dear bob").unwrap();
+    let said = place.run("unmount DRIVE --json");
+    mount(&["-o", "remount,rw"]);
+    let done = Command::new("umount").arg("-l").arg(place.path("disk")).status().unwrap();
+    assert!(refuses && done.success());
+    assert_eq!(said.code, 3, "{}{}", said.out, said.err);
+    assert!(said.out.contains(r#""committed":false"#), "{}", said.out);
+}
+
+#[test]
 fn an_unfit_mountpoint_is_refused_before_anything_is_opened() {
     let place = Place::with_workspace();
     place.run("mount STORE NONE --passphrase-file PASS").expect_refused(

@@ -106,7 +106,6 @@ impl Serving {
         self.close(gone)
     }
 
-    #[cfg(feature = "custody")]
     /// Unmounts now; then everything is committed.
     ///
     /// # Errors

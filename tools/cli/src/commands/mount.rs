@@ -7,7 +7,7 @@
 //!
 //! Whatever is acknowledged is in the journal; an ending that cannot commit loses nothing and says so.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use strongroom_mount::MountOptions;
@@ -137,10 +137,15 @@ fn start(task: &Task<'_>, passphrase: &Passphrase, format: Format) -> Result<Exi
 }
 
 fn serve(home: &Home, note: &Note, serving: Serving, detached: bool) -> Result<Exit> {
-    let written = note.write(home)?;
-    if detached {
-        background::say_ready(home)?;
-    } else {
+    let written = match announce(home, note, detached) {
+        Ok(written) => written,
+        Err(failure) => {
+            // Or the mount would stay behind, dead. What it meets at its end is less than why it ends.
+            let _ = serving.end();
+            return Err(failure);
+        }
+    };
+    if !detached {
         let shown = note.mountpoint.display();
         ui::tell(&format!("mounted on {shown}; ctrl-c or `strongroom unmount {shown}` ends it"));
     }
@@ -148,4 +153,14 @@ fn serve(home: &Home, note: &Note, serving: Serving, detached: bool) -> Result<E
     // The note only helps to find this process, which is about to be gone.
     let _ = std::fs::remove_file(written);
     ended.map(|()| Exit::Done)
+}
+
+/// Leaves the note, and says that the mount is there.
+fn announce(home: &Home, note: &Note, detached: bool) -> Result<PathBuf> {
+    let written = note.write(home)?;
+    if detached && let Err(failure) = background::say_ready(home) {
+        let _ = std::fs::remove_file(written);
+        return Err(failure);
+    }
+    Ok(written)
 }

@@ -54,7 +54,14 @@ pub fn run(arguments: &Run) -> Result<Exit> {
     let serving = assemble::view::serve(opened.view, &folder.0, options, None)?;
     // Others find a mount in a private namespace through its process only.
     let note = Note::about_me(&folder.0, &place.shown()).of_view();
-    let note = if is_private { note.in_namespace() } else { note }.write(&home)?;
+    let note = match (if is_private { note.in_namespace() } else { note }).write(&home) {
+        Ok(note) => note,
+        Err(failure) => {
+            // As for `mount`: it must not stay behind.
+            let _ = serving.end();
+            return Err(failure);
+        }
+    };
     let ended = run_inside(command, signals, serving);
     // The note only helps to find this process, which is about to be gone.
     let _ = fs::remove_file(note);

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use strongroom_mount::mountinfo::MountEntry;
 
 use crate::args::Status;
 use crate::control;
 use crate::exit::{Exit, Result};
 use crate::home::Home;
 use crate::mountpoint;
-use crate::note;
+use crate::note::{self, Note};
 use crate::ui::{self, Format};
 
 /// Prints one mount, or all of them.
@@ -47,10 +48,7 @@ fn all(home: &Home, format: Format) -> Result<Exit> {
     let mut exit = Exit::Done;
     for entry in mountpoint::mounts()? {
         let note = notes.iter().find(|note| note.mountpoint == entry.mountpoint);
-        let is_dead = mountpoint::is_dead(&entry.mountpoint);
-        if note.is_none() && (entry.fs_type != mountpoint::TYPE || !is_dead) {
-            continue;
-        }
+        let Some(is_dead) = seen(&entry, note, mountpoint::is_dead) else { continue };
         let store = note.map_or(entry.source.as_str(), |note| note.store.as_str());
         let state = if is_dead { "dead" } else { "mounted" };
         if is_dead {
@@ -66,6 +64,20 @@ fn all(home: &Home, format: Format) -> Result<Exit> {
     }
     ui::answer(format, &lines, &json!({ "mounts": mounts }))?;
     Ok(exit)
+}
+
+/// Whether a mount to be shown is dead; none if it is not. Others' mounts are not asked: one that hangs, a network drive
+/// whose server is gone, would never answer.
+fn seen(
+    entry: &MountEntry,
+    note: Option<&Note>,
+    is_dead: impl FnOnce(&Path) -> bool,
+) -> Option<bool> {
+    if note.is_none() && entry.fs_type != mountpoint::TYPE {
+        return None;
+    }
+    let is_dead = is_dead(&entry.mountpoint);
+    (note.is_some() || is_dead).then_some(is_dead)
 }
 
 /// Fields that `text` says in sentences, or only when they are not as usual.
@@ -173,5 +185,22 @@ mod tests {
         ] {
             assert!(shown.contains(line), "{shown}");
         }
+    }
+
+    #[test]
+    fn mounts_of_others_are_not_asked() {
+        let entry = |fs_type: &str| MountEntry {
+            device: "0:40".to_owned(),
+            mountpoint: "/mnt/a".into(),
+            fs_type: fs_type.to_owned(),
+            source: "it".to_owned(),
+        };
+        let note = Note::about_me(Path::new("/mnt/a"), "/srv/a");
+        for other in ["nfs4", "autofs", "fuse.sshfs"] {
+            assert_eq!(seen(&entry(other), None, |_| panic!("{other} is asked")), None);
+        }
+        assert_eq!(seen(&entry("fuse.strongroom"), None, |_| true), Some(true));
+        assert_eq!(seen(&entry("fuse.strongroom"), None, |_| false), None);
+        assert_eq!(seen(&entry("fuse.vault"), Some(&note), |_| false), Some(false));
     }
 }

@@ -31,8 +31,10 @@ pub fn run(options: &Unmount, format: Format) -> Result<Exit> {
         detach(&mountpoint, Force::Yes)?;
         Exit::Done
     } else {
-        // Before the mount goes, so that whoever asked hears of a store that refuses.
-        let committed = control::sync(&mountpoint, Patience::Wait);
+        // Before the mount goes, so that whoever asked hears of a store that refuses. One for reading, or a view, has
+        // nothing to commit; others' mounts may not be asked.
+        let writes = control::status(&mountpoint).is_ok_and(|status| control::writes(&status));
+        let committed = if writes { control::sync(&mountpoint, Patience::Wait) } else { Ok(()) };
         detach(&mountpoint, force)?;
         finish(&mountpoint, note.as_ref().filter(|_| !options.lazy), committed)
     };
@@ -88,27 +90,13 @@ fn finish(mountpoint: &Path, note: Option<&Note>, committed: Result<()>) -> Exit
         );
         return Exit::Partial;
     }
-    // A read-only mount has nothing to commit, and other users' mounts may not be asked.
-    match committed {
-        Err(failure)
-            if matches!(failure.exit, Exit::Unreachable | Exit::Damaged) || is_full(&failure) =>
-        {
-            ui::report(
-                &Failure::new(
-                    failure.exit,
-                    format!(
-                        "`{shown}` is unmounted, but not all is in the store: {}",
-                        failure.message
-                    ),
-                )
-                .hint("it is kept in the journal on this device and sent at the next mount"),
-            );
-            Exit::Partial
-        }
-        _ => Exit::Done,
-    }
-}
-
-fn is_full(failure: &Failure) -> bool {
-    failure.message.contains("no space left")
+    let Err(failure) = committed else { return Exit::Done };
+    // Whatever the reason: what is not in the store is on this device alone.
+    let message =
+        format!("`{shown}` is unmounted, but not all is in the store: {}", failure.message);
+    ui::report(
+        &Failure::new(failure.exit, message)
+            .hint("it is kept in the journal on this device and sent at the next mount"),
+    );
+    Exit::Partial
 }
