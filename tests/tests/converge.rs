@@ -414,6 +414,31 @@ fn keeping_for(seconds: u64) -> Tuning {
 }
 
 #[test]
+fn what_two_homes_bring_back_at_once_becomes_two_files() {
+    let mut fleet = Fleet::new(14, 3, &tuning());
+    fleet.homes[0].open().unwrap();
+    save(fleet.homes[0].workspace().unwrap(), "f", &content(1, 20_000)).unwrap();
+    fleet.settle().unwrap();
+    for home in [1, 2] {
+        fleet.homes[home].cut(true);
+        let workspace = fleet.homes[home].workspace().unwrap();
+        save(workspace, "f", &content(1 + home as u64, 3000)).unwrap();
+        fleet.homes[home].down(Down::Killed).unwrap();
+        fleet.homes[home].cut(false);
+    }
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    done(first.unlink(Ino::ROOT, b"f")).unwrap();
+    first.commit().unwrap();
+    drop(first);
+    // Both bring it back before either of them commits.
+    fleet.homes[1].open().unwrap();
+    fleet.homes[2].open().unwrap();
+    let trees = fleet.settle().unwrap();
+    assert_eq!(marks_in(&trees[0]), BTreeSet::from([mark(2), mark(3)]));
+    assert!(examine(&fleet).is_clean());
+}
+
+#[test]
 fn what_nobody_may_need_any_more_goes_also_where_several_write() {
     let mut fleet = Fleet::new(1, 2, &keeping_for(100));
     write_for_long(&mut fleet, &[0, 1], 60, 1100);

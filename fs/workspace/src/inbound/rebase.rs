@@ -49,6 +49,8 @@ pub(super) struct Rebase<'a> {
     device: String,
     /// Stands for another inode from now on: two folders that became one.
     merged: BTreeMap<Ino, Ino>,
+    /// What was brought back here as well as elsewhere, by the inode that is another one's now.
+    twice: BTreeMap<Ino, Ino>,
     /// Conflict copies by the file whose content here they hold.
     copies: BTreeMap<Ino, Ino>,
     /// What was removed here, but others went on with it: it stays as they left it.
@@ -94,6 +96,7 @@ impl<'a> Rebase<'a> {
             touched: taken.touched,
             device: device_label(inner),
             merged: BTreeMap::new(),
+            twice: BTreeMap::new(),
             copies: BTreeMap::new(),
             spared: BTreeSet::new(),
             lent: BTreeSet::new(),
@@ -168,10 +171,13 @@ impl<'a> Rebase<'a> {
                 }
                 _ => Ok(()),
             },
-            Op::Purge { ino } => match find(&self.out.next, *ino)? {
-                Some(inode) if inode.link_count == 0 => self.emit(&op),
-                _ => Ok(()),
-            },
+            Op::Purge { ino } => {
+                let ino = self.merged_into(*ino);
+                match find(&self.out.next, ino)? {
+                    Some(inode) if inode.link_count == 0 => self.emit(&Op::Purge { ino }),
+                    _ => Ok(()),
+                }
+            }
             Op::Rewrite { ino, .. } => {
                 let same = !self.touched.is_edited(*ino) && !self.copies.contains_key(ino);
                 match find(&self.out.next, *ino)? {
@@ -225,7 +231,8 @@ impl<'a> Rebase<'a> {
     }
 
     fn merged_into(&self, ino: Ino) -> Ino {
-        self.merged.get(&ino).copied().unwrap_or(ino)
+        let instead = self.merged.get(&ino).or_else(|| self.twice.get(&ino));
+        instead.copied().unwrap_or(ino)
     }
 
     /// Whether an attribute fits beside those that others have set.

@@ -31,16 +31,27 @@ impl Rebase<'_> {
             self.merged.insert(ino, there.ino);
             return Ok(());
         }
+        let mut made = ino;
+        if find(&self.out.next, ino)?.is_some() {
+            // It was removed and brought back here, and somebody else has brought it back, too.
+            if kind == Kind::Folder {
+                return Ok(());
+            }
+            made = self.fresh_ino();
+            self.copies.insert(ino, made);
+            self.twice.insert(ino, made);
+        }
         let name = self.place(wanted, folder, time)?;
         let mut op = op;
-        if let Op::Create { folder: at, name: under, .. } = &mut op {
-            (*at, *under) = (folder, name);
+        if let Op::Create { folder: at, name: under, ino, .. } = &mut op {
+            (*at, *under, *ino) = (folder, name, made);
         }
         self.emit(&op)
     }
 
     pub(super) fn link(&mut self, ino: Ino, at: Place<'_>, time: i64) -> Result<()> {
         let folder = self.living_folder(at.0, time)?;
+        let ino = self.merged_into(ino);
         let base = find(self.base, ino)?;
         let Some(there) = find(&self.out.next, ino)? else {
             // Removed elsewhere, named anew here: it comes back under the new name.
@@ -63,6 +74,7 @@ impl Rebase<'_> {
         self.placed.remove(&(at.0, at.1.to_vec()));
         let kept = self.spared.contains(&ino) || self.merged.contains_key(&ino);
         let Some((folder, name)) = found.filter(|_| !kept) else { return Ok(()) };
+        let ino = self.merged_into(ino);
         if !self.may_go(ino)? {
             return Ok(());
         }
