@@ -85,7 +85,9 @@ impl Inner {
             past.checkpoints.iter().partition(|seq| stays(seq));
         let mut held = Held::default();
         let first = past.log.first().copied().unwrap_or(u64::MAX);
-        for seq in past.log.iter().copied().filter(|seq| *seq <= floor) {
+        // A purge leaves no older checkpoint: who is behind must find the numbers of commits taken all the same.
+        let cuts = self.is_old(outbound, floor)?;
+        for seq in past.log.iter().copied().filter(|seq| cuts && *seq <= floor) {
             // The nearest snapshot before it.
             let before = kept.iter().rev().find(|at| **at < seq).copied();
             let needed = before.map(|at| held.of_kept(&past, at)).transpose()?;
@@ -106,19 +108,11 @@ impl Inner {
 
     /// The oldest checkpoint that is kept with all of the log behind it.
     fn floor(&self, past: &Past<'_>, outbound: &Outbound, head: u64) -> Result<u64> {
-        let rule = self.keep()?;
-        let shared = match outbound.is_shared() {
-            true => self.options.tuning.retention,
-            false => Duration::ZERO,
-        };
-        let age = i64::try_from(rule.age().max(shared).as_nanos()).unwrap_or(i64::MAX);
-        let began = self.services.clock.now_ns().saturating_sub(age);
-        let last = head.saturating_sub(rule.last.unwrap_or(0));
+        let last = head.saturating_sub(self.keep()?.last.unwrap_or(0));
         let mut floor = past.checkpoints.first().copied().unwrap_or(0);
         // From the oldest on: clocks of homes differ, and one that looks old among newer ones removes nothing.
         for seq in past.checkpoints.iter().copied().skip(1).filter(|seq| *seq <= last) {
-            let is_old = age == 0 || self.past_root(seq)?.is_none_or(|root| root.time <= began);
-            if !is_old {
+            if !self.is_old(outbound, seq)? {
                 break;
             }
             floor = seq;
@@ -131,6 +125,18 @@ impl Inner {
         if outbound.others_purge {
             self.past.lock().clear();
         }
+    }
+
+    /// Whether nobody may need what is before a checkpoint, by its age.
+    fn is_old(&self, outbound: &Outbound, seq: u64) -> Result<bool> {
+        let shared = match outbound.is_shared() {
+            true => self.options.tuning.retention,
+            false => Duration::ZERO,
+        };
+        let age = self.keep()?.age().max(shared);
+        let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+        let began = self.services.clock.now_ns().saturating_sub(age);
+        Ok(age == 0 || self.past_root(seq)?.is_none_or(|root| root.time <= began))
     }
 
     /// What a checkpoint's root says. None if another home has removed it.
