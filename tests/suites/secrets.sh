@@ -79,7 +79,7 @@ PYTHON
     echo "canary-content-Rj6badger" >"$folder/canary-removed-Jt5sorrel"
     sync -f "$folder"
     rm "$folder/canary-removed-Jt5sorrel"
-    cat "$folder"/* >/dev/null
+    cat "$folder/large" "$folder/middle" "$folder/canary-name-Vd7quince" >/dev/null
     # Refusals, which may be logged.
     mkdir "$folder" 2>/dev/null && return 1
     rmdir "$folder" 2>/dev/null && return 1
