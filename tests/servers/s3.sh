@@ -11,8 +11,9 @@ set -euo pipefail
 action=${1:?start or stop} folder=${2:?a folder}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 environment=${CARGO_TARGET_DIR:-$root/target}/servers-python
-# A secret of its own: another server that has the port already refuses it, and is not taken for this one.
-KEY=suitekey SECRET=$(od -An -N12 -tx1 /dev/urandom | tr -d " ")
+# A secret of its own, the same whenever it is started: another server that has the port already refuses it, and is not taken
+# for this one.
+KEY=suitekey SECRET=$(printf %s "$folder" | sha256sum | head -c 24)
 
 find_weed() {
     if [ -n "${WEED:-}" ]; then echo "$WEED"; return; fi

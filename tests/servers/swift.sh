@@ -8,8 +8,9 @@
 set -euo pipefail
 action=${1:?start or stop} folder=${2:?a folder}
 PACKAGES="swift-proxy swift-account swift-container swift-object memcached"
-# A key of its own: another server that has the port already refuses it, and is not taken for this one.
-KEY=$(od -An -N12 -tx1 /dev/urandom | tr -d " ")
+# A key of its own, the same whenever it is started: another server that has the port already refuses it, and is not taken
+# for this one.
+KEY=$(printf %s "$folder" | sha256sum | head -c 24)
 
 cannot() { echo "$1" >&2; exit 77; }
 
