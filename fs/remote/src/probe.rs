@@ -55,21 +55,28 @@ pub fn probe(store: &RemoteStore, entropy: &dyn Entropy) -> Result<Writers> {
 
 async fn run(store: &RemoteStore, tag: u64) -> Result<Writers> {
     let paths: Vec<String> = (0..ROUND_COUNT).map(|n| format!("probe/{tag:016x}-{n}")).collect();
-    let mut outcome = Writers::Many;
+    let outcome = tell(store, &paths).await;
     for path in &paths {
-        outcome = race(store, path).await?;
-        if outcome == Writers::Many {
-            outcome = ask_again(store, path).await?;
-        }
-        if outcome != Writers::Many {
+        // Superfluous things that cannot go now do no harm.
+        let gone = timeout(store.patience().once, store.transport().delete(path)).await;
+        if gone.is_err() {
             break;
         }
     }
-    for path in &paths {
-        // Superfluous things that cannot go now do no harm.
-        let _ = store.transport().delete(path).await;
+    outcome
+}
+
+async fn tell(store: &RemoteStore, paths: &[String]) -> Result<Writers> {
+    for path in paths {
+        let outcome = match race(store, path).await? {
+            Writers::Many => ask_again(store, path).await?,
+            other => other,
+        };
+        if outcome != Writers::Many {
+            return Ok(outcome);
+        }
     }
-    Ok(outcome)
+    Ok(Writers::Many)
 }
 
 async fn race(store: &RemoteStore, path: &str) -> Result<Writers> {

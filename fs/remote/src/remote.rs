@@ -384,10 +384,15 @@ impl Inner {
                 let key = Key::parse(&entry.path).filter(|key| key.family() == Some(family))?;
                 Some(Listed { key, len: entry.len })
             }));
-            last = page.entries.into_iter().next_back().map(|entry| entry.path).or(last);
             if !page.has_more || found.len() >= LIST_COUNT_MAX {
                 return Ok(found);
             }
+            let reached = page.entries.into_iter().next_back().map(|entry| entry.path);
+            if reached <= last {
+                let text = "the store says that its list goes on, and does not go on with it";
+                return Err(Error::new(ErrorKind::Unavailable, text));
+            }
+            last = reached;
         }
     }
 }

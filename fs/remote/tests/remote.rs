@@ -176,3 +176,26 @@ fn which_workspace_it_is_is_asked_once_until_the_store_is_changed() {
     put(&store, Key::Workspace, b"another one");
     assert_eq!(wait(store.get(Key::Workspace, None)).unwrap(), &b"another one"[..]);
 }
+
+#[test]
+fn a_list_that_does_not_go_on_ends() {
+    let server = Server::new(Conditions::Honoured);
+    let store = server.store();
+    for names in [0, 3] {
+        for number in 0..names {
+            let key = Key::Object(ObjectId([number; 16]));
+            wait(store.put(key, Body::Bytes(Bytes::from_static(b"x")))).unwrap();
+        }
+        server.lists_in_circles();
+        let listed = wait(store.list(Family::Object, None));
+        assert_eq!(listed.unwrap_err().kind(), ErrorKind::Unavailable, "{names} names");
+    }
+}
+
+#[test]
+fn a_probe_whose_traces_cannot_be_taken_away_ends_all_the_same() {
+    let server = Server::new(Conditions::Honoured);
+    let store = server.store();
+    server.behave(|method, _, _| if method == "DELETE" { Mood::Silent } else { Mood::Well });
+    assert_eq!(probe(&store, &*machine().entropy).unwrap(), Writers::Many);
+}

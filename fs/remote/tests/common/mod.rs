@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,6 +61,7 @@ struct Inner {
     moods: Mutex<Moods>,
     conditions: Conditions,
     meeting: Barrier,
+    goes_in_circles: AtomicBool,
 }
 
 impl Server {
@@ -71,6 +73,7 @@ impl Server {
             moods: Mutex::new(Box::new(|_, _, _| Mood::Well)),
             conditions,
             meeting: Barrier::new(MEETING),
+            goes_in_circles: AtomicBool::new(false),
         }))
     }
 
@@ -78,6 +81,11 @@ impl Server {
     pub fn behave(&self, moods: impl Fn(&str, &str, u64) -> Mood + Send + Sync + 'static) {
         *self.0.count.lock() = 0;
         *self.0.moods.lock() = Box::new(moods);
+    }
+
+    /// From now on every list begins at its beginning and says that it goes on.
+    pub fn lists_in_circles(&self) {
+        self.0.goes_in_circles.store(true, Ordering::Relaxed);
     }
 
     /// Requests since it last changed its behaviour.
@@ -185,6 +193,8 @@ impl Transport for Server {
     ) -> Trip<'a, Page> {
         Box::pin(self.serve("LIST", prefix, async move {
             let things = self.0.things.lock();
+            let circles = self.0.goes_in_circles.load(Ordering::Relaxed);
+            let after = after.filter(|_| !circles);
             let fits =
                 |path: &str| path.starts_with(prefix) && after.is_none_or(|after| path > after);
             let mut all = things.iter().filter(|(path, _)| fits(path));
@@ -193,7 +203,7 @@ impl Transport for Server {
                 .take(count_max)
                 .map(|(path, bytes)| Entry { path: path.clone(), len: bytes.len() as u64 })
                 .collect();
-            Ok(Page { entries, has_more: all.next().is_some() })
+            Ok(Page { entries, has_more: circles || all.next().is_some() })
         }))
     }
 
