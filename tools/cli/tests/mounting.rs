@@ -253,11 +253,12 @@ fn a_home_mounts_a_store_once_and_another_home_beside_it() {
     let said = in_other_home("mount STORE second --background --passphrase-file PASS");
     assert_eq!(said.code, 0, "{said:?}");
     let second = place.path("second");
-    assert_eq!(fs::read_to_string(second.join("before")).unwrap(), "x");
+    let shown = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    // What was just written may not be committed yet when the second one looks.
+    until("the second home sees it", || shown(&second.join("before")) == "x");
     fs::write(second.join("beside"), "y").unwrap();
     fs::write(place.drive().join("before"), "changed").unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
-    let shown = |path: &Path| fs::read_to_string(path).unwrap_or_default();
     while shown(&place.drive().join("beside")) != "y" || shown(&second.join("before")) != "changed"
     {
         assert!(Instant::now() < deadline, "changes do not get across");
