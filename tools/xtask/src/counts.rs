@@ -17,7 +17,7 @@ pub struct Counts {
 impl Counts {
     /// Reads the closing line of `cargo test` or `cargo nextest run`; any other line counts nothing.
     pub fn from_line(line: &str) -> Self {
-        let line = line.trim();
+        // Indented it is what nextest repeats of a failed try, which its own summary counts.
         if let Some(rest) = line.strip_prefix("test result: ") {
             let count = |word| count_before(rest, word);
             return Self {
@@ -27,7 +27,7 @@ impl Counts {
             };
         }
         let Some((_, rest)) =
-            line.strip_prefix("Summary [").and_then(|rest| rest.split_once("run: "))
+            line.trim_start().strip_prefix("Summary [").and_then(|rest| rest.split_once("run: "))
         else {
             return Self::default();
         };
@@ -78,6 +78,13 @@ mod tests {
         let line = "     Summary [   1.234s] 12 tests run: 10 passed (1 slow), 1 failed, 1 timed out, 4 skipped";
         assert_eq!(Counts::from_line(line), Counts { passed: 10, failed: 2, skipped: 4 });
         assert_eq!(Counts::from_line("test reading ... ok"), Counts::default());
+    }
+
+    #[test]
+    fn what_nextest_repeats_of_a_failed_try_counts_nothing() {
+        let line =
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 13 filtered out";
+        assert_eq!(Counts::from_line(line), Counts::default());
     }
 
     #[test]
