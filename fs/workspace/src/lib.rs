@@ -21,6 +21,7 @@ pub mod door;
 pub mod error;
 pub mod history;
 pub mod inbound;
+mod ino_list;
 pub mod later;
 pub mod limits;
 pub mod offline;

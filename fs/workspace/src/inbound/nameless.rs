@@ -13,18 +13,17 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use strongroom_crypto::hash::blake3_256;
 use strongroom_format::ids::Ino;
 use strongroom_host::disk::{read_all, replace_file};
 
 use crate::error::Result;
+use crate::ino_list;
 use crate::ops::remove::purge_if_orphan;
 use crate::outbound::commit::Outbound;
 use crate::workspace::Inner;
 
 /// Name of the file in the folder of the local state.
 pub const NAMELESS_FILE: &str = "nameless";
-const SUM_LEN: usize = 32;
 
 impl Inner {
     /// Ends the orphans that this home left, and those that nobody came back for.
@@ -65,7 +64,11 @@ impl Inner {
     pub(crate) fn list_nameless(&self, outbound: &mut Outbound) -> Result<()> {
         let nameless = self.state.lock().nameless.clone();
         if nameless != outbound.nameless {
-            replace_file(&*self.services.disk, &self.nameless_path(), &bytes_of(&nameless))?;
+            replace_file(
+                &*self.services.disk,
+                &self.nameless_path(),
+                &ino_list::bytes_of(&nameless),
+            )?;
             outbound.nameless = nameless;
         }
         Ok(())
@@ -73,42 +76,10 @@ impl Inner {
 
     fn listed_nameless(&self) -> BTreeSet<Ino> {
         let bytes = read_all(&*self.services.disk, &self.nameless_path());
-        bytes.ok().and_then(|bytes| parse(&bytes)).unwrap_or_default()
+        bytes.ok().and_then(|bytes| ino_list::parse(&bytes)).unwrap_or_default()
     }
 
     fn nameless_path(&self) -> PathBuf {
         self.options.state_folder.join(NAMELESS_FILE)
-    }
-}
-
-fn bytes_of(inos: &BTreeSet<Ino>) -> Vec<u8> {
-    let mut bytes: Vec<u8> = inos.iter().flat_map(|ino| ino.0.to_le_bytes()).collect();
-    let sum = blake3_256(&bytes);
-    bytes.extend_from_slice(&sum);
-    bytes
-}
-
-fn parse(bytes: &[u8]) -> Option<BTreeSet<Ino>> {
-    let (facts, sum) = bytes.split_at_checked(bytes.len().checked_sub(SUM_LEN)?)?;
-    let (numbers, none) = facts.as_chunks::<8>();
-    if blake3_256(facts) != *sum || !none.is_empty() {
-        return None;
-    }
-    Some(numbers.iter().map(|number| Ino(u64::from_le_bytes(*number))).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_reads_as_it_is_written_and_half_of_it_is_none() {
-        for inos in [BTreeSet::new(), BTreeSet::from([Ino(7), Ino(1 << 50)])] {
-            let bytes = bytes_of(&inos);
-            assert_eq!(parse(&bytes), Some(inos));
-            for at in 0..bytes.len() {
-                assert_eq!(parse(&bytes[..at]), None);
-            }
-        }
     }
 }

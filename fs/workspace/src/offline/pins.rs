@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use strongroom_crypto::hash::blake3_256;
 use strongroom_format::ids::Ino;
 use strongroom_host::disk::{read_all, replace_file};
 use strongroom_store::Key as StoreKey;
@@ -16,6 +15,7 @@ use strongroom_store::Key as StoreKey;
 use super::gather::path_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::versions::find_path;
+use crate::ino_list;
 use crate::later::wait;
 use crate::workspace::{Inner, Mode, Workspace};
 
@@ -23,7 +23,6 @@ use crate::workspace::{Inner, Mode, Workspace};
 pub const PINS_FILE: &str = "pins";
 /// LIMIT: pins of one home.
 pub const PINS_MAX: usize = 10_000;
-const SUM_LEN: usize = 32;
 
 impl Workspace {
     /// Fetches a file, or all files of a folder, and keeps them on this device, also what they become. Returns when they
@@ -117,7 +116,7 @@ impl Inner {
         let path = self.options.state_folder.join(PINS_FILE);
         match read_all(&*self.services.disk, &path) {
             // One that does not check is as good as none: what was pinned is fetched when it is read.
-            Ok(bytes) => Ok(parse(&bytes).unwrap_or_default()),
+            Ok(bytes) => Ok(ino_list::parse(&bytes).unwrap_or_default()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
             Err(error) => Err(error.into()),
         }
@@ -125,7 +124,7 @@ impl Inner {
 
     fn write_pins(&self, pins: &BTreeSet<Ino>) -> Result<()> {
         let path = self.options.state_folder.join(PINS_FILE);
-        Ok(replace_file(&*self.services.disk, &path, &bytes_of(pins))?)
+        Ok(replace_file(&*self.services.disk, &path, &ino_list::bytes_of(pins))?)
     }
 
     /// Fetches what is missing of the pins, and lets go of what they do not need.
@@ -171,41 +170,6 @@ impl Inner {
         if held.is_err() {
             // Tried again with the next round.
             self.pinned_at.store(u64::MAX, Ordering::Release);
-        }
-    }
-}
-
-fn bytes_of(pins: &BTreeSet<Ino>) -> Vec<u8> {
-    let mut bytes: Vec<u8> = pins.iter().flat_map(|ino| ino.0.to_le_bytes()).collect();
-    let sum = blake3_256(&bytes);
-    bytes.extend_from_slice(&sum);
-    bytes
-}
-
-fn parse(bytes: &[u8]) -> Option<BTreeSet<Ino>> {
-    let (facts, sum) = bytes.split_at_checked(bytes.len().checked_sub(SUM_LEN)?)?;
-    if blake3_256(facts) != *sum {
-        return None;
-    }
-    let (numbers, rest) = facts.as_chunks::<8>();
-    rest.is_empty().then(|| numbers.iter().map(|bytes| Ino(u64::from_le_bytes(*bytes))).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pins_read_as_they_are_written_and_a_broken_file_is_none() {
-        let pins = BTreeSet::from([Ino(1), Ino(1 << 40)]);
-        let bytes = bytes_of(&pins);
-        assert_eq!(parse(&bytes), Some(pins));
-        assert_eq!(parse(&bytes_of(&BTreeSet::new())), Some(BTreeSet::new()));
-        for at in 0..bytes.len() {
-            let mut broken = bytes.clone();
-            broken[at] ^= 1;
-            assert_eq!(parse(&broken), None);
-            assert_eq!(parse(&bytes[..at]), None);
         }
     }
 }
