@@ -15,6 +15,7 @@ mod asks;
 mod let_go;
 mod letter;
 mod past;
+mod roster;
 mod session;
 mod turns;
 
@@ -25,7 +26,6 @@ use std::time::Duration;
 use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
 use strongroom_format::cbor;
-use strongroom_format::ids::DeviceId;
 use strongroom_keyring::organisation::{Device, Organisation};
 use strongroom_records::exchange::{Answer, Ask, Envelope, Lease, Need, OpenedFiles, Refusal};
 use strongroom_records::ids::{ApplicationId, Pseudonym, SessionId, SubjectId};
@@ -33,13 +33,14 @@ use strongroom_store::{Body, Family, Key, Letter, wait};
 
 use crate::custodian::Custodian;
 use crate::directory::Stewardship;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, stored};
 use crate::fence::{Fence, Fenced};
 use crate::leases::{Operator, Wanted};
 use crate::letters::{self, Direction, Outside};
 use crate::services::Services;
 
-use letter::{answer, lease, listing, stored};
+use asks::Left;
+use letter::{answer, lease, listing};
 use past::Past;
 use session::{News, Session};
 pub use turns::{Settled, Turns};
@@ -59,14 +60,16 @@ const CONFLICT_COUNT_MAX: u32 = 50;
 pub struct Counter {
     services: Services,
     roster: Organisation,
+    /// Position of the organisation's log up to which everything here heeds it.
+    taken_in: Option<u64>,
     stewardship: Stewardship,
     custodians: Vec<Custodian>,
     fence: Fence,
     sessions: BTreeMap<SessionId, Session>,
     /// Leases that no session knows of.
     past: Past,
-    /// Asks to other custodians, which were looked at, with their times.
-    others: BTreeMap<Key, i64>,
+    /// Asks that were looked at and stay where they are.
+    left: BTreeMap<Key, Left>,
     incarnation: u64,
     turns: Turns,
 }
@@ -92,13 +95,14 @@ impl Counter {
         }
         let counter = Self {
             services,
+            taken_in: Some(roster.position()),
             roster,
             stewardship,
             custodians,
             fence,
             sessions: BTreeMap::new(),
             past,
-            others: BTreeMap::new(),
+            left: BTreeMap::new(),
             incarnation,
             turns,
         };
@@ -155,28 +159,7 @@ impl Counter {
     }
 
     fn follow(&mut self) -> Result<()> {
-        let store = &self.services.store;
-        let changed = self.roster.follow(|position| {
-            match wait(store.get(Key::Organisation(position), None)) {
-                Ok(record) => Ok(Some(record)),
-                Err(error) if error.kind() == strongroom_store::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(stored(error)),
-            }
-        })?;
-        if changed {
-            self.services.keys.learn(&self.roster)?;
-            let roster = &self.roster;
-            let counts = |found: &Device| found.revoked_at().is_none();
-            self.past.owe(|lent| !roster.find(&lent.device).is_some_and(counts));
-            let operators: Vec<_> =
-                self.sessions.iter().map(|(id, own)| (*id, self.operator(own))).collect();
-            for (id, operator) in operators {
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    session.stale_rules |= session.operator != operator;
-                    session.operator = operator;
-                }
-            }
-        }
+        self.follow_organisation()?;
         self.stewardship.follow()?;
         for place in 0..self.custodians.len() {
             self.look(place)?;
@@ -184,47 +167,22 @@ impl Counter {
         Ok(())
     }
 
-    /// Who asks in a session: whether its device counts is the roster's to say, for whom it works the activity's.
-    fn operator(&self, session: &Session) -> Operator {
-        let custodian = &self.custodians[session.place];
-        let consumer = custodian.rules_for(&session.activity, session.operator);
-        let consumer = consumer.map(|rules| rules.activity().consumer.clone()).unwrap_or_default();
-        self.operator_of(session.operator.device, &consumer)
-    }
-
-    fn operator_of(&self, device: DeviceId, consumer: &str) -> Operator {
-        let found = self.roster.find(&device).filter(|found| found.revoked_at().is_none());
-        let is_certified = match found {
-            None => false,
-            Some(found) if !found.is_consumer() => true,
-            Some(_) => {
-                let name = self.roster.consumer(&device, &self.services.keys);
-                name.is_some_and(|name| name == consumer)
-            }
-        };
-        Operator { device, is_certified }
-    }
-
     /// Follows one register, and tells its sessions what that ends.
     fn look(&mut self, place: usize) -> Result<()> {
         let id = self.custodians[place].listed().application.to_string();
         let line = self.stewardship.find(&id)?.clone();
         loop {
+            // ORDER: whoever it is about is marked before anything can fail.
+            let relisted = self.custodians[place].relist(&line);
+            self.mark(place, relisted, &BTreeSet::new());
             let custodian = &mut self.custodians[place];
-            let relisted = custodian.relist(&line);
             let news = custodian.follow()?;
-            if relisted || news.rules {
-                self.past.owe(|lent| lent.place == place);
-            }
+            self.mark(place, news.rules, &news.subjects);
             for subject in &news.subjects {
                 if !self.past.is_over() {
-                    let subject = custodian.subject(subject)?.pseudonym;
+                    let subject = self.custodians[place].subject(subject)?.pseudonym;
                     self.past.owe(|lent| (lent.place, lent.subject) == (place, subject));
                 }
-            }
-            for session in self.sessions.values_mut().filter(|own| own.place == place) {
-                session.stale_rules |= relisted || news.rules;
-                session.stale.extend(news.subjects.iter().copied());
             }
             let Err(error) = self.decide_anew(place) else { return Ok(()) };
             // Whoever writes meanwhile takes away what its record replaced: with that record all is there again.
@@ -232,6 +190,17 @@ impl Counter {
                 self.shut_undecided(place)?;
                 return Err(error);
             }
+        }
+    }
+
+    /// Notes of whom something has to be decided anew.
+    fn mark(&mut self, place: usize, rules: bool, subjects: &BTreeSet<SubjectId>) {
+        if rules {
+            self.past.owe(|lent| lent.place == place);
+        }
+        for session in self.sessions.values_mut().filter(|own| own.place == place) {
+            session.stale_rules |= rules;
+            session.stale.extend(subjects.iter().copied());
         }
     }
 
@@ -340,12 +309,13 @@ impl Counter {
         }
         let at = self.now();
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        session.next_ask = outside.number + 1;
         session.last_seen = at;
         for number in session.hear(ask.heard) {
             let key = Key::Answer(Letter { session: id.0, number });
             wait(self.services.store.delete(key)).map_err(stored)?;
         }
+        // ORDER: nothing fails from here on without an answer, and what failed before is done again.
+        session.next_ask = outside.number + 1;
         if ask.needs.contains(&Need::End) {
             return self.end(&id);
         }
@@ -368,6 +338,8 @@ impl Counter {
         if self.sessions.len() > SESSION_COUNT_MAX {
             return Err(Error::new(ErrorKind::Unavailable, "too many consumers at a time"));
         }
+        // ORDER: what was recorded before the ask is known before it is decided.
+        self.stewardship.follow()?;
         self.look(place)?;
         let rules = self.custodians[place].rules_for(&ask.activity, stranger)?;
         let operator = self.operator_of(stranger.device, &rules.activity().consumer);

@@ -156,3 +156,15 @@ impl From<strongroom_format::error::Error> for Error {
         Self::new(kind, error.message())
     }
 }
+
+/// What a store says that is asked directly, not through shelves.
+pub(crate) fn stored(error: strongroom_store::Error) -> Error {
+    use strongroom_store::ErrorKind as S;
+    let kind = match error.kind() {
+        S::Full => ErrorKind::Full,
+        S::ReadOnly => ErrorKind::ReadOnly,
+        S::Corrupt => ErrorKind::Corrupt,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, error.to_string())
+}

@@ -14,8 +14,9 @@ use strongroom_records::exchange::{
     ANSWER_MAGIC, ASK_MAGIC, COUNTER_MAGIC, CounterNote, ENVELOPE_LEN_MAX, Envelope, SUITE,
 };
 use strongroom_records::ids::{Hash, SessionId};
+use strongroom_store::{Family, Key, Store, wait};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, stored};
 
 /// In which direction a letter goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,4 +174,42 @@ pub fn read_counter(
     let key = organisation.device(device).filter(|_| is_meant).ok_or_else(bad)?;
     signed.verify(Usage::SignCounter, key).map_err(|_| bad())?;
     Ok(counter)
+}
+
+/// The custodian's device that began last to serve consumers, as its note says. If somebody's is there who is not known yet,
+/// the organisation's log is read on first.
+///
+/// # Errors
+/// Those of the store; `Corrupt` when the log does not go on.
+pub fn newest_counter(
+    store: &dyn Store,
+    organisation: &mut Organisation,
+) -> Result<Option<Device>> {
+    let mut notes = Vec::new();
+    for listed in wait(store.list(Family::Counter, None)).map_err(stored)? {
+        if let Key::Counter(device) = listed.key
+            && let Ok(note) = wait(store.get(listed.key, None))
+        {
+            notes.push((device, note));
+        }
+    }
+    if notes.iter().any(|(device, _)| organisation.find(device).is_none()) {
+        read_on(store, organisation)?;
+    }
+    // What does not verify serves nobody.
+    let read = |(device, note)| read_counter(organisation, device, note).ok();
+    let notes = notes.iter().map(|(device, note)| (device, &note[..])).filter_map(read);
+    let newest = notes.max_by_key(|note| (note.time, note.device));
+    Ok(newest.and_then(|note| organisation.find(&note.device)).cloned())
+}
+
+/// Reads on in the organisation's log.
+pub(crate) fn read_on(store: &dyn Store, organisation: &mut Organisation) -> Result<()> {
+    let followed =
+        organisation.follow(|position| match wait(store.get(Key::Organisation(position), None)) {
+            Ok(record) => Ok(Some(record)),
+            Err(error) if error.kind() == strongroom_store::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(stored(error)),
+        });
+    followed.map(drop)
 }

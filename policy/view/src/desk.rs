@@ -187,10 +187,11 @@ impl Desk {
             self.stewardship.follow()?;
             let id = self.custodian.listed().application.to_string();
             let line = self.stewardship.find(&id)?.clone();
-            let relisted = self.custodian.relist(&line);
+            // ORDER: what is known counts, also when what follows cannot be read.
+            self.stale_rules |= self.custodian.relist(&line);
             let news = self.custodian.follow()?;
             self.behind += news.records;
-            self.stale_rules |= relisted || news.rules;
+            self.stale_rules |= news.rules;
             self.stale.extend(news.subjects);
             let Err(error) = self.decide_anew() else { return Ok(()) };
             // Whoever writes meanwhile takes away what its record replaced: with that record all is there again.

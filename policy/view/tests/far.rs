@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::world::Tee;
+use common::world::{Tee, is_registers};
 use common::{Shop, content, crawl, follow, kind, list, look, now, only, open, read};
 use strongroom_crypto::kdf::PassphraseCost;
 use strongroom_format::cbor;
@@ -22,6 +22,7 @@ use strongroom_keyring::enrolment::{Applicant, request};
 use strongroom_keyring::membership::Writer;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_keyring::{DeviceKeys, device_file};
+use strongroom_records::application::ApplicationState;
 use strongroom_records::exchange::{Answer, Ask, Need, OpenedFiles, Refusal};
 use strongroom_records::ids::{ClassId, FileId, Pseudonym, SessionId};
 use strongroom_records::log::Kind as Told;
@@ -49,6 +50,8 @@ struct Cable {
     is_cut: AtomicBool,
     /// Answers from this number on do not come through.
     held_from: AtomicU64,
+    /// What others put in just before asks are listed.
+    arrives: Mutex<Vec<(Key, Bytes)>>,
 }
 
 impl Cable {
@@ -86,6 +89,10 @@ impl Store for Cable {
     }
 
     fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        if family == Family::Ask {
+            let arrived = std::mem::take(&mut *self.arrives.lock().unwrap());
+            arrived.into_iter().for_each(|(key, bytes)| self.store.put_now(key, bytes));
+        }
         self.store.list(family, after)
     }
 
@@ -152,6 +159,13 @@ impl Served {
 
     /// Takes in a machine that works for a consumer.
     fn device(&mut self, name: &str, consumer: &str) -> Arc<DeviceKeys> {
+        let (device, record) = self.applicant(name, consumer);
+        self.record(record);
+        device
+    }
+
+    /// A machine, and the record that takes it in.
+    fn applicant(&self, name: &str, consumer: &str) -> (Arc<DeviceKeys>, Vec<u8>) {
         let keys = Arc::clone(&self.services().keys);
         let place = (keys.organisation(), keys.workspace());
         let cost = PassphraseCost::WEAK_FOR_TESTS;
@@ -164,8 +178,7 @@ impl Served {
             entropy: &MachineEntropy,
         };
         let record = writer.admit_consumer(&applicant, name, consumer).unwrap();
-        self.record(record);
-        Arc::new(device_file::unlock(&asked.device_file, PASSPHRASE).unwrap())
+        (Arc::new(device_file::unlock(&asked.device_file, PASSPHRASE).unwrap()), record)
     }
 
     fn revoke(&mut self, device: &DeviceKeys) {
@@ -189,7 +202,7 @@ impl Served {
     fn cable(&self) -> Arc<Cable> {
         let store = Arc::clone(&self.shop.world.store);
         let (is_cut, held_from) = (AtomicBool::new(false), AtomicU64::new(u64::MAX));
-        Arc::new(Cable { store, is_cut, held_from })
+        Arc::new(Cable { store, is_cut, held_from, arrives: Mutex::default() })
     }
 
     fn try_view(
@@ -550,12 +563,27 @@ impl ByHand {
         self.counter = self.served.counter();
     }
 
+    fn post(&mut self, needs: Vec<Need>) {
+        let (key, letter) = self.next_ask(needs);
+        self.served.shop.world.store.put_now(key, letter);
+    }
+
+    fn next_ask(&mut self, needs: Vec<Need>) -> (Key, Bytes) {
+        let letter = self.letter(needs);
+        let place = Letter { session: self.session.0, number: self.asked };
+        self.asked += 1;
+        (Key::Ask(place), letter.into())
+    }
+
+    /// Asks that lie in the store.
+    fn waiting(&self) -> usize {
+        let store = &self.served.shop.world.store;
+        strongroom_store::now(store.list(Family::Ask, None)).unwrap().len()
+    }
+
     fn ask(&mut self, needs: Vec<Need>) -> Answer {
         let number = self.asked;
-        let letter = self.letter(needs);
-        let place = Letter { session: self.session.0, number };
-        self.served.shop.world.store.put_now(Key::Ask(place), letter.into());
-        self.asked += 1;
+        self.post(needs);
         loop {
             let answer = self.answer();
             if answer.to == Some(number) {
@@ -720,4 +748,118 @@ fn asks_to_a_custodian_that_is_gone_keep_nobody_waiting_and_go_in_the_end() {
         hand.counter.turn().unwrap();
     }
     assert_eq!(waiting(), 0);
+}
+
+#[test]
+fn an_ask_of_a_device_nobody_has_heard_of_waits_until_somebody_has() {
+    let mut hand = ByHand::new(14);
+    hand.served.shop.reader("ada");
+    let (device, record) = hand.served.applicant("mailer 2", "mailer");
+    hand.device = device;
+    hand.post(everybody());
+    for _ in 0..3 {
+        hand.counter.turn().unwrap();
+    }
+    assert_eq!(hand.waiting(), 1);
+    hand.served.record(record);
+    assert_eq!(hand.answer().leases.len(), 2);
+    assert_eq!(hand.waiting(), 0);
+}
+
+#[test]
+fn asks_of_devices_nobody_has_heard_of_wait_for_a_while_and_never_many() {
+    let mut hand = ByHand::new(15);
+    hand.served.shop.reader("ada");
+    let known = Arc::clone(&hand.device);
+    hand.device = hand.served.applicant("mailer 2", "mailer").0;
+    (0..400).for_each(|_| hand.post(everybody()));
+    // Who is known is answered all the same.
+    (hand.device, hand.session, hand.asked) = (known, SessionId([0xfe; 16]), 0);
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    hand.counter.turn().unwrap();
+    assert_eq!(hand.waiting(), 256);
+    hand.served.shop.world.clock.advance(Duration::from_secs(601));
+    for _ in 0..2 {
+        hand.counter.turn().unwrap();
+    }
+    assert_eq!(hand.waiting(), 0);
+}
+
+#[test]
+fn a_device_that_is_taken_in_while_a_turn_looks_away_is_answered_in_that_turn() {
+    let mut hand = ByHand::new(16);
+    hand.served.shop.reader("ada");
+    let cable = hand.served.cable();
+    hand.served.shop.world.services.store = Arc::clone(&cable) as Arc<dyn Store>;
+    hand.reopen();
+    let (device, record) = hand.served.applicant("mailer 2", "mailer");
+    hand.device = device;
+    let ask = hand.next_ask(everybody());
+    let taken_in = Key::Organisation(hand.served.organisation.position() + 1);
+    // After the turn has followed the organisation, and before it looks for asks.
+    *cable.arrives.lock().unwrap() = vec![(taken_in, record.into()), ask];
+    hand.counter.turn().unwrap();
+    assert_eq!(hand.waiting(), 0);
+    let first = Letter { session: hand.session.0, number: 0 };
+    assert!(hand.served.shop.world.store.get_now(Key::Answer(first)).is_some());
+}
+
+#[test]
+fn what_a_turn_learned_before_the_store_failed_is_heeded_in_the_next() {
+    let mut hand = ByHand::new(17);
+    hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    let device = Arc::clone(&hand.device);
+    hand.served.revoke(&device);
+    assert_eq!(hand.served.organisation.position(), 3);
+    // What comes after the record that removes the device.
+    hand.served.shop.world.store.fail_once(|key| *key == Key::Organisation(4));
+    assert!(hand.counter.turn().is_err());
+    assert_eq!(hand.answer().gone.len(), 1);
+}
+
+#[test]
+fn an_application_that_stops_is_shut_though_the_store_failed_meanwhile() {
+    let mut hand = ByHand::new(18);
+    hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    let mut list = hand.served.shop.world.stewardship();
+    list.set_state("shop", ApplicationState::Disabled).unwrap();
+    // The list was followed by then.
+    hand.served.shop.world.store.fail_once(is_registers);
+    assert!(hand.counter.turn().is_err());
+    assert_eq!(hand.answer().gone.len(), 1);
+}
+
+#[test]
+fn an_ask_that_the_store_failed_under_is_answered_by_the_next_turn() {
+    let mut hand = ByHand::new(19);
+    assert_eq!(hand.ask(everybody()).leases.len(), 0);
+    hand.post(vec![Need::Look]);
+    // What was heard is taken away.
+    hand.served.shop.world.store.fail_once(|key| matches!(key, Key::Answer(_)));
+    assert!(hand.counter.turn().is_err());
+    assert_eq!(hand.answer().to, Some(1));
+}
+
+#[test]
+fn a_custodian_that_was_just_taken_in_is_found_by_who_has_not_heard_of_it() {
+    let served = Served::new(20);
+    let (keys, store) = (Arc::clone(&served.services().keys), &served.shop.world.store);
+    let mut heard = Organisation::clone(&served.services().organisation);
+    assert!(heard.position() < served.organisation.position());
+    let place = (keys.organisation(), keys.workspace());
+    let cost = PassphraseCost::WEAK_FOR_TESTS;
+    let asked = request(place, PASSPHRASE, cost, 1_000, &MachineEntropy).unwrap();
+    let applicant = Applicant::verify(&asked.request).unwrap();
+    let (organisation, entropy) = (&served.organisation, &MachineEntropy);
+    let writer = Writer { keys: &keys, organisation, time_ns: 1_000, entropy };
+    let record = writer.admit(&applicant, "office").unwrap();
+    let taken_in = Key::Organisation(organisation.position() + 1);
+    store.put_now(taken_in, record.into());
+    let office = device_file::unlock(&asked.device_file, PASSPHRASE).unwrap();
+    let note = letters::write_counter(&office, 1, i64::MAX);
+    store.put_now(Key::Counter(office.device_id()), note.into());
+    let found = letters::newest_counter(&**store, &mut heard).unwrap().unwrap();
+    assert_eq!(found.id(), office.device_id());
 }

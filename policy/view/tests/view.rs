@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::world::{World, answer, by, own, proposal, registered};
+use common::world::{World, answer, by, is_registers, own, proposal, registered};
 use common::{Shop, content, crawl, follow, kind, list, look, now, only, open, read};
 use strongroom_authorizer::Action;
 use strongroom_host::clock::Clock;
@@ -19,6 +19,7 @@ use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_records::log::{Kind as Told, Outcome};
 use strongroom_records::subject::ConsentStatus::{Given, Objected, Withdrawn};
 use strongroom_steward::{Answer, Depth, Wanted};
+use strongroom_store::{Key, PolicyKey, Shelf};
 use strongroom_view::View;
 use strongroom_workspace::door::{Change, Core, Ino};
 use strongroom_workspace::error::ErrorKind;
@@ -618,4 +619,27 @@ fn until(mut holds: impl FnMut() -> bool) {
         // Who looks keeps the fence meanwhile: let the desk have it too.
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn an_application_that_stops_is_shut_in_a_view_though_the_store_failed_meanwhile() {
+    let mut shop = Shop::new(31);
+    shop.reader("ada");
+    let view = shop.view("newsletter");
+    let path = format!("{}/owned/file", only(&view));
+    assert!(look(&view, &path).is_ok());
+    // The register, once the second record of the list of applications was read.
+    let (shelf, mut is_read) = (Shelf::Log, false);
+    let third = Key::Policy(PolicyKey { application: [0; 16], shelf, name: 2 });
+    shop.world.store.fail_once(move |key| {
+        is_read |= *key == third;
+        is_read && is_registers(key)
+    });
+    shop.world.stewardship().set_state("shop", ApplicationState::Disabled).unwrap();
+    while shop.world.store.will_fail() {
+        // The view looks by itself, too.
+        let _ = now(view.xattr(Ino::ROOT, common::FOLLOW));
+    }
+    follow(&view);
+    assert_eq!(kind(look(&view, &path)), ErrorKind::NotFound);
 }

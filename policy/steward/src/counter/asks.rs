@@ -2,30 +2,49 @@
 
 use std::collections::BTreeMap;
 
-use strongroom_records::exchange::ASK_LEN_MAX;
+use strongroom_records::exchange::{ASK_LEN_MAX, Envelope};
 use strongroom_store::{Family, Key, Listed, wait};
 
-use super::Counter;
-use super::letter::stored;
-use crate::error::Result;
+use super::{CLOCK_APART_MAX, Counter};
+use crate::error::{Result, stored};
 use crate::letters::{self, Direction};
 
 /// LIMIT: letters that one turn reads.
 const LETTER_COUNT_MAX: usize = 256;
+/// LIMIT: asks of devices nobody has heard of that wait; what comes beyond is removed.
+const UNKNOWN_COUNT_MAX: usize = 256;
 /// An ask to somebody else that is older is removed. By far more than their clock and this one may be apart: theirs decides
 /// what they answer, and ours may be wrong.
 const STALE_MAX: i64 = 3_600_000_000_000;
 
+/// An ask that was looked at and stays where it is.
+pub(super) struct Left {
+    /// Its writer's clock.
+    time: i64,
+    /// To this device, by one nobody has heard of up to this position of the organisation's log.
+    unknown_at: Option<u64>,
+}
+
+impl Left {
+    /// Whether nothing has changed since it was looked at.
+    fn stays(&self, position: u64, now: i64) -> bool {
+        match self.unknown_at {
+            None => !is_apart(self.time, now, STALE_MAX),
+            Some(at) => at == position && !is_apart(self.time, now, CLOCK_APART_MAX),
+        }
+    }
+}
+
 impl Counter {
-    /// Asks that were not looked at. Those to others are many where others are gone, and nobody's turn waits for them.
+    /// Asks that have to be looked at. Those to others are many where others are gone, and nobody's turn waits for them.
     pub(super) fn letters(&mut self) -> Result<Vec<Key>> {
-        let now = self.services.clock.now_ns();
-        let (mut letters, mut others, mut after) = (Vec::new(), BTreeMap::new(), None);
+        let (now, position) = (self.services.clock.now_ns(), self.roster.position());
+        let (mut letters, mut left, mut after) = (Vec::new(), BTreeMap::new(), None);
         loop {
             let listed = wait(self.services.store.list(Family::Ask, after)).map_err(stored)?;
             for Listed { key, .. } in &listed {
-                match self.others.get(key) {
-                    Some(time) if !is_stale(*time, now) => drop(others.insert(*key, *time)),
+                match self.left.remove(key) {
+                    Some(own) if own.stays(position, now) => drop(left.insert(*key, own)),
                     _ => letters.push(*key),
                 }
             }
@@ -36,13 +55,15 @@ impl Counter {
         }
         if letters.len() < LETTER_COUNT_MAX {
             // All were listed: what is no longer there is forgotten.
-            self.others = others;
+            self.left.clear();
         }
+        self.left.append(&mut left);
         letters.truncate(LETTER_COUNT_MAX);
         Ok(letters)
     }
 
-    /// Answers one ask. What is none, or not for this device, is left alone, unless it is so old that nobody answers it.
+    /// Answers one ask. What is none, or not for this device, is left alone, unless it is so old that nobody answers it; what
+    /// comes from a device nobody has heard of waits until the organisation's log goes on.
     pub(super) fn receive(&mut self, key: Key) -> Result<()> {
         let Key::Ask(place) = key else { return Ok(()) };
         let letter = match wait(self.services.store.get(key, None)) {
@@ -54,12 +75,12 @@ impl Counter {
         let outside = letters::outside(Direction::Ask, &letter);
         let outside = match outside.ok().filter(|_| letter.len() <= ASK_LEN_MAX) {
             None => {
-                self.others.insert(key, now);
+                self.left.insert(key, Left { time: now, unknown_at: None });
                 return Ok(());
             }
             Some(other) if other.to != self.services.keys.device_id() => {
-                if !is_stale(other.time, now) {
-                    self.others.insert(key, other.time);
+                if !is_apart(other.time, now, STALE_MAX) {
+                    self.left.insert(key, Left { time: other.time, unknown_at: None });
                     return Ok(());
                 }
                 return wait(self.services.store.delete(key)).map_err(stored);
@@ -68,13 +89,27 @@ impl Counter {
         };
         let here = (outside.session.0, outside.number);
         if here == (place.session, place.number) {
+            if self.is_unknown(&outside.from)? && self.leave(key, &outside, now) {
+                return Ok(());
+            }
             self.answer(&outside, &letter)?;
             self.flush()?;
         }
         wait(self.services.store.delete(key)).map_err(stored)
     }
+
+    /// Lets an ask of an unknown device wait, if it is young and few do.
+    fn leave(&mut self, key: Key, outside: &Envelope, now: i64) -> bool {
+        let count = self.left.values().filter(|own| own.unknown_at.is_some()).count();
+        let may = count < UNKNOWN_COUNT_MAX && !is_apart(outside.time, now, CLOCK_APART_MAX);
+        if may {
+            let unknown_at = Some(self.roster.position());
+            self.left.insert(key, Left { time: outside.time, unknown_at });
+        }
+        may
+    }
 }
 
-fn is_stale(time: i64, now: i64) -> bool {
-    now.abs_diff(time) > STALE_MAX.unsigned_abs()
+fn is_apart(time: i64, now: i64, most: i64) -> bool {
+    now.abs_diff(time) > most.unsigned_abs()
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::session::{News, Session};
 use crate::custodian::Custodian;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::leases::{Prospect, Wanted};
 
 pub(super) fn answer(
@@ -70,15 +70,4 @@ pub(super) fn lease(
         keys: keys.collect(),
         files: released.files,
     }))
-}
-
-pub(super) fn stored(error: strongroom_store::Error) -> Error {
-    use strongroom_store::ErrorKind as S;
-    let kind = match error.kind() {
-        S::Full => ErrorKind::Full,
-        S::ReadOnly => ErrorKind::ReadOnly,
-        S::Corrupt => ErrorKind::Corrupt,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, error.to_string())
 }

@@ -26,7 +26,9 @@ use strongroom_steward::{
     Answer, Asked, Custodian, Error, ErrorKind, Memory, PolicyLanguage, Proposal, Services,
     Stewardship,
 };
-use strongroom_store::{Body, Family, FolderStore, Key, Later, Listed, Put, Store, Uploaded};
+use strongroom_store::{
+    Body, Family, FolderStore, Key, Later, Listed, Put, Shelf, Store, Uploaded,
+};
 
 pub const START_NS: i64 = 1_700_000_000_000_000_000;
 
@@ -36,13 +38,43 @@ pub struct Tee {
     pub ever: Mutex<Vec<(Key, Bytes)>>,
     pub calls_left: Mutex<Option<u64>>,
     pub deleted: Mutex<Vec<Key>>,
+    fails: Mutex<Option<Fails>>,
+}
+
+type Fails = Box<dyn FnMut(&Key) -> bool + Send>;
+
+/// Whether it is a record of an application's register.
+pub fn is_registers(key: &Key) -> bool {
+    let Key::Policy(key) = key else { return false };
+    key.shelf == Shelf::Log && key.application != ApplicationId::DIRECTORY.0
 }
 
 impl Tee {
     pub fn new() -> Arc<Self> {
         let inner = FolderStore::create(Arc::new(SimDisk::new(1)), "/store".into()).unwrap();
         let (ever, calls_left) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { inner, ever, calls_left, deleted: Mutex::default() })
+        let (deleted, fails) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { inner, ever, calls_left, deleted, fails })
+    }
+
+    /// The first thing that is so can be neither read nor removed, once.
+    pub fn fail_once(&self, is_it: impl FnMut(&Key) -> bool + Send + 'static) {
+        *self.fails.lock().unwrap() = Some(Box::new(is_it));
+    }
+
+    /// Whether that is still to come.
+    pub fn will_fail(&self) -> bool {
+        self.fails.lock().unwrap().is_some()
+    }
+
+    fn try_once(&self, key: &Key) -> strongroom_store::Result<()> {
+        match self.fails.lock().unwrap().take_if(|is_it| is_it(key)) {
+            None => Ok(()),
+            Some(_) => Err(strongroom_store::Error::new(
+                strongroom_store::ErrorKind::Unavailable,
+                "not this time",
+            )),
+        }
     }
 
     /// The machine dies before that many further changes are through.
@@ -86,6 +118,9 @@ impl Tee {
 
 impl Store for Tee {
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        if let Err(error) = self.try_once(&key) {
+            return Box::pin(async move { Err(error) });
+        }
         self.inner.get(key, range)
     }
 
@@ -112,7 +147,7 @@ impl Store for Tee {
     }
 
     fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        if let Err(error) = self.change() {
+        if let Err(error) = self.try_once(&key).and_then(|()| self.change()) {
             return Box::pin(async move { Err(error) });
         }
         self.deleted.lock().unwrap().push(key);

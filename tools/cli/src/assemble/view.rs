@@ -10,7 +10,7 @@ use strongroom_host::signals::Signals;
 use strongroom_keyring::organisation::{Device, Organisation};
 use strongroom_mount::{Audience, MountOptions};
 use strongroom_steward::{Fence, letters};
-use strongroom_store::{Family, Key, Store, wait};
+use strongroom_store::Store;
 use strongroom_view::far::{FarConsumer, Pen, StoreLine};
 use strongroom_view::{Consumer, View};
 
@@ -80,7 +80,7 @@ pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase)
 }
 
 fn open_far(home: &Home, place: &Place, lens: &Lens<'_>, device: Unlocked) -> Result<View> {
-    let Unlocked { store, keys, organisation } = device;
+    let Unlocked { store, keys, mut organisation } = device;
     let failed = |error| Failure::keyring(&place.shown(), &error);
     keys.check_certified(&organisation).map_err(failed)?;
     if lens.custody.is_some() {
@@ -88,7 +88,7 @@ fn open_far(home: &Home, place: &Place, lens: &Lens<'_>, device: Unlocked) -> Re
             .hint("leave out `--custody`"));
     }
     super::devices::remember(home, &keys.workspace(), &keys.device_id())?;
-    let custodian = custodian(&*store, &organisation, place)?;
+    let custodian = custodian(&*store, &mut organisation, place)?;
     let clock: Arc<dyn Clock> = Arc::new(MachineClock::new());
     let consumer = FarConsumer {
         application: lens.app.to_owned(),
@@ -107,20 +107,11 @@ fn open_far(home: &Home, place: &Place, lens: &Lens<'_>, device: Unlocked) -> Re
     View::start_far(consumer, clock, super::owner()).map_err(|error| failure(&error))
 }
 
-/// The custodian's device that began last to serve consumers.
-fn custodian(store: &dyn Store, organisation: &Organisation, place: &Place) -> Result<Device> {
-    let shown = place.shown();
-    let failed = |error| Failure::store(format!("opening `{shown}`"), &error);
-    let mut newest = None;
-    for listed in wait(store.list(Family::Counter, None)).map_err(failed)? {
-        let Key::Counter(device) = listed.key else { continue };
-        let Ok(note) = wait(store.get(listed.key, None)) else { continue };
-        // What does not verify serves nobody.
-        let Ok(note) = letters::read_counter(organisation, &device, &note) else { continue };
-        newest = newest.max(Some((note.time, device)));
-    }
-    let found = newest.and_then(|(_, device)| organisation.find(&device));
-    found.cloned().ok_or_else(|| {
+/// The custodian to ask.
+fn custodian(store: &dyn Store, organisation: &mut Organisation, place: &Place) -> Result<Device> {
+    let found = letters::newest_counter(store, organisation).map_err(|error| failure(&error))?;
+    found.ok_or_else(|| {
+        let shown = place.shown();
         Failure::new(Exit::Unreachable, format!("no custodian serves consumers in `{shown}`"))
             .hint("`strongroom agent STORE --consumers`, where the application key is, serves them")
     })
