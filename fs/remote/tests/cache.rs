@@ -195,6 +195,41 @@ fn what_is_held_is_read_while_the_server_is_gone_also_after_reopening() {
 }
 
 #[test]
+fn a_small_piece_inside_a_large_one_hides_nothing_of_it_also_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    let bytes = fill(&server, 3 * MIB);
+    {
+        let store = cached(&server, folder.path());
+        range(&store, MIB + 100, MIB + 200);
+        settle(&store, 100);
+        wait(store.hold(OBJECT, 0..3 << 20)).unwrap();
+        server.behave(|_, _, _| Mood::Says(500));
+        assert_eq!(range(&store, MIB + 150, 2 * MIB), bytes.slice(MIB + 150..2 * MIB));
+    }
+    let store = cached(&server, folder.path());
+    assert_eq!(range(&store, MIB + 150, 2 * MIB), bytes.slice(MIB + 150..2 * MIB));
+}
+
+#[test]
+fn an_object_read_in_its_readers_own_order_is_not_fetched_again_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    let bytes = fill(&server, 8 * MIB);
+    let store = cached(&server, folder.path());
+    server.behave(|_, _, _| Mood::Well);
+    for _ in 0..2 {
+        for index in 0..1000 {
+            let at = index * 611 % 1000 * 8000;
+            assert_eq!(range(&store, at, at + 8000), bytes.slice(at..at + 8000));
+        }
+    }
+    assert!(server.count() <= 16, "{} requests", server.count());
+    let kept = count(&store, "cache_bytes");
+    assert!(kept <= 17 << 20, "{kept} bytes in {} requests", server.count());
+}
+
+#[test]
 fn the_limits_hold_at_every_sample_while_many_read_and_hold_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::new(Conditions::Honoured);

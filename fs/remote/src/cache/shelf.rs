@@ -99,9 +99,13 @@ impl State {
 
 enum Form {
     Whole,
-    /// Start in the object to end and place in the file. None: not looked at since the folder was opened.
-    Parts(Option<BTreeMap<u64, Piece>>),
+    /// None: not looked at since the folder was opened.
+    Parts(Option<Pieces>),
 }
+
+/// Start in the object to end and place in the file.
+// INVARIANT: none begins before the one in front ends, so that the last one that begins at or before a byte has it, if any does.
+type Pieces = BTreeMap<u64, Piece>;
 
 #[derive(Clone, Copy)]
 struct Piece {
@@ -218,7 +222,7 @@ impl Shelf {
         let need = HEAD_LEN + bytes.len() as u64;
         if !self.hold(id)? {
             let mut state = self.state.lock();
-            let form = Form::Parts(Some(BTreeMap::new()));
+            let form = Form::Parts(Some(Pieces::new()));
             let object = Object { form, class: Class::Held, len: 0, file: None, hits: 0 };
             state.objects.entry(id).or_insert(object);
         }
@@ -260,17 +264,15 @@ impl Shelf {
     ) -> Option<(Arc<dyn DiskFile>, Vec<(u64, u64)>)> {
         let mut state = self.state.lock();
         let file = self.file(&mut state, id)?;
+        self.look_at(&mut state, id, &*file);
         let object = state.objects.get_mut(&id)?;
         let len = object.len;
-        let spans = match &mut object.form {
+        let spans = match &object.form {
             Form::Whole => {
                 let range = range.cloned().unwrap_or(0..len);
                 (range.end <= len).then(|| vec![(range.start, range.end - range.start)])?
             }
-            Form::Parts(pieces) => {
-                let pieces = pieces.get_or_insert_with(|| read_pieces(&*file, len));
-                cover(pieces, range?)?
-            }
+            Form::Parts(pieces) => cover(pieces.as_ref()?, range?)?,
         };
         object.hits = (object.hits + 1).min(HITS_MAX);
         Some((file, spans))
@@ -297,10 +299,7 @@ impl Shelf {
             && let Form::Parts(Some(pieces)) = &mut object.form
         {
             let piece = Piece { end: start + bytes.len() as u64, place: place + HEAD_LEN };
-            let known = pieces.get(&start).map_or(0, |piece| piece.end);
-            if known < piece.end {
-                pieces.insert(start, piece);
-            }
+            lay(pieces, start, piece);
         }
         true
     }
@@ -315,15 +314,17 @@ impl Shelf {
             Class::Held => {}
         }
         if let Entry::Vacant(vacant) = state.objects.entry(id) {
-            let form = Form::Parts(Some(BTreeMap::new()));
+            let form = Form::Parts(Some(Pieces::new()));
             vacant.insert(Object { form, class: Class::Usual, len: 0, file: None, hits: 0 });
             state.queue.push_back(id);
         }
         let file = self.file(&mut state, id)?;
-        let object = state.objects.get_mut(&id)?;
-        let Form::Parts(pieces) = &mut object.form else { return None };
         // Before it grows: behind the present end there is nothing to look at.
-        pieces.get_or_insert_with(|| read_pieces(&*file, object.len));
+        self.look_at(&mut state, id, &*file);
+        let object = state.objects.get_mut(&id)?;
+        if matches!(object.form, Form::Whole) {
+            return None;
+        }
         let place = object.len;
         object.len += need;
         *state.bytes_of(class) += need;
@@ -422,6 +423,20 @@ impl Shelf {
         Some(file)
     }
 
+    /// Reads what pieces an object has, if nobody has since the folder was opened. The file is cut where they end:
+    /// what came behind a broken one would not be found again.
+    fn look_at(&self, state: &mut State, id: ObjectId, file: &dyn DiskFile) {
+        let Some(object) = state.objects.get_mut(&id) else { return };
+        let Form::Parts(none @ None) = &mut object.form else { return };
+        let (pieces, end) = read_pieces(file, object.len);
+        *none = Some(pieces);
+        if end < object.len && file.set_len(end).is_ok() {
+            let (class, cut) = (object.class, object.len - end);
+            object.len = end;
+            *state.bytes_of(class) -= cut;
+        }
+    }
+
     fn path(&self, id: ObjectId, form: &Form, class: Class) -> PathBuf {
         let ending = match form {
             Form::Whole => "",
@@ -442,7 +457,7 @@ fn parse_id(name: &str) -> Option<ObjectId> {
 }
 
 /// Pieces one after the other that cover a range: places and lengths.
-fn cover(pieces: &BTreeMap<u64, Piece>, range: &Range<u64>) -> Option<Vec<(u64, u64)>> {
+fn cover(pieces: &Pieces, range: &Range<u64>) -> Option<Vec<(u64, u64)>> {
     let mut spans = Vec::new();
     let mut at = range.start;
     while at < range.end {
@@ -455,6 +470,25 @@ fn cover(pieces: &BTreeMap<u64, Piece>, range: &Range<u64>) -> Option<Vec<(u64, 
         at = end;
     }
     (!spans.is_empty()).then_some(spans)
+}
+
+/// Lays a piece among the others: it gives way to what is behind it, and takes the place of what is in front.
+fn lay(pieces: &mut Pieces, start: u64, mut piece: Piece) {
+    if let Some((_, before)) = pieces.range_mut(..=start).next_back() {
+        if before.end >= piece.end {
+            return;
+        }
+        before.end = before.end.min(start);
+    }
+    // One that begins where this one does is empty by now.
+    while let Some((&other, behind)) = pieces.range(start..piece.end).next_back() {
+        if behind.end > piece.end {
+            piece.end = other;
+        } else {
+            pieces.remove(&other);
+        }
+    }
+    pieces.insert(start, piece);
 }
 
 fn head(start: u64, len: u64) -> [u8; HEAD_LEN as usize] {
@@ -475,9 +509,9 @@ fn check(start: u32, len: u32) -> u32 {
     MARK ^ start.rotate_left(7) ^ len.rotate_left(19)
 }
 
-/// Reads the heads of a file with pieces; what follows a broken one is lost, which costs another fetch.
-fn read_pieces(file: &dyn DiskFile, len: u64) -> BTreeMap<u64, Piece> {
-    let mut pieces = BTreeMap::new();
+/// Reads the heads of a file with pieces, and where they end; what follows a broken one is lost, which costs another fetch.
+fn read_pieces(file: &dyn DiskFile, len: u64) -> (Pieces, u64) {
+    let mut pieces = Pieces::new();
     let mut place = 0;
     let mut bytes = [0; HEAD_LEN as usize];
     while place + HEAD_LEN <= len {
@@ -493,10 +527,10 @@ fn read_pieces(file: &dyn DiskFile, len: u64) -> BTreeMap<u64, Piece> {
             break;
         }
         let piece = Piece { end: u64::from(start) + u64::from(count), place: place + HEAD_LEN };
-        pieces.insert(u64::from(start), piece);
+        lay(&mut pieces, u64::from(start), piece);
         place = end;
     }
-    pieces
+    (pieces, place)
 }
 
 #[cfg(test)]
@@ -563,6 +597,41 @@ mod tests {
             let first = shelf.find(id(1), Some(&(0..5)));
             assert_eq!(first.as_deref(), (len >= 21).then_some(&b"first"[..]), "{len}");
             assert!(shelf.find(id(1), Some(&(5..11))).is_none());
+            assert!(shelf.insert(id(1), 5, &Bytes::from_static(b"second")));
+            assert_eq!(shelf.bytes(), on_disk(folder.path()), "{len}");
+            drop(shelf);
+            let shelf = self::shelf(folder.path(), 1 << 20);
+            assert_eq!(&shelf.find(id(1), Some(&(5..11))).unwrap()[..], b"second", "{len}");
+        }
+    }
+
+    #[test]
+    fn pieces_over_one_another_hide_nothing_in_any_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = Bytes::from((0..64).collect::<Vec<u8>>());
+        let ranges = [10..15, 0..25, 0..12, 20..30, 7..32, 32..33, 2..5, 1..63];
+        for turn in 0..ranges.len() {
+            let number = id(turn as u8);
+            let mut there = [false; 64];
+            let shelf = shelf(folder.path(), 1 << 20);
+            for step in 0..ranges.len() {
+                let range = ranges[(turn * 3 + step * 5) % ranges.len()].clone();
+                shelf.insert(number, range.start as u64, &bytes.slice(range.clone()));
+                there[range].fill(true);
+            }
+            let is_there = |shelf: &Shelf| {
+                for start in 0..64 {
+                    for end in start + 1..=64 {
+                        let found = shelf.find(number, Some(&(start as u64..end as u64)));
+                        let wanted = bytes.slice(start..end);
+                        let all = there[start..end].iter().all(|there| *there);
+                        assert_eq!(found, all.then_some(wanted), "{turn} {start}..{end}");
+                    }
+                }
+            };
+            is_there(&shelf);
+            drop(shelf);
+            is_there(&self::shelf(folder.path(), 1 << 20));
         }
     }
 
