@@ -59,6 +59,17 @@ pub enum Deed {
     /// An erasure was asked for: a line of the ledger.
     #[n(6)]
     ErasureReceived(#[n(0)] ReceivedDeed),
+    /// The ledger goes on at another place: a line of the ledger.
+    #[n(7)]
+    LedgerMoved(#[n(0)] MovedDeed),
+}
+
+/// A ledger that goes on elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct MovedDeed {
+    /// The place, as applications name it.
+    #[n(0)]
+    pub to: String,
 }
 
 /// An erasure that was asked for.

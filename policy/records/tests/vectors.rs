@@ -28,8 +28,8 @@ use strongroom_records::log::{
     About, Body, Entry, Header, Judgement, Kind, Logged, MAGIC, Outcome, Record, head_note,
 };
 use strongroom_records::receipt::{
-    ConsentDeed, Deed, Destroyed, Ending, ErasureDeed, ExportDeed, Receipt, ReceivedDeed,
-    SubjectRotationDeed,
+    ConsentDeed, Deed, Destroyed, Ending, ErasureDeed, ExportDeed, MovedDeed, Receipt,
+    ReceivedDeed, SubjectRotationDeed,
 };
 use strongroom_records::register::{Block, Cell, CellChange, Gone, GoneFrom, Payload, Secrets};
 use strongroom_records::subject::{
@@ -397,6 +397,10 @@ fn subject_vectors() -> Vec<Vector> {
                 slot: 131_072,
                 record: hash(40),
             })),
+        ),
+        cbor(
+            "receipt, ledger moved",
+            &receipt(Deed::LedgerMoved(MovedDeed { to: "file:/apart/erased".to_owned() })),
         ),
     ]
 }

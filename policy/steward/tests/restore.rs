@@ -20,6 +20,7 @@ use strongroom_steward::{Custodian, ErrorKind, Result, verify_receipt};
 use strongroom_store::{Key, Store};
 
 const LEDGER: &str = "file:/apart/erased";
+const ELSEWHERE: &str = "file:/elsewhere/erased";
 
 /// A shop whose key is in a file, as an ordinary backup finds it.
 struct Shop {
@@ -131,6 +132,66 @@ fn a_whole_backup_brings_nobody_back_where_a_ledger_is_kept_apart() {
     shop.expect_gone(&[0, 1]);
 }
 
+/// Set again, by a script say, the ledger still ends with who was erased last, though somebody older was.
+#[test]
+fn a_ledger_that_is_set_again_brings_nobody_back() {
+    let shop = Shop::new(58);
+    let mut custodian = shop.open().unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    custodian.erase(&shop.people[1]).unwrap();
+    let yesterday = shop.backup();
+    custodian.erase(&shop.people[0]).unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    drop(custodian);
+    shop.restore(&yesterday);
+    shop.expect_gone(&[0, 1]);
+}
+
+/// The backup asks at the old place, and is sent on; also when the writer died before its record named the new one.
+#[test]
+fn a_ledger_that_moved_is_found_by_backups_that_name_the_old_place() {
+    for moved_whole in [true, false] {
+        let shop = Shop::new(59);
+        shop.world.pins.ledgers.lock().unwrap().insert(ELSEWHERE.to_owned(), Vec::new());
+        let mut custodian = shop.open().unwrap();
+        custodian.set_ledger(Some(LEDGER)).unwrap();
+        let yesterday = shop.backup();
+        shop.world.store.die_after((!moved_whole).then_some(0));
+        assert_eq!(custodian.set_ledger(Some(ELSEWHERE)).is_ok(), moved_whole);
+        shop.world.store.die_after(None);
+        drop(custodian);
+        shop.open().unwrap().erase(&shop.people[0]).unwrap();
+        assert_eq!(shop.open().unwrap().ledger().unwrap().unwrap(), ELSEWHERE);
+        shop.restore(&yesterday);
+        shop.expect_gone(&[0]);
+        assert_eq!(shop.open().unwrap().ledger().unwrap().unwrap(), ELSEWHERE);
+        // Back again, and with nothing there that sends on for ever.
+        shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
+        shop.open().unwrap().erase(&shop.people[2]).unwrap();
+        shop.restore(&yesterday);
+        shop.expect_gone(&[0, 2]);
+        // A place that is away says nothing.
+        shop.open().unwrap().set_ledger(Some(ELSEWHERE)).unwrap();
+        shop.restore(&yesterday);
+        shop.world.pins.ledgers.lock().unwrap().remove(ELSEWHERE);
+        assert_eq!(kind(shop.open()), ErrorKind::Unavailable);
+    }
+}
+
+#[test]
+fn a_ledger_that_went_to_and_fro_before_anybody_was_erased_opens() {
+    let shop = Shop::new(60);
+    shop.world.pins.ledgers.lock().unwrap().insert(ELSEWHERE.to_owned(), Vec::new());
+    for place in [LEDGER, ELSEWHERE, LEDGER] {
+        shop.open().unwrap().set_ledger(Some(place)).unwrap();
+        assert_eq!(shop.open().unwrap().ledger().unwrap().unwrap(), place);
+    }
+    let yesterday = shop.backup();
+    shop.open().unwrap().erase(&shop.people[0]).unwrap();
+    shop.restore(&yesterday);
+    shop.expect_gone(&[0]);
+}
+
 /// The control: without a ledger the same backup opens, and a receipt that somebody kept ends it.
 #[test]
 fn without_a_ledger_the_receipt_of_an_erasure_ends_what_a_backup_brought_back() {
@@ -198,10 +259,12 @@ fn a_ledger_that_anybody_else_wrote_erases_nobody() {
     let shop = Shop::new(56);
     shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
     let yesterday = shop.backup();
+    let head = shop.world.pins.ledgers.lock().unwrap()[LEDGER].len();
     shop.open().unwrap().erase(&shop.people[0]).unwrap();
     shop.restore(&yesterday);
     let whole = shop.world.pins.ledgers.lock().unwrap()[LEDGER].clone();
-    let mut bad: Vec<Vec<u8>> = (8..whole.len())
+    // The line before hers says where the ledger is.
+    let mut bad: Vec<Vec<u8>> = (head + 8..whole.len())
         .step_by(7)
         .map(|at| {
             let mut bad = whole.clone();
@@ -209,7 +272,10 @@ fn a_ledger_that_anybody_else_wrote_erases_nobody() {
             bad
         })
         .collect();
-    bad.extend([whole[..whole.len() - 1].to_vec(), [&whole[..], b"x"].concat()]);
+    let mut sent_on = whole.clone();
+    let place = whole.windows(LEDGER.len()).position(|own| own == LEDGER.as_bytes()).unwrap();
+    sent_on[place + 6] ^= 1;
+    bad.extend([whole[..whole.len() - 1].to_vec(), [&whole[..], b"x"].concat(), sent_on]);
     for bad in bad {
         shop.world.pins.ledgers.lock().unwrap().insert(LEDGER.to_owned(), bad);
         // A line may come to be about another application, which is not ours to judge.

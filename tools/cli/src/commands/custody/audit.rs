@@ -92,6 +92,7 @@ fn receipt(options: &AuditReceipt, format: Format) -> Result<Exit> {
         Deed::Rotation(_) => ("rotation", None),
         Deed::SubjectRotation(_) => ("rotation of a subject", None),
         Deed::ErasureReceived(_) => ("erasure asked for", None),
+        Deed::LedgerMoved(_) => ("ledger moved", None),
     };
     let time = time_text(receipt.time);
     let text = format!(
