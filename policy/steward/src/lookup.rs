@@ -11,15 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use strongroom_crypto::hash::sha256;
 use strongroom_crypto::kdf;
 use strongroom_crypto::seal;
-use strongroom_crypto::secret::{BucketKey, Secret};
+use strongroom_crypto::secret::{BucketKey, Secret, SubjectKey};
 use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::cbor;
-use strongroom_records::ids::{ActivityId, Hash, Pseudonym, SubjectId};
+use strongroom_records::ids::{ActivityId, ClassId, Hash, Pseudonym, SubjectId};
 use strongroom_records::register::{BUCKET_COUNT, BUCKET_SLOT, Cell, CellKind};
-use strongroom_records::subject::{Bucket, Row};
+use strongroom_records::subject::{Bucket, Row, SubjectCell};
 
 use crate::custodian::Custodian;
 use crate::error::{Error, Result};
+use crate::files::OpenFolder;
 use crate::normal::{ATTRIBUTE_LEN_MAX, normal};
 use crate::register::{Register, Transaction};
 
@@ -165,6 +166,19 @@ impl Register {
         let hash = self.name_hash(activity, name)?;
         let bucket = self.bucket(Self::bucket_number(&hash))?;
         Ok(bucket.bucket.rows.iter().find(|row| row.hash == hash).map(|row| row.subject))
+    }
+
+    /// Numbers of buckets that once had rows leading to a subject, for whoever gives them new keys: the folder forgets them.
+    pub fn take_former(&self, cell: &mut SubjectCell, key: &SubjectKey) -> Result<Vec<u64>> {
+        let subject = cell.subject;
+        let own = cell.classes.iter().find(|own| own.class == ClassId::IDENTIFIABLE);
+        let Some(own) = own else { return Ok(Vec::new()) };
+        let mut folder = OpenFolder::reopened(self, key, &subject, own)?;
+        let former = std::mem::take(&mut folder.folder.former);
+        if !former.is_empty() {
+            folder.close(self, cell);
+        }
+        Ok(former)
     }
 
     /// Opens a bucket; an empty one with a fresh key if there is none.

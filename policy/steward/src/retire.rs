@@ -10,8 +10,6 @@
 //! After the last step nothing that lives opens a removed file, in whatever copy. A hold on the class or on the subject
 //! keeps everything.
 
-use std::collections::BTreeSet;
-
 use strongroom_records::application::Description;
 use strongroom_records::ids::{ClassId, SubjectId};
 use strongroom_records::log::Kind;
@@ -80,20 +78,18 @@ impl Custodian {
         let rules = self.retention()?;
         let all = if rules.is_empty() { Vec::new() } else { self.subject_ids()? };
         for some in all.chunks(SWITCH_COUNT) {
-            let (mut changed, mut buckets) = (Vec::new(), BTreeSet::new());
+            let mut changed = Vec::new();
             for subject in some {
                 let before = retired.files;
                 let mut is_changed = false;
                 for (class, days) in &rules {
-                    let done = self.retire_class(subject, *class, *days, carry, &mut retired)?;
-                    is_changed |= done.is_some();
-                    buckets.extend(done.unwrap_or_default());
+                    is_changed |= self.retire_class(subject, *class, *days, carry, &mut retired)?;
                 }
                 retired.subjects += u64::from(retired.files > before);
                 changed.extend(is_changed.then_some(*subject));
             }
             if carry == Carry::Out && !changed.is_empty() {
-                let before = self.switch_keys(&changed, None, &buckets)?.0;
+                let before = self.switch_keys(&changed, None)?.0;
                 self.destroy_before(&before)?;
             }
         }
@@ -104,7 +100,7 @@ impl Custodian {
         Ok(retired)
     }
 
-    /// If the subject's keys have to be switched: buckets that once led to the subject, and need new keys with it.
+    /// Whether the subject's keys have to be switched.
     fn retire_class(
         &mut self,
         subject: &SubjectId,
@@ -112,15 +108,15 @@ impl Custodian {
         days: u32,
         carry: Carry,
         retired: &mut Retired,
-    ) -> Result<Option<Vec<u64>>> {
+    ) -> Result<bool> {
         let register = self.register();
-        let Some(mut own) = register.subject(subject)? else { return Ok(None) };
+        let Some(mut own) = register.subject(subject)? else { return Ok(false) };
         let lives = matches!(own.cell.state, SubjectState::Active | SubjectState::Restricted);
         let Some(cell) = own.cell.classes.iter().find(|own| own.class == class) else {
-            return Ok(None);
+            return Ok(false);
         };
         if !lives {
-            return Ok(None);
+            return Ok(false);
         }
         let key = register.subject_key(&own.cell)?.ok_or_else(Error::no_subject)?;
         let mut folder = OpenFolder::reopened(register, &key, subject, cell)?;
@@ -130,20 +126,19 @@ impl Custodian {
         // A removal that was interrupted before its key ended is taken up: its older keys are still there.
         let is_unfinished = !cell.older.is_empty();
         if due.is_empty() && !is_unfinished {
-            return Ok(None);
+            return Ok(false);
         }
         if own.is_held(class, transaction.now) {
             retired.held += 1;
-            return Ok(None);
+            return Ok(false);
         }
         retired.files += due.len() as u64;
         if carry == Carry::Dry {
-            return Ok(None);
+            return Ok(false);
         }
         if due.is_empty() {
-            let former = folder.folder.former;
             self.reseal(subject, Some(class), &mut Resealed::default(), &mut |_| ())?;
-            return Ok(Some(former));
+            return Ok(true);
         }
         let detail = Detail { files: due.clone(), ..Detail::default() };
         let mut buckets = Buckets::default();
@@ -151,7 +146,6 @@ impl Custodian {
         if profile.is_some_and(|profile| due.contains(&profile.id)) {
             register.relabel(&mut buckets, &mut folder, *subject, &[])?;
         }
-        let former = folder.folder.former.clone();
         for file in due {
             folder.remove(file);
             transaction.drop_object(file);
@@ -165,7 +159,7 @@ impl Custodian {
         register.put_leaves(&mut transaction, buckets)?;
         self.register_mut().commit(transaction)?;
         self.reseal(subject, Some(class), &mut Resealed::default(), &mut |_| ())?;
-        Ok(Some(former))
+        Ok(true)
     }
 }
 

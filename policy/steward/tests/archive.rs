@@ -527,3 +527,31 @@ fn nothing_that_ever_was_tells_what_somebody_gone_was_once_found_by() {
     assert_eq!(rows_of(&world, [bob]), [0]);
     assert!(shop.verify().unwrap().findings.is_empty());
 }
+
+/// The machine dies at every change of the store while retention takes a profile away; keys are changed, and it goes on.
+#[test]
+fn retention_that_was_interrupted_leaves_no_row_whatever_comes_before_it_goes_on() {
+    for calls in 0..200 {
+        let world = World::new(29);
+        let mut shop = world.create("shop");
+        shop.set_schema(r#"{"email": {"type": "email", "lookup": true}}"#).unwrap();
+        let ada = shop.create_subject(&[]).unwrap();
+        be_called(&mut shop, ada, "ada@example.com");
+        shop.set_retention("identifiable", Some(30)).unwrap();
+        world.clock.advance(std::time::Duration::from_secs(31 * 86_400));
+        assert_eq!(rows_of(&world, [ada]), [1]);
+        world.store.die_after(Some(calls));
+        let is_through = shop.retire(Carry::Out).is_ok();
+        world.store.die_after(None);
+        drop(shop);
+        let mut shop = world.open("shop");
+        shop.rotate_subject(&ada, Depth::Shallow, None, &mut |_| ()).unwrap();
+        shop.retire(Carry::Out).unwrap();
+        assert_eq!(rows_of(&world, [ada]), [0], "{calls}");
+        if is_through {
+            assert!(calls > 5, "{calls}");
+            return;
+        }
+    }
+    panic!("it never gets through");
+}

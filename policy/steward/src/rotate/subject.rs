@@ -3,7 +3,8 @@
 //! ```text
 //! begun     one record: a new class key beside the old one; what is written from here on is under the new
 //! resealed  some files a record: new objects, then the folder names them, then the old objects go
-//! switched  one record: old class keys forgotten, a new subject key, every key above it anew, a new application key
+//! switched  one record: old class keys forgotten, a new subject key, new keys for look-up buckets that once led to the subject,
+//!           every key above them anew, a new application key
 //! ended     the old application key is destroyed in custody and tried; the receipt is signed
 //! ```
 //!
@@ -83,7 +84,7 @@ impl Custodian {
         if depth == Depth::Deep {
             self.reseal(subject, class, &mut done, progress)?;
         }
-        let (before, mut switched) = self.switch_keys(&[*subject], None, &BTreeSet::new())?;
+        let (before, mut switched) = self.switch_keys(&[*subject], None)?;
         let destroyed = self.destroy_before(&before)?;
         let (time, position, old, own) = switched.pop().ok_or_else(Error::no_subject)?;
         let deed = SubjectRotationDeed {
@@ -121,7 +122,7 @@ impl Custodian {
             for subject in due.iter().filter(|_| rotation.deep) {
                 self.reseal(subject, None, &mut done, progress)?;
             }
-            let (before, _) = self.switch_keys(&due, Some(&rotation), &BTreeSet::new())?;
+            let (before, _) = self.switch_keys(&due, Some(&rotation))?;
             destroyed = Some(self.destroy_before(&before)?);
             done.subjects += due.len() as u64;
             progress(done);
@@ -255,24 +256,25 @@ impl Custodian {
         Ok(true)
     }
 
-    /// The third step, for subjects together, with new keys for these look-up buckets: returns the root before, and of each
-    /// subject time and number of the record, the old commitment, and how it stands now.
+    /// The third step, for subjects together, with new keys for look-up buckets that once led to one of them: returns the root
+    /// before, and of each subject time and number of the record, the old commitment, and how it stands now.
     pub(crate) fn switch_keys(
         &mut self,
         subjects: &[SubjectId],
         rotation: Option<&Rotation>,
-        buckets: &BTreeSet<u64>,
     ) -> Result<(Root, Vec<Switched>)> {
         let register = self.register();
         let keystore = register.keystore();
         let before = register.root().clone();
         let mut transaction = Transaction::new(register);
         let (mut leaves, mut switched) = (Vec::new(), Vec::new());
+        let mut buckets = BTreeSet::new();
         for subject in subjects {
             let mut own = self.living(subject)?;
             let old = own.cell.commitment;
             let key = keystore.generate();
             let old_key = register.subject_key(&own.cell)?.ok_or_else(Error::no_subject)?;
+            buckets.extend(register.take_former(&mut own.cell, &old_key)?);
             register.rewrap(&mut own.cell, &old_key, &SubjectKey::from_bytes(key.expose()))?;
             own.cell.generation += 1;
             own.cell.commitment = keystore.commitment(&key, own.cell.slot, own.cell.generation);
@@ -285,7 +287,7 @@ impl Custodian {
             switched.push((transaction.now, transaction.seq(), old, own));
         }
         for number in buckets {
-            let mut bucket = register.bucket(*number)?;
+            let mut bucket = register.bucket(number)?;
             bucket.rekey(keystore.generate());
             leaves.push(bucket.leaf());
             register.put_bucket(&mut transaction, &bucket);
