@@ -140,3 +140,64 @@ fn what_goes_piece_by_piece_and_is_linked_elsewhere_meanwhile_comes_back_whole()
         }
     }
 }
+
+/// What another home does with a large file meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Meanwhile {
+    Linked,
+    Edited,
+}
+
+/// The other home hears of the removal, cannot commit, and hears of pieces that went after it: with a line that ends after
+/// so many requests. None if it did not end, else whether pieces went.
+fn comes_back_in_two_rounds(how: Meanwhile, requests: u64) -> Option<bool> {
+    // Each piece is a commit.
+    let tuning = Tuning { extents_per_removal: 16, batch_ops_bytes: 1, ..tuning() };
+    let mut expected = Vec::new();
+    let (mut fleet, alice, bob) = two(&tuning, |first| expected = scattered(first));
+    fleet.homes[1].cut(true);
+    done(alice.unlink(Ino::ROOT, b"large")).unwrap();
+    alice.commit().unwrap();
+    let name = match how {
+        Meanwhile::Linked => {
+            let ino = find(&bob, "large").unwrap();
+            done(bob.link(ino, Ino::ROOT, b"again")).unwrap();
+            "again"
+        }
+        Meanwhile::Edited => {
+            // More than one operation, on both sides of what goes first.
+            write(&bob, "large", 8, &[9; 30_000]);
+            write(&bob, "large", 600_000, &[9; 30_000]);
+            expected[8..30_008].fill(9);
+            expected[600_000..630_000].fill(9);
+            "large"
+        }
+    };
+    fleet.homes[1].cut(false);
+    fleet.homes[1].ends_after(Some(requests));
+    let ended = fleet.tick(1, 2500).and_then(|()| bob.commit()).is_err();
+    // Pieces go, and are committed, up to some in the middle.
+    let before = alice.status().head_seq;
+    fleet.homes[0].ends_after(Some(20));
+    let stopped = fleet.tick(0, 100).is_err() && alice.status().head_seq > before + 1;
+    fleet.homes[1].ends_after(None);
+    fleet.tick(1, 2500).unwrap();
+    bob.commit().unwrap();
+    fleet.homes[0].ends_after(None);
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    for core in [&alice, &bob] {
+        assert_eq!(names(core), [name], "{how:?}, {requests} requests");
+        assert!(load(core, name).unwrap() == expected, "{how:?}, {requests} requests");
+    }
+    ended.then_some(stopped)
+}
+
+#[test]
+fn what_goes_piece_by_piece_and_is_linked_or_edited_elsewhere_comes_back_whole_also_in_two_rounds()
+{
+    for how in [Meanwhile::Linked, Meanwhile::Edited] {
+        let rounds = (2..7).map_while(|requests| comes_back_in_two_rounds(how, requests));
+        assert!(rounds.filter(|stopped| *stopped).count() > 2, "{how:?}");
+    }
+}

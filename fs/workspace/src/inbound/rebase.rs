@@ -53,6 +53,8 @@ pub(super) struct Rebase<'a> {
     twice: BTreeMap<Ino, Ino>,
     /// Conflict copies by the file whose content here they hold.
     copies: BTreeMap<Ino, Ino>,
+    /// Files that others removed and that came back here with what they held: what was done to them here is done to them.
+    back: BTreeSet<Ino>,
     /// What was removed here, but others went on with it: it stays as they left it.
     spared: BTreeSet<Ino>,
     /// What was removed here after other files had taken contents of it: a copy holds what it held here until they have them.
@@ -98,6 +100,7 @@ impl<'a> Rebase<'a> {
             merged: BTreeMap::new(),
             twice: BTreeMap::new(),
             copies: BTreeMap::new(),
+            back: BTreeSet::new(),
             spared: BTreeSet::new(),
             lent: BTreeSet::new(),
             placed: BTreeMap::new(),

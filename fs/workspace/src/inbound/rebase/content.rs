@@ -18,7 +18,7 @@ use crate::tree::txn::Txn;
 
 /// Whether an operation leaves something of what a file held.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Before {
+pub(super) enum Before {
     Needed,
     Replaced,
 }
@@ -64,6 +64,9 @@ impl Rebase<'_> {
         if self.spared.contains(&ino) && !is_lent {
             return Ok(None);
         }
+        if self.back.contains(&ino) {
+            return Ok(Some(ino));
+        }
         let there = find(&self.out.next, ino)?;
         let Some(base) = find(self.base, ino)? else { return Ok(there.map(|_| ino)) };
         let dead = self.is_dead_here(ino)?;
@@ -77,10 +80,8 @@ impl Rebase<'_> {
                 let folder_now = self.living_folder(folder, time)?;
                 let name = self.place((folder, name), folder_now, time)?;
                 self.emit(&Op::Link { ino, folder: folder_now, name, time })?;
-                if !self.touched.is_edited(ino) {
-                    return Ok(Some(ino));
-                }
-                self.copy(ino, &base, before, time).map(Some)
+                self.refill(ino, &base, before)?;
+                Ok(Some(ino))
             }
             Some(_) if !self.touched.is_edited(ino) && !self.spared.contains(&ino) => Ok(Some(ino)),
             _ if dead && is_lent => self.copy(ino, &base, before, time).map(Some),
@@ -132,10 +133,11 @@ impl Rebase<'_> {
         self.revive(ino, at, Before::Needed, time)
     }
 
-    /// Gives a file that others edited after they had removed it what it held before.
-    pub(super) fn refill(&mut self, ino: Ino, base: &Inode) -> Result<()> {
+    /// Gives a file that others removed, and took away in part or edited, what it held before.
+    pub(super) fn refill(&mut self, ino: Ino, base: &Inode, before: Before) -> Result<()> {
+        self.back.insert(ino);
         match self.touched.is_edited(ino) {
-            true => self.fill(ino, ino, base, Before::Needed),
+            true => self.fill(ino, ino, base, before),
             false => Ok(()),
         }
     }
@@ -145,6 +147,7 @@ impl Rebase<'_> {
         let folder = self.living_folder(at.0, time)?;
         let name = self.place((at.0, at.1.to_vec()), folder, time)?;
         self.make(ino, &base, (folder, name), time)?;
+        self.back.insert(ino);
         self.fill(ino, ino, &base, before)
     }
 

@@ -7,6 +7,7 @@ use strongroom_format::inode::Kind;
 use strongroom_format::key::{Key, Subject};
 use strongroom_format::op::{Fate, Op};
 
+use super::content::Before;
 use super::{DEPTH_MAX, Rebase, find};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inbound::conflict::conflict_name;
@@ -63,8 +64,9 @@ impl Rebase<'_> {
         let name = self.place((at.0, at.1.to_vec()), folder, time)?;
         self.emit(&Op::Link { ino, folder, name, time })?;
         match base {
-            // Removed elsewhere, and on its way out: what is gone of it already comes back too.
-            Some(base) if there.link_count == 0 && base.link_count > 0 => self.refill(ino, &base),
+            // Removed elsewhere, and on its way out: what is gone of it already comes back too. If it was without a name in the base as
+            // well, this link was put on top of the removal before.
+            Some(base) if there.link_count == 0 => self.refill(ino, &base, Before::Needed),
             _ => Ok(()),
         }
     }
@@ -142,7 +144,10 @@ impl Rebase<'_> {
             Some(inode) if inode.kind == Kind::Folder => {
                 patiently(|| Txn::new(&self.out.next).is_empty_folder(ino))
             }
-            Some(_) => Ok(!self.touched.is_edited(ino) || self.copies.contains_key(&ino)),
+            Some(_) => {
+                let is_as_here = self.copies.contains_key(&ino) || self.back.contains(&ino);
+                Ok(is_as_here || !self.touched.is_edited(ino))
+            }
             None => Ok(false),
         }
     }
