@@ -14,10 +14,11 @@ What is not named is off. Each request meets, by chance where the number is one:
     burst   seconds out of every ten in which all are answered 503
     hole    1: nothing is answered at all any more, connections stay open; what was asked meanwhile goes on when that ends
     down    1: every connection is cut
+    rate    bytes a second that all connections together carry, each way
 """
 import random, socket, struct, sys, threading, time
 
-NAMES = ("delay", "refuse", "lose", "reset", "stall", "burst", "hole", "down")
+NAMES = ("delay", "refuse", "lose", "reset", "stall", "burst", "hole", "down", "rate")
 trouble = dict.fromkeys(NAMES, 0.0)
 chance = random.Random(11)
 counts = {}
@@ -28,6 +29,37 @@ def cut(connection):
     connection.close()
 
 
+class Line:
+    """One way of a line that all connections share: who comes first goes first."""
+
+    PIECE = 16384
+
+    def __init__(self):
+        self.lock, self.free_at = threading.Lock(), 0.0
+
+    def piece(self, count):
+        return min(count, self.PIECE) if trouble["rate"] else count
+
+    def carry(self, count):
+        if not trouble["rate"]:
+            return
+        with self.lock:
+            self.free_at = max(self.free_at, time.monotonic()) + count / trouble["rate"]
+            wait = self.free_at - time.monotonic()
+        time.sleep(max(wait, 0))
+
+    def send(self, connection, data):
+        data = memoryview(data)
+        while data:
+            piece = data[: self.piece(len(data))]
+            self.carry(len(piece))
+            connection.sendall(piece)
+            data = data[len(piece) :]
+
+
+up, down = Line(), Line()
+
+
 class Gone(Exception):
     pass
 
@@ -35,14 +67,19 @@ class Gone(Exception):
 class Reader:
     """Bytes of one connection, by head and by count."""
 
-    def __init__(self, connection):
-        self.connection, self.kept = connection, b""
+    def __init__(self, connection, line=None):
+        self.connection, self.kept, self.line = connection, b"", line
 
-    def more(self):
-        got = self.connection.recv(65536)
+    def receive(self, count):
+        got = self.connection.recv(self.line.piece(count) if self.line else count)
         if not got:
             raise Gone
-        self.kept += got
+        if self.line:
+            self.line.carry(len(got))
+        return got
+
+    def more(self):
+        self.kept += self.receive(65536)
 
     def head(self):
         while b"\r\n\r\n" not in self.kept:
@@ -59,9 +96,7 @@ class Reader:
         parts, self.kept = [self.kept[:count]], self.kept[count:]
         left = count - len(parts[0])
         while left:
-            got = self.connection.recv(min(left, 1 << 20))
-            if not got:
-                raise Gone
+            got = self.receive(min(left, 1 << 20))
             parts.append(got)
             left -= len(got)
         return b"".join(parts)
@@ -98,7 +133,7 @@ def hits(name):
 def serve(client, target):
     server = None
     try:
-        reading = Reader(client)
+        reading = Reader(client, up)
         while True:
             head, first, fields = reading.head()
             counts["requests"] = counts.get("requests", 0) + 1
@@ -131,7 +166,7 @@ def serve(client, target):
             if content and hits("stall"):
                 client.sendall(answer + content[: len(content) // 2])
                 time.sleep(600)
-            client.sendall(answer + content)
+            down.send(client, answer + content)
     except (Gone, OSError):
         pass
     finally:
@@ -156,6 +191,8 @@ def main():
     listen, target, ruled = map(int, sys.argv[1:4])
     threading.Thread(target=control, args=(ruled,), daemon=True).start()
     listening = socket.create_server(("127.0.0.1", listen), backlog=256)
+    # What lies in buffers on the way has not moved yet.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
     while True:
         client, _ = listening.accept()
         if trouble["down"]:

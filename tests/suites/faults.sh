@@ -1,5 +1,5 @@
 #!/bin/bash
-# A bucket that is slow, refuses, stalls, loses answers, is cut off and goes away, and a full disk: what is here answers, what is
+# A bucket that is slow, behind a slow line, refuses, stalls, loses answers, is cut off and goes away, and a full disk: what is here answers, what is
 # not ends by a deadline with an errno that says so, nothing acknowledged is lost, nobody turns in circles, unmounting works.
 # An outage of 20 seconds, 10 minutes in the long form ($FAULTS_OUTAGE).
 . "$(dirname "$0")/lib.sh"
@@ -90,6 +90,18 @@ try "files are written while every third request is refused" cp -a "$PLAIN/tree"
 try "sync --wait, and requests were tried again" eval 'sync_wait && retried'
 trouble >"$WORK/trouble.log"
 note_peak
+
+# A line of a megabyte a second: what is under way at once shares it, and all of it moves.
+if is_long; then
+    trouble rate 1000000 >"$WORK/trouble.log"
+    head -c 67108864 /dev/urandom >"$PLAIN/large"
+    try "slow line: 64 MiB are written" cp "$PLAIN/large" "$DRIVE/large"
+    try "slow line: sync --wait" sync_wait
+    never_retried() { local retries; retries=$(counter store_retries); echo "$retries retries"; [ "$retries" = 0 ]; }
+    step "slow line: mounted again without copies" cold
+    try "slow line: all is equal, read cold, and nothing was asked for again" eval 'cmp "$PLAIN/large" "$DRIVE/large" && never_retried'
+    trouble >"$WORK/trouble.log"
+fi
 
 # A black hole: everything is taken and nothing answered.
 unknown=

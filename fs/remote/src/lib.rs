@@ -8,6 +8,7 @@
 pub mod address;
 mod cache;
 pub mod counts;
+pub mod meter;
 pub mod mirror;
 mod open;
 pub mod probe;
@@ -17,7 +18,9 @@ mod runtime;
 #[cfg(feature = "s3")]
 mod s3;
 mod swift;
+mod timer;
 pub mod transport;
+mod turns;
 
 pub use address::Address;
 pub use cache::{CachedStore, Limits};

@@ -11,6 +11,7 @@ use strongroom_store::{Error, ErrorKind, Result};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::meter::Meter;
 use crate::remote::RemoteStore;
 use crate::transport::{Condition, Fault, FaultKind};
 
@@ -87,7 +88,7 @@ async fn race(store: &RemoteStore, path: &str) -> Result<Writers> {
         writers.spawn_on(
             async move {
                 let bytes = Bytes::from(vec![writer; 16]);
-                let put = transport.put(&path, bytes, Condition::Absent);
+                let put = transport.put(&path, bytes, Condition::Absent, Meter::unread());
                 timeout(limit, put)
                     .await
                     .unwrap_or_else(|_| Err(Fault::new(FaultKind::Broken, "no answer in time")))
@@ -119,7 +120,8 @@ async fn ask_again(store: &RemoteStore, path: &str) -> Result<Writers> {
     let mut last = None;
     // The first may be the one that wins, when the race had no winner at all.
     for _ in 0..=TRY_COUNT_MAX {
-        let put = store.transport().put(path, Bytes::from_static(b"late"), Condition::Absent);
+        let (bytes, meter) = (Bytes::from_static(b"late"), Meter::unread());
+        let put = store.transport().put(path, bytes, Condition::Absent, meter);
         match timeout(store.patience().once, put).await {
             Ok(Err(fault)) if fault.kind == FaultKind::Exists => return Ok(Writers::Many),
             Ok(Err(fault)) if fault.kind.is_passing() => last = Some(fault),

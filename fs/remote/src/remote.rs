@@ -5,7 +5,7 @@
 //! ```
 //!
 //! 1. Whatever is asked begins at once and goes on side by side; the caller may wait on any executor or thread.
-//! 2. Every operation ends by its deadline, with `Unavailable`.
+//! 2. Every operation ends, with `Unavailable`, once nothing moves for a while.
 //! 3. An object that is there is never written again: puts of objects are conditional.
 //! 4. A put-if-absent whose answer was lost reads back what is there, so that it is not taken for somebody else's.
 
@@ -29,14 +29,19 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::counts::{Act, Counts};
+use crate::meter::Meter;
 use crate::retry::{Patience, Retry, Tried};
 use crate::runtime::{Threads, begin};
+use crate::timer::MachineTimer;
 use crate::transport::{Condition, Fault, FaultKind, Transport};
+use crate::turns::Turns;
 
 /// LIMIT: bodies on their way out at a time, up to 8 MiB each.
 const UPLOAD_COUNT_MAX: usize = 8;
-/// LIMIT: requests under way at a time, uploads aside.
+/// LIMIT: long answers on their way in at a time, and short requests beside both.
 const REQUEST_COUNT_MAX: usize = 32;
+/// What is longer waits for a turn among its like, so that what is short does not wait behind it.
+const SHORT_LEN_MAX: u64 = 256 << 10;
 
 /// LIMIT: a server that does not answer the first question by then is told to be away.
 const FIRST_WORD_LIMIT: Duration = Duration::from_secs(10);
@@ -72,9 +77,10 @@ struct Inner {
     transport: Arc<dyn Transport>,
     retry: Retry,
     disk: Arc<dyn Disk>,
-    uploads: Semaphore,
     files: Semaphore,
-    requests: Semaphore,
+    uploads: Turns,
+    downloads: Turns,
+    requests: Turns,
     /// What says which workspace it is: opening asks for it many times, and it never changes.
     workspace: Mutex<Option<Bytes>>,
 }
@@ -100,14 +106,16 @@ impl RemoteStore {
         patience: Patience,
         access: Access,
     ) -> Self {
-        let retry = Retry::new(patience, machine.clock.clone(), machine.entropy.clone());
+        let timer = Arc::new(MachineTimer(machine.clock.clone()));
+        let retry = Retry::new(patience, timer, machine.entropy.clone());
         let inner = Inner {
             transport: transport.into(),
             retry,
             disk: machine.disk.clone(),
-            uploads: Semaphore::new(UPLOAD_COUNT_MAX),
             files: Semaphore::new(UPLOAD_COUNT_MAX),
-            requests: Semaphore::new(REQUEST_COUNT_MAX),
+            uploads: Turns::new(UPLOAD_COUNT_MAX),
+            downloads: Turns::new(REQUEST_COUNT_MAX),
+            requests: Turns::new(REQUEST_COUNT_MAX),
             workspace: Mutex::default(),
         };
         Self { inner: Arc::new(inner), threads, access }
@@ -148,7 +156,7 @@ impl RemoteStore {
     }
 
     pub(crate) fn patience(&self) -> Patience {
-        self.inner.retry.patience_for(0)
+        self.inner.retry.patience()
     }
 
     fn need_write(&self) -> Result<()> {
@@ -208,7 +216,7 @@ impl Store for RemoteStore {
     fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
         self.change(|inner| async move {
             let path = key.path();
-            let ask = || inner.transport.delete(&path);
+            let ask = |_| inner.transport.delete(&path);
             inner.ask(Act::Delete, 0, ask).await.result.map_err(|fault| refused(key, &fault))
         })
     }
@@ -219,23 +227,17 @@ impl Store for RemoteStore {
 }
 
 impl Inner {
-    /// One request, tried as long as it makes sense, with others beside it up to the limit.
-    async fn ask<T, F>(&self, act: Act, bytes: u64, attempt: impl FnMut() -> F) -> Tried<T>
+    /// One request, tried as long as it makes sense, with others beside it up to the limit. `bytes` go one way or the other.
+    async fn ask<T, F>(&self, act: Act, bytes: u64, attempt: impl FnMut(Meter) -> F) -> Tried<T>
     where
         F: Future<Output = std::result::Result<T, Fault>>,
     {
-        let gate = match act {
-            Act::Put => &self.uploads,
-            Act::Get | Act::Head | Act::List | Act::Delete => &self.requests,
+        let turns = match act {
+            Act::Put if bytes > SHORT_LEN_MAX => &self.uploads,
+            Act::Get if bytes > SHORT_LEN_MAX => &self.downloads,
+            Act::Put | Act::Get | Act::Head | Act::List | Act::Delete => &self.requests,
         };
-        // Waiting for a turn has the same deadline: behind a black hole everybody ends.
-        match timeout(self.retry.patience_for(bytes).whole, gate.acquire()).await {
-            Ok(_turn) => self.retry.persist(act, bytes, attempt).await,
-            Err(_) => {
-                let fault = Fault::new(FaultKind::Broken, "no answer in time");
-                Tried { result: Err(fault), is_doubtful: false }
-            }
-        }
+        self.retry.persist(act, turns, attempt).await
     }
 
     async fn get(&self, key: Key, range: Option<Range<u64>>) -> Result<Bytes> {
@@ -245,7 +247,7 @@ impl Inner {
             if let Some(known) = known {
                 return Ok(known);
             }
-            let ask = || self.transport.get(&path, None);
+            let ask = |meter| self.transport.get(&path, None, meter);
             let bytes = self.ask(Act::Get, 0, ask).await.result;
             let bytes = self.received(bytes.map_err(|fault| refused(key, &fault))?)?;
             if key == Key::Workspace {
@@ -275,7 +277,7 @@ impl Inner {
     /// `range` is not empty.
     async fn read_ahead(&self, key: Key, range: Range<u64>) -> Result<Bytes> {
         let path = key.path();
-        let ask = || self.transport.get(&path, Some(range.clone()));
+        let ask = |meter| self.transport.get(&path, Some(range.clone()), meter);
         let bytes = self.ask(Act::Get, range.end - range.start, ask).await.result;
         self.received(bytes.map_err(|fault| refused(key, &fault))?)
     }
@@ -287,7 +289,7 @@ impl Inner {
 
     async fn len(&self, key: Key) -> Result<u64> {
         let path = key.path();
-        let len = self.ask(Act::Head, 0, || self.transport.len(&path)).await.result;
+        let len = self.ask(Act::Head, 0, |_| self.transport.len(&path)).await.result;
         len.map_err(|fault| refused(key, &fault))
     }
 
@@ -321,8 +323,8 @@ impl Inner {
     async fn send(&self, key: Key, bytes: Bytes, condition: Condition) -> Tried<()> {
         let path = key.path();
         let len = bytes.len() as u64;
-        let tried =
-            self.ask(Act::Put, len, || self.transport.put(&path, bytes.clone(), condition)).await;
+        let ask = |meter| self.transport.put(&path, bytes.clone(), condition, meter);
+        let tried = self.ask(Act::Put, len, ask).await;
         if tried.result.is_ok() {
             self.retry.counts.written(len);
         }
@@ -374,7 +376,7 @@ impl Inner {
         let mut found = Vec::new();
         loop {
             let wanted = LIST_COUNT_MAX - found.len();
-            let ask = || self.transport.list(&prefix, last.as_deref(), wanted);
+            let ask = |meter| self.transport.list(&prefix, last.as_deref(), wanted, meter);
             let page = self.ask(Act::List, 0, ask).await.result.map_err(|fault| {
                 let text = format!("the store cannot be listed: {fault}");
                 Error::new(kind_of(fault.kind), text)

@@ -1,37 +1,42 @@
 //! The one retry policy of all network stores.
 //!
 //! 1. Only faults that may pass are tried again ([`FaultKind::is_passing`]).
-//! 2. Every operation ends by its deadline, every try by its own.
-//! 3. Pauses double and are drawn at random below their bound, so that many devices do not come back together.
-//! 4. A store that was given up once is asked more briefly until it answers again, so that nobody waits long for what
+//! 2. What counts is silence, not time: a try is given up when nothing has moved for a while, an operation when nothing has
+//!    moved for a longer while, all its tries and pauses together. A line that is slow and carries is waited for.
+//! 3. However well it moves, an operation ends after [`OPERATION_LIMIT`].
+//! 4. Pauses double and are drawn at random below their bound, so that many devices do not come back together.
+//! 5. A store that was given up once is asked more briefly until it answers again, so that nobody waits long for what
 //!    is known to be away.
-//! 5. A read that takes much longer than reads do is asked for a second time; the first answer counts.
-//! 6. A budget is shared by all operations of a store: a server that is down is not hammered by all of them at once.
+//! 6. A read of which nothing comes for much longer than usual is asked for a second time. One of the two that has brought
+//!    nothing is dropped when the other brings something; else the first whole answer counts.
+//! 7. Each operation takes a turn ([`Turns`]), and loses it when a try stood still: fewer share a line too slow for all.
+//! 8. A budget is shared by all operations of a store: a server that is down is not hammered by all of them at once.
 //!    Tries cost, successes give back; with an empty budget an operation fails at its first fault.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom_host::clock::Clock;
 use strongroom_host::entropy::Entropy;
-use tokio::time::{sleep, timeout};
 
 use crate::counts::{Act, Counts};
+use crate::meter::Meter;
+use crate::timer::{Timer, within};
 use crate::transport::{Fault, FaultKind};
+use crate::turns::{Turn, Turns};
 
-/// How long to try.
+/// How long to try, while nothing moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// Until the caller hears that the store cannot be reached.
     pub whole: Duration,
     /// Until one try is given up.
     pub once: Duration,
-    /// Until a read that was not answered is asked for a second time.
+    /// Until a read is asked for a second time.
     pub hedge: Duration,
     /// Bound of the first pause; later ones are up to twice as long each.
     pub pause_min: Duration,
@@ -48,24 +53,12 @@ impl Patience {
         pause_min: Duration::from_millis(100),
         pause_max: Duration::from_secs(5),
     };
-
-    /// More time for more bytes: at least [`BYTES_PER_SECOND_MIN`].
-    pub fn for_bytes(self, bytes: u64) -> Self {
-        let more = Duration::from_secs(bytes / BYTES_PER_SECOND_MIN);
-        let usual = Duration::from_millis(bytes / BYTES_PER_MILLISECOND_USUAL);
-        Self {
-            whole: self.whole + 2 * more,
-            once: self.once + more,
-            hedge: self.hedge + usual,
-            ..self
-        }
-    }
 }
 
-/// A connection slower than this is as good as none.
-const BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
-/// An answer slower than this is worth asking for again: 4 MiB a second.
-const BYTES_PER_MILLISECOND_USUAL: u64 = 4096;
+/// LIMIT: the longest operation, whatever moves: 8 MiB at 2.4 KB a second.
+pub const OPERATION_LIMIT: Duration = Duration::from_secs(3600);
+/// What a connection took may lie in a buffer: it is given so much time to go on as this speed needs.
+const BUFFERED_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// Tries that a store gives away before successes must earn more.
 const BUDGET_MAX: u32 = 500;
 /// LIMIT: how long a store that was given up before is asked.
@@ -87,61 +80,140 @@ pub(crate) struct Retry {
     /// Set when an operation was given up, until one goes well.
     is_away: AtomicBool,
     pub(crate) counts: Counts,
-    clock: Arc<dyn Clock>,
+    pub(crate) timer: Arc<dyn Timer>,
     entropy: Arc<dyn Entropy>,
+}
+
+/// How one try ended.
+enum Ended<T> {
+    Answered(Result<T, Fault>),
+    StoodStill,
+}
+
+/// A request under way.
+struct Request<F> {
+    work: Pin<Box<F>>,
+    meter: Meter,
+}
+
+/// Where an operation stands.
+struct Course {
+    act: Act,
+    patience: Patience,
+    /// When it ends at the latest.
+    end: Duration,
+    /// How long nothing has moved so far, pauses among it.
+    silence: Duration,
+    /// What a connection took at most in one of the tries before.
+    taken: u64,
+}
+
+impl Course {
+    /// Silence that is left, while a connection has taken so many bytes.
+    fn left(&self, taken: u64) -> Duration {
+        // What was taken may lie in a buffer: for two tries, as much time as it may need.
+        let allowed = self.patience.whole + 2 * self.buffered(self.taken.max(taken));
+        allowed.saturating_sub(self.silence)
+    }
+
+    /// When a try is given up, if nothing more moves.
+    fn end_of_try(&self, watch: &Watch) -> Duration {
+        let taken = watch.bytes();
+        let limit = self.patience.once + self.buffered(taken);
+        self.end.min(watch.moved_at() + limit.min(self.left(taken)))
+    }
+
+    /// How long it may take to go on with what a connection took.
+    fn buffered(&self, taken: u64) -> Duration {
+        match self.act {
+            Act::Put => Duration::from_millis(taken * 1000 / BUFFERED_BYTES_PER_SECOND),
+            Act::Get | Act::Head | Act::List | Act::Delete => Duration::ZERO,
+        }
+    }
+}
+
+/// When the requests of one try last moved.
+#[derive(Clone)]
+struct Watch {
+    began: Duration,
+    meters: Vec<Meter>,
+}
+
+impl Watch {
+    fn moved_at(&self) -> Duration {
+        self.meters.iter().filter_map(Meter::moved_at).max().unwrap_or(self.began)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.meters.iter().map(Meter::bytes).sum()
+    }
 }
 
 impl Retry {
     pub(crate) fn new(
         patience: Patience,
-        clock: Arc<dyn Clock>,
+        timer: Arc<dyn Timer>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let budget = Mutex::new(BUDGET_MAX);
         let is_away = AtomicBool::new(false);
-        Self { patience, budget, is_away, counts: Counts::default(), clock, entropy }
+        Self { patience, budget, is_away, counts: Counts::default(), timer, entropy }
     }
 
-    /// How long an operation that moves so many bytes may take.
-    pub(crate) fn patience_for(&self, bytes: u64) -> Patience {
+    /// How long to try now.
+    pub(crate) fn patience(&self) -> Patience {
         let mut patience = self.patience;
         if self.is_away.load(Ordering::Relaxed) {
             patience.whole = patience.whole.min(AWAY_LIMIT);
             patience.once = patience.once.min(AWAY_LIMIT);
         }
-        patience.for_bytes(bytes)
+        patience
     }
 
-    /// Tries until it goes well, cannot go well, or time or budget end. `bytes` go one way or the other.
+    /// Tries until it goes well, cannot go well, or time or budget end.
     pub(crate) async fn persist<T, F>(
         &self,
         act: Act,
-        bytes: u64,
-        mut attempt: impl FnMut() -> F,
+        turns: &Turns,
+        mut attempt: impl FnMut(Meter) -> F,
     ) -> Tried<T>
     where
         F: Future<Output = Result<T, Fault>>,
     {
-        let patience = self.patience_for(bytes);
-        let deadline = self.clock.elapsed() + patience.whole;
+        let (patience, end) = (self.patience(), self.timer.now() + OPERATION_LIMIT);
+        let mut course = Course { act, patience, end, silence: Duration::ZERO, taken: 0 };
         let mut bound = patience.pause_min;
         let mut is_doubtful = false;
+        let mut turn = None;
         loop {
-            self.counts.request(act);
-            let left = deadline.saturating_sub(self.clock.elapsed());
-            let tried = self.try_once(act, &patience, &mut attempt);
-            let fault = match timeout(left.min(patience.once), tried).await {
-                Ok(Ok(value)) => {
+            if turn.is_none() {
+                turn = self.turn(turns, end).await;
+            }
+            if turn.is_none() {
+                return Tried { result: Err(silence()), is_doubtful };
+            }
+            // It may have become known meanwhile that the store is away.
+            course.patience = self.patience();
+            let mut watch = Watch { began: self.timer.now(), meters: Vec::new() };
+            let fault = match self.try_once(&course, &mut watch, &mut attempt).await {
+                Ended::Answered(Ok(value)) => {
                     self.is_away.store(false, Ordering::Relaxed);
                     self.give();
+                    turns.went_well();
                     return Tried { result: Ok(value), is_doubtful };
                 }
-                Ok(Err(fault)) => fault,
-                Err(_) => Fault::new(FaultKind::Broken, "no answer in time"),
+                Ended::Answered(Err(fault)) => fault,
+                Ended::StoodStill => {
+                    turn = turn.and_then(|turn| turns.lose(turn));
+                    silence()
+                }
             };
             let drawn = bound.mul_f64(self.draw());
             let pause = fault.wait.map_or(drawn, |asked| asked.max(drawn)).min(patience.pause_max);
-            let is_over = self.clock.elapsed() + pause >= deadline;
+            let now = self.timer.now();
+            course.silence += now.saturating_sub(watch.moved_at()) + pause;
+            course.taken = course.taken.max(watch.bytes());
+            let is_over = course.left(0).is_zero() || now + pause >= end;
             if !fault.kind.is_passing() || is_over || !self.take() {
                 if fault.kind.is_passing() {
                     self.is_away.store(true, Ordering::Relaxed);
@@ -151,35 +223,79 @@ impl Retry {
             }
             is_doubtful |= fault.kind == FaultKind::Broken;
             self.counts.retry();
-            sleep(pause).await;
+            self.timer.sleep(pause).await;
             bound = (bound * 2).min(patience.pause_max);
         }
     }
 
-    /// One try; a read that takes much longer than it should is asked for a second time beside the first.
+    /// Waits for a turn, unless the store is away, or gets known to be: who has the turns finds out.
+    async fn turn<'a>(&self, turns: &'a Turns, end: Duration) -> Option<Turn<'a>> {
+        let often = AWAY_LIMIT.min(self.patience.once);
+        loop {
+            let turn = within(&*self.timer, often, turns.take()).await;
+            let is_away = self.is_away.load(Ordering::Relaxed);
+            if turn.is_some() || is_away || self.timer.now() >= end {
+                return turn;
+            }
+        }
+    }
+
+    /// One try, given up when nothing has moved for too long. A read that does not begin or go on is asked for a second
+    /// time beside the first.
     async fn try_once<T, F>(
         &self,
-        act: Act,
-        patience: &Patience,
-        attempt: &mut impl FnMut() -> F,
-    ) -> Result<T, Fault>
+        course: &Course,
+        watch: &mut Watch,
+        attempt: &mut impl FnMut(Meter) -> F,
+    ) -> Ended<T>
     where
         F: Future<Output = Result<T, Fault>>,
     {
-        if act != Act::Get {
-            return attempt().await;
+        let mut first = self.request(course.act, watch, attempt);
+        let alone = watch.clone();
+        let until = || match course.act {
+            Act::Get => course.end_of_try(&alone).min(alone.moved_at() + course.patience.hedge),
+            Act::Put | Act::Head | Act::List | Act::Delete => course.end_of_try(&alone),
+        };
+        if let Some(answer) = self.drive(first.work.as_mut(), until).await {
+            return Ended::Answered(answer);
         }
-        let mut first = pin!(attempt());
-        if let Ok(answer) = timeout(patience.hedge, &mut first).await {
-            return answer;
+        if course.end_of_try(&alone) <= self.timer.now() {
+            return Ended::StoodStill;
         }
-        self.counts.request(act);
         self.counts.hedge();
-        let mut second = pin!(attempt());
-        match earlier(first.as_mut(), second.as_mut()).await {
-            (_, Ok(value)) => Ok(value),
-            (Turn::First, Err(_)) => second.await,
-            (Turn::Second, Err(_)) => first.await,
+        let second = self.request(course.act, watch, attempt);
+        let mut both = Box::pin(earlier(first, second));
+        match self.drive(both.as_mut(), || course.end_of_try(watch)).await {
+            Some(answer) => Ended::Answered(answer),
+            None => Ended::StoodStill,
+        }
+    }
+
+    fn request<F>(
+        &self,
+        act: Act,
+        watch: &mut Watch,
+        attempt: &mut impl FnMut(Meter) -> F,
+    ) -> Request<F> {
+        self.counts.request(act);
+        let meter = Meter::new(self.timer.clone());
+        watch.meters.push(meter.clone());
+        Request { work: Box::pin(attempt(meter.clone())), meter }
+    }
+
+    /// Goes on with `work` until the instant that `until` names, and that moves on while something moves.
+    async fn drive<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+        until: impl Fn() -> Duration,
+    ) -> Option<T> {
+        loop {
+            let left = until().saturating_sub(self.timer.now());
+            let done = within(&*self.timer, left, work.as_mut()).await;
+            if done.is_some() || until() <= self.timer.now() {
+                return done;
+            }
         }
     }
 
@@ -203,123 +319,41 @@ impl Retry {
     }
 }
 
-/// Which of two was earlier.
-enum Turn {
-    First,
-    Second,
+fn silence() -> Fault {
+    Fault::new(FaultKind::Broken, "no answer in time")
 }
 
-/// The earlier of two answers; the other may still be awaited.
-async fn earlier<T, F: Future<Output = T>>(first: Pin<&mut F>, second: Pin<&mut F>) -> (Turn, T) {
-    let (mut first, mut second) = (first, second);
+/// The earlier answer of two requests for the same. One that has brought nothing is dropped when the other moves.
+async fn earlier<T, F>(first: Request<F>, second: Request<F>) -> Result<T, Fault>
+where
+    F: Future<Output = Result<T, Fault>>,
+{
+    let before = [first.meter.bytes(), 0];
+    let mut both = [Some(first), Some(second)];
     poll_fn(|context| {
-        if let Poll::Ready(answer) = first.as_mut().poll(context) {
-            return Poll::Ready((Turn::First, answer));
+        for index in 0..2 {
+            let Some(request) = &mut both[index] else { continue };
+            if let Poll::Ready(answer) = request.work.as_mut().poll(context) {
+                let may_go_well = matches!(&answer, Err(fault) if fault.kind.is_passing());
+                if !may_go_well || both[1 - index].is_none() {
+                    return Poll::Ready(answer);
+                }
+                both[index] = None;
+            }
         }
-        second.as_mut().poll(context).map(|answer| (Turn::Second, answer))
+        let [Some(first), Some(second)] = &both else { return Poll::Pending };
+        let bytes = [first.meter.bytes(), second.meter.bytes()];
+        for index in 0..2 {
+            let other = 1 - index;
+            if bytes[index] == 0 && bytes[other] > before[other] {
+                both[index] = None;
+                break;
+            }
+        }
+        Poll::Pending
     })
     .await
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use strongroom_host::clock::MachineClock;
-    use strongroom_host::entropy::MachineEntropy;
-
-    use super::*;
-
-    fn retry(whole: u64, once: u64) -> Retry {
-        let patience = Patience {
-            whole: Duration::from_millis(whole),
-            once: Duration::from_millis(once),
-            hedge: Duration::from_millis(10),
-            pause_min: Duration::from_millis(1),
-            pause_max: Duration::from_millis(4),
-        };
-        Retry::new(patience, Arc::new(MachineClock::new()), Arc::new(MachineEntropy))
-    }
-
-    fn run<T>(future: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(future)
-    }
-
-    #[test]
-    fn a_fault_that_passes_is_tried_again_and_counted() {
-        let retry = retry(10_000, 1000);
-        let tries = Cell::new(0);
-        let tried =
-            run(
-                retry.persist(Act::Put, 0, || {
-                    tries.set(tries.get() + 1);
-                    let done = tries.get() == 4;
-                    async move {
-                        if done { Ok(7) } else { Err(Fault::of_status(503, Some("SlowDown"))) }
-                    }
-                }),
-            );
-        assert_eq!((tried.result, tried.is_doubtful, tries.get()), (Ok(7), false, 4));
-        let counts = retry.counts.named();
-        assert!(counts.contains(&("store_puts", 4)) && counts.contains(&("store_retries", 3)));
-    }
-
-    #[test]
-    fn a_fault_that_stays_is_not_tried_again() {
-        let tried: Tried<()> =
-            run(retry(10_000, 1000)
-                .persist(Act::Get, 0, || async { Err(Fault::of_status(403, None)) }));
-        assert_eq!(tried.result.unwrap_err().kind, FaultKind::Denied);
-    }
-
-    #[test]
-    fn a_server_that_never_answers_is_given_up_by_the_deadline() {
-        let clock = MachineClock::new();
-        let tried: Tried<()> = run(retry(100, 20).persist(Act::Get, 0, std::future::pending));
-        assert_eq!(tried.result.unwrap_err().kind, FaultKind::Broken);
-        assert!(tried.is_doubtful && clock.elapsed() < Duration::from_secs(2));
-    }
-
-    #[test]
-    fn a_read_that_hangs_is_asked_for_again_beside_it_and_a_write_is_not() {
-        for (act, expected) in [(Act::Get, Ok(2)), (Act::Put, Err(FaultKind::Broken))] {
-            let tries = Cell::new(0);
-            let tried = run(retry(200, 150).persist(act, 0, || {
-                tries.set(tries.get() + 1);
-                let number = tries.get();
-                async move {
-                    if number == 2 && act == Act::Get {
-                        Ok(2)
-                    } else {
-                        std::future::pending().await
-                    }
-                }
-            }));
-            assert_eq!(tried.result.map_err(|fault| fault.kind), expected);
-        }
-    }
-
-    #[test]
-    fn a_store_known_to_be_away_is_asked_briefly_until_it_answers() {
-        let retry = retry(60_000, 60_000);
-        retry.is_away.store(true, Ordering::Relaxed);
-        assert_eq!(retry.patience_for(0).whole, AWAY_LIMIT);
-        run(retry.persist(Act::Get, 0, || async { Ok(()) })).result.unwrap();
-        assert_eq!(retry.patience_for(0).whole, Duration::from_secs(60));
-    }
-
-    #[test]
-    fn an_empty_budget_ends_retries_and_successes_fill_it() {
-        let retry = retry(10_000, 1000);
-        *retry.budget.lock() = RETRY_COST;
-        let fails = || async { Err::<(), _>(Fault::of_status(500, None)) };
-        run(retry.persist(Act::Get, 0, fails));
-        let named = |name| retry.counts.named().into_iter().find(|(n, _)| *n == name).unwrap().1;
-        assert_eq!((named("store_gets"), named("store_failures")), (2, 1));
-        for _ in 0..RETRY_COST {
-            run(retry.persist(Act::Get, 0, || async { Ok(()) })).result.unwrap();
-        }
-        assert_eq!(*retry.budget.lock(), RETRY_COST);
-    }
-}
+mod tests;

@@ -3,7 +3,9 @@
 //! Credentials, region, profile and endpoint come from where every AWS tool looks for them: variables
 //! (`AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …), the shared configuration files, web
 //! identity, container and instance roles; `AWS_CA_BUNDLE` names authorities to trust beside the machine's. With an endpoint of its own a bucket is addressed by path. The SDK's own
-//! retries are off: [`crate::retry`] is the one policy.
+//! retries, and its own idea of a stream that stalled, are off: [`crate::retry`] is the one policy.
+
+mod metered;
 
 use std::ops::Range;
 use std::path::Path;
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -19,12 +22,16 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use strongroom_host::disk::read_all;
 use strongroom_host::real_disk::RealDisk;
 
 use crate::address::S3Address;
-use crate::transport::{Condition, Entry, Fault, FaultKind, Page, Transport, Trip, slice};
+use crate::meter::Meter;
+use crate::transport::{
+    ANSWER_LEN_MAX, Condition, Entry, Fault, FaultKind, Page, Transport, Trip, slice,
+};
+use metered::Counting;
 
 /// LIMIT: a connection that is not there by then will not come.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -95,6 +102,7 @@ async fn configuration(address: &S3Address, authorities: Option<Vec<u8>>) -> Sdk
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_LIMIT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(timeouts);
     if let Some(pem) = authorities {
         let trusted = TrustStore::default().with_pem_certificate(pem);
@@ -130,12 +138,18 @@ async fn require_credentials(config: &SdkConfig) -> Result<(), Fault> {
 }
 
 impl Transport for S3 {
-    fn get<'a>(&'a self, path: &'a str, range: Option<Range<u64>>) -> Trip<'a, Bytes> {
+    fn get<'a>(
+        &'a self,
+        path: &'a str,
+        range: Option<Range<u64>>,
+        meter: Meter,
+    ) -> Trip<'a, Bytes> {
         Box::pin(async move {
             let header =
                 range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end - 1));
             let request = self.client.get_object().bucket(&self.bucket).key(self.key(path));
-            let answer = match request.set_range(header).send().await {
+            let request = request.set_range(header).customize().interceptor(Counting(meter));
+            let answer = match request.send().await {
                 // The range begins behind the end: there is nothing of it.
                 Err(error) if range.is_some() && status(&error) == Some(416) => {
                     return Ok(Bytes::new());
@@ -143,8 +157,7 @@ impl Transport for S3 {
                 answer => answer.map_err(|error| fault(&error))?,
             };
             let is_part = answer.content_range().is_some();
-            let cut = |_| Fault::new(FaultKind::Broken, "the answer was cut off");
-            let bytes = answer.body.collect().await.map_err(cut)?.into_bytes();
+            let bytes = collect(answer.body, answer.content_length).await?;
             Ok(match range {
                 // A server that knows no ranges sends everything.
                 Some(range) if !is_part => slice(&bytes, &range),
@@ -153,7 +166,13 @@ impl Transport for S3 {
         })
     }
 
-    fn put<'a>(&'a self, path: &'a str, bytes: Bytes, condition: Condition) -> Trip<'a, ()> {
+    fn put<'a>(
+        &'a self,
+        path: &'a str,
+        bytes: Bytes,
+        condition: Condition,
+        meter: Meter,
+    ) -> Trip<'a, ()> {
         Box::pin(async move {
             let absent = match condition {
                 Condition::Absent => Some("*".to_owned()),
@@ -163,6 +182,7 @@ impl Transport for S3 {
             let request = request.set_if_none_match(absent).body(ByteStream::from(bytes));
             let request = request.set_server_side_encryption(self.encryption.clone());
             let request = request.set_ssekms_key_id(self.encryption_key.clone());
+            let request = request.customize().interceptor(Counting(meter));
             request.send().await.map(drop).map_err(|error| fault(&error))
         })
     }
@@ -181,12 +201,14 @@ impl Transport for S3 {
         prefix: &'a str,
         after: Option<&'a str>,
         count_max: usize,
+        meter: Meter,
     ) -> Trip<'a, Page> {
         Box::pin(async move {
             let request = self.client.list_objects_v2().bucket(&self.bucket);
             let request =
                 request.prefix(self.key(prefix)).set_start_after(after.map(|path| self.key(path)));
             let request = request.max_keys(i32::try_from(count_max).unwrap_or(i32::MAX));
+            let request = request.customize().interceptor(Counting(meter));
             let answer = request.send().await.map_err(|error| fault(&error))?;
             let entries = answer.contents().iter().filter_map(|object| {
                 let path = object.key()?.strip_prefix(&self.prefix)?.to_owned();
@@ -205,6 +227,20 @@ impl Transport for S3 {
             }
         })
     }
+}
+
+/// All of an answer.
+async fn collect(mut body: ByteStream, len: Option<i64>) -> Result<Bytes, Fault> {
+    let len = len.and_then(|len| u64::try_from(len).ok()).unwrap_or(0).min(ANSWER_LEN_MAX);
+    let mut all = BytesMut::with_capacity(usize::try_from(len).unwrap_or(0));
+    while let Some(part) = body.next().await {
+        let part = part.map_err(|_| Fault::new(FaultKind::Broken, "the answer was cut off"))?;
+        if (all.len() + part.len()) as u64 > ANSWER_LEN_MAX {
+            return Err(Fault::too_long());
+        }
+        all.extend_from_slice(&part);
+    }
+    Ok(all.freeze())
 }
 
 fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
@@ -238,27 +274,17 @@ fn fault<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::time::Instant;
 
     use aws_sdk_s3::config::Credentials;
+    use strongroom_host::clock::MachineClock;
 
     use super::*;
+    use crate::timer::MachineTimer;
 
-    /// What a server hears of one PUT to an address.
-    fn heard(address: &str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let server = std::thread::spawn(move || {
-            let (mut peer, _) = listener.accept().unwrap();
-            let (mut heard, mut part) = (Vec::new(), [0; 4096]);
-            while !String::from_utf8_lossy(&heard).contains("\r\n\r\n") {
-                let count = peer.read(&mut part).unwrap();
-                heard.extend_from_slice(&part[..count]);
-            }
-            peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-                .unwrap();
-            String::from_utf8_lossy(&heard).to_ascii_lowercase()
-        });
+    fn store(endpoint: &str, address: &str) -> S3 {
         let Some(Ok(crate::Address::S3(address))) = crate::Address::parse("s3", address) else {
             panic!("no address");
         };
@@ -268,14 +294,94 @@ mod tests {
             .region(Region::from_static(REGION_DEFAULT))
             .endpoint_url(endpoint)
             .force_path_style(true)
-            .retry_config(RetryConfig::disabled());
-        let s3 = S3::with(config, &address);
+            .retry_config(RetryConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        S3::with(config, &address)
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(1).enable_all();
+        runtime.worker_threads(1).enable_all().build().unwrap()
+    }
+
+    /// The head of the next request.
+    fn head(peer: &mut TcpStream) -> String {
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            peer.read_exact(&mut byte).unwrap();
+            heard.push(byte[0]);
+        }
+        String::from_utf8_lossy(&heard).to_ascii_lowercase()
+    }
+
+    /// What a server hears of one PUT to an address.
+    fn heard(address: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let s3 = store(&format!("http://{}", listener.local_addr().unwrap()), address);
+        let server = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let heard = head(&mut peer);
+            peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .unwrap();
+            heard
+        });
         // Whether the server read all of the body makes no difference to what it heard.
-        let put = s3.put("object", Bytes::from_static(b"sealed"), Condition::Replace);
-        let _ = runtime.build().unwrap().block_on(put);
+        let body = Bytes::from_static(b"sealed");
+        let _ = runtime().block_on(s3.put("object", body, Condition::Replace, Meter::unread()));
         server.join().unwrap()
+    }
+
+    fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn bodies_are_counted_as_the_connection_takes_and_brings_them() {
+        const LEN: usize = 24 << 20;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let s3 = store(&format!("http://{}", listener.local_addr().unwrap()), "bucket");
+        let timer = MachineTimer(Arc::new(MachineClock::new()));
+        let meter = Meter::new(Arc::new(timer));
+        let (seen, (half, go_on)) = (meter.clone(), std::sync::mpsc::channel());
+        let server = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let heard = head(&mut peer);
+            // As much as fits into the buffers, and nothing more while nobody reads.
+            eventually("some of it goes", || seen.bytes() > 0);
+            assert!(seen.bytes() < LEN as u64, "all of it has gone");
+            let mut body = vec![0; LEN];
+            peer.read_exact(&mut body).unwrap();
+            assert_eq!(seen.bytes(), LEN as u64);
+            peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            assert!(head(&mut peer).starts_with("get "));
+            let told = format!("HTTP/1.1 200 OK\r\ncontent-length: {LEN}\r\n\r\n");
+            peer.write_all(told.as_bytes()).unwrap();
+            peer.write_all(&body[..LEN / 2]).unwrap();
+            go_on.recv().unwrap();
+            peer.write_all(&body[LEN / 2..]).unwrap();
+            heard
+        });
+        let runtime = runtime();
+        let body = Bytes::from(vec![7; LEN]);
+        runtime.block_on(s3.put("object", body.clone(), Condition::Absent, meter)).unwrap();
+        let meter = Meter::new(Arc::new(MachineTimer(Arc::new(MachineClock::new()))));
+        let got = runtime.spawn({
+            let (s3, meter) = (Arc::new(s3), meter.clone());
+            async move { s3.get("object", None, meter).await }
+        });
+        eventually("one half comes", || meter.bytes() == LEN as u64 / 2);
+        half.send(()).unwrap();
+        assert_eq!(runtime.block_on(got).unwrap().unwrap(), body);
+        assert_eq!(meter.bytes(), LEN as u64);
+        let heard = server.join().unwrap();
+        // Counted or not, it is a body in memory: its length and checksum stand in the head.
+        assert!(heard.contains(&format!("content-length: {LEN}\r\n")), "{heard}");
+        assert!(heard.contains("x-amz-checksum-crc32: ") && !heard.contains("chunked"), "{heard}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::meter::Meter;
+
 /// The answer to one request.
 pub type Trip<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
@@ -41,13 +43,23 @@ pub struct Page {
     pub has_more: bool,
 }
 
-/// Single requests to one server.
+/// LIMIT: bytes of one answer. Nothing that is stored is longer.
+pub(crate) const ANSWER_LEN_MAX: u64 = 128 << 20;
+
+/// Single requests to one server. Where bytes go one way or the other in number, the meter is told of them as they move.
 pub trait Transport: Send + Sync + 'static {
     /// Reads all of it, or `range`, which is not empty. Less than `range` if it ends before.
-    fn get<'a>(&'a self, path: &'a str, range: Option<Range<u64>>) -> Trip<'a, Bytes>;
+    fn get<'a>(&'a self, path: &'a str, range: Option<Range<u64>>, meter: Meter)
+    -> Trip<'a, Bytes>;
 
     /// Stores; durable and atomic.
-    fn put<'a>(&'a self, path: &'a str, bytes: Bytes, condition: Condition) -> Trip<'a, ()>;
+    fn put<'a>(
+        &'a self,
+        path: &'a str,
+        bytes: Bytes,
+        condition: Condition,
+        meter: Meter,
+    ) -> Trip<'a, ()>;
 
     /// Length in bytes.
     fn len<'a>(&'a self, path: &'a str) -> Trip<'a, u64>;
@@ -58,6 +70,7 @@ pub trait Transport: Send + Sync + 'static {
         prefix: &'a str,
         after: Option<&'a str>,
         count_max: usize,
+        meter: Meter,
     ) -> Trip<'a, Page>;
 
     /// Removes; fine if missing.
@@ -119,6 +132,11 @@ impl Fault {
     /// Makes one.
     pub fn new(kind: FaultKind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into(), wait: None, status: None }
+    }
+
+    /// An answer longer than [`ANSWER_LEN_MAX`].
+    pub(crate) fn too_long() -> Self {
+        Self::new(FaultKind::Invalid, "the answer is longer than anything that is stored")
     }
 
     /// The fault that an HTTP status stands for; `code` is the server's own word for it.

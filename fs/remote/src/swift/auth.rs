@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::http::{Http, Request};
+use crate::meter::Meter;
 use crate::transport::{Fault, FaultKind};
 
 /// What Swift gave us.
@@ -50,7 +51,7 @@ impl SignIn {
                 let headers = vec![("x-auth-user", user.clone()), ("x-auth-key", key.clone())];
                 let (method, body) = (Method::GET, Bytes::new());
                 let request = Request { method, url: url.clone(), headers, body };
-                let answer = http.send(request).await?.checked()?;
+                let answer = http.send(request, Meter::unread()).await?.checked()?;
                 let text = |name| answer.header(name).map(str::to_owned);
                 signed(text("x-storage-url"), text("x-auth-token"))
             }
@@ -58,7 +59,7 @@ impl SignIn {
                 let headers = vec![("content-type", "application/json".to_owned())];
                 let (method, body) = (Method::POST, Bytes::from(body.to_string()));
                 let request = Request { method, url: url.clone(), headers, body };
-                let answer = http.send(request).await?.checked()?;
+                let answer = http.send(request, Meter::unread()).await?.checked()?;
                 let catalog: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
                 let url = endpoint(&catalog, region.as_deref());
                 signed(url, answer.header("x-subject-token").map(str::to_owned))

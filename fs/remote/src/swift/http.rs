@@ -2,20 +2,21 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use std::time::Duration;
 
-use crate::transport::{Fault, FaultKind};
+use crate::meter::{Meter, Metered};
+use crate::transport::{ANSWER_LEN_MAX, Fault, FaultKind};
 
 /// LIMIT: a connection that is not there by then will not come.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// A client with kept connections; TLS by rustls with the certificates of this machine (or of `SSL_CERT_FILE`).
-pub(super) struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(super) struct Http(Client<HttpsConnector<HttpConnector>, Metered<Full<Bytes>>>);
 
 /// What is asked.
 pub(super) struct Request {
@@ -67,8 +68,8 @@ impl Http {
         Ok(Self(Client::builder(TokioExecutor::new()).build(connector)))
     }
 
-    /// Sends, and takes the whole answer.
-    pub(super) async fn send(&self, request: Request) -> Result<Answer, Fault> {
+    /// Sends, and takes the whole answer; both count as they move.
+    pub(super) async fn send(&self, request: Request, meter: Meter) -> Result<Answer, Fault> {
         let wrong = || Fault::new(FaultKind::Invalid, "the request could not be made");
         let uri: Uri = request.url.parse().map_err(|_| wrong())?;
         let mut built = http::Request::builder().method(request.method).uri(uri);
@@ -77,12 +78,19 @@ impl Http {
         }
         // Said even when it is nothing: else an empty body has no length at all, and is refused.
         built = built.header(http::header::CONTENT_LENGTH, request.body.len());
-        let built = built.body(Full::new(request.body)).map_err(|_| wrong())?;
+        let built = built
+            .body(Metered::new(Full::new(request.body), meter.clone()))
+            .map_err(|_| wrong())?;
         let no_connection = |_| Fault::new(FaultKind::Broken, "no connection");
         let answer = self.0.request(built).await.map_err(no_connection)?;
         let (head, body) = answer.into_parts();
-        let cut = |_| Fault::new(FaultKind::Broken, "the answer was cut off");
-        let body = body.collect().await.map_err(cut)?.to_bytes();
+        let limit = usize::try_from(ANSWER_LEN_MAX).unwrap_or(usize::MAX);
+        let body = Limited::new(Metered::new(body, meter), limit).collect().await;
+        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+            true => Fault::too_long(),
+            false => Fault::new(FaultKind::Broken, "the answer was cut off"),
+        })?;
+        let body = body.to_bytes();
         Ok(Answer { status: head.status, headers: head.headers, body })
     }
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::address::SwiftAddress;
+use crate::meter::Meter;
 use crate::transport::{Condition, Entry, Fault, FaultKind, Page, Transport, Trip};
 use auth::{SignIn, Signed};
 use http::{Answer, Http, Request};
@@ -44,7 +45,7 @@ impl Swift {
         };
         let container = address.container.clone();
         let swift = Self { http, sign_in, signed, container, prefix };
-        match swift.ask(Method::HEAD, "", &[], Bytes::new()).await {
+        match swift.ask(Method::HEAD, "", &[], Bytes::new(), Meter::unread()).await {
             Err(fault) if fault.kind == FaultKind::NotFound => {
                 Err(Fault::new(FaultKind::Invalid, "there is no such container"))
             }
@@ -63,15 +64,22 @@ impl Swift {
         below: &str,
         headers: &[(&'static str, String)],
         body: Bytes,
+        meter: Meter,
     ) -> Result<Answer, Fault> {
         let signed = self.signed.lock().clone();
-        let answer = self.send(&signed, &method, below, headers, body.clone()).await?;
+        let answer =
+            self.send(&signed, &method, below, headers, body.clone(), meter.clone()).await?;
         if answer.status != StatusCode::UNAUTHORIZED {
             return answer.checked();
         }
         let signed = Arc::new(self.sign_in.sign_in(&self.http).await?);
         *self.signed.lock() = signed.clone();
-        self.send(&signed, &method, below, headers, body).await?.checked()
+        self.send(&signed, &method, below, headers, body, meter).await?.checked()
+    }
+
+    /// One request about an object without a body either way.
+    async fn ask_briefly(&self, method: Method, path: &str) -> Result<Answer, Fault> {
+        self.ask(method, &self.object(path), &[], Bytes::new(), Meter::unread()).await
     }
 
     async fn send(
@@ -81,22 +89,29 @@ impl Swift {
         below: &str,
         headers: &[(&'static str, String)],
         body: Bytes,
+        meter: Meter,
     ) -> Result<Answer, Fault> {
         let url = format!("{}/{}{below}", signed.storage_url, http::escape(&self.container));
         let mut headers = headers.to_vec();
         headers.push(("x-auth-token", signed.token.clone()));
-        self.http.send(Request { method: method.clone(), url, headers, body }).await
+        self.http.send(Request { method: method.clone(), url, headers, body }, meter).await
     }
 }
 
 impl Transport for Swift {
-    fn get<'a>(&'a self, path: &'a str, range: Option<Range<u64>>) -> Trip<'a, Bytes> {
+    fn get<'a>(
+        &'a self,
+        path: &'a str,
+        range: Option<Range<u64>>,
+        meter: Meter,
+    ) -> Trip<'a, Bytes> {
         Box::pin(async move {
             let headers = match &range {
                 Some(range) => vec![("range", format!("bytes={}-{}", range.start, range.end - 1))],
                 None => Vec::new(),
             };
-            let answer = self.ask(Method::GET, &self.object(path), &headers, Bytes::new()).await;
+            let path = self.object(path);
+            let answer = self.ask(Method::GET, &path, &headers, Bytes::new(), meter).await;
             match (answer, range) {
                 // The range begins behind the end: there is nothing of it.
                 (Err(fault), Some(_)) if fault.status == Some(416) => Ok(Bytes::new()),
@@ -108,19 +123,25 @@ impl Transport for Swift {
         })
     }
 
-    fn put<'a>(&'a self, path: &'a str, bytes: Bytes, condition: Condition) -> Trip<'a, ()> {
+    fn put<'a>(
+        &'a self,
+        path: &'a str,
+        bytes: Bytes,
+        condition: Condition,
+        meter: Meter,
+    ) -> Trip<'a, ()> {
         Box::pin(async move {
             let headers = match condition {
                 Condition::Absent => vec![("if-none-match", "*".to_owned())],
                 Condition::Replace => Vec::new(),
             };
-            self.ask(Method::PUT, &self.object(path), &headers, bytes).await.map(drop)
+            self.ask(Method::PUT, &self.object(path), &headers, bytes, meter).await.map(drop)
         })
     }
 
     fn len<'a>(&'a self, path: &'a str) -> Trip<'a, u64> {
         Box::pin(async move {
-            let answer = self.ask(Method::HEAD, &self.object(path), &[], Bytes::new()).await?;
+            let answer = self.ask_briefly(Method::HEAD, path).await?;
             let len = answer.header("content-length").and_then(|text| text.parse().ok());
             len.ok_or_else(|| Fault::new(FaultKind::Broken, "the server told no length"))
         })
@@ -131,12 +152,13 @@ impl Transport for Swift {
         prefix: &'a str,
         after: Option<&'a str>,
         count_max: usize,
+        meter: Meter,
     ) -> Trip<'a, Page> {
         Box::pin(async move {
             let whole = |path: &str| http::escape_all(&format!("{}{path}", self.prefix));
             let marker = after.map(|path| format!("&marker={}", whole(path))).unwrap_or_default();
             let query = format!("?format=json&limit={count_max}&prefix={}{marker}", whole(prefix));
-            let answer = self.ask(Method::GET, &query, &[], Bytes::new()).await?;
+            let answer = self.ask(Method::GET, &query, &[], Bytes::new(), meter).await?;
             let entries = parse_listing(&answer.body, &self.prefix)
                 .ok_or_else(|| Fault::new(FaultKind::Broken, "the listing makes no sense"))?;
             let has_more = entries.len() >= count_max;
@@ -146,7 +168,7 @@ impl Transport for Swift {
 
     fn delete<'a>(&'a self, path: &'a str) -> Trip<'a, ()> {
         Box::pin(async move {
-            match self.ask(Method::DELETE, &self.object(path), &[], Bytes::new()).await {
+            match self.ask_briefly(Method::DELETE, path).await {
                 Err(fault) if fault.kind == FaultKind::NotFound => Ok(()),
                 result => result.map(drop),
             }

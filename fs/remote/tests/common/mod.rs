@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use strongroom_host::clock::MachineClock;
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::RealDisk;
+use strongroom_remote::meter::Meter;
 use strongroom_remote::transport::{Condition, Entry, Fault, FaultKind, Page, Transport, Trip};
 use strongroom_remote::{Access, Machine, Patience, RemoteStore};
 use tokio::sync::Barrier;
@@ -150,7 +151,12 @@ pub fn machine() -> Machine {
 }
 
 impl Transport for Server {
-    fn get<'a>(&'a self, path: &'a str, range: Option<Range<u64>>) -> Trip<'a, Bytes> {
+    fn get<'a>(
+        &'a self,
+        path: &'a str,
+        range: Option<Range<u64>>,
+        _meter: Meter,
+    ) -> Trip<'a, Bytes> {
         Box::pin(self.serve("GET", path, async move {
             let bytes = self.0.things.lock().get(path).cloned();
             let bytes = bytes.ok_or_else(|| Fault::of_status(404, None))?;
@@ -160,7 +166,13 @@ impl Transport for Server {
         }))
     }
 
-    fn put<'a>(&'a self, path: &'a str, bytes: Bytes, condition: Condition) -> Trip<'a, ()> {
+    fn put<'a>(
+        &'a self,
+        path: &'a str,
+        bytes: Bytes,
+        condition: Condition,
+        _meter: Meter,
+    ) -> Trip<'a, ()> {
         Box::pin(self.serve("PUT", path, async move {
             let asked = condition == Condition::Absent;
             if asked && self.0.conditions == Conditions::Unknown {
@@ -190,6 +202,7 @@ impl Transport for Server {
         prefix: &'a str,
         after: Option<&'a str>,
         count_max: usize,
+        _meter: Meter,
     ) -> Trip<'a, Page> {
         Box::pin(self.serve("LIST", prefix, async move {
             let things = self.0.things.lock();

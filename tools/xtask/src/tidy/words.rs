@@ -126,8 +126,13 @@ fn open_task(line: &str) -> Option<&'static str> {
     (is_open && !has_number).then_some("an open task names its issue: `#123`")
 }
 
+const WORDS: [&str; 4] = ["struct ", "enum ", "trait ", "type "];
+
 fn declared_type(code: &str) -> Option<&str> {
-    let at = ["struct ", "enum ", "trait ", "type "].iter().find_map(|word| {
+    // An associated type has the name that its trait gave it, which may be somebody else's.
+    let is_inside = code.starts_with(' ');
+    let words = if is_inside { &WORDS[..3] } else { &WORDS[..] };
+    let at = words.iter().find_map(|word| {
         let at = code.find(word)?;
         let is_start = code[..at].trim().is_empty() || code[..at].trim_start().starts_with("pub");
         is_start.then_some(at + word.len())
@@ -159,6 +164,8 @@ mod tests {
     #[test]
     fn names_that_say_nothing_are_found() {
         assert_eq!(messages("fs/store/src/a.rs", "pub struct BlockManager {\n"), 1);
+        assert_eq!(messages("fs/store/src/a.rs", "type Data = Bytes;\n"), 1);
+        assert_eq!(messages("fs/store/src/a.rs", "    type Data = Bytes;\n"), 0);
         assert_eq!(messages("fs/store/src/a.rs", "pub struct Metadata;\n"), 0);
         assert_eq!(messages("fs/store/src/a.rs", "pub fn get_block() {\n"), 1);
     }
