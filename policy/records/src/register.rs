@@ -25,6 +25,8 @@ pub enum CellKind {
     Block = 6,
     /// Secrets of the register itself; one.
     Secrets = 7,
+    /// How many have agreed to an activity, by its id.
+    Agreed = 8,
 }
 
 /// A cell as it lies in the store.
@@ -93,6 +95,17 @@ pub struct Block {
     #[n(0)]
     pub subjects: Vec<SubjectId>,
 }
+
+/// Subjects that have agreed to an activity: rows in the look-up buckets lead to them, page by page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Agreed {
+    /// Rows so far; those of the erased are counted still.
+    #[n(0)]
+    pub count: u64,
+}
+
+/// Rows on a page of those who agreed.
+pub const AGREED_LEN: u64 = 64;
 
 /// Subjects in a block.
 pub const BLOCK_LEN: u64 = 64;

@@ -235,6 +235,9 @@ pub struct SubjectRecord {
     /// Answers, one for each activity, ascending by activity.
     #[n(0)]
     pub consents: Vec<Consent>,
+    /// Activities that it ever agreed to, ascending, each with the page that leads to it.
+    #[n(1)]
+    pub agreed: Vec<(ActivityId, u64)>,
 }
 
 /// Where a consent stands.

@@ -31,7 +31,9 @@ use strongroom_records::receipt::{
     ConsentDeed, Deed, Destroyed, Ending, ErasureDeed, ExportDeed, MovedDeed, Receipt,
     ReceivedDeed, SubjectRotationDeed,
 };
-use strongroom_records::register::{Block, Cell, CellChange, Gone, GoneFrom, Payload, Secrets};
+use strongroom_records::register::{
+    Agreed, Block, Cell, CellChange, Gone, GoneFrom, Payload, Secrets,
+};
 use strongroom_records::subject::{
     Bucket, ClassCell, Consent, ConsentStatus, Detail, Erasure, File, Folder, Hold, OlderKey, Row,
     SubjectCell, SubjectRecord, SubjectState,
@@ -373,7 +375,11 @@ fn subject_vectors() -> Vec<Vector> {
     vec![
         cbor("subject", &subject()),
         cbor("subject, erased", &erased()),
-        cbor("subject record", &SubjectRecord { consents: vec![consent()] }),
+        cbor(
+            "subject record",
+            &SubjectRecord { consents: vec![consent()], agreed: vec![(ACTIVITY, 3)] },
+        ),
+        cbor("who agreed", &Agreed { count: 200 }),
         cbor("folder", &folder),
         cbor("bucket", &Bucket { rows: vec![Row { hash: hash(38), subject: SUBJECT }] }),
         cbor("detail", &detail),

@@ -12,6 +12,7 @@ use strongroom_records::subject::{Consent, ConsentStatus, Detail, SubjectState};
 
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lookup::Buckets;
 use crate::register::Transaction;
 use crate::services::Services;
 
@@ -67,7 +68,10 @@ impl Custodian {
         register.tell(&mut transaction, &mut own, Kind::Consent, Some(&detail), None, |entry| {
             entry.activity = Some(activity.id);
         });
+        let mut buckets = Buckets::default();
+        register.enlist(&mut transaction, &mut buckets, &mut own)?;
         register.put_subject(&mut transaction, &mut own);
+        register.put_leaves(&mut transaction, buckets)?;
         let (position, _) = self.register_mut().commit(transaction)?;
         let names = [&activity.name, &activity.consumer, &activity.purpose].map(String::clone);
         let deed = ConsentDeed { subject: *subject, consent, activity: names.into() };

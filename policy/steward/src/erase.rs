@@ -142,6 +142,7 @@ impl Custodian {
         objects.iter().for_each(|object| transaction.drop_object(*object));
         own.cell.names = Vec::new();
         own.cell.request = None;
+        own.record.agreed = Vec::new();
         own.cell.state = SubjectState::Erased;
         let mut erasure = own.cell.erasure.take().ok_or_else(unfinished)?;
         erasure.root_before = Some(before);
@@ -240,8 +241,8 @@ impl Custodian {
 }
 
 impl Custodian {
-    /// Every hash that may lead to a subject, of attributes and of the name each activity has, and the buckets that had others
-    /// before; none if some key or folder does not open.
+    /// Every hash that may lead to a subject, of attributes, of the name each activity has and of what it agreed to, and the
+    /// buckets that had others before; none if some key or folder does not open.
     fn traces_of(&self, own: &Subject) -> Option<(Vec<Hash>, Vec<u64>)> {
         let register = self.register();
         let (mut hashes, former) = lookups(register, own)?;
@@ -249,6 +250,9 @@ impl Custodian {
         for activity in self.activities().ok()? {
             let name = register.pseudonym(&key, &own.cell, &activity.id).ok()?;
             hashes.push(register.name_hash(&activity.id, &name).ok()?);
+        }
+        for (activity, page) in &own.record.agreed {
+            hashes.push(register.agreed_hash(activity, *page).ok()?);
         }
         Some((hashes, former))
     }

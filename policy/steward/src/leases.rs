@@ -195,13 +195,13 @@ impl Custodian {
         Ok(Some(Prospect { subject: *subject, pseudonym, classes }))
     }
 
-    /// Everybody an activity would see now, in the order they were created. As [`Custodian::prospect`].
+    /// Everybody an activity would see now. As [`Custodian::prospect`].
     ///
     /// # Errors
     /// `Corrupt`.
     pub fn prospects(&self, rules: &Rules) -> Result<Vec<Prospect>> {
         let mut all = Vec::new();
-        for subject in self.subject_ids()? {
+        for subject in self.candidates(rules)? {
             all.extend(self.prospect(rules, &subject)?);
         }
         Ok(all)
@@ -438,8 +438,15 @@ impl OpenFile {
         let sealed = |number: u64| PREFIX_LEN as u64 + number * CHUNK_SEALED_LEN as u64;
         let whole = sealed_len(usize::try_from(total).map_err(|_| damaged())?) as u64;
         let range = sealed(first)..sealed(last + 1).min(whole);
-        let opener = self.opener().await?;
-        let bytes = self.class.sealed(&self.file.id, range).await?;
+        let (opener, bytes) = match self.opener.get() {
+            None if first == 0 => {
+                // What opens the file lies before its first bytes: both come at once.
+                let mut bytes = self.class.sealed(&self.file.id, 0..range.end).await?;
+                let prefix = bytes.split_to(PREFIX_LEN.min(bytes.len()));
+                (self.opened_by(&prefix)?, bytes)
+            }
+            _ => (self.opener().await?, self.class.sealed(&self.file.id, range).await?),
+        };
         let opened = opener.open(first, &bytes).map_err(|_| damaged())?;
         let from = usize::try_from(offset - first * chunk).map_err(|_| damaged())?;
         let count = usize::try_from(end - offset).map_err(|_| damaged())?;
@@ -456,11 +463,15 @@ impl OpenFile {
         if let Some(opener) = self.opener.get() {
             return Ok(opener);
         }
+        let prefix = self.class.sealed(&self.file.id, 0..PREFIX_LEN as u64).await?;
+        self.opened_by(&prefix)
+    }
+
+    fn opened_by(&self, prefix: &[u8]) -> Result<&Opener> {
         let class = &self.class;
-        let prefix = class.sealed(&self.file.id, 0..PREFIX_LEN as u64).await?;
         let context = class.home.context(class.released.class, &self.file.id);
         let key = class.released.key_of(&self.file)?;
-        let opener = Opener::new(key, &context, &prefix).map_err(|_| damaged())?;
+        let opener = Opener::new(key, &context, prefix).map_err(|_| damaged())?;
         Ok(self.opener.get_or_init(|| opener))
     }
 }

@@ -17,6 +17,7 @@
 
 mod access;
 mod activities;
+mod agreed;
 mod audit;
 mod consents;
 mod counter;

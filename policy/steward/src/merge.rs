@@ -173,6 +173,7 @@ impl Custodian {
                 entry.activity = Some(activity);
             });
         }
+        register.enlist(&mut transaction, &mut buckets, &mut own)?;
         other.cell.holds = Vec::new();
         other.cell.state = SubjectState::Erasing;
         other.cell.erasure = Some(Erasure::received(transaction.seq()));

@@ -129,6 +129,9 @@ fn a_no_of_either_stays_and_two_yeses_become_the_narrower() {
         assert_eq!(shop.consents(&ada).unwrap()[0].1, status, "{number}");
         let read = both.map(|class| shop.read_file(&by("newsletter", name, class), "file").is_ok());
         assert_eq!(read.to_vec(), opened, "{number}");
+        let everybody = shop.prospects(&shop.rules("newsletter").unwrap()).unwrap();
+        let is_shown = everybody.iter().any(|own| own.subject == ada);
+        assert_eq!(is_shown, opened.contains(&true), "{number}");
     }
 }
 

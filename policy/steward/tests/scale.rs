@@ -205,6 +205,13 @@ impl Town {
             }),
         ));
         costs.push((
+            "who agreed",
+            self.cost(|town, _| {
+                let rules = town.shop.rules("newsletter").unwrap();
+                assert_eq!(town.shop.prospects(&rules).unwrap().len(), 5);
+            }),
+        ));
+        costs.push((
             "export",
             self.cost(|town, number| {
                 town.shop.export(&town.people[number], &mut Nowhere).unwrap();

@@ -116,6 +116,9 @@ impl View {
         let pseudonym = std::str::from_utf8(name).ok().and_then(Pseudonym::parse);
         let person = pseudonym.and_then(|pseudonym| state.person(&pseudonym).zip(Some(pseudonym)));
         let Some((person, pseudonym)) = person else {
+            if !state.is_read {
+                return Err(Step::Ask(Ask::Everybody));
+            }
             // Not agreed, erased, mistyped, never there: one answer, from the same memory.
             self.inner.note_stranger();
             return Err(Step::missing());
@@ -314,6 +317,9 @@ fn list_people(
     count_max: usize,
     now: Duration,
 ) -> std::result::Result<Found, Ask> {
+    if !state.is_read {
+        return Err(Ask::Everybody);
+    }
     let first = Pseudonym(first_id(cookie));
     let page = state.people_from(first).filter(|(id, _)| id_cookie(&id.0) > cookie);
     let (mut found, mut lapsed) = (Vec::new(), Vec::new());

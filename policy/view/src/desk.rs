@@ -47,6 +47,8 @@ pub(crate) enum Ask {
     Read(Arc<Compartment>, FileId),
     /// Everything recorded so far is in force here.
     Look,
+    /// It is known who may be seen.
+    Everybody,
 }
 
 /// A request and who waits for it.
@@ -66,12 +68,24 @@ pub(crate) struct Desk {
     inner: Arc<Inner>,
     /// Compartments with a lease.
     live: Vec<Arc<Compartment>>,
+    people: People,
     /// Recorded by others and not decided anew yet.
     stale_rules: bool,
     stale: BTreeSet<SubjectId>,
     stranger_told: Option<Duration>,
     /// Records followed since the store was last made sure of.
     behind: u64,
+}
+
+/// LIMIT: people who are read before the register is looked at again: a withdrawal waits for no more.
+const READ_COUNT_MAX: usize = 64;
+
+/// Whether it is known who may be seen: nobody is read before somebody wants to know.
+enum People {
+    Unread,
+    /// Who is left, and who waits for all of them.
+    Reading(Vec<SubjectId>, Vec<oneshot::Sender<Result<()>>>),
+    Read,
 }
 
 /// Requests by compartment: whether names are wanted, which files.
@@ -85,7 +99,7 @@ struct Need {
 }
 
 impl Desk {
-    /// Reads whom the activity may see. Nothing is told of it yet.
+    /// Reads what holds for the activity, and nobody yet.
     pub fn open(consumer: Consumer, inner: Arc<Inner>) -> std::result::Result<Self, StewardError> {
         let Consumer { stewardship, custodian, activity, fence, poll } = consumer;
         let rules = custodian.rules(&activity)?;
@@ -98,6 +112,7 @@ impl Desk {
             poll,
             inner,
             live: Vec::new(),
+            people: People::Unread,
             stale_rules: true,
             stale: BTreeSet::new(),
             stranger_told: None,
@@ -110,7 +125,11 @@ impl Desk {
     /// Until the view is gone.
     pub fn run(mut self, requests: &Receiver<Request>) {
         loop {
-            let first = match requests.recv_timeout(self.poll) {
+            let pause = match self.people {
+                People::Reading(..) => Duration::ZERO,
+                People::Unread | People::Read => self.poll,
+            };
+            let first = match requests.recv_timeout(pause) {
                 Ok(first) => Some(first),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return self.end(),
@@ -121,20 +140,19 @@ impl Desk {
             let watched = self.watch().map_err(|error| refused(&error));
             let (mut needs, mut replies) = (Needs::new(), Vec::new());
             for Request { ask, reply } in asked {
-                if let (Ask::Look, Err(error)) = (&ask, &watched) {
-                    // Whoever asked may have given up.
-                    let _ = reply.send(Err(error.clone()));
-                    continue;
+                match (ask, &watched) {
+                    (Ask::Everybody, _) => self.read_for(reply),
+                    (Ask::Look, Err(error)) => answer(reply, Err(error.clone())),
+                    (ask, _) => {
+                        self.gather(ask, &mut needs);
+                        replies.push(reply);
+                    }
                 }
-                self.gather(ask, &mut needs);
-                replies.push(reply);
             }
+            self.read_some();
             self.renewals(&mut needs);
             let (done, guard) = self.serve(&needs);
-            for reply in replies {
-                // As above.
-                let _ = reply.send(done.clone());
-            }
+            replies.into_iter().for_each(|reply| answer(reply, done.clone()));
             self.finish(guard);
             self.tell_strangers();
         }
@@ -224,7 +242,8 @@ impl Desk {
         }
     }
 
-    /// Decides anew about everybody: those with leases first, so that what is withdrawn from them ends soonest.
+    /// Decides anew about everybody who is shown: those with leases first, so that what is withdrawn from them ends soonest.
+    /// Who else may be seen now is read after that.
     fn reconsider_all(&mut self) -> std::result::Result<(), StewardError> {
         self.rules = self.custodian.rules(&self.activity)?;
         let mut first: Vec<SubjectId> = self.live.iter().map(|own| own.subject).collect();
@@ -235,12 +254,69 @@ impl Desk {
                 self.reconsider(&subject)?;
             }
         }
-        for prospect in self.custodian.prospects(&self.rules)? {
-            if done.insert(prospect.subject) {
-                self.settle(&prospect.subject.clone(), Some(prospect));
+        match std::mem::replace(&mut self.people, People::Unread) {
+            People::Unread => Ok(()),
+            People::Read => self.begin_reading(Vec::new()),
+            People::Reading(_, waiting) => self.begin_reading(waiting),
+        }
+    }
+
+    /// Somebody wants to know who may be seen.
+    fn read_for(&mut self, reply: oneshot::Sender<Result<()>>) {
+        match &mut self.people {
+            People::Read => answer(reply, Ok(())),
+            People::Reading(_, waiting) => waiting.push(reply),
+            // Trouble is told to who waits.
+            People::Unread => drop(self.begin_reading(vec![reply])),
+        }
+    }
+
+    fn begin_reading(
+        &mut self,
+        waiting: Vec<oneshot::Sender<Result<()>>>,
+    ) -> std::result::Result<(), StewardError> {
+        self.inner.state.lock().is_read = false;
+        match self.custodian.candidates(&self.rules) {
+            Ok(left) => {
+                self.people = People::Reading(left, waiting);
+                Ok(())
+            }
+            Err(error) => {
+                waiting.into_iter().for_each(|reply| answer(reply, Err(refused(&error))));
+                Err(error)
             }
         }
-        Ok(())
+    }
+
+    /// Reads some more of those who may be seen.
+    fn read_some(&mut self) {
+        let (mut left, waiting) = match std::mem::replace(&mut self.people, People::Unread) {
+            People::Reading(left, waiting) => (left, waiting),
+            other => return self.people = other,
+        };
+        for _ in 0..READ_COUNT_MAX {
+            let Some(subject) = left.last().copied() else { break };
+            match self.custodian.prospect(&self.rules, &subject) {
+                Ok(prospect) => {
+                    self.settle(&subject, prospect);
+                    left.pop();
+                }
+                // Whoever writes meanwhile takes away what its record replaced: with that record all is there again.
+                Err(error) if self.custodian.is_newest().unwrap_or(true) => {
+                    return waiting
+                        .into_iter()
+                        .for_each(|reply| answer(reply, Err(refused(&error))));
+                }
+                Err(_) => break,
+            }
+        }
+        if left.is_empty() {
+            self.inner.state.lock().is_read = true;
+            self.people = People::Read;
+            waiting.into_iter().for_each(|reply| answer(reply, Ok(())));
+        } else {
+            self.people = People::Reading(left, waiting);
+        }
     }
 
     fn reconsider(&mut self, subject: &SubjectId) -> std::result::Result<(), StewardError> {
@@ -275,7 +351,7 @@ impl Desk {
 
     fn gather(&self, ask: Ask, needs: &mut Needs) {
         match ask {
-            Ask::Look => {}
+            Ask::Look | Ask::Everybody => {}
             Ask::Show(subjects) => {
                 let state = self.inner.state.lock();
                 for person in subjects.iter().filter_map(|subject| state.person_of(subject)) {
@@ -450,6 +526,11 @@ impl Drop for Desk {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Whoever asked may have given up.
+fn answer(reply: oneshot::Sender<Result<()>>, done: Result<()>) {
+    let _ = reply.send(done);
 }
 
 fn need<'n>(needs: &'n mut Needs, compartment: &Arc<Compartment>) -> &'n mut Need {

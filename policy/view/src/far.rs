@@ -12,6 +12,7 @@
 //! 3. A custodian that begins a new life is told nothing of the old one: all is shut, and asked for anew.
 
 mod courier;
+mod needs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -34,11 +35,12 @@ use strongroom_workspace::door::{Change, Mark, Passing};
 use strongroom_workspace::error::{Error, ErrorKind};
 
 use crate::desk::{Ask, Request, refused};
-use crate::gate::{Compartment, Standing};
+use crate::gate::Compartment;
 use crate::view::Inner;
 
 use courier::{Arrived, Courier, Post};
 pub use courier::{Line, Pen, StoreLine};
+use needs::Ahead;
 
 /// How soon the desk looks up from waiting.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -50,8 +52,6 @@ const NEED_COUNT_MAX: usize = 256;
 const OPENED_PAUSE: Duration = Duration::from_secs(2);
 /// How long nobody is asked again who has refused, unless somebody waits.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
-/// LIMIT: compartments that whoever goes through all of them may leave out.
-const GAP_MAX: usize = 4;
 const FIRST_PAGE: Pseudonym = Pseudonym([0; 16]);
 /// A lease ends here that much before it would: the kernel has dropped its pages by then.
 const MARGIN: Duration = Duration::from_millis(250);
@@ -101,8 +101,10 @@ pub(crate) struct FarDesk {
     /// Something was told to be gone, and the custodian waits to hear that it is.
     owes_word: bool,
     incarnation: u64,
-    /// Where the next page of people begins; none once all were read.
+    /// Where the next page of people begins; none before somebody wants to know, and once all were read.
     page: Option<Pseudonym>,
+    /// Who waits for all pages.
+    for_all: Vec<Request>,
     /// Not asked for again before that, unless somebody waits.
     page_after: Duration,
     ahead: Ahead,
@@ -114,15 +116,6 @@ struct Asked {
     number: u64,
     waiting: Vec<Request>,
     is_page: bool,
-}
-
-/// What is asked for before somebody needs it, because jobs go through people in their order.
-#[derive(Default)]
-struct Ahead {
-    /// Compartments asked for by asks that followed each other.
-    count: usize,
-    /// The last of them.
-    last: Option<(Pseudonym, ClassId)>,
 }
 
 impl FarDesk {
@@ -147,7 +140,8 @@ impl FarDesk {
             passing: None,
             owes_word: false,
             incarnation: 0,
-            page: Some(FIRST_PAGE),
+            page: None,
+            for_all: Vec::new(),
             page_after: Duration::ZERO,
             ahead: Ahead::default(),
             opened_since: None,
@@ -155,20 +149,18 @@ impl FarDesk {
         (desk, courier)
     }
 
-    /// Reads whom the activity may see, all pages of it.
+    /// Meets the custodian. Whom the activity may see is asked when somebody wants to know.
     ///
     /// # Errors
     /// `Denied` when there is no such activity, or this device is not for it; `Unavailable` when no custodian answers.
     pub fn open(&mut self) -> std::result::Result<(), StewardError> {
-        while self.page.is_some() {
-            self.send(Vec::new(), Vec::new());
-            while self.asked.is_some() {
-                self.inner.pause(PAUSE);
-                self.take_in()?;
-                if self.is_late() {
-                    let message = "no custodian answers: is one serving consumers?";
-                    return Err(StewardError::new(StewardKind::Unavailable, message));
-                }
+        self.send(Vec::new(), vec![Need::Look]);
+        while self.asked.is_some() {
+            self.inner.pause(PAUSE);
+            self.take_in()?;
+            if self.is_late() {
+                let message = "no custodian answers: is one serving consumers?";
+                return Err(StewardError::new(StewardKind::Unavailable, message));
             }
         }
         Ok(())
@@ -219,7 +211,8 @@ impl FarDesk {
     }
 
     fn fail(&mut self, error: &Error) {
-        for request in self.asked.take().into_iter().flat_map(|asked| asked.waiting) {
+        let asked = self.asked.take().into_iter().flat_map(|asked| asked.waiting);
+        for request in asked.chain(std::mem::take(&mut self.for_all)) {
             // Whoever asked may have given up.
             let _ = request.reply.send(Err(error.clone()));
         }
@@ -246,7 +239,8 @@ impl FarDesk {
     /// Another life of the counter knows nothing of what this one was told.
     fn begin_anew(&mut self) {
         self.close();
-        self.page = Some(FIRST_PAGE);
+        let was_read = std::mem::replace(&mut self.inner.state.lock().is_read, false);
+        self.page = (was_read || self.page.is_some()).then_some(FIRST_PAGE);
     }
 
     fn obey(&mut self, answer: &Answer) -> std::result::Result<(), StewardError> {
@@ -283,8 +277,9 @@ impl FarDesk {
         asked: Asked,
         answer: &Answer,
     ) -> std::result::Result<(), StewardError> {
-        if asked.is_page {
+        if asked.is_page && answer.refusal.is_none() {
             self.page = answer.next;
+            self.end_pages();
         }
         let done = answer.refusal.map_or(Ok(()), |refusal| Err(turned_away(refusal)));
         if done.is_err() {
@@ -292,11 +287,38 @@ impl FarDesk {
             self.begin_anew();
             self.page_after = self.now() + REFUSED_PAUSE;
         }
-        for request in asked.waiting {
+        let apart = if done.is_err() { std::mem::take(&mut self.for_all) } else { Vec::new() };
+        for request in asked.waiting.into_iter().chain(apart) {
             // Whoever asked may have given up.
             let _ = request.reply.send(done.clone().map_err(|error| refused(&error)));
         }
         done
+    }
+
+    /// After the last page it is known who may be seen.
+    fn end_pages(&mut self) {
+        if self.page.is_some() {
+            return;
+        }
+        self.inner.state.lock().is_read = true;
+        for request in self.for_all.drain(..) {
+            // Whoever asked may have given up.
+            let _ = request.reply.send(Ok(()));
+        }
+    }
+
+    /// Whoever wants to know who may be seen waits for all pages.
+    fn set_apart(&mut self) {
+        let is_for_all = |request: &mut Request| matches!(request.ask, Ask::Everybody);
+        self.for_all.extend(self.queue.extract_if(.., is_for_all));
+        if self.for_all.is_empty() || self.page.is_some() {
+            return;
+        }
+        let is_read = self.inner.state.lock().is_read;
+        match is_read {
+            true => self.end_pages(),
+            false => self.page = Some(FIRST_PAGE),
+        }
     }
 
     /// Classes of a subject that the view has and that stay.
@@ -403,8 +425,10 @@ impl FarDesk {
     /// Asks for what is needed; says what was heard and opened.
     fn speak(&mut self) {
         self.see_passed();
+        self.set_apart();
         let now = self.now();
-        let is_page = self.page.is_some() && (now >= self.page_after || !self.queue.is_empty());
+        let is_wanted = !self.queue.is_empty() || !self.for_all.is_empty();
+        let is_page = self.page.is_some() && (now >= self.page_after || is_wanted);
         if self.asked.is_none() && (is_page || !self.queue.is_empty() || self.wants_renewal(now)) {
             let waiting = std::mem::take(&mut self.queue);
             let needs = self.needs(&waiting);
@@ -435,72 +459,6 @@ impl FarDesk {
             }
             None => self.in_force = self.heard,
         }
-    }
-
-    fn wants_renewal(&self, now: Duration) -> bool {
-        self.live.iter().any(|own| own.wants_renewal(now))
-    }
-
-    /// What no live lease covers, of what was asked; leases in use past their half; compartments that come next.
-    fn needs(&mut self, waiting: &[Request]) -> Vec<Need> {
-        let (now, mut shows, mut opens) = (self.now(), BTreeSet::new(), BTreeSet::new());
-        let mut looks = false;
-        let mut touched = None;
-        for Request { ask, .. } in waiting {
-            match ask {
-                Ask::Look => looks = true,
-                Ask::Show(subjects) => shows.extend(subjects.iter().copied()),
-                Ask::Names(own) => {
-                    if matches!(own.names(now), Standing::Lapsed) {
-                        shows.insert(own.subject);
-                    }
-                }
-                Ask::Read(own, file) => {
-                    if matches!(own.reads(file, now), Standing::Lapsed) {
-                        opens.insert((own.subject, own.class));
-                        touched = Some((own.pseudonym, own.class));
-                    }
-                }
-            }
-        }
-        for own in self.live.iter().filter(|own| own.wants_renewal(now)) {
-            opens.insert((own.subject, own.class));
-        }
-        if let Some(touched) = touched {
-            self.look_ahead(touched, &mut opens);
-        }
-        let shows = shows.into_iter().map(Need::Show);
-        let opens = opens.into_iter().map(|(subject, class)| Need::Open(subject, class));
-        let looks = looks.then_some(Need::Look);
-        looks.into_iter().chain(shows).chain(opens).take(NEED_COUNT_MAX).collect()
-    }
-
-    /// A job that goes through everybody would ask for each alone. So whoever goes on where the last ask ended gets as many
-    /// more as were asked for so far.
-    fn look_ahead(
-        &mut self,
-        from: (Pseudonym, ClassId),
-        opens: &mut BTreeSet<(SubjectId, ClassId)>,
-    ) {
-        let now = self.now();
-        let state = self.inner.state.lock();
-        let place = |own: &Arc<Compartment>| (own.pseudonym, own.class);
-        let after = |last: (Pseudonym, ClassId)| {
-            let people = state.people_from(last.0).flat_map(|(_, person)| &person.compartments);
-            people.filter(move |own| place(own) > last)
-        };
-        let gap = |last| after(last).take_while(|own| place(own) < from).take(GAP_MAX + 1).count();
-        let follows = |last: &_| *last < from && gap(*last) <= GAP_MAX;
-        let count =
-            if self.ahead.last.as_ref().is_some_and(follows) { self.ahead.count } else { 0 };
-        let is_unread =
-            |own: &&Arc<Compartment>| own.ends().1.is_none() && own.shown(now).is_live();
-        let next: Vec<_> = after(from).filter(is_unread).take(count).cloned().collect();
-        drop(state);
-        let last = next.last().map_or(from, place);
-        opens.extend(next.iter().map(|own| (own.subject, own.class)));
-        let count = (count + next.len() + 1).min(NEED_COUNT_MAX / 2);
-        self.ahead = Ahead { count, last: Some(last) };
     }
 
     /// Sends an ask that is answered, with the next page of people where there is one.

@@ -57,6 +57,8 @@ pub(crate) struct State {
     handles: HashMap<u64, Arc<Handle>>,
     next_ino: u64,
     next_handle: u64,
+    /// Whether everybody who may be seen is here.
+    pub is_read: bool,
 }
 
 impl Thing {
@@ -87,6 +89,7 @@ impl State {
             handles: HashMap::new(),
             next_ino: SUBJECTS.0 + 1,
             next_handle: 1,
+            is_read: false,
         }
     }
 

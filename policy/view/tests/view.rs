@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::world::{World, answer, by, is_registers, own, proposal, registered};
@@ -18,7 +19,7 @@ use strongroom_records::application::ApplicationState;
 use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_records::log::{Kind as Told, Outcome};
 use strongroom_records::subject::ConsentStatus::{Given, Objected, Withdrawn};
-use strongroom_steward::{Answer, Depth, Wanted};
+use strongroom_steward::{Answer, Depth, NewSubject, Wanted};
 use strongroom_store::{Key, PolicyKey, Shelf};
 use strongroom_view::View;
 use strongroom_workspace::door::{Change, Core, Ino};
@@ -593,6 +594,33 @@ fn names_that_are_not_there_leave_one_record_a_minute() {
         let count = refused(&mut shop);
         assert!(count <= 1 + usize::try_from(minutes).unwrap(), "{count} in {minutes} minutes");
     }
+}
+
+#[test]
+fn a_view_starts_without_reading_anybody_and_shows_everybody_who_agreed() {
+    let started = |seed, count| {
+        let mut shop = Shop::new(seed);
+        for basis in [Basis::Contract, Basis::LegitimateInterest] {
+            shop.act(|shop| registered(shop, &format!("{basis:?}"), basis, &["owned"]));
+        }
+        let agreed: Vec<SubjectId> = (0..3).map(|_| shop.reader("ada")).collect();
+        shop.act(|shop| shop.create_subjects(&vec![NewSubject::default(); count]).unwrap());
+        shop.say(agreed[0], "newsletter", Withdrawn);
+        let looked = || shop.world.store.looked.load(Ordering::Relaxed);
+        let start = |activity| {
+            let before = looked();
+            let view = shop.view(activity);
+            (view, looked() - before)
+        };
+        let started = ["newsletter", "Contract", "LegitimateInterest"].map(start);
+        for ((view, _), people) in started.iter().zip([2, count + 3, count + 3]) {
+            let subjects = look(view, "subjects").unwrap().ino;
+            assert_eq!(list(view, subjects).unwrap().len(), people);
+        }
+        started.map(|(_, cost)| cost)
+    };
+    let (few, many) = (started(17, 2), started(18, 200));
+    assert_eq!(few, many);
 }
 
 #[test]

@@ -132,8 +132,8 @@ impl Session {
                 Err(error) => return Err(error),
             }
             self.stale.extend(self.told.keys().copied());
-            if self.pages != Pages::Unread {
-                self.stale.extend(custodian.subject_ids()?);
+            if let Some(rules) = self.rules.as_ref().filter(|_| self.pages != Pages::Unread) {
+                self.stale.extend(custodian.candidates(rules)?);
             }
             self.stale_rules = false;
         }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -38,6 +39,8 @@ pub struct Tee {
     pub ever: Mutex<Vec<(Key, Bytes)>>,
     pub calls_left: Mutex<Option<u64>>,
     pub deleted: Mutex<Vec<Key>>,
+    /// How often a cell or a node of a keystore was read.
+    pub looked: AtomicU64,
     fails: Mutex<Option<Fails>>,
 }
 
@@ -53,8 +56,8 @@ impl Tee {
     pub fn new() -> Arc<Self> {
         let inner = FolderStore::create(Arc::new(SimDisk::new(1)), "/store".into()).unwrap();
         let (ever, calls_left) = (Mutex::default(), Mutex::default());
-        let (deleted, fails) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { inner, ever, calls_left, deleted, fails })
+        let (deleted, fails, looked) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
+        Arc::new(Self { inner, ever, calls_left, deleted, looked, fails })
     }
 
     /// The first thing that is so can be neither read nor removed, once.
@@ -120,6 +123,9 @@ impl Store for Tee {
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
         if let Err(error) = self.try_once(&key) {
             return Box::pin(async move { Err(error) });
+        }
+        if matches!(key, Key::Policy(key) if matches!(key.shelf, Shelf::Cell | Shelf::Node)) {
+            self.looked.fetch_add(1, Ordering::Relaxed);
         }
         self.inner.get(key, range)
     }
