@@ -27,7 +27,9 @@ for _ in range(100):
     try:
         with socket.create_connection(("127.0.0.1", int(sys.argv[2]))) as control:
             control.sendall((sys.argv[1] + "\n").encode())
-            print(control.makefile().readline())
+            counts = control.makefile().readline()
+        assert counts, f"no such trouble: {sys.argv[1]}"
+        print(counts)
         break
     except OSError:
         time.sleep(0.1)

@@ -1,6 +1,6 @@
-//! Where configuration, state, cache and runtime files live on this machine.
+//! Where configuration, keys, state, cache and runtime files live on this machine.
 //!
-//! `STRONGROOM_HOME` moves all four together; otherwise the XDG variables and their defaults hold.
+//! `STRONGROOM_HOME` moves all of them together; otherwise the XDG variables and their defaults hold.
 //! Relative values are ignored, as XDG demands. Folders are made for the owner alone.
 
 use std::ffi::OsString;
@@ -16,6 +16,8 @@ const NAME: &str = "strongroom";
 pub struct Directories {
     /// The configuration file.
     pub config_file: PathBuf,
+    /// Keys that are nowhere else: what to back up.
+    pub keys: PathBuf,
     /// Journals, staged objects, locks: must survive a restart.
     pub state: PathBuf,
     /// Sealed copies that may be deleted at any time.
@@ -56,16 +58,18 @@ impl Directories {
         let run = absolute("XDG_RUNTIME_DIR").map_or(state.join("run"), |run| run.join(NAME));
         Ok(Directories {
             config_file: folder("XDG_CONFIG_HOME", ".config")?.join("config.toml"),
+            keys: folder("XDG_DATA_HOME", ".local/share")?.join("keys"),
             cache: folder("XDG_CACHE_HOME", ".cache")?,
             state,
             run,
         })
     }
 
-    /// All four below one folder.
+    /// All of them below one folder.
     pub fn below(home: &Path) -> Self {
         Directories {
             config_file: home.join("config.toml"),
+            keys: home.join("keys"),
             state: home.join("state"),
             cache: home.join("cache"),
             run: home.join("run"),
@@ -103,6 +107,7 @@ mod tests {
             found,
             Ok(Directories {
                 config_file: "/s/config.toml".into(),
+                keys: "/s/keys".into(),
                 state: "/s/state".into(),
                 cache: "/s/cache".into(),
                 run: "/s/run".into(),
@@ -117,6 +122,7 @@ mod tests {
             found,
             Ok(Directories {
                 config_file: "/h/.config/strongroom/config.toml".into(),
+                keys: "/h/.local/share/strongroom/keys".into(),
                 state: "/h/.local/state/strongroom".into(),
                 cache: "/h/.cache/strongroom".into(),
                 run: "/h/.local/state/strongroom/run".into(),

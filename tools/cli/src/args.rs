@@ -18,8 +18,8 @@ Exit codes:
   6 store unreachable · 7 damaged · 70 bug · 130 interrupted
 
 Files:
-  $STRONGROOM_HOME   holds config.toml, state, cache and runtime files together;
-                     when not set, they are where XDG says: ~/.config, ~/.local/state, ~/.cache";
+  $STRONGROOM_HOME   holds config.toml, keys of applications, state, cache and runtime files together;
+                     when not set, they are where XDG says: ~/.config, ~/.local/share, ~/.local/state, ~/.cache";
 
 /// Mount end-to-end encrypted workspaces as ordinary folders
 #[derive(Debug, Parser)]

@@ -425,6 +425,21 @@ fn a_backup_of_store_home_and_key_brings_nobody_back_where_a_ledger_lies_apart()
 }
 
 #[test]
+fn personal_data_outlives_the_loss_of_local_state_and_not_that_of_the_key() {
+    let story = Story::new();
+    let made = story.json("app create shop");
+    let key = made["custody"].as_str().unwrap().strip_prefix("file:HERE/").unwrap().to_owned();
+    let ada = story.done("subject create --app shop").trim_end().to_owned();
+    let of_hers = format!("{ada} --app shop --class owned --name order");
+    story.told(&format!("subject put {of_hers}"), "17 roses");
+    fs::remove_dir_all(story.place.path("home/state")).unwrap();
+    assert_eq!(story.done(&format!("subject get {of_hers}")), "17 roses");
+
+    fs::remove_file(story.place.path(&key)).unwrap();
+    assert_eq!(story.say(&format!("subject get {of_hers}")).code, 5);
+}
+
+#[test]
 fn policies_are_tried_set_explained_and_held_against_the_past() {
     let story = Story::new();
     story.done("app create shop");

@@ -208,10 +208,15 @@ impl Office {
         self.organisation
     }
 
-    /// Where application keys are kept unless somebody says otherwise.
-    pub fn default_custody(&self) -> String {
-        let folder = self.home.directories().state.join(&self.workspace).join("policy");
-        format!("file:{}", folder.join("application.keys").display())
+    /// Where application keys are kept unless somebody says otherwise: not with the state, which may be lost.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn default_custody(&self) -> Result<String> {
+        let folder = self.home.directories().keys.join(&self.workspace);
+        create_folder_durably(&RealDisk, &folder)
+            .map_err(|error| Failure::io(format!("making `{}`", folder.display()), &error))?;
+        Ok(format!("file:{}", folder.join("application.keys").display()))
     }
 }
 

@@ -104,7 +104,7 @@ pub struct AppCreate {
     pub name: String,
     #[command(flatten)]
     pub place: In,
-    /// Where its key is kept: file:PATH, env:NAME, fd:N, credential:NAME, pkcs11:…, quorum:… [default: a file in the state folder]
+    /// Where its key is kept: file:PATH, env:NAME, fd:N, credential:NAME, pkcs11:…, quorum:… [default: a file in the folder of keys, which must not be lost]
     #[arg(long, value_name = "PLACE", help_heading = "Application")]
     pub custody: Option<String>,
     /// How many devices must stand behind an activity or a policy set

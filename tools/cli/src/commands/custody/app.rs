@@ -120,12 +120,20 @@ fn request_json(request: &Request) -> Value {
 
 fn create(options: &AppCreate, format: Format) -> Result<Exit> {
     let mut office = custody::open(&options.place)?;
-    let locator = options.custody.clone().unwrap_or_else(|| office.default_custody());
+    let locator = match &options.custody {
+        Some(locator) => locator.clone(),
+        None => office.default_custody()?,
+    };
     let custody = office.custody(&locator)?;
     let made = office.stewardship().create(&options.name, &locator, custody, options.approvals);
     let custodian = made.map_err(|error| failure(&error))?;
     let line = custodian.listed();
     ui::answer(format, &format!("{}\n", line.application), &line_json(line))?;
+    if let Some(path) = line.custody.strip_prefix("file:") {
+        ui::tell(&format!(
+            "its key is in `{path}`: keep a copy elsewhere, without it nothing opens again"
+        ));
+    }
     Ok(Exit::Done)
 }
 
