@@ -4,38 +4,29 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_check::Subject;
 use strongroom_crypto::hash::blake3_256;
 use strongroom_format::cbor::encode;
-use strongroom_format::commit::CommitFile;
-use strongroom_format::ids::{CompartmentId, ObjectId};
+use strongroom_format::ids::ObjectId;
 use strongroom_format::op::Op;
-use strongroom_format::ops;
 use strongroom_host::disk::replace_file;
-use strongroom_store::{Family, Key, Store, now};
+use strongroom_host::sim::Chance;
 use strongroom_tests::harness::files::{find, load, make, options, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::runner::done;
+use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
 use strongroom_tests::harness::tree::{Times, Tree, difference, read_tree};
+use strongroom_tests::harness::watch::{CANARY, Mark, Watch};
 use strongroom_tests::harness::world::{STATE, keys, small_tuning};
 use strongroom_workspace::door::{Access, Core, Ino, Kind, RenameMode, WriteMode};
-use strongroom_workspace::error::ErrorKind;
+use strongroom_workspace::error::{ErrorKind, Result};
 use strongroom_workspace::history::purge::PURGE_FILE;
-use strongroom_workspace::inbound::log::{Checkpoint, Reader};
-use strongroom_workspace::limits::{Broken, PAGE_CACHE_BYTES};
+use strongroom_workspace::inbound::log::Reader;
+use strongroom_workspace::limits::Broken;
 use strongroom_workspace::state::Head;
-use strongroom_workspace::tree::btree::Tree as Pages;
-use strongroom_workspace::tree::pages::Pages as PageCache;
 use strongroom_workspace::{At, Keep, Tuning, Workspace};
-
-const CANARY: &[u8] = b"mallory must never read this line again";
-/// Bytes that tell one sealed thing from any other: its salt.
-const MARK_LEN: usize = 24;
-
-type Mark = [u8; MARK_LEN];
 
 /// Something secret, the longer the later.
 fn secret(round: u64) -> Vec<u8> {
@@ -46,133 +37,6 @@ fn secret(round: u64) -> Vec<u8> {
 
 fn plain(round: u64, name: u64) -> Vec<u8> {
     (round * 1000 + name).to_le_bytes().repeat(60 + 400 * (name as usize % 4))
-}
-
-/// Watches what of the store holds something secret.
-struct Watch {
-    store: Arc<dyn Store>,
-    /// Of sealed things that hold a secret, or a key to one.
-    marks: HashSet<Mark>,
-    /// Keys of blocks with secrets.
-    secrets: BTreeSet<[u8; 32]>,
-    seen: BTreeSet<(Key, u64)>,
-}
-
-impl Watch {
-    fn new(fleet: &Fleet) -> Self {
-        let (marks, secrets, seen) = Default::default();
-        Self { store: fleet.store().clone(), marks, secrets, seen }
-    }
-
-    fn keys(&self, family: Family) -> Vec<Key> {
-        let (mut all, mut after) = (Vec::new(), None);
-        loop {
-            let page = now(self.store.list(family, after)).unwrap();
-            let Some(last) = page.last() else { return all };
-            after = Some(last.key);
-            all.extend(page.iter().map(|listed| listed.key));
-        }
-    }
-
-    fn mark(&mut self, bytes: &[u8]) {
-        self.marks.insert(bytes[..MARK_LEN].try_into().unwrap());
-    }
-
-    fn is_secret(&self, plain: &[u8]) -> bool {
-        let holds = |what: &[u8]| plain.windows(what.len()).any(|window| window == what);
-        holds(CANARY) || self.secrets.iter().any(|key| holds(key))
-    }
-
-    /// Takes note of everything there is: every commit, every page of every checkpoint.
-    fn look(&mut self, secrets: &BTreeSet<Ino>) {
-        let device = keys();
-        let store = self.store.clone();
-        let reader = Reader::open(&store, &device, None).unwrap();
-        let checkpoints: Vec<Checkpoint> = self
-            .keys(Family::Checkpoint)
-            .into_iter()
-            .filter_map(|key| match key {
-                Key::Checkpoint(seq) => reader.checkpoint_at(seq).unwrap(),
-                _ => None,
-            })
-            .collect();
-        let first = &checkpoints[0];
-        let start = Head { seq: first.root.seq, hash: first.root.head };
-        let mut bodies = Vec::new();
-        reader
-            .commits(start, &mut |commit| {
-                for op in &commit.body.ops {
-                    if let Op::SetExtents { ino, extents, .. } | Op::Rewrite { ino, extents } = op
-                        && secrets.contains(ino)
-                    {
-                        for extent in extents {
-                            self.secrets.insert(*extent.key.expose());
-                            let at = u64::from(extent.place);
-                            let range = Some(at..at + MARK_LEN as u64);
-                            let block = now(self.store.get(Key::Object(extent.object), range));
-                            if let Ok(block) = block {
-                                self.mark(&block);
-                            }
-                        }
-                    }
-                }
-                bodies.push((commit.head.seq, ops::encode(&commit.body.ops).unwrap()));
-                Ok(())
-            })
-            .unwrap();
-        for (seq, plain) in bodies {
-            if self.seen.insert((Key::Log(seq), 0)) && self.is_secret(&plain) {
-                let bytes = now(self.store.get(Key::Log(seq), None)).unwrap();
-                let file = CommitFile::parse(&bytes).unwrap();
-                let ordinary = |(body, _): &(&strongroom_format::commit::BodyRef, _)| {
-                    body.compartment == CompartmentId::ORDINARY
-                };
-                let (_, body) = file.header.bodies.iter().zip(&file.bodies).find(ordinary).unwrap();
-                self.mark(body);
-            }
-        }
-        let place = strongroom_crypto::usage::Place {
-            organisation: device.organisation().0,
-            workspace: device.workspace().0,
-            compartment: CompartmentId::ORDINARY.0,
-        };
-        let cache = PageCache::new(self.store.clone(), device.clone(), place, PAGE_CACHE_BYTES);
-        let source = strongroom_workspace::tree::pages::WaitingPages(&cache);
-        for checkpoint in checkpoints {
-            let state = &checkpoint.state;
-            let tree = Pages { root: state.root, height: state.height, count: state.count };
-            let mut refs = Vec::new();
-            assert!(tree.page_refs(&source, &mut |at| refs.push(*at)).is_ok());
-            for at in refs {
-                let place = (Key::Object(at.object), u64::from(at.place));
-                if at.level > 0 || !self.seen.insert(place) {
-                    continue;
-                }
-                let page = strongroom_workspace::later::wait(cache.fetch(at)).unwrap();
-                if page.iter().any(|(_, value)| self.is_secret(value)) {
-                    let start = u64::from(at.place);
-                    let range = Some(start..start + MARK_LEN as u64);
-                    let sealed = now(self.store.get(place.0, range)).unwrap();
-                    self.mark(&sealed);
-                }
-            }
-        }
-    }
-
-    /// Where something secret is still stored.
-    fn leaks(&self) -> Vec<Key> {
-        let mut found = Vec::new();
-        for family in [Family::Object, Family::Log, Family::Checkpoint] {
-            for key in self.keys(family) {
-                let bytes = now(self.store.get(key, None)).unwrap();
-                let is_mark = |window: &[u8]| self.marks.contains(window);
-                if bytes.windows(MARK_LEN).any(is_mark) {
-                    found.push(key);
-                }
-            }
-        }
-        found
-    }
 }
 
 /// A workspace with secrets among other files, of many versions, in two snapshots.
@@ -194,7 +58,7 @@ impl Scene {
         let workspace = fleet.homes[0].workspace().unwrap().clone();
         workspace.set_keep(Keep { days: Some(30), last: None }).unwrap();
         make(&workspace, "vault", Kind::Folder).unwrap();
-        let watch = Watch::new(&fleet);
+        let watch = Watch::new(fleet.store());
         let mut scene =
             Self { fleet, workspace, watch, inos: BTreeSet::new(), snapshots: BTreeMap::new() };
         for round in 0..rounds {
@@ -469,4 +333,222 @@ fn what_is_open_or_has_another_name_or_moved_away_is_not_purged_unasked() {
     let purged = core.purge(&vault).unwrap();
     assert_eq!((purged.moved, purged.goes_on), (1, false));
     assert_eq!(load(core, "kept").unwrap(), before);
+}
+
+/// Homes that write, are cut off and killed as it comes, make snapshots, and purge all that is secret.
+struct Life {
+    fleet: Fleet,
+    chance: Chance,
+    watch: Watch,
+    /// Marks of what was purged.
+    doomed: HashSet<Mark>,
+    /// What each home last wrote into a file of its own.
+    own: Vec<Option<Vec<u8>>>,
+    purges: u64,
+    round: u64,
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let count = 1 + chance.index(4);
+        let tuning = Tuning { poll_interval: Duration::from_secs(2), ..small_tuning() };
+        let mut fleet = Fleet::new(seed, count, &tuning);
+        fleet.mount_again();
+        let (watch, own) = (Watch::new(fleet.store()), vec![None; count]);
+        let (doomed, purges, round) = (HashSet::new(), 0, seed << 16);
+        Self { fleet, chance, watch, doomed, own, purges, round }
+    }
+
+    fn happen(&mut self) -> std::result::Result<(), String> {
+        let home = self.chance.index(self.fleet.homes.len());
+        self.round += 1;
+        let act = self.chance.below(100);
+        let done = match self.fleet.homes[home].workspace().cloned() {
+            None => self.fleet.homes[home].open(),
+            Some(core) => match act {
+                0..25 => self.keep_secret(&core),
+                25..45 => self.write_own(home, &core),
+                45..52 => self.remove_secret(&core),
+                52..76 => {
+                    let millis = self.chance.below(6000);
+                    self.fleet.tick(home, millis)
+                }
+                76..80 => {
+                    self.fleet.homes[home].cut(!self.fleet.homes[home].is_cut());
+                    Ok(())
+                }
+                80..83 => self.fleet.homes[home].down(Down::Killed),
+                83..85 => self.fleet.homes[home].down(Down::Closed),
+                85..92 => self.snapshot(&core),
+                _ => self.purge(&core),
+            },
+        };
+        trace(|| format!("home {home} act {act}: {done:?}"));
+        match done {
+            Err(error) if error.kind() == ErrorKind::Stale => {
+                self.fleet.homes[home].down(Down::Killed).map_err(|error| error.to_string())
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Internal | ErrorKind::Corrupt | ErrorKind::Poisoned
+                ) =>
+            {
+                Err(format!("home {home} act {act}: {error}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn keep_secret(&mut self, core: &Workspace) -> Result<()> {
+        let name = self.chance.below(3);
+        if find(core, "vault").is_err() {
+            make(core, "vault", Kind::Folder)?;
+        }
+        if self.chance.one_in(2) {
+            return save(core, &format!("vault/{name}"), &secret(self.round));
+        }
+        save(core, "vault/.new", &secret(self.round))?;
+        let (vault, to) = (find(core, "vault")?, name.to_string());
+        done(core.rename((vault, b".new"), (vault, to.as_bytes()), RenameMode::Replace))
+    }
+
+    fn write_own(&mut self, home: usize, core: &Workspace) -> Result<()> {
+        let bytes = plain(self.round, self.chance.below(4));
+        save(core, &format!("own {home}"), &bytes)?;
+        self.own[home] = Some(bytes);
+        Ok(())
+    }
+
+    fn remove_secret(&mut self, core: &Workspace) -> Result<()> {
+        let name = self.chance.below(3).to_string();
+        done(core.unlink(find(core, "vault")?, name.as_bytes()))
+    }
+
+    fn snapshot(&mut self, core: &Workspace) -> Result<()> {
+        let name = format!("s{}", self.chance.below(3));
+        match self.chance.one_in(3) {
+            true => core.drop_snapshot(&name),
+            false => core.make_snapshot(&name).map(drop),
+        }
+    }
+
+    /// Whatever is stored and secret, and known to who purges, is doomed.
+    fn purge(&mut self, core: &Workspace) -> Result<()> {
+        core.commit()?;
+        core.tick()?;
+        if core.is_purging()? {
+            return Ok(());
+        }
+        let ever = self.ever_secret();
+        self.watch.look(&ever);
+        let purged = core.purge(&[b"vault".to_vec()]);
+        match &purged {
+            Ok(purged) if purged.moved == 0 => {
+                self.doomed.extend(self.watch.marks.drain());
+                self.purges += 1;
+            }
+            // Some of it is elsewhere now, and stays.
+            Ok(_) => self.watch = Watch::new(self.fleet.store()),
+            // It may go on, or not have begun.
+            Err(_) => {}
+        }
+        purged.map(drop)
+    }
+
+    /// Inodes that ever were in a folder of that name, as far as the log tells.
+    fn ever_secret(&self) -> BTreeSet<Ino> {
+        let (store, device) = (self.fleet.store().clone(), keys());
+        let reader = Reader::open(&store, &device, None).unwrap();
+        let (mut vaults, mut inos) = (BTreeSet::new(), BTreeSet::new());
+        let newest = reader.checkpoint().unwrap().root.seq;
+        for seq in 0..=newest {
+            let Ok(Some(checkpoint)) = reader.checkpoint_at(seq) else { continue };
+            let start = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
+            let read = reader.commits(start, &mut |commit| {
+                for op in &commit.body.ops {
+                    let (folder, name, ino) = match op {
+                        Op::Create { folder, name, ino, .. }
+                        | Op::Link { folder, name, ino, .. } => (folder, name, ino),
+                        Op::Rename { to, to_name, ino, .. } => (to, to_name, ino),
+                        _ => continue,
+                    };
+                    if vaults.contains(folder) {
+                        inos.insert(*ino);
+                    }
+                    if *folder == Ino::ROOT && name == b"vault" {
+                        vaults.insert(*ino);
+                    }
+                }
+                Ok(())
+            });
+            if read.is_ok() {
+                break;
+            }
+        }
+        inos
+    }
+
+    fn end(mut self) -> std::result::Result<u64, String> {
+        self.fleet.settle()?;
+        // Whatever was begun ends.
+        for _ in 0..6 {
+            for home in 0..self.fleet.homes.len() {
+                let ticked = self.fleet.tick(home, 6000);
+                if ticked.is_err_and(|error| error.kind() != ErrorKind::Stale) {
+                    return Err(format!("home {home} does not come to rest"));
+                }
+            }
+        }
+        let trees = self.fleet.settle()?;
+        for (home, tree) in trees.iter().enumerate() {
+            if let Some(what) = difference(&trees[0], tree, Times::Compared) {
+                return Err(format!("homes 0 and {home} differ at {what}"));
+            }
+            let workspace = self.fleet.homes[home].workspace().unwrap();
+            if workspace.is_purging().map_err(|error| error.to_string())? {
+                return Err(format!("home {home} is purging still"));
+            }
+        }
+        let core = self.fleet.homes[0].workspace().unwrap();
+        for (home, bytes) in self.own.iter().enumerate() {
+            let name = format!("/own {home}").into_bytes();
+            let is_there = |path: &Vec<u8>| {
+                let path = std::str::from_utf8(path).unwrap();
+                path.as_bytes().starts_with(&name)
+                    && load(core, path).ok().as_ref() == bytes.as_ref()
+            };
+            if bytes.is_some() && !trees[0].keys().any(is_there) {
+                return Err(format!("what home {home} wrote is lost"));
+            }
+        }
+        self.watch.marks = self.doomed;
+        let leaks = self.watch.leaks();
+        if !leaks.is_empty() {
+            return Err(format!("something purged is still stored: {leaks:?}"));
+        }
+        let subject = Subject { store: self.fleet.store().clone(), keys: keys(), local: None };
+        let report = strongroom_check::examine(&subject, &mut |_| ()).unwrap();
+        let found: Vec<_> = report.findings.iter().map(|finding| &finding.text).collect();
+        if report.is_clean() { Ok(self.purges) } else { Err(format!("check finds {found:?}")) }
+    }
+}
+
+#[test]
+fn homes_that_purge_at_any_time_leave_nothing_of_it_and_end_equal() {
+    let mut purges = 0;
+    for seed in seeds(1, amount(25, 100_000)) {
+        let mut life = Life::new(seed);
+        let steps = 50 + life.chance.index(100);
+        let told = (0..steps).try_for_each(|_| life.happen()).and_then(|()| life.end());
+        match told {
+            Ok(count) => purges += count,
+            Err(what) => {
+                let test = "homes_that_purge_at_any_time_leave_nothing_of_it_and_end_equal";
+                panic!("seed {seed}: {what}\n{}", repeat("purge", test, seed));
+            }
+        }
+    }
+    assert!(purges > 0, "nothing was purged");
 }

@@ -14,7 +14,7 @@ use strongroom_store::{
     Body, Error as StoreError, ErrorKind as StoreErrorKind, Family, FolderStore, Key, Later,
     Listed, Mode as StoreMode, Put, Store, Uploaded, now,
 };
-use strongroom_workspace::error::Result;
+use strongroom_workspace::error::{ErrorKind, Result};
 use strongroom_workspace::{Mode, Options, Services, Status, Tuning, Workspace};
 
 use super::runner::{CALLER, Runner, Seen, Slots, Taker};
@@ -259,6 +259,8 @@ pub struct Fleet {
     /// The homes.
     pub homes: Vec<Home>,
     store: Arc<dyn Store>,
+    /// Whether a home that is told to mount again is part of the story.
+    mounts_again: bool,
 }
 
 impl Fleet {
@@ -284,7 +286,12 @@ impl Fleet {
                 slots: Slots::default(),
             }
         });
-        Self { homes: homes.collect(), store: store.clone() }
+        Self { homes: homes.collect(), store: store.clone(), mounts_again: false }
+    }
+
+    /// From here on a home that is told to mount again does so while all come to rest.
+    pub fn mount_again(&mut self) {
+        self.mounts_again = true;
     }
 
     /// The store that all share.
@@ -317,9 +324,7 @@ impl Fleet {
         }
         for _ in 0..20 {
             for number in 0..self.homes.len() {
-                self.tick(number, 2500).map_err(|error| format!("home {number}: {error}"))?;
-                let workspace = self.homes[number].workspace.as_ref().expect("open");
-                workspace.commit().map_err(|error| format!("home {number}: {error}"))?;
+                self.work(number).map_err(|error| format!("home {number}: {error}"))?;
             }
             if self.is_at_rest() {
                 break;
@@ -334,6 +339,22 @@ impl Fleet {
         let trees =
             self.homes.iter().filter_map(Home::workspace).map(|workspace| read_tree(workspace));
         trees.collect::<Result<Vec<_>>>().map_err(|error| format!("a tree cannot be read: {error}"))
+    }
+
+    /// Does what is due and commits; mounts again where it is told to.
+    fn work(&mut self, number: usize) -> Result<()> {
+        let worked = self.tick(number, 2500).and_then(|()| match self.homes[number].workspace() {
+            Some(workspace) => workspace.commit(),
+            None => Ok(()),
+        });
+        let home = &mut self.homes[number];
+        match worked {
+            Err(error) if self.mounts_again && error.kind() == ErrorKind::Stale => {
+                home.down(Down::Killed)?;
+                home.open()
+            }
+            worked => worked,
+        }
     }
 
     fn is_at_rest(&self) -> bool {

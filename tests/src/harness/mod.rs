@@ -15,4 +15,5 @@ pub mod seeds;
 pub mod shrink;
 pub mod step;
 pub mod tree;
+pub mod watch;
 pub mod world;
