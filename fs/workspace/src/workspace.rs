@@ -178,6 +178,12 @@ pub struct Status {
     pub dirty_bytes: u64,
     /// Bytes sealed and not committed yet.
     pub staged_bytes: u64,
+    /// Memory for bytes written and not sealed yet.
+    pub held_bytes: u64,
+    /// Memory for opened manifest pages.
+    pub page_cache_bytes: u64,
+    /// Memory for opened segments of files.
+    pub segment_cache_bytes: u64,
     /// How long ago the store last answered whether there is anything new.
     pub contact_age: Duration,
     /// Commits since it was opened.
@@ -213,7 +219,8 @@ impl Status {
             concat!(
                 "{{\"workspace\":\"{}\",\"mode\":\"{}\",\"head\":{},\"head_code\":\"{}\",",
                 "\"unplaced_ops\":{},\"pending_ops\":{},",
-                "\"dirty_bytes\":{},\"staged_bytes\":{},\"contact_seconds\":{},",
+                "\"dirty_bytes\":{},\"staged_bytes\":{},\"held_bytes\":{},",
+                "\"page_cache_bytes\":{},\"segment_cache_bytes\":{},\"contact_seconds\":{},",
                 "\"commits\":{},\"checkpoints\":{},",
                 "\"open_handles\":{},\"poisoned\":{},\"trouble\":{}{}}}"
             ),
@@ -225,6 +232,9 @@ impl Status {
             self.pending_ops,
             self.dirty_bytes,
             self.staged_bytes,
+            self.held_bytes,
+            self.page_cache_bytes,
+            self.segment_cache_bytes,
             self.contact_age.as_secs(),
             self.commits,
             self.checkpoints,
@@ -417,6 +427,9 @@ impl Inner {
             contact_age: self.contact_age(),
             dirty_bytes: state.dirty_bytes,
             staged_bytes: self.staging.bytes(),
+            held_bytes: state.held_bytes,
+            page_cache_bytes: self.pages.bytes(),
+            segment_cache_bytes: self.blocks.bytes(),
             commits: self.counts.commits.load(Ordering::Relaxed),
             checkpoints: self.counts.checkpoints.load(Ordering::Relaxed),
             open_handles: state.handles.len() as u64,

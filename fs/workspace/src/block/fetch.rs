@@ -76,6 +76,11 @@ impl Blocks {
         }
     }
 
+    /// Memory for opened segments.
+    pub fn bytes(&self) -> u64 {
+        self.segments.weight()
+    }
+
     /// Tells the store what a sequential reader will want.
     pub fn will_read(&self, part: &Wanted) {
         let block_len = u64::from(part.extent.block_len);

@@ -57,6 +57,11 @@ impl Pages {
         Self { store, keys, place, cache, broken: None }
     }
 
+    /// Memory for opened pages.
+    pub fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
     /// With a deliberate mistake, where tests ask for one.
     pub(crate) fn with_mistake(self, broken: Option<Broken>) -> Self {
         Self { broken, ..self }
