@@ -24,7 +24,7 @@ mod turns;
 
 pub use address::Address;
 pub use cache::{CachedStore, Limits};
-pub use open::open;
+pub use open::{open, open_later};
 pub use probe::{Writers, probe};
 pub use remote::{Access, Machine, RemoteStore};
 pub use retry::Patience;

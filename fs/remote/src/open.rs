@@ -22,6 +22,30 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// `Denied` without credentials; `Invalid` for a container that is not there; `Unavailable`; `Internal` without threads.
 pub fn open(address: &Address, machine: &Machine, access: Access) -> Result<RemoteStore> {
+    open_by(address, machine, access, When::Now)
+}
+
+/// Opens a store that may be away: credentials are found, and nothing is asked yet.
+///
+/// # Errors
+/// `Denied` without credentials; `Unavailable` where these come over the network; `Internal` without threads.
+pub fn open_later(address: &Address, machine: &Machine, access: Access) -> Result<RemoteStore> {
+    open_by(address, machine, access, When::Later)
+}
+
+/// When a server hears of us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Now,
+    Later,
+}
+
+fn open_by(
+    address: &Address,
+    machine: &Machine,
+    access: Access,
+    when: When,
+) -> Result<RemoteStore> {
     let threads = Threads::start()?;
     let connected = threads.handle().block_on(async {
         let connecting = async {
@@ -33,7 +57,13 @@ pub fn open(address: &Address, machine: &Machine, access: Access) -> Result<Remo
                     let text = "this program was built without S3 (feature `s3`)";
                     return Err(Fault::new(FaultKind::Invalid, text));
                 }
-                Address::Swift(address) => Box::new(Swift::connect(address).await?),
+                Address::Swift(address) => {
+                    let swift = Swift::new(address)?;
+                    if when == When::Now {
+                        swift.require_container().await?;
+                    }
+                    Box::new(swift)
+                }
             };
             Ok(transport)
         };

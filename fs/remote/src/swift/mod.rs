@@ -24,32 +24,40 @@ use http::{Answer, Http, Request};
 pub(crate) struct Swift {
     http: Http,
     sign_in: SignIn,
-    signed: Mutex<Arc<Signed>>,
+    /// None before the first request.
+    signed: Mutex<Option<Arc<Signed>>>,
     container: String,
     /// Empty, or ends with `/`.
     prefix: String,
 }
 
 impl Swift {
-    /// Signs in and looks for the container.
+    /// Finds out how to sign in. No request to the server yet.
     ///
     /// # Errors
-    /// `Denied` when that is refused or nothing says how; `Invalid` when there is no such container.
-    pub(crate) async fn connect(address: &SwiftAddress) -> Result<Self, Fault> {
+    /// `Denied` when nothing says how.
+    pub(crate) fn new(address: &SwiftAddress) -> Result<Self, Fault> {
         let http = Http::new()?;
         let sign_in = SignIn::from_variables(&|name| std::env::var(name).ok())?;
-        let signed = Mutex::new(Arc::new(sign_in.sign_in(&http).await?));
+        let signed = Mutex::default();
         let prefix = match address.prefix.as_str() {
             "" => String::new(),
             prefix => format!("{prefix}/"),
         };
         let container = address.container.clone();
-        let swift = Self { http, sign_in, signed, container, prefix };
-        match swift.ask(Method::HEAD, "", &[], Bytes::new(), Meter::unread()).await {
+        Ok(Self { http, sign_in, signed, container, prefix })
+    }
+
+    /// Signs in and looks for the container.
+    ///
+    /// # Errors
+    /// `Denied` when that is refused; `Invalid` when there is no such container.
+    pub(crate) async fn require_container(&self) -> Result<(), Fault> {
+        match self.ask(Method::HEAD, "", &[], Bytes::new(), Meter::unread()).await {
             Err(fault) if fault.kind == FaultKind::NotFound => {
                 Err(Fault::new(FaultKind::Invalid, "there is no such container"))
             }
-            result => result.map(|_| swift),
+            result => result.map(drop),
         }
     }
 
@@ -67,13 +75,15 @@ impl Swift {
         meter: Meter,
     ) -> Result<Answer, Fault> {
         let signed = self.signed.lock().clone();
-        let answer =
-            self.send(&signed, &method, below, headers, body.clone(), meter.clone()).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
-            return answer.checked();
+        if let Some(signed) = signed {
+            let answer =
+                self.send(&signed, &method, below, headers, body.clone(), meter.clone()).await?;
+            if answer.status != StatusCode::UNAUTHORIZED {
+                return answer.checked();
+            }
         }
         let signed = Arc::new(self.sign_in.sign_in(&self.http).await?);
-        *self.signed.lock() = signed.clone();
+        *self.signed.lock() = Some(signed.clone());
         self.send(&signed, &method, below, headers, body, meter).await?.checked()
     }
 
