@@ -204,6 +204,10 @@ impl Store for RemoteStore {
         Box::pin(all(puts))
     }
 
+    fn is_far(&self) -> bool {
+        true
+    }
+
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
         self.change(|inner| async move { inner.put_if_absent(key, bytes).await })
     }

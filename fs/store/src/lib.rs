@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod binder;
 #[doc(hidden)]
 pub mod conformance;
 mod error;
@@ -22,6 +23,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use bytes::Bytes;
 pub use strongroom_host::disk::DiskSpace;
 
+pub use binder::Binder;
 pub use error::{Error, ErrorKind, Result};
 pub use folder::{FolderStore, Mode};
 pub use key::{Family, Key, Letter, PolicyKey, Shelf};
@@ -135,6 +137,11 @@ pub trait Store: Send + Sync {
             }
             Ok(all)
         })
+    }
+
+    /// Whether it is reached over a network.
+    fn is_far(&self) -> bool {
+        false
     }
 
     /// Stores unless something is there. Atomic: of several callers, on any machine, one creates. Durable on return.

@@ -266,6 +266,10 @@ impl Store for CachedStore {
         Box::pin(crate::remote::all(puts))
     }
 
+    fn is_far(&self) -> bool {
+        self.inner.store.is_far()
+    }
+
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
         self.inner.store.put_if_absent(key, bytes)
     }
