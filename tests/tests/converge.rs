@@ -40,6 +40,8 @@ struct Story {
     promised: BTreeSet<Mark>,
     /// Marks written by a home since its last sync.
     waiting: Vec<Vec<Mark>>,
+    /// Whether homes keep copies, and begin without the store as well.
+    keeps_copies: bool,
 }
 
 impl Story {
@@ -54,14 +56,25 @@ impl Story {
             next_mark: seed << 20,
             promised: BTreeSet::new(),
             waiting: vec![Vec::new(); count],
+            keeps_copies: false,
         }
+    }
+
+    /// Homes keep copies, and begin without the store as well.
+    fn keeping_copies(mut self) -> Self {
+        self.fleet.keep_copies();
+        self.keeps_copies = true;
+        self
     }
 
     /// Something happens.
     fn happen(&mut self) -> std::result::Result<(), String> {
         let home = self.chance.index(self.fleet.homes.len());
+        let keeps_copies = self.keeps_copies;
         let failed = |error: strongroom_workspace::error::Error| match error.kind() {
             ErrorKind::Unavailable | ErrorKind::Busy => Ok(()),
+            // It was told to mount again.
+            ErrorKind::Stale if keeps_copies => Ok(()),
             _ => Err(format!("home {home}: {error}")),
         };
         if self.fleet.homes[home].workspace().is_none() {
@@ -78,7 +91,20 @@ impl Story {
             70..88 => {
                 let millis = self.chance.below(3000);
                 trace(|| format!("home {home} ticks {millis}"));
-                self.fleet.tick(home, millis).or_else(failed)
+                let ticked = self.fleet.tick(home, millis);
+                if let Err(error) = &ticked
+                    && error.kind() == ErrorKind::Stale
+                {
+                    self.down(home, Down::Killed)?;
+                }
+                ticked.or_else(failed)
+            }
+            88..92 if self.keeps_copies && self.chance.one_in(2) => {
+                self.fleet.homes[home].cut(true);
+                let seed = self.chance.next_u64();
+                let how = [Down::Closed, Down::Killed, Down::PowerLost(seed)];
+                let how = how[self.chance.index(3)];
+                self.down(home, how)
             }
             88..92 => {
                 let cut = !self.fleet.homes[home].is_cut();
@@ -131,12 +157,18 @@ impl Story {
             (Down::Killed, _) => {}
             (Down::PowerLost(_), _) => self.waiting[home].clear(),
             (_, Ok(())) => self.keep_promises(home),
-            (_, Err(error)) if error.kind() != ErrorKind::Unavailable => {
+            (_, Err(error)) if !self.may_meet(error.kind()) => {
                 return Err(format!("home {home} closes: {error}"));
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether a home may be told this when it wants to commit.
+    fn may_meet(&self, kind: ErrorKind) -> bool {
+        // One that began without the store may be told to mount again.
+        kind == ErrorKind::Unavailable || self.keeps_copies && kind == ErrorKind::Stale
     }
 
     fn sync(&mut self, home: usize) -> std::result::Result<(), String> {
@@ -146,7 +178,7 @@ impl Story {
         trace(|| format!("home {home} syncs {level:?}: {synced:?}"));
         match synced {
             Ok(()) => self.keep_promises(home),
-            Err(error) if error.kind() == ErrorKind::Unavailable => {}
+            Err(error) if self.may_meet(error.kind()) => {}
             Err(error) => return Err(format!("home {home} syncs: {error}")),
         }
         Ok(())
@@ -335,7 +367,10 @@ fn tuning() -> Tuning {
 }
 
 fn live(seed: u64, tuning: &Tuning) -> std::result::Result<(), String> {
-    let mut story = Story::new(seed, tuning);
+    tell(Story::new(seed, tuning))
+}
+
+fn tell(mut story: Story) -> std::result::Result<(), String> {
     let steps = 40 + story.chance.index(120);
     for _ in 0..steps {
         story.happen()?;
@@ -349,6 +384,18 @@ fn homes_that_write_at_once_converge_and_lose_nothing() {
         if let Err(what) = live(seed, &tuning()) {
             let again =
                 repeat("converge", "homes_that_write_at_once_converge_and_lose_nothing", seed);
+            panic!("seed {seed}: {what}\n{again}");
+        }
+    }
+}
+
+#[test]
+fn homes_that_begin_while_the_store_is_away_converge_too() {
+    for seed in seeds(400_000, amount(25, 100_000)) {
+        let story = Story::new(seed, &tuning()).keeping_copies();
+        if let Err(what) = tell(story) {
+            let again =
+                repeat("converge", "homes_that_begin_while_the_store_is_away_converge_too", seed);
             panic!("seed {seed}: {what}\n{again}");
         }
     }
@@ -823,4 +870,85 @@ fn what_a_home_did_that_was_away_for_too_long_is_put_beside_what_others_did() {
     fleet.homes[1].down(Down::Killed).unwrap();
     let trees = fleet.settle().unwrap();
     assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+}
+
+#[test]
+fn a_home_that_was_open_before_opens_while_the_store_is_away() {
+    let mut fleet = Fleet::new(6, 2, &tuning());
+    fleet.keep_copies();
+    write_for_long(&mut fleet, &[0, 1], 9, 1100);
+    let before = fleet.settle().unwrap().remove(0);
+    for how in [Down::Closed, Down::Killed] {
+        fleet.homes[0].down(how).unwrap();
+        fleet.homes[0].cut(true);
+        fleet.homes[0].open().unwrap();
+        let workspace = fleet.homes[0].workspace().unwrap().clone();
+        let status = workspace.status();
+        assert!(status.trouble.is_some(), "it says that the store is away");
+        let seen = read_tree(&workspace).unwrap();
+        let is_new = |path: &[u8]| path.starts_with(b"/new") || path.is_empty();
+        let old = |tree: &Tree| -> Tree {
+            let old = tree.iter().filter(|(path, _)| !is_new(path));
+            old.map(|(path, node)| (path.clone(), node.clone())).collect()
+        };
+        assert_eq!(difference(&old(&before), &old(&seen), Times::Compared), None);
+        let number = u64::from(how == Down::Killed);
+        save(&workspace, &format!("new {number}"), &content(700 + number, 5000)).unwrap();
+        done(workspace.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+        let told = fleet.tick(0, 2500).map_err(|error| error.kind());
+        assert_eq!(told, Err(ErrorKind::Unavailable));
+        let status = workspace.status();
+        assert!(status.pending_ops > number, "{}", status.to_json());
+    }
+    // The other one goes on meanwhile, over some checkpoints.
+    write_for_long(&mut fleet, &[1], 60, 1100);
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    for number in [700, 701] {
+        assert!(marks_in(&trees[1]).contains(&mark(number)), "{number} is lost");
+    }
+    assert!(examine(&fleet).is_clean());
+}
+
+#[test]
+fn a_home_that_was_never_open_needs_the_store() {
+    let mut fleet = Fleet::new(8, 2, &tuning());
+    fleet.keep_copies();
+    write_for_long(&mut fleet, &[0], 3, 1100);
+    fleet.homes[1].cut(true);
+    let refused = fleet.homes[1].open().map_err(|error| error.kind());
+    assert_eq!(refused, Err(ErrorKind::Unavailable));
+}
+
+#[test]
+fn what_is_done_apart_after_a_loss_of_power_is_kept() {
+    let mut opened = 0;
+    for seed in 0..16 {
+        let mut fleet = Fleet::new(seed, 1 + usize::from(seed % 2 == 0), &tuning());
+        fleet.keep_copies();
+        let homes: Vec<usize> = (0..fleet.homes.len()).collect();
+        write_for_long(&mut fleet, &homes, 9, 1100);
+        fleet.homes[0].down(Down::Closed).unwrap();
+        fleet.homes[0].open().unwrap();
+        // What was committed last may be neither in the journal nor among the copies when power comes back.
+        let workspace = fleet.homes[0].workspace().unwrap().clone();
+        (0..4).for_each(|number| save(&workspace, &format!("little {number}"), b"1").unwrap());
+        workspace.commit().unwrap();
+        drop(workspace);
+        fleet.homes[0].down(Down::PowerLost(seed)).unwrap();
+        fleet.homes[0].cut(true);
+        match fleet.homes[0].open() {
+            Ok(()) => opened += 1,
+            Err(error) if error.kind() == ErrorKind::Unavailable => continue,
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+        let workspace = fleet.homes[0].workspace().unwrap().clone();
+        save(&workspace, "apart", &content(900, 500)).unwrap();
+        done(workspace.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+        drop(workspace);
+        let trees = fleet.settle().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        assert!(marks_in(&trees[0]).contains(&mark(900)), "seed {seed}: it is lost");
+        assert!(examine(&fleet).is_clean(), "seed {seed}");
+    }
+    assert!(opened > 0, "it never opened");
 }

@@ -21,6 +21,7 @@ use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
 use crate::door::{Answer, Change};
 use crate::error::{Error, ErrorKind, Result};
+use crate::inbound::apart::away;
 use crate::inbound::roster::{Roster, revoked};
 use crate::limits::Tuning;
 use crate::ops::ask::Requests;
@@ -80,6 +81,10 @@ pub struct Inner {
     pub(crate) frozen: AtomicBool,
     /// Commits that were verified already, by number. Only while the workspace is opened.
     pub(crate) known: Mutex<BTreeMap<u64, Digest>>,
+    /// Set while nothing was settled with a store that was away when this was opened.
+    pub(crate) apart: AtomicBool,
+    /// Whether it was away then.
+    pub(crate) began_apart: bool,
     /// Of this home; 0 when read-only.
     pub(crate) incarnation: u64,
     /// Empty when read-only, and while it is replayed.
@@ -417,6 +422,8 @@ impl Inner {
 
     fn status(&self) -> Status {
         let trouble = self.outbound.try_lock().and_then(|outbound| outbound.trouble());
+        // Who asks the store at this moment holds the other.
+        let trouble = trouble.or_else(|| self.is_apart().then(|| away().to_string()));
         let state = self.state.lock();
         Status {
             workspace: self.keys.workspace(),

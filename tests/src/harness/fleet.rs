@@ -11,16 +11,20 @@ use parking_lot::Mutex;
 use strongroom_host::disk::{Disk, DiskSpace};
 use strongroom_host::sim::{Chance, SimClock, SimDisk, SimEntropy};
 use strongroom_store::{
-    Body, Error as StoreError, ErrorKind as StoreErrorKind, Family, FolderStore, Key, Later,
-    Listed, Mode as StoreMode, Put, Store, Uploaded, now,
+    Binder, Body, Error as StoreError, ErrorKind as StoreErrorKind, Family, FolderStore, Key,
+    Later, Listed, Mode as StoreMode, Put, Store, Uploaded, now,
 };
-use strongroom_workspace::error::{ErrorKind, Result};
+use strongroom_workspace::error::{Error, ErrorKind, Result};
 use strongroom_workspace::{Mode, Options, Services, Status, Tuning, Workspace};
 
+use super::near::{Copies, Near};
 use super::runner::{CALLER, Runner, Seen, Slots, Taker};
 use super::step::Step;
 use super::tree::{Tree, read_tree};
 use super::world::{START_NS, STATE, STORE, keys, new_disk};
+
+/// Where copies of what opening reads are.
+const BINDER: &str = "/cache/binder";
 
 /// A home's way to the store: it can be cut, and lose what is asked or what is answered.
 pub struct Line {
@@ -146,6 +150,8 @@ pub struct Home {
     tuning: Tuning,
     workspace: Option<Workspace>,
     slots: Slots,
+    /// What it keeps near, if it keeps anything.
+    copies: Option<Copies>,
 }
 
 /// How a home goes down.
@@ -178,7 +184,12 @@ impl Home {
         if self.workspace.is_some() {
             return Ok(());
         }
-        self.workspace = Some(self.open_as(Mode::ReadWrite)?);
+        let opened = self.open_as(Mode::ReadWrite);
+        let is_away = |error: &Error| error.kind() == ErrorKind::Unavailable;
+        self.workspace = Some(match opened {
+            Err(error) if self.copies.is_some() && is_away(&error) => self.open_apart()?,
+            opened => opened?,
+        });
         Ok(())
     }
 
@@ -191,6 +202,38 @@ impl Home {
     }
 
     fn open_as(&self, mode: Mode) -> Result<Workspace> {
+        let (options, services) = self.setting(mode);
+        let store: Arc<dyn Store> = match self.binder() {
+            Some(binder) => self.near(binder),
+            None => self.line.clone(),
+        };
+        Workspace::open(options, store, keys(), services)
+    }
+
+    /// From what is kept near.
+    fn open_apart(&self) -> Result<Workspace> {
+        let (options, services) = self.setting(Mode::ReadWrite);
+        let binder = self.binder().expect("copies are kept");
+        binder.rely_on_copies();
+        let workspace =
+            Workspace::open_apart(options, self.near(binder.clone()), keys(), services)?;
+        binder.rely_on_store();
+        Ok(workspace)
+    }
+
+    fn binder(&self) -> Option<Arc<Binder>> {
+        self.copies.as_ref()?;
+        let (disk, folder) = (Arc::new(self.disk.clone()), PathBuf::from(BINDER));
+        let binder = Binder::open(self.line.clone(), disk, folder);
+        Some(Arc::new(binder.expect("a folder for copies")))
+    }
+
+    fn near(&self, binder: Arc<Binder>) -> Arc<dyn Store> {
+        let disk = Arc::new(self.disk.clone());
+        Arc::new(Near::new(binder, disk, self.copies.clone().unwrap_or_default()))
+    }
+
+    fn setting(&self, mode: Mode) -> (Options, Services) {
         let services = Services {
             disk: Arc::new(self.disk.clone()),
             clock: self.clock.clone(),
@@ -202,7 +245,7 @@ impl Home {
             owner: (CALLER.uid, CALLER.gid),
             tuning: self.tuning.clone(),
         };
-        Workspace::open(options, self.line.clone(), keys(), services)
+        (options, services)
     }
 
     /// Takes a step; nothing when it is down.
@@ -284,9 +327,18 @@ impl Fleet {
                 tuning: tuning.clone(),
                 workspace: None,
                 slots: Slots::default(),
+                copies: None,
             }
         });
         Self { homes: homes.collect(), store: store.clone(), mounts_again: false }
+    }
+
+    /// From here on homes keep near what they read, and open while they are cut off.
+    pub fn keep_copies(&mut self) {
+        for home in &mut self.homes {
+            home.copies = Some(Copies::default());
+        }
+        self.mount_again();
     }
 
     /// From here on a home that is told to mount again does so while all come to rest.

@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod generate;
 pub mod life;
 pub mod mortal;
+pub mod near;
 pub mod real;
 
 pub mod runner;

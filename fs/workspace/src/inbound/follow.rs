@@ -97,10 +97,11 @@ impl Inner {
     /// were any.
     ///
     /// # Errors
-    /// Those of the store; `Corrupt` when a commit does not verify or apply.
+    /// Those of the store; `Corrupt` when a commit does not verify or apply; `Stale` when commits after the head may have been
+    /// removed already, for then a number that seems free is not.
     pub(crate) fn follow(&self, outbound: &mut Outbound) -> Result<bool> {
-        let mut any = false;
-        self.check_contact(outbound)?;
+        self.settle_opening(outbound)?;
+        let (mut any, mut checked) = (false, None);
         loop {
             let commits = self.next_commits(outbound)?;
             any |= !commits.is_empty();
@@ -108,9 +109,17 @@ impl Inner {
             if !commits.is_empty() {
                 self.take_in(outbound, &commits)?;
             }
-            if !is_full {
+            if is_full {
+                continue;
+            }
+            let head = self.state.lock().head.seq;
+            if self.is_contact_fresh(outbound) || !self.newer_checkpoints(head)? {
                 self.note_contact(outbound);
                 return Ok(any);
+            }
+            // A commit may have come just before its checkpoint.
+            if checked.replace(head) == Some(head) {
+                return Err(away_for_long());
             }
         }
     }
@@ -164,7 +173,10 @@ impl Inner {
             counter == outbound.counter + 1 && (by_number || cut.is_content_of(&commit.body))
         };
         let Some(cut) = outbound.pending.take_if(is_it) else {
-            return Err(another_of_us());
+            return Err(match self.began_apart && counter == outbound.counter + 1 {
+                true => published_before(),
+                false => another_of_us(),
+            });
         };
         self.note_published(outbound, &cut, (counter, commit.head), commit.len);
         self.settle(outbound, cut);
@@ -314,6 +326,17 @@ fn records_of(rebased: &Rebased, (seq, from): (u64, u64)) -> Vec<Vec<u8>> {
     }
     records.push([begin(true), rebased.ops[start..end].to_vec()].concat());
     records
+}
+
+fn away_for_long() -> Error {
+    let message = "this home was away for so long that others' commits are gone; mount again";
+    Error::new(ErrorKind::Stale, message)
+}
+
+/// What the last process published and was not told of was done once more here, for the store was away then.
+fn published_before() -> Error {
+    let message = "a commit from before the store was away had got through; mount again";
+    Error::new(ErrorKind::Stale, message)
 }
 
 /// Not seen before: the store kept it back, or a copy of this home's local state is in use.

@@ -10,6 +10,7 @@ use strongroom_format::op::Op;
 use strongroom_journal as journal;
 use strongroom_store::{Family, Key as StoreKey};
 
+use super::apart::away;
 use super::log::{Commit, list};
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
@@ -121,6 +122,9 @@ impl Inner {
     fn commit_if_slotless(&self) -> Result<()> {
         if self.own_slot(&self.outbound.lock()).is_some() {
             return Ok(());
+        }
+        if self.is_apart() {
+            return Err(away());
         }
         let before = self.memory();
         self.commit(Reason::Claiming)?;

@@ -46,6 +46,15 @@ impl Workspace {
         keys: Arc<DeviceKeys>,
         services: Services,
     ) -> Result<Workspace> {
+        Self::open_by(options, (store, Reach::Store), keys, services)
+    }
+
+    pub(super) fn open_by(
+        options: Options,
+        (store, reach): (Arc<dyn Store>, Reach),
+        keys: Arc<DeviceKeys>,
+        services: Services,
+    ) -> Result<Workspace> {
         let lock = take_lock(&options, &services)?;
         let incarnation = home::incarnation(&options, &services)?;
         let staging = open_staging(&options, &services)?;
@@ -97,19 +106,23 @@ impl Workspace {
             organisation_seen: AtomicU64::new(0),
             frozen: AtomicBool::new(false),
             known: Mutex::default(),
+            apart: AtomicBool::new(reach == Reach::Apart),
+            began_apart: reach == Reach::Apart,
             staging,
             pages,
         };
-        inner.check_remembered_organisation()?;
-        let (state, outbound) = inner.replayed(&reader, &checkpoint, u64::MAX)?;
-        (*inner.state.lock(), *inner.outbound.lock()) = (state, outbound);
-        inner.check_memory()?;
-        inner.recover()?;
-        inner.known.lock().clear();
-        inner.remember_organisation()?;
-        inner.claim_slot()?;
+        inner.begin(&reader, &checkpoint)?;
         Ok(Workspace(Arc::new(inner)))
     }
+}
+
+/// What a workspace is opened from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The store.
+    Store,
+    /// Copies of it on this device.
+    Apart,
 }
 
 fn take_lock(options: &Options, services: &Services) -> Result<Option<Box<dyn Send + Sync>>> {
@@ -188,6 +201,17 @@ fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
 }
 
 impl Inner {
+    fn begin(&self, reader: &Reader<'_>, checkpoint: &Checkpoint) -> Result<()> {
+        self.check_remembered_organisation()?;
+        let (state, outbound) = self.replayed(reader, checkpoint, u64::MAX)?;
+        (*self.state.lock(), *self.outbound.lock()) = (state, outbound);
+        self.check_memory()?;
+        self.recover()?;
+        self.known.lock().clear();
+        self.remember_organisation()?;
+        self.claim_slot()
+    }
+
     /// Begins anew with the map as it was after commit `seq`.
     ///
     /// # Errors
@@ -252,7 +276,12 @@ impl Inner {
         })?;
         self.find_own_mark(&mut outbound);
         self.take_slot(&outbound, &mut state);
-        self.note_contact(&mut outbound);
+        if self.is_apart() {
+            // What copies there are says nothing of what else the store keeps.
+            outbound.has_past = true;
+        } else {
+            self.note_contact(&mut outbound);
+        }
         outbound.renewed = self.services.clock.elapsed();
         Ok((state, outbound))
     }

@@ -13,12 +13,13 @@ use strongroom_journal as journal;
 use strongroom_journal::Journal;
 use strongroom_store::{Body, Key as StoreKey};
 
+use super::apart::away;
 use super::home::JOURNAL_FOLDER;
 use super::memory::Memory;
 use crate::block::fetch::Wanted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
-use crate::outbound::commit::Reason;
+use crate::outbound::commit::{Outbound, Reason};
 use crate::tree::map::{Value, subject};
 use crate::tree::txn::Txn;
 use crate::workspace::{Inner, Mode};
@@ -87,8 +88,10 @@ impl Inner {
         if self.options.mode == Mode::ReadOnly {
             return Ok(());
         }
-        self.confirm_head()?;
-        self.drop_committed_objects()?;
+        if !self.is_apart() {
+            self.confirm_head()?;
+        }
+        self.unless_apart(self.drop_committed_objects())?;
         let seen = {
             let outbound = self.outbound.lock();
             Memory::of(&self.state.lock(), &outbound)
@@ -100,16 +103,22 @@ impl Inner {
         };
         self.remember_durably(&seen)?;
         if replayed.records == 0 && replayed.cut.is_none() {
-            self.drop_unnamed_objects()?;
+            self.unless_apart(self.drop_unnamed_objects())?;
         }
-        self.adopt_put_objects()?;
-        self.follow(&mut self.outbound.lock())?;
+        if !self.is_apart() {
+            let mut outbound = self.outbound.lock();
+            self.adopt_put_objects(&mut outbound)?;
+            self.follow(&mut outbound)?;
+        }
         self.check_recovered(&seen)?;
         if replayed.cut.is_some() {
+            if self.is_apart() {
+                return Err(away());
+            }
             // ORDER: before anything new is journaled, or the next recovery would stop at the same record again.
             self.commit(Reason::Covering)?;
         }
-        self.purge_orphans()
+        self.unless_apart(self.purge_orphans())
     }
 
     /// Makes sure that all that was seen before the journal was replayed is there again, and remembers what came since.
@@ -183,6 +192,7 @@ impl Inner {
         }
         if base != Some(head) {
             match self.load_at(base.ok_or_else(stranded)?) {
+                Err(_) if self.is_apart() => return Err(away()),
                 // Others keep it for a time only.
                 Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Purged) => {
                     return self.replay_away(&left, journal);
@@ -219,11 +229,18 @@ impl Inner {
             disk: self.services.disk.clone(),
             entropy: self.services.entropy.clone(),
         };
+        let (covered, mut first) = (options.first_number_min - 1, None);
         let mut sink = |number: u64, payload: &[u8]| {
+            first = first.or(Some(number).filter(|number| *number > covered));
             sink(number, payload);
             Ok(())
         };
-        Ok(Journal::open(options, self.keys.journal_key(), services, &mut sink)?)
+        let journal = Journal::open(options, self.keys.journal_key(), services, &mut sink)?;
+        if self.is_apart() && first.unwrap_or(journal.position() + 1) != covered + 1 {
+            // Records went with a commit of which nothing here knows any more.
+            return Err(away());
+        }
+        Ok(journal)
     }
 
     pub(super) fn keep_journal(&self, journal: Journal, replayed: Replayed) -> Result<Replayed> {
@@ -316,7 +333,7 @@ impl Inner {
     }
 
     /// Objects that were put for a commit that did not come about: the next commit names them all the same.
-    fn adopt_put_objects(&self) -> Result<()> {
+    pub(super) fn adopt_put_objects(&self, outbound: &mut Outbound) -> Result<()> {
         let lost: Vec<ObjectId> = {
             let state = self.state.lock();
             let unknown = |value: &Option<Value>| match value {
@@ -330,7 +347,7 @@ impl Inner {
             })
             .collect()
         };
-        let mut outbound = self.outbound.lock();
+        let mut found = Vec::new();
         for object in lost {
             if self.staging.find(object).is_none() {
                 let bytes =
@@ -341,9 +358,11 @@ impl Inner {
                 wait(async {
                     Ok(self.store.put(StoreKey::Object(object), body).await.map(drop)?)
                 })?;
-                outbound.adopted.push(ObjectAdded { object, len, hash });
+                found.push(ObjectAdded { object, len, hash });
             }
         }
+        // Together: whoever has to try again would name some of them twice.
+        outbound.adopted.extend(found);
         Ok(())
     }
 }

@@ -30,31 +30,17 @@ impl Inner {
         self.answered.store(millis, Ordering::Relaxed);
     }
 
-    /// Fails when the commits after the head may have been removed already, for then a number that seems free is not.
-    /// While contact is fresh nobody has to ask.
-    ///
-    /// # Errors
-    /// `Conflict`; those of the store.
-    pub(crate) fn check_contact(&self, outbound: &mut Outbound) -> Result<()> {
+    /// Whether this home had all there is so recently that no commit after its head can have been removed.
+    pub(crate) fn is_contact_fresh(&self, outbound: &Outbound) -> bool {
         let (wall, elapsed) = outbound.contact;
         let limit = self.options.tuning.retention / 2;
         let by_wall = self.services.clock.now_ns().abs_diff(wall);
         let by_clock = self.services.clock.elapsed().saturating_sub(elapsed);
-        let is_fresh = u128::from(by_wall) < limit.as_nanos() && by_clock < limit;
-        if is_fresh || self.options.mode == Mode::ReadOnly {
-            return Ok(());
-        }
-        let head = self.state.lock().head.seq;
-        if self.newer_checkpoints(head)? {
-            let message =
-                "this home was away for so long that others' commits are gone; mount again";
-            return Err(Error::new(ErrorKind::Stale, message));
-        }
-        self.note_contact(outbound);
-        Ok(())
+        let is_near = u128::from(by_wall) < limit.as_nanos() && by_clock < limit;
+        is_near && !self.is_apart() || self.options.mode == Mode::ReadOnly
     }
 
-    fn newer_checkpoints(&self, seq: u64) -> Result<bool> {
+    pub(super) fn newer_checkpoints(&self, seq: u64) -> Result<bool> {
         let after = Some(StoreKey::Checkpoint(seq));
         Ok(!list(&self.store, Family::Checkpoint, after)?.is_empty())
     }

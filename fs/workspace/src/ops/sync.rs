@@ -26,7 +26,7 @@ impl Inner {
     }
 
     /// Everything journaled so far survives a loss of power when this returns.
-    pub(super) fn sync_local(&self) -> Result<()> {
+    pub(crate) fn sync_local(&self) -> Result<()> {
         let journal = self.journal()?;
         // ORDER: the position first, then the staged blocks its records name, then the journal.
         let position = journal.position();

@@ -288,7 +288,9 @@ impl Inner {
     }
 
     fn commit_once(&self, outbound: &mut Outbound, reason: Reason) -> Result<()> {
-        self.check_contact(outbound)?;
+        if !self.is_contact_fresh(outbound) {
+            self.follow(outbound)?;
+        }
         if let Some(cut) = outbound.pending.take() {
             self.publish_or_keep(outbound, cut)?;
         }

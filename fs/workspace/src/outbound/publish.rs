@@ -50,6 +50,11 @@ impl Inner {
             cut.built = Some(Built { parent, pin, record: record.into(), head });
         }
         let Some(built) = &cut.built else { return Ok(()) };
+        if self.store.is_far() {
+            // ORDER: who opens without the store after a loss of power may not know of this commit. What is done then is on top of
+            // the same records, and has later numbers than they.
+            self.sync_local()?;
+        }
         let (record, built_head, len) = (built.record.clone(), built.head, built.record.len());
         let head = self.put_commit(outbound, (built_head, parent), cut, record)?;
         self.roster.note_pin(pin.seq);
