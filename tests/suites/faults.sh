@@ -148,11 +148,18 @@ try "black hole: sync --wait ends, and says why" ends sync_wait
 note_peak
 unmounts() { local ended=0; timeout 150 "$PROGRAM" unmount "$DRIVE" || ended=$?; echo "ended with $ended"; wait "$DAEMON" || true; DAEMON=; [ $ended = 3 ]; }
 step "black hole: unmount ends and says that not all is in the store" unmounts || unmount_hard
-refused() { local ended=0; timeout 60 "$PROGRAM" mount "$STORE" "$DRIVE" --background --passphrase-file "$PASSPHRASE" || ended=$?; echo "ended with $ended"; [ $ended = 6 ]; }
-try "black hole: mounting ends and says that the store is unreachable" refused
+refused() { local ended=0; STRONGROOM_HOME=$WORK/fresh timeout 60 "$PROGRAM" mount "$STORE" "$DRIVE" --background --passphrase-file "$PASSPHRASE" || ended=$?; echo "ended with $ended"; [ $ended = 6 ]; }
+try "black hole: mounting where it was never open ends and says that the store is unreachable" refused
+step "black hole: it mounts where it was open before" start
+try "black hole: what was written is there, and what was read is read" sh -c 'grep -q precious "$1" && cmp "$2" "$3"' - "$DRIVE/precious" "$warm" "$PLAIN/tree/${warm#"$DRIVE"/delay/}"
+try "black hole: more is written" quickly sh -c 'echo apart >"$1" && sync "$1"' - "$DRIVE/apart"
+troubled() { "$PROGRAM" status "$DRIVE" --json | python3 -c "import json,sys; said=json.load(sys.stdin); print(said['trouble']); sys.exit(not (said['trouble'] and said['pending_ops']))"; }
+try "black hole: status says what waits and why" troubled
+step "black hole: calls that need the store still end, and say EHOSTUNREACH" python3 "$WORK/calls.py" blocked 100 "$DRIVE/unknown8"
+step "black hole: unmount ends once more" unmounts || unmount_hard
 trouble >"$WORK/trouble.log"
 step "mount after the black hole" start
-try "what was written meanwhile is there" grep -q precious "$DRIVE/precious"
+try "what was written meanwhile is there" sh -c 'grep -q precious "$1" && grep -q apart "$2"' - "$DRIVE/precious" "$DRIVE/apart"
 
 # An outage: the server is gone, and programs go on.
 cat >"$WORK/writer.py" <<'PYTHON'

@@ -1,5 +1,6 @@
 //! Puts the rooms together: store, keys, engine, kernel door. The only file that knows all of them.
 
+mod apart;
 mod arbiter;
 #[cfg(feature = "custody")]
 pub mod custody;
@@ -38,6 +39,7 @@ use crate::mountpoint;
 use crate::passphrase::Passphrase;
 use crate::place::Place;
 use crate::ui;
+use apart::Bound;
 
 pub use arbiter::Takeover;
 pub use serving::{Served, Serving};
@@ -119,6 +121,17 @@ pub fn create(
     Ok(Made { workspace, device, writers })
 }
 
+/// As [`require_workspace`]; also satisfied while the store is away, where this home has opened it before.
+///
+/// # Errors
+/// As [`require_workspace`].
+pub fn require_workspace_here(home: &Home, place: &Place) -> Result<()> {
+    match require_workspace(place) {
+        Err(away) if away.exit == Exit::Unreachable && apart::find(home, place).is_some() => Ok(()),
+        required => required,
+    }
+}
+
 /// Opens and mounts a workspace.
 ///
 /// # Errors
@@ -133,6 +146,9 @@ pub fn mount(
 ) -> Result<Serving> {
     let signals = signals()?;
     let workspace = open(home, place, how, passphrase)?;
+    if let Some(trouble) = workspace.status().trouble {
+        ui::tell(&trouble);
+    }
     workspace
         .run_background()
         .map_err(|error| Failure::workspace(format!("opening `{}`", place.shown()), &error))?;
@@ -161,8 +177,24 @@ pub fn open(home: &Home, place: &Place, how: &Open, passphrase: Passphrase) -> R
         Open::Write(_) => (Mode::ReadWrite, WorkspaceMode::ReadWrite),
         Open::Read | Open::At(_) => (Mode::ReadOnly, WorkspaceMode::ReadOnly),
     };
-    let shown = place.shown();
-    let store = stores::open(place, modes.0)?;
+    let bound = Bound::open(home, place, modes.0)?;
+    match open_bound(home, place, (&bound, modes), how, passphrase) {
+        Ok(workspace) => {
+            bound.end_opening();
+            Ok(workspace)
+        }
+        Err(failure) => Err(bound.failure(failure)),
+    }
+}
+
+fn open_bound(
+    home: &Home,
+    place: &Place,
+    (bound, modes): (&Bound, (Mode, WorkspaceMode)),
+    how: &Open,
+    passphrase: Passphrase,
+) -> Result<Workspace> {
+    let (shown, store) = (place.shown(), bound.store.clone());
     let keys = unlock(home, &*store, place, &passphrase)?;
     drop(passphrase);
     let services = services();
@@ -178,11 +210,17 @@ pub fn open(home: &Home, place: &Place, how: &Open, passphrase: Passphrase) -> R
     let opened = Options { state_folder, mode: modes.1, owner: owner(), tuning: Tuning::default() };
     let keys = Arc::new(keys);
     let workspace = match how {
+        Open::Write(_) | Open::Read if bound.is_apart() => {
+            Workspace::open_apart(opened, store.clone(), keys.clone(), services)
+        }
         Open::At(at) => Workspace::open_at(opened, at, store.clone(), keys.clone(), services),
         Open::Write(_) | Open::Read => {
             Workspace::open(opened, store.clone(), keys.clone(), services)
         }
     };
+    if workspace.is_ok() && place.is_remote() && !bound.is_apart() {
+        apart::note(home, place, &keys.workspace().to_string())?;
+    }
     workspace.map_err(|error| match error.kind() {
         ErrorKind::Busy => in_use(&shown),
         ErrorKind::Denied => devices::refusal(&*store, &keys, place)

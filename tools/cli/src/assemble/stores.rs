@@ -207,17 +207,27 @@ fn create_folder(place: &Place, root: &Path) -> Result<Arc<dyn Store>> {
 }
 
 fn open_remote(place: &Place, address: &Address, mode: Mode) -> Result<Arc<dyn Store>> {
-    let access = match mode {
-        Mode::ReadWrite => Access::ReadWrite,
-        Mode::ReadOnly => Access::ReadOnly,
-    };
-    let store = connect(place, address, access)?;
+    let store = connect(place, address, access(mode))?;
     if !has_workspace(place, address, &store)? {
         let shown = place.shown();
         return Err(Failure::new(Exit::Failed, format!("there is no store at `{shown}`"))
             .hint(format!("`strongroom init {shown}` makes one")));
     }
     Ok(Arc::new(store))
+}
+
+/// A store that may be away, without a question; none where it cannot be opened so.
+pub(super) fn open_later(place: &Place, mode: Mode) -> Option<Arc<dyn Store>> {
+    let Place::Remote(address) = place else { return None };
+    let store = strongroom_remote::open_later(address, &machine(), access(mode));
+    store.ok().map(|store| Arc::new(store) as Arc<dyn Store>)
+}
+
+fn access(mode: Mode) -> Access {
+    match mode {
+        Mode::ReadWrite => Access::ReadWrite,
+        Mode::ReadOnly => Access::ReadOnly,
+    }
 }
 
 fn connect(place: &Place, address: &Address, access: Access) -> Result<RemoteStore> {

@@ -39,7 +39,10 @@ pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
     let at = arguments.at.as_deref().map(state::parse).transpose()?;
     options.read_only |= at.is_some();
     let place = Place::parse(&arguments.store, &home)?;
-    assemble::require_workspace(&place)?;
+    if !arguments.detached {
+        // Whoever started that one has asked.
+        assemble::require_workspace_here(&home, &place)?;
+    }
     let mountpoint = mountpoint::prepare(&arguments.mountpoint, &options)?;
     let passphrase = passphrase::read(&arguments.passphrase)?;
     if arguments.background {
