@@ -6,13 +6,16 @@ use std::path::Path;
 
 use strongroom_host::disk::{read_all, replace_file};
 use strongroom_host::sim::{Chance, SimDisk};
+use strongroom_tests::harness::files::find;
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::life::{Life, Twin};
+use strongroom_tests::harness::runner::Seen;
 use strongroom_tests::harness::seeds::{amount, repeat, seeds};
 use strongroom_tests::harness::step::Step;
 use strongroom_tests::harness::world::{Setting, World, new_disk, small_tuning};
 use strongroom_workspace::door::{Access, WriteMode};
 use strongroom_workspace::error::{Error, ErrorKind};
+use strongroom_workspace::inbound::alone::Claim;
 
 const HOMES: [&str; 3] = ["/home/alice", "/home/bob", "/home/charlie"];
 
@@ -111,6 +114,39 @@ fn homes_that_take_turns_see_one_history() {
             panic!("seed {seed}: {what}\n{again}");
         }
     }
+}
+
+#[test]
+fn a_home_that_was_taken_over_writes_nothing_more() {
+    let disk = new_disk();
+    let mut alice = Life::over(open(&disk, 0, 1).unwrap());
+    alice.world.workspace().write_alone(Claim::Keep).unwrap();
+    take(&mut alice, &create("a"));
+    take(&mut alice, &[Step::Commit]);
+    let bob = Life::over(open(&disk, 1, 2).unwrap());
+    bob.world.workspace().write_alone(Claim::TakeOver).unwrap();
+    let seq = bob.world.workspace().status().head_seq;
+    // She has not looked yet; what she writes stays with her.
+    take(&mut alice, &create("b"));
+    let refused = |life: &Life| life.world.workspace().commit().map_err(|error| error.kind());
+    assert_eq!(refused(&alice), Err(ErrorKind::ReadOnly));
+    let status = alice.world.workspace().status();
+    assert!(status.trouble.is_some_and(|trouble| trouble.contains("taken over")));
+    assert!(status.pending_ops > 0);
+    let told = alice.take(&create("c")[0]);
+    assert_eq!(told, Seen::Refused(ErrorKind::ReadOnly));
+    bob.world.tick(5000).unwrap();
+    assert_eq!(bob.world.workspace().status().head_seq, seq);
+    // Also the next time; until she takes over in turn, and what waited comes.
+    drop(alice);
+    let alice = open(&disk, 0, 3).unwrap();
+    let kept = alice.workspace().write_alone(Claim::Keep).map_err(|error| error.kind());
+    assert_eq!(kept, Err(ErrorKind::ReadOnly));
+    alice.workspace().write_alone(Claim::TakeOver).unwrap();
+    alice.workspace().commit().unwrap();
+    assert!(find(alice.workspace(), "b").is_ok());
+    assert_eq!(refused(&bob), Err(ErrorKind::ReadOnly));
+    assert!(find(bob.world.workspace(), "b").is_ok(), "he still follows");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
 use crate::door::{Answer, Change};
 use crate::error::{Error, ErrorKind, Result};
+use crate::inbound::alone::taken_over;
 use crate::inbound::apart::away;
 use crate::inbound::roster::{Roster, revoked};
 use crate::limits::Tuning;
@@ -81,6 +82,10 @@ pub struct Inner {
     pub(crate) frozen: AtomicBool,
     /// Commits that were verified already, by number. Only while the workspace is opened.
     pub(crate) known: Mutex<BTreeMap<u64, Digest>>,
+    /// Whether the store cannot tell several writers apart.
+    pub(crate) alone: AtomicBool,
+    /// Set once another home has taken over then.
+    pub(crate) taken_over: AtomicBool,
     /// Set while nothing was settled with a store that was away when this was opened.
     pub(crate) apart: AtomicBool,
     /// Whether it was away then.
@@ -404,6 +409,9 @@ impl Inner {
         if self.frozen.load(Ordering::Acquire) {
             return Err(frozen(ErrorKind::ReadOnly));
         }
+        if self.is_taken_over() {
+            return Err(taken_over());
+        }
         Ok(())
     }
 
@@ -421,7 +429,10 @@ impl Inner {
     }
 
     fn status(&self) -> Status {
-        let trouble = self.outbound.try_lock().and_then(|outbound| outbound.trouble());
+        let trouble = match self.is_taken_over() {
+            true => Some(taken_over().to_string()),
+            false => self.outbound.try_lock().and_then(|outbound| outbound.trouble()),
+        };
         // Who asks the store at this moment holds the other.
         let trouble = trouble.or_else(|| self.is_apart().then(|| away().to_string()));
         let state = self.state.lock();

@@ -40,6 +40,7 @@ use crate::passphrase::Passphrase;
 use crate::place::Place;
 use crate::ui;
 use apart::Bound;
+use arbiter::Turns;
 
 pub use arbiter::Takeover;
 pub use serving::{Served, Serving};
@@ -201,8 +202,10 @@ fn open_bound(
     home.directories()
         .create(&*services.disk)
         .map_err(|error| Failure::io("making the folders of local state", &error))?;
+    let mut alone = None;
     if let Open::Write(takeover) = how {
-        arbiter::require_may_write(home, place, &keys.workspace(), *takeover)?;
+        let turns = arbiter::require_may_write(home, place, &keys.workspace(), *takeover)?;
+        alone = (turns == Turns::Alone).then_some(*takeover);
         devices::remember(home, &keys.workspace(), &keys.device_id())?;
     }
     let state_folder = home.directories().state.join(keys.workspace().to_string());
@@ -221,12 +224,16 @@ fn open_bound(
     if workspace.is_ok() && place.is_remote() && !bound.is_apart() {
         apart::note(home, place, &keys.workspace().to_string())?;
     }
-    workspace.map_err(|error| match error.kind() {
+    let workspace = workspace.map_err(|error| match error.kind() {
         ErrorKind::Busy => in_use(&shown),
         ErrorKind::Denied => devices::refusal(&*store, &keys, place)
             .unwrap_or_else(|| Failure::workspace(format!("opening `{shown}`"), &error)),
         _ => Failure::workspace(format!("opening `{shown}`"), &error),
-    })
+    })?;
+    if let Some(takeover) = alone {
+        arbiter::begin_writing(home, place, &workspace, takeover)?;
+    }
+    Ok(workspace)
 }
 
 /// Verifies everything, changing nothing.

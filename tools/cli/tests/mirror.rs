@@ -98,6 +98,38 @@ fn another_home_only_looks_where_the_store_cannot_arbitrate() {
 }
 
 #[test]
+fn a_mount_that_was_taken_over_refuses_changes_and_says_why() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    place.run(&format!("init {MIRROR} --passphrase-file PASS")).expect_done();
+    let second = |line: &str| {
+        let mut command = place.command(line);
+        place.said(command.env("STRONGROOM_HOME", place.path("second")).output().unwrap())
+    };
+    let (mount, there) = (format!("mount {MIRROR}"), "--background --passphrase-file PASS");
+    place.run(&format!("{mount} DRIVE {there}")).expect_done();
+    fs::write(place.drive().join("file"), "first").unwrap();
+    fs::create_dir(place.path("elsewhere")).unwrap();
+    second(&format!("{mount} elsewhere --take-over {there}")).expect_done();
+    // At the latest its next commit finds out.
+    let began = std::time::Instant::now();
+    while fs::write(place.drive().join("file"), "again").is_ok() {
+        assert!(began.elapsed().as_secs() < 60, "it goes on writing");
+        std::thread::yield_now();
+    }
+    let status = place.run("status DRIVE").expect_done();
+    assert!(status.contains("another home has taken over"), "{status}");
+    // What it had not committed waits.
+    let _ = place.run("unmount DRIVE");
+    let refused = place.run(&format!("{mount} DRIVE {there}"));
+    assert!(refused.err.contains("that one has taken over"), "{}", refused.err);
+    assert_eq!(fs::read(place.path("elsewhere/file")).unwrap(), b"first");
+    second("unmount elsewhere").expect_done();
+}
+
+#[test]
 fn what_is_no_mirror_is_not_scrubbed() {
     let place = Place::new();
     place.run("scrub HERE").expect_refused(

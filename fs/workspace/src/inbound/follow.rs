@@ -107,6 +107,7 @@ impl Inner {
             any |= !commits.is_empty();
             let is_full = commits.len() == FOLLOW_COUNT_MAX;
             if !commits.is_empty() {
+                self.note_another();
                 self.take_in(outbound, &commits)?;
             }
             if is_full {

@@ -106,6 +106,8 @@ impl Workspace {
             organisation_seen: AtomicU64::new(0),
             frozen: AtomicBool::new(false),
             known: Mutex::default(),
+            alone: AtomicBool::new(false),
+            taken_over: AtomicBool::new(false),
             apart: AtomicBool::new(reach == Reach::Apart),
             began_apart: reach == Reach::Apart,
             staging,

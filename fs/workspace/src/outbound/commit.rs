@@ -291,6 +291,7 @@ impl Inner {
         if !self.is_contact_fresh(outbound) {
             self.follow(outbound)?;
         }
+        self.check_alone(outbound)?;
         if let Some(cut) = outbound.pending.take() {
             self.publish_or_keep(outbound, cut)?;
         }

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use strongroom_format::ids::WorkspaceId;
 use strongroom_host::disk::{create_folder_durably, replace_file};
 use strongroom_host::real_disk::RealDisk;
+use strongroom_workspace::Workspace;
+use strongroom_workspace::error::ErrorKind;
+use strongroom_workspace::inbound::alone::Claim;
 
 use super::stores::{self, Writers};
 use crate::exit::{Exit, Failure, Result};
@@ -24,6 +27,15 @@ pub enum Takeover {
     No,
     /// Be the one that writes: somebody knows that the other one does not any more.
     Yes,
+}
+
+/// Who tells writers apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turns {
+    /// The store.
+    Arbitrated,
+    /// Nobody: one home writes.
+    Alone,
 }
 
 /// Notes what making a workspace found out.
@@ -52,16 +64,45 @@ pub(super) fn require_may_write(
     place: &Place,
     workspace: &WorkspaceId,
     takeover: Takeover,
-) -> Result<()> {
-    let noted = std::fs::read_to_string(path(home, workspace)).unwrap_or_default();
-    if matches!(noted.as_str(), MANY | THIS) {
-        return Ok(());
+) -> Result<Turns> {
+    match std::fs::read_to_string(path(home, workspace)).unwrap_or_default().as_str() {
+        MANY => return Ok(Turns::Arbitrated),
+        THIS => return Ok(Turns::Alone),
+        _ => {}
     }
     let writers = stores::writers(place)?;
     match (writers, takeover) {
-        (Writers::Many, _) | (Writers::One(_), Takeover::Yes) => note(home, workspace, writers),
-        (Writers::One(why), Takeover::No) => Err(refused(&place.shown(), why)),
+        (Writers::Many, _) | (Writers::One(_), Takeover::Yes) => note(home, workspace, writers)?,
+        (Writers::One(why), Takeover::No) => return Err(refused(&place.shown(), why)),
     }
+    Ok(match writers {
+        Writers::Many => Turns::Arbitrated,
+        Writers::One(_) => Turns::Alone,
+    })
+}
+
+/// Makes an opened workspace the one that writes, where only one can.
+///
+/// # Errors
+/// Another home has taken over; this one is no writer from then on.
+pub(super) fn begin_writing(
+    home: &Home,
+    place: &Place,
+    workspace: &Workspace,
+    takeover: Takeover,
+) -> Result<()> {
+    let claim = match takeover {
+        Takeover::Yes => Claim::TakeOver,
+        Takeover::No => Claim::Keep,
+    };
+    workspace.write_alone(claim).map_err(|error| match error.kind() {
+        ErrorKind::ReadOnly => {
+            // What cannot go now is asked again by the next mount.
+            let _ = std::fs::remove_file(path(home, &workspace.status().workspace));
+            refused(&place.shown(), "that one has taken over")
+        }
+        _ => Failure::workspace(format!("opening `{}`", place.shown()), &error),
+    })
 }
 
 fn refused(shown: &str, why: &str) -> Failure {
