@@ -7,7 +7,9 @@
 //! 1. A record is durable before [`Log::append`] returns. Only that return makes a grant: no record, no key.
 //! 2. The sequence has no gaps and no forks: a record is put if absent, and names the hash of the one before.
 //! 3. The tree covers leaves that hold hashes of sealed details: it verifies before and after an erasure.
-//! 4. Hashes of the tree lie in tiles of 256, written after the record they belong to and made anew from it if missing.
+//! 4. Where writers stood in the organisation's log never falls along a log: who was removed writes no more once anybody has
+//!    written, or closed the log, who knew of it; before, only what this device had seen of them counts.
+//! 5. Hashes of the tree lie in tiles of 256, written after the record they belong to and made anew from it if missing.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -17,6 +19,7 @@ pub mod log;
 pub mod merkle;
 pub mod shelves;
 mod tiles;
+mod trust;
 pub mod verify;
 
 #[cfg(test)]
@@ -24,4 +27,5 @@ mod tests;
 
 pub use error::{Error, ErrorKind, Result};
 pub use grant::Grant;
-pub use log::{Appended, Batch, Draft, Log, Pin, Sealer, Signer, Trust};
+pub use log::{Appended, Batch, Draft, Log, Pin, Sealer, Signer};
+pub use trust::{Author, Trust};

@@ -1,16 +1,17 @@
 //! The log: finding its head, appending, reading entries, proofs.
 
+use std::collections::BTreeSet;
+
 use strongroom_authorizer::Decision;
 use strongroom_crypto::hash::sha256;
-use strongroom_crypto::sign::{SIGNATURE_LEN, VerifyingKey};
-use strongroom_crypto::usage::Usage;
+use strongroom_crypto::sign::SIGNATURE_LEN;
 use strongroom_format::cbor;
 use strongroom_format::ids::DeviceId;
 use strongroom_records::Signed;
 use strongroom_records::ids::{ApplicationId, Hash};
 use strongroom_records::keystore::Root;
 use strongroom_records::log::{
-    Body, Entry, Header, Judgement, Logged, MAGIC, Outcome, RECORD_LEN_MAX, Record, SUITE,
+    Body, Entry, Header, Judgement, Logged, MAGIC, Outcome, RECORD_LEN_MAX, Record, SUITE, Stand,
     head_note,
 };
 use strongroom_store::Shelf;
@@ -20,17 +21,14 @@ use crate::grant::Grant;
 use crate::merkle::{self, leaf_hash};
 use crate::shelves::Shelves;
 use crate::tiles::{Above, Grown, NONE, StoredTiles, items};
-
-/// Whose signatures count.
-pub trait Trust {
-    /// The public key of a certified device.
-    fn device(&self, device: &DeviceId) -> Option<VerifyingKey>;
-}
+use crate::trust::{Trust, follows, verify_record};
 
 /// Signs for the device that writes.
 pub trait Signer {
     /// The device.
     fn device(&self) -> DeviceId;
+    /// Where it stands.
+    fn stand(&self) -> Stand;
     /// Signs a header as [`Usage::SignRegisterRecord`].
     fn sign_record(&self, header: &[u8]) -> [u8; SIGNATURE_LEN];
     /// Signs a head with the register's head key; empty where there is none.
@@ -42,7 +40,10 @@ pub trait Sealer {
     /// Epoch that goes into the header; 0 for a register key.
     fn epoch(&self) -> u64;
     /// Seals the body of a record.
-    fn seal(&self, seq: u64, plain: &[u8]) -> Vec<u8>;
+    ///
+    /// # Errors
+    /// `Corrupt` where the key of that epoch is missing.
+    fn seal(&self, seq: u64, plain: &[u8]) -> Result<Vec<u8>>;
     /// Opens one.
     ///
     /// # Errors
@@ -106,37 +107,97 @@ pub struct Appended {
 
 impl Log {
     /// Finds the newest record and verifies its signature. `pin` is where to begin, and must still be there; every record
-    /// after it is read, and must be signed and follow the one before.
+    /// after it is read, and must be signed and follow the one before. So is every record where there is no pin, if the newest
+    /// one is older than the removal of a device.
     ///
     /// # Errors
     /// `Forked` when the pinned record is gone or another one, or what comes after follows another; `Corrupt` when a record
-    /// does not verify or is missing.
+    /// does not verify or is missing, or a device that was removed wrote what nobody is known to have seen before.
     pub fn find(shelves: Shelves, trust: &dyn Trust, pin: Option<&Pin>) -> Result<Self> {
         let mut log = Self { shelves, head: None, grown: Grown::new() };
         let Some(pin) = pin else {
             if log.shelves.has(Shelf::Log, 0)? {
-                log.head = Some(log.header(trust, log.newest(0)?)?);
+                let newest = log.newest(0)?;
+                let first = log.first_unknown(trust, newest)?;
+                let writers = BTreeSet::from([first.0.device]);
+                log.head = Some(log.walk(trust, first, newest, writers)?);
             }
             return Ok(log);
         };
-        let forked = || Error::new(ErrorKind::Forked, FORKED);
         if !log.shelves.has(Shelf::Log, u128::from(pin.seq))? {
             return Err(forked());
         }
-        let mut head = log.header(trust, pin.seq)?;
+        let head = log.header(trust, pin.seq)?;
         if head.1 != pin.hash {
             return Err(forked());
         }
-        // A record that stands behind the pinned one need not stand upon it.
-        for seq in pin.seq + 1..=log.newest(pin.seq)? {
-            let next = log.header(trust, seq).map_err(missing)?;
+        let newest = log.newest(pin.seq)?;
+        log.head = Some(log.walk(trust, head, newest, BTreeSet::new())?);
+        Ok(log)
+    }
+
+    /// Where to begin without a pin. Who wrote the newest record believed what is before it, and knew of removals up to where
+    /// it stood.
+    fn first_unknown(&self, trust: &dyn Trust, newest: u64) -> Result<(Header, Hash)> {
+        let head = self.header(trust, newest)?;
+        match trust.last_removal() {
+            Some(removal) if removal > head.0.stand.position => self.header(trust, 0),
+            _ if head.0.is_closing() => self.header(trust, self.change_before(newest)?),
+            _ => Ok(head),
+        }
+    }
+
+    /// Reads on from a record that is known up to the newest one. `writers` wrote what is not known to be older than their
+    /// removal; so did those of the records that follow.
+    fn walk(
+        &self,
+        trust: &dyn Trust,
+        mut head: (Header, Hash),
+        newest: u64,
+        mut writers: BTreeSet<DeviceId>,
+    ) -> Result<(Header, Hash)> {
+        for seq in head.0.seq + 1..=newest {
+            let next = self.header(trust, seq).map_err(missing)?;
+            // A record that stands behind another one need not stand upon it.
             if next.0.parent != head.1 {
                 return Err(forked());
             }
+            if !follows(Some(&head.0), &next.0) {
+                return Err(Error::corrupt(OUT_OF_ORDER));
+            }
+            writers.insert(next.0.device);
             head = next;
         }
-        log.head = Some(head);
-        Ok(log)
+        // INVARIANT: whoever stands at a removal, or later, believed what is before: only what nobody did so for is in doubt.
+        let is_doubtful = |writer: &DeviceId| {
+            trust.removed_at(writer).is_some_and(|removal| removal > head.0.stand.position)
+        };
+        match writers.iter().any(is_doubtful) {
+            true => Err(Error::corrupt(REMOVED)),
+            false => Ok(head),
+        }
+    }
+
+    /// The newest record up to one that is not a closing one.
+    fn change_before(&self, mut seq: u64) -> Result<u64> {
+        loop {
+            let bytes = self.shelves.fetch(Shelf::Log, u128::from(seq)).map_err(missing)?;
+            if !Record::parse(&bytes)?.header.is_closing() {
+                return Ok(seq);
+            }
+            seq = seq.checked_sub(1).ok_or_else(|| Error::corrupt(OUT_OF_ORDER))?;
+        }
+    }
+
+    /// Number of the newest record that changes anything; none if there is no record. Costs nothing where that is the newest.
+    ///
+    /// # Errors
+    /// Those of the store; `Corrupt`.
+    pub fn newest_change(&self) -> Result<Option<u64>> {
+        match self.head() {
+            Some(head) if head.is_closing() => self.change_before(head.seq).map(Some),
+            head => Ok(head.map(|head| head.seq)),
+        }
     }
 
     /// Whether there is no record yet.
@@ -256,7 +317,7 @@ impl Log {
         let tree_size = self.tree_size() + hashes.len() as u64;
         let tree_root = merkle::root(&Above { below: &tiles, grown: &grown }, tree_size)?;
         let body = cbor::encode(&Body { entries, payload: batch.payload });
-        let sealed = sealer.seal(seq, &body);
+        let sealed = sealer.seal(seq, &body)?;
         let header = Header {
             suite: SUITE,
             application: self.application(),
@@ -273,18 +334,49 @@ impl Log {
             )),
             body_hash: Hash(sha256(&sealed)),
             epoch: sealer.epoch(),
+            stand: signer.stand(),
             keystore: batch.keystore,
         };
+        self.put(signer, header, &sealed)?;
+        // From here on it is on record, whatever happens to the tiles: the next to come settles them.
+        self.grown.extend(grown);
+        Ok(Appended { seq, leaves, grants })
+    }
+
+    /// Appends a record that carries where the device stands and changes nothing: from here on nobody names an older position,
+    /// so nobody who was removed before this one. Needs no key of the log's. `epoch` is what seals the workspace there.
+    ///
+    /// # Errors
+    /// As [`Log::record`]; `NotFound` for a log without records.
+    pub fn close(&mut self, signer: &dyn Signer, epoch: u64, now: i64) -> Result<()> {
+        let none = || Error::new(ErrorKind::NotFound, "there is no log to close");
+        let (head, hash) = self.head.as_ref().ok_or_else(none)?;
+        let header = Header {
+            seq: head.seq + 1,
+            parent: *hash,
+            device: signer.device(),
+            time: now,
+            body_hash: Hash(sha256(&[])),
+            epoch: if self.application() == ApplicationId::DIRECTORY { epoch } else { 0 },
+            stand: signer.stand(),
+            ..head.clone()
+        };
+        self.put(signer, header, &[])
+    }
+
+    fn put(&mut self, signer: &dyn Signer, header: Header, sealed: &[u8]) -> Result<()> {
+        if !follows(self.head(), &header) {
+            let message = "this device stands before the newest record";
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         let bytes = cbor::encode(&header);
-        let record = Signed::build(MAGIC, &bytes, &signer.sign_record(&bytes), &sealed);
+        let record = Signed::build(MAGIC, &bytes, &signer.sign_record(&bytes), sealed);
         if record.len() > RECORD_LEN_MAX {
             return Err(Error::new(ErrorKind::Internal, "a register record is too long"));
         }
-        self.shelves.put_new(Shelf::Log, u128::from(seq), record)?;
-        // From here on it is on record, whatever happens to the tiles: the next to come settles them.
-        self.grown.extend(grown);
+        self.shelves.put_new(Shelf::Log, u128::from(header.seq), record)?;
         self.head = Some((header, Hash(sha256(&bytes))));
-        Ok(Appended { seq, leaves, grants })
+        Ok(())
     }
 
     /// Goes one record on, if somebody else has appended one: it must be the next of the chain, signed by a device that
@@ -302,20 +394,25 @@ impl Log {
         let record = Record::parse(&bytes)?;
         verify_record(&record, trust)?;
         let parent = self.head.as_ref().map_or(Hash::NONE, |(_, hash)| *hash);
-        let header = &record.header;
-        let plain = sealer.open(header, record.signed.rest)?;
-        let body: Body = cbor::decode_canonical(&plain)?;
-        let follows = header.seq == seq
+        let (header, hash) = (&record.header, record.signed.hash());
+        let body = opened(sealer, &record)?;
+        let is_next = header.seq == seq
             && header.application == self.application()
             && header.parent == parent
-            && header.tree_size == self.tree_size() + body.entries.len() as u64;
-        if !follows {
+            && header.tree_size == self.tree_size() + body.entries.len() as u64
+            && follows(self.head(), header);
+        if !is_next {
             return Err(Error::corrupt("a register record does not follow the one before"));
         }
-        let hash = record.signed.hash();
+        if trust.removed_at(&header.device).is_some_and(|removal| removal > header.stand.position) {
+            let writers = BTreeSet::from([header.device]);
+            self.walk(trust, (header.clone(), hash), self.newest(seq)?, writers)?;
+        }
         self.head = Some((record.header.clone(), hash));
-        // Whoever wrote it has put what was before first.
-        self.grown.clear();
+        // Whoever wrote it has put what was before first; who only closed the log has not.
+        if !record.header.is_closing() {
+            self.grown.clear();
+        }
         Ok(Some((record.header, body)))
     }
 
@@ -329,8 +426,8 @@ impl Log {
         if record.header.seq != seq || record.header.application != self.application() {
             return Err(Error::corrupt("a register record lies in the place of another"));
         }
-        let plain = sealer.open(&record.header, record.signed.rest)?;
-        Ok((record.header, cbor::decode_canonical(&plain)?))
+        let body = opened(sealer, &record)?;
+        Ok((record.header, body))
     }
 
     /// Root of the keystore as of a record. Chain and signature are not verified here.
@@ -410,11 +507,13 @@ impl Log {
     }
 }
 
-/// Checks a record's signature by a certified device.
-pub(crate) fn verify_record(record: &Record<'_>, trust: &dyn Trust) -> Result<()> {
-    let unknown = || Error::corrupt("a register record is signed by a device nobody certified");
-    let key = trust.device(&record.header.device).ok_or_else(unknown)?;
-    Ok(record.signed.verify(Usage::SignRegisterRecord, &key)?)
+/// The body of a record; empty in a closing one.
+fn opened(sealer: &dyn Sealer, record: &Record<'_>) -> Result<Body> {
+    if record.header.is_closing() {
+        return Ok(Body::default());
+    }
+    let plain = sealer.open(&record.header, record.signed.rest)?;
+    Ok(cbor::decode_canonical(&plain)?)
 }
 
 fn logged(draft: Draft, seq: u64, now: i64, device: DeviceId) -> (Logged, Option<Grant>) {
@@ -471,4 +570,13 @@ fn bad_size() -> Error {
     Error::corrupt("a register record has more entries than the tree")
 }
 
-const FORKED: &str = "the audit log is older than, or another one than, this device has seen";
+fn forked() -> Error {
+    Error::new(
+        ErrorKind::Forked,
+        "the audit log is older than, or another one than, this device has seen",
+    )
+}
+
+const OUT_OF_ORDER: &str = "a register record may not stand where it stands";
+const REMOVED: &str =
+    "a device that was removed wrote here, and nobody is known to have seen it before the removal";

@@ -13,15 +13,17 @@ use crate::merkle::{Tiles, verify_consistency, verify_inclusion};
 use crate::shelves::Shelves;
 use crate::verify::verify;
 use strongroom_crypto::secret::RegisterKey;
-use strongroom_crypto::sign::VerifyingKey;
 use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_crypto::{hash::sha256, seal};
 use strongroom_format::ids::DeviceId;
 use strongroom_records::ids::{ApplicationId, Hash};
-use strongroom_records::log::{Entry, Header, Record};
+use strongroom_records::log::{Entry, Header, Record, Stand};
 use strongroom_store::Shelf;
 
+mod closing;
+
 const APPLICATION: ApplicationId = ApplicationId([3; 16]);
+const STAND: Stand = Stand { position: 1, head: Hash([7; 32]) };
 
 struct Desk {
     device: SigningKey,
@@ -50,6 +52,9 @@ impl Signer for Desk {
     fn device(&self) -> DeviceId {
         DeviceId([8; 16])
     }
+    fn stand(&self) -> Stand {
+        STAND
+    }
     fn sign_record(&self, header: &[u8]) -> [u8; 64] {
         self.device.sign(Usage::SignRegisterRecord, header)
     }
@@ -62,8 +67,8 @@ impl Sealer for Desk {
     fn epoch(&self) -> u64 {
         0
     }
-    fn seal(&self, seq: u64, plain: &[u8]) -> Vec<u8> {
-        seal::seal(&self.register, &Self::context(seq), self.entropy.bytes(), plain)
+    fn seal(&self, seq: u64, plain: &[u8]) -> Result<Vec<u8>> {
+        Ok(seal::seal(&self.register, &Self::context(seq), self.entropy.bytes(), plain))
     }
     fn open(&self, header: &Header, sealed: &[u8]) -> Result<Vec<u8>> {
         let plain = seal::open(&self.register, &Self::context(header.seq), sealed);
@@ -72,8 +77,16 @@ impl Sealer for Desk {
 }
 
 impl Trust for Desk {
-    fn device(&self, device: &DeviceId) -> Option<VerifyingKey> {
-        (*device == DeviceId([8; 16])).then(|| self.device.verifying_key().clone())
+    fn author(&self, device: &DeviceId, stand: &Stand) -> Result<Option<Author>> {
+        let is_it = *device == DeviceId([8; 16]) && *stand == STAND;
+        let author = || Author { key: self.device.verifying_key().clone(), epoch: 1 };
+        Ok(is_it.then(author))
+    }
+    fn last_removal(&self) -> Option<u64> {
+        None
+    }
+    fn removed_at(&self, _: &DeviceId) -> Option<u64> {
+        None
     }
 }
 

@@ -10,8 +10,9 @@ use strongroom_records::log::{Entry, Header, Logged, Record, head_note};
 use strongroom_store::Shelf;
 
 use crate::error::{ErrorKind, Result};
-use crate::log::{Log, Sealer, Trust, verify_record};
+use crate::log::{Log, Sealer};
 use crate::merkle::{TILE_WIDTH, leaf_hash, node_hash};
+use crate::trust::{Trust, follows, verify_record};
 
 /// What is wrong with a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,7 @@ struct Walk<'w> {
     sealer: &'w dyn Sealer,
     head_key: Option<&'w VerifyingKey>,
     parent: Hash,
+    before: Option<Header>,
     // Hashes of perfect subtrees, largest first, with their sizes: enough for the root of what was seen.
     peaks: Vec<(u64, Hash)>,
     chains: BTreeMap<Pseudonym, (u64, Hash)>,
@@ -101,6 +103,7 @@ impl<'w> Walk<'w> {
             sealer,
             head_key,
             parent: Hash::NONE,
+            before: None,
             peaks: Vec::new(),
             chains: BTreeMap::new(),
             report: Report::default(),
@@ -122,7 +125,11 @@ impl<'w> Walk<'w> {
         if header.parent != self.parent {
             self.find(seq, "a record does not follow the one before");
         }
+        if !follows(self.before.as_ref(), header) {
+            self.find(seq, "a record stands where it may not stand");
+        }
         self.parent = record.signed.hash();
+        self.before = Some(header.clone());
         verify_record(&record, self.trust)?;
         let (_, body) = self.log.body(self.sealer, seq)?;
         let mut entries = Vec::with_capacity(body.entries.len());

@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::ids::{ApplicationId, ClassId, Hash};
+use crate::log::Stand;
 
 /// Longest name of an application, activity, consumer, purpose or class, in bytes.
 pub const NAME_LEN_MAX: usize = 128;
@@ -128,6 +129,9 @@ pub struct Approval {
     /// Signature of [`Approvable`].
     #[cbor(n(1), with = "minicbor::bytes")]
     pub signature: [u8; 64],
+    /// Where it stood when it signed.
+    #[n(2)]
+    pub stand: Stand,
 }
 
 /// What a device signs when it approves a policy set.
@@ -142,4 +146,7 @@ pub struct Approvable {
     /// Digest.
     #[n(2)]
     pub digest: Hash,
+    /// Where the device stands.
+    #[n(3)]
+    pub stand: Stand,
 }

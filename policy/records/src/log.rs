@@ -5,7 +5,7 @@
 //! 4     length of the header u32
 //! 8     header, canonical CBOR
 //!       signature 64              by the device, over SHA-256 of the header
-//!       body                      sealed, to the end; its SHA-256 is in the header
+//!       body                      sealed, to the end; its SHA-256 is in the header; none in a closing record
 //! ```
 
 use minicbor::{Decode, Encode};
@@ -63,9 +63,31 @@ pub struct Header {
     /// Epoch of the workspace key that seals the body; 0 where the register key does.
     #[n(10)]
     pub epoch: u64,
-    /// Root of the keystore as of this record; none in the list of applications.
+    /// Where the writer stood.
     #[n(11)]
+    pub stand: Stand,
+    /// Root of the keystore as of this record; none in the list of applications.
+    #[n(12)]
     pub keystore: Option<Root>,
+}
+
+impl Header {
+    /// Whether the record carries a newer stand and changes nothing else. It has no body, so that whoever has no key of the
+    /// log can append it.
+    pub fn is_closing(&self) -> bool {
+        self.body_hash.0 == sha256(&[])
+    }
+}
+
+/// Where somebody stood in the organisation's log when they signed: whose signatures counted then is read from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Stand {
+    /// Position of the newest record they knew.
+    #[n(0)]
+    pub position: u64,
+    /// Its SHA-256.
+    #[n(1)]
+    pub head: Hash,
 }
 
 /// A parsed record. Signature and chain are for `policy/audit` to verify.

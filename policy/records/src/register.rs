@@ -4,6 +4,8 @@
 //! writer who died between record and cells is made good by whoever opens the register next.
 
 use minicbor::{Decode, Encode};
+use strongroom_format::cbor;
+use strongroom_format::error::Result;
 
 use crate::ids::SubjectId;
 
@@ -52,6 +54,19 @@ pub struct Payload {
     /// Oldest record that may not be carried out in full yet when this one is written; none if that is this one.
     #[n(2)]
     pub unfinished: Option<u64>,
+}
+
+impl Payload {
+    /// What the payload of a body says; that of a closing record is empty, and changes nothing.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        match bytes {
+            [] => Ok(Self::default()),
+            bytes => cbor::decode_canonical(bytes),
+        }
+    }
 }
 
 /// A cell that is written.

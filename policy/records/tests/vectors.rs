@@ -25,7 +25,7 @@ use strongroom_records::ids::{
 };
 use strongroom_records::keystore::{Child, Node, NodePlace, Root, WRAP_LEN};
 use strongroom_records::log::{
-    About, Body, Entry, Header, Judgement, Kind, Logged, MAGIC, Outcome, Record, head_note,
+    About, Body, Entry, Header, Judgement, Kind, Logged, MAGIC, Outcome, Record, Stand, head_note,
 };
 use strongroom_records::receipt::{
     ConsentDeed, Deed, Destroyed, Ending, ErasureDeed, ExportDeed, MovedDeed, Receipt,
@@ -56,6 +56,7 @@ const APPLICATION: ApplicationId = ApplicationId([1; 16]);
 const SUBJECT: SubjectId = SubjectId([2; 16]);
 const ACTIVITY: ActivityId = ActivityId([3; 16]);
 const DEVICE: DeviceId = DeviceId([4; 16]);
+const STAND: Stand = Stand { position: 3, head: Hash([60; 32]) };
 const TIME: i64 = 1_795_317_614_000_000_000;
 
 fn hash(seed: u8) -> Hash {
@@ -139,6 +140,7 @@ fn header() -> Header {
         head_signature: vec![19; 64],
         body_hash: Hash(strongroom_crypto::hash::sha256(&sealed)),
         epoch: 0,
+        stand: STAND,
         keystore: Some(root()),
     }
 }
@@ -290,6 +292,10 @@ fn consent_deed() -> Deed {
 
 fn log_vectors() -> Vec<Vector> {
     let signed = Signed::build(MAGIC, &encode(&header()), &[29; 64], &[16; 72]);
+    let empty = Hash(strongroom_crypto::hash::sha256(&[]));
+    let closing = Header { body_hash: empty, ..header() };
+    let closing = Signed::build(MAGIC, &encode(&closing), &[29; 64], &[]);
+    let closes = |bytes: &[u8]| Record::parse(bytes).is_ok_and(|record| record.header.is_closing());
     let entries = vec![
         Logged { leaf: encode(&entry()), detail: vec![30; 80] },
         Logged { leaf: encode(&bare_entry()), detail: vec![] },
@@ -304,6 +310,7 @@ fn log_vectors() -> Vec<Vector> {
     };
     vec![
         Vector { name: "record", accepts: |bytes| Record::parse(bytes).is_ok(), bytes: signed },
+        Vector { name: "closing record", accepts: closes, bytes: closing },
         cbor("header", &header()),
         cbor("entry", &entry()),
         cbor("entry, bare", &bare_entry()),
@@ -338,14 +345,17 @@ fn application_vectors() -> Vec<Vector> {
         version: 1,
         text: "permit (principal, action, resource);".into(),
         digest: hash(14),
-        approvals: vec![Approval { device: DEVICE, signature: [36; 64] }],
+        approvals: vec![Approval { device: DEVICE, signature: [36; 64], stand: STAND }],
         time: TIME,
     };
     vec![
         cbor("application", &listed),
         cbor("description", &description),
         cbor("policy set", &set),
-        cbor("approvable", &Approvable { application: APPLICATION, version: 1, digest: hash(14) }),
+        cbor(
+            "approvable",
+            &Approvable { application: APPLICATION, version: 1, digest: hash(14), stand: STAND },
+        ),
         cbor("activities", &Activities { activities: vec![activity()] }),
         cbor("keystore node", &node()),
         cbor("keystore leaf node", &leaf_node()),

@@ -88,7 +88,7 @@ impl Custodian {
             subject: own.map(|own| own.cell.state),
             consent,
             is_special: self.is_special(class)?,
-            operator_certified: self.services().organisation.device(&device).is_some(),
+            operator_certified: self.counts(&device),
         })
     }
 

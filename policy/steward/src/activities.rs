@@ -98,7 +98,7 @@ impl Custodian {
     /// `NotFound`; `Denied` when this device's approval does not count; `Invalid` when the activity has ended.
     pub fn approve_activity(&mut self, name: &str) -> Result<ActivityState> {
         let device = self.services().keys.device_id();
-        let needed = usize::from(self.description()?.approvals.max(1));
+        let needed = self.approvals_needed()?;
         let mut all = self.activities()?;
         let activity = find(&mut all, name)?;
         if activity.state == ActivityState::Ended {
@@ -111,8 +111,10 @@ impl Custodian {
         if !activity.approved_by.contains(&device) {
             activity.approved_by.push(device);
         }
-        let others = usize::from(needed > 1);
-        if activity.approved_by.len() + others >= needed {
+        // Who was removed meanwhile does not count.
+        let approved = activity.approved_by.iter().filter(|device| self.counts(device)).count();
+        let others = usize::from(needed > 1 && self.counts(&activity.proposed_by));
+        if approved + others >= needed {
             activity.state = ActivityState::Approved;
         }
         let (id, state) = (activity.id, activity.state);

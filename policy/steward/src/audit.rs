@@ -257,7 +257,7 @@ impl Visit for Cells {
         _: &[Entry],
         payload: &[u8],
     ) -> strongroom_audit::Result<()> {
-        let payload: Payload = cbor::decode_canonical(payload)?;
+        let payload = Payload::parse(payload)?;
         for change in payload.cells {
             self.last.insert(change.name, (header.seq, sha256(&change.cell)));
         }

@@ -59,7 +59,7 @@ const CONFLICT_COUNT_MAX: u32 = 50;
 /// Serves consumers.
 pub struct Counter {
     services: Services,
-    roster: Organisation,
+    roster: Arc<Organisation>,
     /// Position of the organisation's log up to which everything here heeds it.
     taken_in: Option<u64>,
     stewardship: Stewardship,
@@ -86,7 +86,7 @@ impl Counter {
         fence: Fence,
         turns: Turns,
     ) -> Result<Self> {
-        let roster = Organisation::clone(&services.organisation);
+        let roster = services.organisation.now();
         let incarnation = u64::from_le_bytes(services.entropy.array()).max(1);
         let (now, own) = (services.clock.now_ns(), services.keys.device_id());
         let mut past = Past::default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use strongroom_audit::shelves::Shelves;
 use strongroom_audit::verify::verify;
-use strongroom_audit::{Batch, Draft, Log};
+use strongroom_audit::{Batch, Draft, Log, Trust as _};
 use strongroom_crypto::secret::Secret;
 use strongroom_crypto::sign::HeadKey;
 use strongroom_custody::Custody;
@@ -14,6 +14,7 @@ use strongroom_records::ids::ApplicationId;
 use strongroom_records::log::Kind;
 use zeroize::Zeroize;
 
+use crate::closing::{close, see};
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
 use crate::register::{Register, blank};
@@ -28,28 +29,40 @@ pub struct Stewardship {
 }
 
 impl Stewardship {
-    /// Reads the list.
+    /// Reads the list. Where a device was removed since anybody wrote to it, all logs are closed first, as far as this device
+    /// may: whoever removed it may have died over that.
     ///
     /// # Errors
     /// `Forked` when it is older than this device has seen; `Corrupt`.
     pub fn open(services: Services) -> Result<Self> {
+        let read = Self::read(services)?;
+        match (read.log.head(), read.services.last_removal()) {
+            (Some(head), Some(removal)) if removal > head.stand.position => {
+                // What cannot be closed says so where it is opened.
+                close(&read.services, &read.services, &read.listed);
+                Self::read(read.services)
+            }
+            _ => Ok(read),
+        }
+    }
+
+    fn read(services: Services) -> Result<Self> {
         let store = Arc::clone(&services.store);
         let shelves = Shelves::new(store, services.wait, ApplicationId::DIRECTORY);
         let pin = services.memory.recall(&ApplicationId::DIRECTORY)?;
         let log = Log::find(shelves, &services, pin.as_ref())?;
-        log.settle(&DirectorySealer(&services), log.next_seq().saturating_sub(1))?;
+        let sealer = DirectorySealer::opening(&services);
+        log.settle(&sealer, log.newest_change()?.unwrap_or(0))?;
         // The list is short, so all of it is verified each time.
-        let report = verify(&log, &services, &DirectorySealer(&services), None, &mut ())?;
+        let report = verify(&log, &services, &sealer, None, &mut ())?;
         if !report.findings.is_empty() {
             return Err(Error::corrupt("the list of applications is damaged or forged"));
         }
         let mut listed: Vec<Listed> = Vec::new();
         for seq in 0..log.next_seq() {
-            let (_, body) = log.body(&DirectorySealer(&services), seq)?;
-            let line: Listed = cbor::decode_canonical(&body.payload)?;
-            match listed.iter_mut().find(|other| other.application == line.application) {
-                Some(other) => *other = line,
-                None => listed.push(line),
+            let (header, body) = log.body(&sealer, seq)?;
+            if !header.is_closing() {
+                list(&mut listed, cbor::decode_canonical(&body.payload)?);
             }
         }
         let stewardship = Self { services, log, listed };
@@ -73,6 +86,14 @@ impl Stewardship {
         let mut all = self.listed.iter().filter(is_it);
         let found = all.clone().find(is_done).or_else(|| all.next());
         found.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no such application"))
+    }
+
+    /// Finds the newest record of every register, as far as it can be read: what is there counts as seen by this device.
+    pub fn see_registers(&self) {
+        for line in &self.listed {
+            // What is wrong with one is said to whoever opens it.
+            let _ = see(&self.services, line.application);
+        }
     }
 
     /// Makes an application: its key in custody, its keystore and its register.
@@ -154,31 +175,30 @@ impl Stewardship {
 
     /// Goes one record on; false when there is none.
     pub(crate) fn follow_one(&mut self) -> Result<bool> {
-        let Some((_, body)) = self.log.advance(&self.services, &DirectorySealer(&self.services))?
-        else {
+        let sealer = DirectorySealer::opening(&self.services);
+        let Some((header, body)) = self.log.advance(&self.services, &sealer)? else {
             return Ok(false);
         };
+        if header.is_closing() {
+            return Ok(true);
+        }
         let line = cbor::decode_canonical::<Listed>(&body.payload);
         // What is not understood is not skipped: nothing is listed any more.
         let line = line.inspect_err(|_| self.listed.clear())?;
-        self.list(line);
+        list(&mut self.listed, line);
         Ok(true)
-    }
-
-    fn list(&mut self, line: Listed) {
-        match self.listed.iter_mut().find(|other| other.application == line.application) {
-            Some(other) => *other = line,
-            None => self.listed.push(line),
-        }
     }
 
     fn write(&mut self, kind: Kind, line: Listed) -> Result<()> {
         let now = self.services.clock.now_ns();
         let drafts = vec![Draft { entry: blank(kind), detail: Vec::new(), decision: None }];
         let batch = Batch { now, keystore: None, drafts, payload: cbor::encode(&line) };
-        let signer = DeviceSigner { keys: &self.services.keys, head: None };
-        self.log.append(&DirectorySealer(&self.services), &signer, batch)?;
-        self.list(line);
+        let Services { keys, organisation, .. } = &self.services;
+        let (stand, epoch) = organisation.stand(&keys.device_id())?;
+        let signer = DeviceSigner { keys, stand, head: None };
+        let sealer = DirectorySealer { services: &self.services, epoch };
+        self.log.append(&sealer, &signer, batch)?;
+        list(&mut self.listed, line);
         self.remember(None)
     }
 
@@ -189,6 +209,14 @@ impl Stewardship {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// A later line about the same application replaces the earlier one.
+fn list(listed: &mut Vec<Listed>, line: Listed) {
+    match listed.iter_mut().find(|other| other.application == line.application) {
+        Some(other) => *other = line,
+        None => listed.push(line),
     }
 }
 

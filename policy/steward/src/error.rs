@@ -104,6 +104,24 @@ impl From<strongroom_audit::Error> for Error {
     }
 }
 
+impl From<Error> for strongroom_audit::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::NotFound => AuditKind::NotFound,
+            ErrorKind::Conflict => AuditKind::Conflict,
+            ErrorKind::Forked => AuditKind::Forked,
+            ErrorKind::Corrupt => AuditKind::Corrupt,
+            ErrorKind::Unavailable => AuditKind::Unavailable,
+            ErrorKind::Full => AuditKind::Full,
+            ErrorKind::ReadOnly => AuditKind::ReadOnly,
+            ErrorKind::Unsupported => AuditKind::Unsupported,
+            ErrorKind::Denied | ErrorKind::Held | ErrorKind::Locked => AuditKind::Denied,
+            ErrorKind::Exists | ErrorKind::Invalid | ErrorKind::Internal => AuditKind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 impl From<strongroom_tree::Error> for Error {
     fn from(error: strongroom_tree::Error) -> Self {
         let kind = match error.kind() {

@@ -101,8 +101,8 @@ impl Custodian {
     }
 
     fn is_consumers(&self, device: &DeviceId) -> bool {
-        let found = self.services().organisation.find(device);
-        found.is_some_and(|device| device.is_consumer())
+        let organisation = self.services().organisation.now();
+        organisation.find(device).is_some_and(|device| device.is_consumer())
     }
 
     fn time_of(&self, record: u64) -> Result<i64> {

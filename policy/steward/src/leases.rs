@@ -142,7 +142,7 @@ impl Custodian {
 
     fn own_operator(&self) -> Operator {
         let device = self.services().keys.device_id();
-        let is_certified = self.services().organisation.device(&device).is_some();
+        let is_certified = self.counts(&device);
         Operator { device, is_certified }
     }
 

@@ -232,7 +232,8 @@ impl Custodian {
     }
 
     fn verify_signed(&self, signed: &Signed<'_>, device: &DeviceId) -> Result<()> {
-        let key = self.services().organisation.former_or_present(device);
+        let organisation = self.services().organisation.now();
+        let key = organisation.former_or_present(device);
         let key = key.ok_or_else(|| Error::corrupt(STRANGER))?;
         Ok(signed.verify(Usage::SignReceipt, key)?)
     }

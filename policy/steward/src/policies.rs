@@ -10,12 +10,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use strongroom_audit::Trust as _;
 use strongroom_authorizer::DecisionPoint;
 use strongroom_crypto::usage::Usage;
 use strongroom_format::cbor;
+use strongroom_format::ids::DeviceId;
 use strongroom_records::application::{Approvable, Approval, Description, PolicySet};
 use strongroom_records::ids::Hash;
-use strongroom_records::log::Kind;
+use strongroom_records::log::{Kind, Stand};
 use strongroom_records::register::CellKind;
 
 use crate::custodian::Custodian;
@@ -76,7 +78,7 @@ impl Custodian {
         }
         let digest = self.services().language.read(text)?.digest();
         let version = self.policy_set()?.map_or(0, |set| set.version) + 1;
-        let approvals = vec![self.approval(version, digest)];
+        let approvals = vec![self.approval(version, digest)?];
         let time = self.services().clock.now_ns();
         self.put_policies(PolicySet { version, text: text.to_owned(), digest, approvals, time })
     }
@@ -89,7 +91,7 @@ impl Custodian {
         let set = self.proposed_policies()?.filter(|set| set.version == version);
         let none = || Error::new(ErrorKind::NotFound, "no policy set of that version waits");
         let mut set = set.ok_or_else(none)?;
-        let approval = self.approval(set.version, set.digest);
+        let approval = self.approval(set.version, set.digest)?;
         if set.approvals.iter().any(|other| other.device == approval.device) {
             let message = "a policy set is approved by another device than proposed it";
             return Err(Error::new(ErrorKind::Denied, message));
@@ -109,7 +111,8 @@ impl Custodian {
     /// `Corrupt` when the signatures do not hold.
     pub fn policy_set(&self) -> Result<Option<PolicySet>> {
         let Some(set) = self.stored_set(&SINGLE)? else { return Ok(None) };
-        match self.missing_approvals(&set)? {
+        let behind = self.verify_approvals(&set)?.len();
+        match self.approvals_needed()?.saturating_sub(behind) {
             0 => Ok(Some(set)),
             missing => {
                 let message =
@@ -125,7 +128,7 @@ impl Custodian {
     /// As [`Custodian::policy_set`].
     pub fn proposed_policies(&self) -> Result<Option<PolicySet>> {
         let Some(set) = self.stored_set(&PROPOSED)? else { return Ok(None) };
-        self.missing_approvals(&set)?;
+        self.verify_approvals(&set)?;
         let in_force = self.policy_set()?.map_or(0, |set| set.version);
         Ok((set.version > in_force).then_some(set))
     }
@@ -206,20 +209,32 @@ impl Custodian {
         Ok(bytes.map(|bytes| cbor::decode_canonical(&bytes)).transpose()?)
     }
 
-    /// How many devices have yet to approve a set. What stands under it must hold.
+    /// How many devices have yet to approve a set that is not in force. What stands under it must hold, and who was removed
+    /// meanwhile does not count.
     fn missing_approvals(&self, set: &PolicySet) -> Result<usize> {
-        let needed = usize::from(self.description()?.approvals.max(1));
-        Ok(needed.saturating_sub(self.verify_approvals(set)?))
+        let behind = self.verify_approvals(set)?;
+        let behind = behind.iter().filter(|device| self.counts(device)).count();
+        Ok(self.approvals_needed()?.saturating_sub(behind))
     }
 
-    /// Devices behind a set.
-    fn verify_approvals(&self, set: &PolicySet) -> Result<usize> {
-        let record = self.approvable(set.version, set.digest);
+    /// How many different devices must stand behind something.
+    pub(crate) fn approvals_needed(&self) -> Result<usize> {
+        Ok(usize::from(self.description()?.approvals.max(1)))
+    }
+
+    /// Whether a device is in, and no consumer's.
+    pub(crate) fn counts(&self, device: &DeviceId) -> bool {
+        self.services().organisation.now().device(device).is_some()
+    }
+
+    /// Devices behind a set: each counted where it stood when it signed.
+    fn verify_approvals(&self, set: &PolicySet) -> Result<Vec<DeviceId>> {
         let mut devices = Vec::new();
         for approval in &set.approvals {
-            let key = self.services().organisation.former_or_present(&approval.device);
-            let holds = key.is_some_and(|key| {
-                key.verify(Usage::SignPolicySet, &record, &approval.signature).is_ok()
+            let record = self.approvable(set.version, set.digest, approval.stand);
+            let author = self.services().author(&approval.device, &approval.stand)?;
+            let holds = author.is_some_and(|author| {
+                author.key.verify(Usage::SignPolicySet, &record, &approval.signature).is_ok()
             });
             if !holds {
                 return Err(Error::corrupt("the signature under a policy set does not hold"));
@@ -228,19 +243,20 @@ impl Custodian {
         }
         devices.sort();
         devices.dedup();
-        Ok(devices.len())
+        Ok(devices)
     }
 
-    fn approval(&self, version: u64, digest: Hash) -> Approval {
+    fn approval(&self, version: u64, digest: Hash) -> Result<Approval> {
         let keys = &self.services().keys;
-        let record = self.approvable(version, digest);
+        let (stand, _) = self.services().organisation.stand(&keys.device_id())?;
+        let record = self.approvable(version, digest, stand);
         let signature = keys.signing().sign(Usage::SignPolicySet, &record);
-        Approval { device: keys.device_id(), signature }
+        Ok(Approval { device: keys.device_id(), signature, stand })
     }
 
-    fn approvable(&self, version: u64, digest: Hash) -> Vec<u8> {
+    fn approvable(&self, version: u64, digest: Hash, stand: Stand) -> Vec<u8> {
         let application = self.register().application();
-        cbor::encode(&Approvable { application, version, digest })
+        cbor::encode(&Approvable { application, version, digest, stand })
     }
 }
 

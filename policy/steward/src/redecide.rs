@@ -115,7 +115,7 @@ impl Custodian {
     /// What a record changes of what holds for everybody; returns the subjects it writes.
     fn take_in(&self, then: &mut Then, body: &Body) -> Result<Vec<SubjectCell>> {
         let register = self.register();
-        let payload: Payload = cbor::decode_canonical(&body.payload)?;
+        let payload = Payload::parse(&body.payload)?;
         let mut subjects = Vec::new();
         for change in payload.cells {
             let cell: Cell = cbor::decode_canonical(&change.cell)?;

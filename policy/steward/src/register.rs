@@ -273,6 +273,9 @@ impl Register {
         let (services, application) = (&self.services, self.log.application());
         let sealer = RegisterSealer { services, application, key: &self.key };
         let Some((header, body)) = self.log.advance(services, &sealer)? else { return Ok(None) };
+        if header.is_closing() {
+            return Ok(Some(Vec::new()));
+        }
         // Whoever wrote it has carried out what was before.
         self.unfinished = None;
         self.is_behind = true;
@@ -280,7 +283,7 @@ impl Register {
         self.is_broken = true;
         let root = header.keystore;
         self.root = root.ok_or_else(|| Error::corrupt("the register has no keystore"))?;
-        let payload: Payload = cbor::decode_canonical(&body.payload)?;
+        let payload = Payload::parse(&body.payload)?;
         let mut changed = Vec::new();
         for change in payload.cells {
             let cell: Cell = cbor::decode_canonical(&change.cell)?;
@@ -402,13 +405,14 @@ impl Register {
     fn append(&mut self, batch: Batch) -> Result<Appended> {
         let (services, application) = (&self.services, self.log.application());
         let sealer = RegisterSealer { services, application, key: &self.key };
-        let signer = DeviceSigner { keys: &services.keys, head: Some(&self.head_key) };
+        let (stand, _) = services.organisation.stand(&services.keys.device_id())?;
+        let signer = DeviceSigner { keys: &services.keys, stand, head: Some(&self.head_key) };
         Ok(self.log.record(&sealer, &signer, batch)?)
     }
 
     /// Carries out the newest record once more, and those before it that it says to be unfinished: their writer may have died.
     fn settle(&mut self) -> Result<()> {
-        let Some(newest) = self.log.next_seq().checked_sub(1) else { return Ok(()) };
+        let Some(newest) = self.log.newest_change()? else { return Ok(()) };
         let last = self.payload(newest)?;
         let first = last.unfinished.map_or(newest, |first| first.min(newest));
         self.log.settle(&self.sealer(), first)?;
@@ -430,7 +434,7 @@ impl Register {
 
     fn payload(&self, seq: u64) -> Result<Payload> {
         let (_, body) = self.log.body(&self.sealer(), seq)?;
-        Ok(cbor::decode_canonical(&body.payload)?)
+        Ok(Payload::parse(&body.payload)?)
     }
 
     fn carry_out(&self, cells: &[CellChange], gone: &[Gone]) -> Result<()> {

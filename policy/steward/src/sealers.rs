@@ -8,7 +8,7 @@ use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::ids::DeviceId;
 use strongroom_keyring::DeviceKeys;
 use strongroom_records::ids::ApplicationId;
-use strongroom_records::log::Header;
+use strongroom_records::log::{Header, Stand};
 
 use crate::services::Services;
 
@@ -31,8 +31,8 @@ impl Sealer for RegisterSealer<'_> {
         0
     }
 
-    fn seal(&self, seq: u64, plain: &[u8]) -> Vec<u8> {
-        seal::seal(self.key, &self.context(seq), self.services.entropy.array(), plain)
+    fn seal(&self, seq: u64, plain: &[u8]) -> strongroom_audit::Result<Vec<u8>> {
+        Ok(seal::seal(self.key, &self.context(seq), self.services.entropy.array(), plain))
     }
 
     fn open(&self, header: &Header, sealed: &[u8]) -> strongroom_audit::Result<Vec<u8>> {
@@ -41,12 +41,21 @@ impl Sealer for RegisterSealer<'_> {
     }
 }
 
-/// Bodies of the list of applications, under the workspace's key.
-pub(crate) struct DirectorySealer<'s>(pub &'s Services);
+/// Bodies of the list of applications, under the workspace's key of the epoch where their writers stood.
+pub(crate) struct DirectorySealer<'s> {
+    pub services: &'s Services,
+    /// What is sealed goes under this one.
+    pub epoch: u64,
+}
 
-impl DirectorySealer<'_> {
+impl<'s> DirectorySealer<'s> {
+    /// One that only opens.
+    pub fn opening(services: &'s Services) -> Self {
+        Self { services, epoch: 0 }
+    }
+
     fn context(&self, epoch: u64, seq: u64) -> Context {
-        let keys = &self.0.keys;
+        let keys = &self.services.keys;
         let fields = [Value::Bytes(&keys.workspace().0), Value::Uint(epoch), Value::Uint(seq)];
         Context::new(Usage::DirectoryRecord, &keys.organisation().0, &fields)
     }
@@ -54,16 +63,16 @@ impl DirectorySealer<'_> {
 
 impl Sealer for DirectorySealer<'_> {
     fn epoch(&self) -> u64 {
-        self.0.keys.current_epoch().0
+        self.epoch
     }
 
-    fn seal(&self, seq: u64, plain: &[u8]) -> Vec<u8> {
-        let (epoch, key) = self.0.keys.current_epoch();
-        seal::seal(key, &self.context(epoch, seq), self.0.entropy.array(), plain)
+    fn seal(&self, seq: u64, plain: &[u8]) -> strongroom_audit::Result<Vec<u8>> {
+        let key = self.services.keys.epoch_key(self.epoch).ok_or_else(shut)?;
+        Ok(seal::seal(key, &self.context(self.epoch, seq), self.services.entropy.array(), plain))
     }
 
     fn open(&self, header: &Header, sealed: &[u8]) -> strongroom_audit::Result<Vec<u8>> {
-        let key = self.0.keys.epoch_key(header.epoch).ok_or_else(shut)?;
+        let key = self.services.keys.epoch_key(header.epoch).ok_or_else(shut)?;
         let plain = seal::open(key, &self.context(header.epoch, header.seq), sealed);
         plain.map(|plain| plain.into_vec()).map_err(|_| shut())
     }
@@ -79,12 +88,17 @@ fn shut() -> strongroom_audit::Error {
 /// Signs as the device, and heads with the register's key.
 pub(crate) struct DeviceSigner<'s> {
     pub keys: &'s DeviceKeys,
+    pub stand: Stand,
     pub head: Option<&'s HeadKey>,
 }
 
 impl Signer for DeviceSigner<'_> {
     fn device(&self) -> DeviceId {
         self.keys.device_id()
+    }
+
+    fn stand(&self) -> Stand {
+        self.stand
     }
 
     fn sign_record(&self, header: &[u8]) -> [u8; SIGNATURE_LEN] {

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use strongroom_audit::shelves::Wait;
-use strongroom_audit::{Pin, Trust};
+use strongroom_audit::{Author, Pin, Trust};
 use strongroom_authorizer::DecisionPoint;
-use strongroom_crypto::sign::VerifyingKey;
 use strongroom_format::ids::DeviceId;
 use strongroom_host::clock::Clock;
 use strongroom_host::entropy::Entropy;
 use strongroom_keyring::DeviceKeys;
-use strongroom_keyring::organisation::Organisation;
+use strongroom_keyring::organisation::Device;
 use strongroom_records::ids::ApplicationId;
+use strongroom_records::log::Stand;
 use strongroom_store::Store;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::policies::PolicyLanguage;
+use crate::roster::{Roster, holds};
 
 /// What this device remembers of logs it has seen, outside the store.
 pub trait Memory: Send + Sync {
@@ -63,8 +64,8 @@ pub struct Services {
     pub wait: Wait,
     /// The unlocked device.
     pub keys: Arc<DeviceKeys>,
-    /// The verified organisation.
-    pub organisation: Arc<Organisation>,
+    /// Who counts.
+    pub organisation: Arc<Roster>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -83,7 +84,26 @@ impl Services {
 }
 
 impl Trust for Services {
-    fn device(&self, device: &DeviceId) -> Option<VerifyingKey> {
-        self.organisation.former_or_present(device).cloned()
+    fn author(&self, device: &DeviceId, stand: &Stand) -> strongroom_audit::Result<Option<Author>> {
+        let mut organisation = self.organisation.now();
+        if stand.position > organisation.position() {
+            self.organisation.follow(&*self.store, &self.keys)?;
+            organisation = self.organisation.now();
+        }
+        let key = organisation.author_at(device, stand.position);
+        let key = key.filter(|_| holds(&organisation, stand)).cloned();
+        let found = key.zip(organisation.epoch_at(stand.position));
+        Ok(found.map(|(key, epoch)| Author { key, epoch }))
+    }
+
+    fn last_removal(&self) -> Option<u64> {
+        let organisation = self.organisation.now();
+        // A consumer's device never wrote here.
+        let holders = organisation.devices().filter(|device| !device.is_consumer());
+        holders.filter_map(Device::revoked_at).max()
+    }
+
+    fn removed_at(&self, device: &DeviceId) -> Option<u64> {
+        self.organisation.now().find(device).and_then(Device::revoked_at)
     }
 }

@@ -357,7 +357,7 @@ fn after_a_deep_rotation_old_keys_and_new_data_have_nothing_in_common() {
     let rotated = shop.rotate_subject(&subjects[0], Depth::Deep, None, &mut |_| ()).unwrap();
     assert_eq!((rotated.deed.files, rotated.deed.generation), (2, 2));
     assert!(rotated.deed.destroyed.refused_afterwards);
-    assert!(verify_receipt(&rotated.receipt, &world.services.organisation).is_ok());
+    assert!(verify_receipt(&rotated.receipt, &world.services.organisation.now()).is_ok());
 
     let (keys_after, live_after) = (hers(keys()), live());
     // Whoever had her keys before has nothing that is stored now.

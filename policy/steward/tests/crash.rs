@@ -78,7 +78,7 @@ fn erasure_is_resumable_after_every_step_and_never_half_done() {
                 _ => assert_eq!(read.err().unwrap().kind(), ErrorKind::Denied),
             }
             let first = shop.erase(&ada).unwrap();
-            assert!(verify_receipt(&first.receipt, &world.services.organisation).is_ok());
+            assert!(verify_receipt(&first.receipt, &world.services.organisation.now()).is_ok());
             assert_eq!(shop.erase(&ada).unwrap().receipt, first.receipt);
             assert_eq!(first.deed.objects_left, 0);
             assert_eq!(shop.subject(&ada).unwrap().state, SubjectState::Erased);

@@ -131,12 +131,12 @@ fn an_erased_subject_is_gone_and_the_receipt_verifies_offline() {
     assert!(erased.deed.irrecoverable_from.is_some());
     // Already so: the same receipt.
     assert_eq!(shop.erase(&ada).unwrap().receipt, erased.receipt);
-    let receipt = verify_receipt(&erased.receipt, &world.services.organisation).unwrap();
+    let receipt = verify_receipt(&erased.receipt, &world.services.organisation.now()).unwrap();
     assert!(matches!(receipt.deed, Deed::Erasure(_)));
     for at in 0..erased.receipt.len() {
         let mut bad = erased.receipt.clone();
         bad[at] ^= 1;
-        assert!(verify_receipt(&bad, &world.services.organisation).is_err(), "byte {at}");
+        assert!(verify_receipt(&bad, &world.services.organisation.now()).is_err(), "byte {at}");
     }
     assert_eq!(kind(shop.read_file(&own(ada, "identifiable"), "profile.json")), ErrorKind::Denied);
     assert_eq!(shop.read_file(&own(bob, "identifiable"), "profile.json").unwrap(), PROFILE);
@@ -160,7 +160,7 @@ fn a_new_application_key_ends_the_old_and_loses_nobody() {
     let rotated = shop.rotate().unwrap();
     assert_eq!((rotated.generation, rotated.destroyed.generation), (2, 1));
     assert!(rotated.destroyed.refused_afterwards);
-    assert!(verify_receipt(&rotated.receipt, &world.services.organisation).is_ok());
+    assert!(verify_receipt(&rotated.receipt, &world.services.organisation.now()).is_ok());
     drop(shop);
     let mut shop = world.open("shop");
     assert_eq!(shop.read_file(&own(ada, "owned"), "order.txt").unwrap(), b"17 roses");

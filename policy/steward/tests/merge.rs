@@ -68,7 +68,7 @@ fn what_is_of_the_one_is_the_others_and_the_one_is_erased() {
     world.clock.advance(std::time::Duration::from_secs(9));
     let merged = shop.merge_subjects(&ada, &twin).unwrap();
     assert_eq!(merged.files, 3);
-    assert!(verify_receipt(&merged.erased.receipt, &world.services.organisation).is_ok());
+    assert!(verify_receipt(&merged.erased.receipt, &world.services.organisation.now()).is_ok());
     expect_merged(&world, &mut shop, [ada, twin, bob]);
     // Retention counts from when something was written, not from when it was moved.
     let after = shop.files(&own(ada, "owned")).unwrap();

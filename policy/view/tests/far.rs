@@ -29,7 +29,7 @@ use strongroom_records::log::Kind as Told;
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
 use strongroom_steward::letters::{self, Direction, Outside};
 use strongroom_steward::{
-    Counter, Custodian, ErrorKind as StewardKind, Holder, Services, Settled, Turns,
+    Counter, Custodian, ErrorKind as StewardKind, Holder, Roster, Services, Settled, Turns,
 };
 use strongroom_store::{
     Body, Error, ErrorKind as StoreKind, Family, Key, Later, Letter, Listed, Put, Store, Uploaded,
@@ -118,8 +118,7 @@ impl Served {
     fn new(seed: u64) -> Self {
         let mut shop = Shop::new(seed);
         shop.world.services.clock = Arc::new(MachineClock::new());
-        let mut organisation = Organisation::clone(&shop.world.services.organisation);
-        organisation.extend(&shop.world.founding[1]).unwrap();
+        let organisation = Organisation::clone(&shop.world.services.organisation.now());
         let mut served = Self { shop, organisation, turns: Turns::default(), running: None };
         served.serve();
         served
@@ -340,7 +339,7 @@ fn what_devices_let_go_of_is_on_record_once_they_have_it_nowhere() {
     let mut served = Served::new(7);
     let ada = served.shop.reader("ada");
     let device = served.device("mailer 1", "mailer");
-    served.shop.world.services.organisation = Arc::new(served.organisation.clone());
+    served.shop.world.services.organisation = Arc::new(Roster::new(served.organisation.clone()));
     let mut office = served.shop.world.open("shop");
     let fence = served.shop.fence.clone();
     // Who holds what the newest record took the ground from.
@@ -846,8 +845,7 @@ fn an_ask_that_the_store_failed_under_is_answered_by_the_next_turn() {
 fn a_custodian_that_was_just_taken_in_is_found_by_who_has_not_heard_of_it() {
     let served = Served::new(20);
     let (keys, store) = (Arc::clone(&served.services().keys), &served.shop.world.store);
-    let mut heard = Organisation::clone(&served.services().organisation);
-    assert!(heard.position() < served.organisation.position());
+    let mut heard = served.organisation.clone();
     let place = (keys.organisation(), keys.workspace());
     let cost = PassphraseCost::WEAK_FOR_TESTS;
     let asked = request(place, PASSPHRASE, cost, 1_000, &MachineEntropy).unwrap();

@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use common::{Place, Said, can_mount, is_mounted};
@@ -126,6 +127,57 @@ fn a_machine_that_was_removed_is_refused_and_the_other_goes_on() {
     let refusal = "strongroom: this device was removed from `STORE`\nhint: `strongroom device request STORE` asks to be taken in anew; what it has not sent stays in its local state\n";
     two.there("device list STORE --passphrase-file PASS").expect_refused(4, refusal);
     two.place.run("check STORE --passphrase-file PASS").expect_sound();
+}
+
+/// Records in the logs of custody, and whether each is a closing one: it has nothing behind its signature.
+fn records(two: &Two) -> Vec<Vec<bool>> {
+    let folder = |path: &Path| {
+        let mut within: Vec<PathBuf> =
+            fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        within.sort();
+        within
+    };
+    let is_closing = |file: &PathBuf| {
+        let bytes = fs::read(file).unwrap();
+        let header_len = u32::from_le_bytes(bytes[4..8].try_into().unwrap());
+        bytes.len() == 8 + usize::try_from(header_len).unwrap() + 64
+    };
+    let logs = folder(&two.place.store().join("policy"));
+    logs.iter().map(|log| folder(&log.join("log")).iter().map(is_closing).collect()).collect()
+}
+
+#[test]
+fn removing_a_machine_closes_the_logs_of_custody_or_says_which_it_could_not() {
+    let two = Two::new();
+    let here = |line: &str| two.place.run(&format!("{line} --passphrase-file PASS"));
+    // The machine that stays never has the key of the application.
+    let key = "0123456789abcdef".repeat(4);
+    let create = "app create shop -w STORE --custody env:SHOP_KEY --passphrase-file PASS";
+    let created = two.place.command(create).env("SHOP_KEY", key).output().unwrap();
+    two.place.said(created).expect_done();
+    for name in ["laptop", "phone"] {
+        two.add(&two.request(), name).expect_done();
+    }
+    assert_eq!(records(&two), [vec![false, false], vec![false]]);
+    here("device revoke STORE laptop --yes").expect_done();
+    assert_eq!(records(&two), [vec![false, false, true], vec![false, true]]);
+    two.there("app list -w STORE --passphrase-file PASS");
+    here("app list -w STORE").expect_done();
+
+    let shop = fs::read_dir(two.place.store().join("policy")).unwrap();
+    let mut shop: Vec<PathBuf> = shop.map(|entry| entry.unwrap().path()).collect();
+    shop.sort();
+    let newest = shop[1].join("log").join(format!("{:032x}", 1));
+    let record = fs::read(&newest).unwrap();
+    fs::write(&newest, &record[..record.len() - 1]).unwrap();
+    here("device revoke STORE phone --yes").expect_refused(
+        3,
+        "strongroom: the device is out, and can still write here: `shop`: record is cut short\nhint: take its access to the store away; `strongroom app list -w STORE` tries again to keep it out\n",
+    );
+    assert_eq!(two.list()["devices"][2]["state"], "removed");
+    fs::write(&newest, &record).unwrap();
+    here("app list -w STORE").expect_done();
+    assert_eq!(records(&two), [vec![false, false, true, true], vec![false, true, true]]);
 }
 
 #[test]

@@ -7,12 +7,14 @@ use super::Counter;
 use super::session::Session;
 use crate::error::Result;
 use crate::leases::Operator;
-use crate::letters;
+use crate::services::Services;
 
 impl Counter {
     /// Reads on in the organisation's log. What was read counts, whatever becomes of what follows it.
     pub(super) fn follow_organisation(&mut self) -> Result<()> {
-        let followed = letters::read_on(&*self.services.store, &mut self.roster);
+        let Services { store, keys, organisation, .. } = &self.services;
+        let followed = organisation.follow(&**store, keys);
+        self.roster = organisation.now();
         self.take_in_roster()?;
         followed
     }

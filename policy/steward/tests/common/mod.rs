@@ -24,7 +24,7 @@ use strongroom_records::activity::{Basis, Reach};
 use strongroom_records::ids::{ApplicationId, SubjectId};
 use strongroom_records::subject::ConsentStatus;
 use strongroom_steward::{
-    Answer, Asked, Custodian, Error, ErrorKind, Memory, PolicyLanguage, Proposal, Services,
+    Answer, Asked, Custodian, Error, ErrorKind, Memory, PolicyLanguage, Proposal, Roster, Services,
     Stewardship,
 };
 use strongroom_store::{
@@ -223,7 +223,9 @@ impl World {
         let clock = Arc::new(SimClock::new(START_NS));
         let made =
             found(b"a passphrase", PassphraseCost::WEAK_FOR_TESTS, START_NS, &*entropy).unwrap();
-        let organisation = Organisation::verify(&made.genesis, &made.keys.organisation()).unwrap();
+        let mut organisation =
+            Organisation::verify(&made.genesis, &made.keys.organisation()).unwrap();
+        organisation.extend(&made.first_epoch).unwrap();
         let store = Tee::new();
         let founding = [made.genesis.clone(), made.first_epoch.clone()];
         for (position, record) in (0..).zip(&founding) {
@@ -234,7 +236,7 @@ impl World {
             store: Arc::clone(&store) as Arc<dyn Store>,
             wait: strongroom_store::now,
             keys: Arc::new(made.keys),
-            organisation: Arc::new(organisation),
+            organisation: Arc::new(Roster::new(organisation)),
             clock: Arc::clone(&clock) as Arc<_>,
             entropy,
             memory: Arc::clone(&pins) as Arc<_>,
@@ -247,9 +249,7 @@ impl World {
     pub fn of_two(seed: u64) -> (Self, Services) {
         let mut world = Self::new(seed);
         let (keys, entropy) = (&world.services.keys, &*world.services.entropy);
-        let [genesis, first_epoch] = &world.founding;
-        let mut organisation = Organisation::verify(genesis, &keys.organisation()).unwrap();
-        organisation.extend(first_epoch).unwrap();
+        let mut organisation = Organisation::clone(&world.services.organisation.now());
         let place = (keys.organisation(), keys.workspace());
         let cost = PassphraseCost::WEAK_FOR_TESTS;
         let asked = enrolment::request(place, b"bob", cost, START_NS, entropy).unwrap();
@@ -259,9 +259,11 @@ impl World {
         organisation.extend(&record).unwrap();
         let bob = device_file::unlock(&asked.device_file, b"bob").unwrap();
         bob.learn(&organisation).unwrap();
-        world.services.organisation = Arc::new(organisation);
+        world.store.put_now(Key::Organisation(organisation.position()), record.into());
+        world.services.organisation = Arc::new(Roster::new(organisation.clone()));
+        let organisation = Arc::new(Roster::new(organisation));
         let (keys, memory) = (Arc::new(bob), Arc::new(Pins::default()) as Arc<_>);
-        let theirs = Services { keys, memory, ..world.services.clone() };
+        let theirs = Services { keys, memory, organisation, ..world.services.clone() };
         (world, theirs)
     }
 

@@ -1,6 +1,7 @@
 //! Puts the rooms of personal data together: store, device, custody, policies, memory of heads.
 
 pub mod agent;
+pub mod closing;
 pub mod counter;
 pub mod quorum;
 
@@ -29,7 +30,7 @@ use strongroom_keyring::DeviceKeys;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_records::ids::{ApplicationId, Hash};
 use strongroom_steward::{
-    Custodian, Error, ErrorKind, Memory, PolicyLanguage, Services, Stewardship,
+    Custodian, Error, ErrorKind, Memory, PolicyLanguage, Roster, Services, Stewardship,
 };
 use strongroom_store::{Mode, Store};
 use zeroize::Zeroizing;
@@ -114,23 +115,32 @@ pub fn open_with(home: Home, place: &Place, device: Unlocked) -> Result<Office> 
     let lock = lock(place)?;
     super::devices::follow(&*store, &place.shown(), &mut organisation)?;
     super::devices::learn(&keys, &organisation, place)?;
-    let workspace = keys.workspace().to_string();
-    let folder = home.directories().state.join(&workspace).join("policy");
+    let (workspace, id) = (keys.workspace().to_string(), keys.organisation());
+    let services = services(&home, store, Arc::new(keys), organisation)?;
+    let stewardship = Stewardship::open(services.clone()).map_err(|error| failure(&error))?;
+    Ok(Office { stewardship, services, home, workspace, organisation: id, _lock: lock })
+}
+
+/// What the steward works with here.
+fn services(
+    home: &Home,
+    store: Arc<dyn Store>,
+    keys: Arc<DeviceKeys>,
+    organisation: Organisation,
+) -> Result<Services> {
+    let folder = home.directories().state.join(keys.workspace().to_string()).join("policy");
     create_folder_durably(&RealDisk, &folder)
         .map_err(|error| Failure::io("making the folders of local state", &error))?;
-    let id = keys.organisation();
-    let services = Services {
+    Ok(Services {
         store,
         wait: strongroom_store::wait,
-        keys: Arc::new(keys),
-        organisation: Arc::new(organisation),
+        keys,
+        organisation: Arc::new(Roster::new(organisation)),
         clock: Arc::new(MachineClock::new()),
         entropy: Arc::new(MachineEntropy),
         memory: Arc::new(Pins { folder }),
         language: Arc::new(CedarLanguage),
-    };
-    let stewardship = Stewardship::open(services.clone()).map_err(|error| failure(&error))?;
-    Ok(Office { stewardship, services, home, workspace, organisation: id, _lock: lock })
+    })
 }
 
 /// Opens an application.
@@ -222,14 +232,14 @@ impl Office {
 
 /// What devices are called.
 pub struct Names {
-    organisation: Arc<Organisation>,
+    organisation: Arc<Roster>,
     keys: Arc<DeviceKeys>,
 }
 
 impl Names {
     /// The name of a device, or its id.
     pub fn of(&self, device: &DeviceId) -> String {
-        let name = self.organisation.name(device, &self.keys);
+        let name = self.organisation.now().name(device, &self.keys);
         name.unwrap_or_else(|| device.to_string())
     }
 }
@@ -289,7 +299,7 @@ fn custody(locator: &str, services: &Services) -> Result<Arc<dyn Custody>> {
             let token = Token::open(place, pin).map_err(|error| failure(&error.into()))?;
             Ok(Arc::new(token))
         }
-        "quorum" => Ok(Arc::new(quorum::open(rest, &services.keys, &services.organisation)?)),
+        "quorum" => Ok(Arc::new(quorum::open(rest, &services.keys, &services.organisation.now())?)),
         _ => Err(unknown()),
     }
 }

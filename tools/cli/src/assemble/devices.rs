@@ -1,6 +1,7 @@
 //! Devices of a workspace: the organisation log of a store, read and written.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use strongroom_crypto::kdf::PassphraseCost;
 use strongroom_format::ids::{DeviceId, OrganisationId, WorkspaceId};
@@ -15,6 +16,7 @@ use strongroom_keyring::membership::Writer;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_store::{Body, ErrorKind, Family, Key, Mode, Put, Store, wait};
 
+use super::custody::closing::Closing;
 use super::{stores, unlock};
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
@@ -57,8 +59,8 @@ pub struct Shown {
 /// An unlocked device and the organisation log it is in.
 pub struct Registry {
     place: Place,
-    store: std::sync::Arc<dyn Store>,
-    keys: DeviceKeys,
+    store: Arc<dyn Store>,
+    keys: Arc<DeviceKeys>,
     organisation: Organisation,
 }
 
@@ -103,7 +105,7 @@ pub fn open(home: &Home, place: &Place, mode: Mode, passphrase: &Passphrase) -> 
     let keys = unlock(home, &*store, place, passphrase)?;
     let organisation = organisation(&*store, &shown, &keys.organisation())?;
     learn(&keys, &organisation, place)?;
-    Ok(Registry { place: place.clone(), store, keys, organisation })
+    Ok(Registry { place: place.clone(), store, keys: Arc::new(keys), organisation })
 }
 
 impl Registry {
@@ -171,13 +173,37 @@ impl Registry {
         Ok(name)
     }
 
-    /// Takes a device out, and begins an epoch without it.
+    /// Takes a device out, begins an epoch without it, and closes the logs of custody, so that it writes to none of them any
+    /// more. What is wrong with those does not keep it in.
     ///
     /// # Errors
-    /// It is this one; the store cannot be written.
-    pub fn revoke(&mut self, device: &DeviceId) -> Result<()> {
+    /// It is this one; the store cannot be written. `Partial` when it is out and something is left to do.
+    pub fn revoke(&mut self, home: &Home, device: &DeviceId) -> Result<()> {
+        let closing = self.closing(home, device);
         self.record(|writer| writer.revoke(device))?;
-        self.drop_key(Key::Device(*device), "the device is out all the same")
+        let closed = match closing {
+            Ok(Some(closing)) => closing.end(&self.organisation),
+            Ok(None) => Ok(()),
+            Err(failure) => Err(failure),
+        };
+        self.drop_key(Key::Device(*device), "the device is out all the same")?;
+        closed.map_err(|failure| {
+            let message = format!("the device is out, and can still write here: {}", failure.message);
+            let shown = self.place.shown();
+            Failure::new(Exit::Partial, message).hint(format!(
+                "take its access to the store away; `strongroom app list -w {shown}` tries again to keep it out"
+            ))
+        })
+    }
+
+    /// A consumer's device writes to no log, and a mirror has none.
+    fn closing(&self, home: &Home, device: &DeviceId) -> Result<Option<Closing>> {
+        let is_consumer = self.organisation.find(device).is_some_and(|found| found.is_consumer());
+        if is_consumer || matches!(self.place, Place::Mirror(_)) {
+            return Ok(None);
+        }
+        let (store, keys) = (Arc::clone(&self.store), Arc::clone(&self.keys));
+        Closing::begin(home, &self.place, store, keys, self.organisation.clone()).map(Some)
     }
 
     /// The device that somebody means: by name, id, or the beginning of its id.

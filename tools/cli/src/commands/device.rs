@@ -147,7 +147,7 @@ fn revoke(options: &DeviceRevoke, format: Format) -> Result<Exit> {
     if !options.yes {
         confirm(&device)?;
     }
-    registry.revoke(&device.device)?;
+    registry.revoke(&Home::find()?, &device.device)?;
     let json =
         json!({"device": device.device.to_string(), "name": device.name, "state": "removed"});
     ui::answer(format, "", &json)?;
