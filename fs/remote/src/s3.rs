@@ -254,6 +254,10 @@ fn fault<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {
         SdkError::ConstructionFailure(_) => {
             return Fault::new(FaultKind::Invalid, "the request could not be made");
         }
+        // Granted, and then not all of it came.
+        SdkError::ResponseError(error) if error.raw().status().is_success() => {
+            return Fault::new(FaultKind::Broken, "the answer broke off");
+        }
         SdkError::ResponseError(error) => error.raw(),
         SdkError::ServiceError(error) => error.raw(),
         _ => return Fault::new(FaultKind::Broken, "no answer that makes sense"),
@@ -382,6 +386,22 @@ mod tests {
         // Counted or not, it is a body in memory: its length and checksum stand in the head.
         assert!(heard.contains(&format!("content-length: {LEN}\r\n")), "{heard}");
         assert!(heard.contains("x-amz-checksum-crc32: ") && !heard.contains("chunked"), "{heard}");
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_no_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let s3 = store(&format!("http://{}", listener.local_addr().unwrap()), "bucket");
+        let server = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            head(&mut peer);
+            peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n<ListBucketRes")
+                .unwrap();
+        });
+        let fault =
+            runtime().block_on(s3.list("log/", None, 10, Meter::unread())).map(drop).unwrap_err();
+        assert_eq!((fault.kind, fault.text.as_str()), (FaultKind::Broken, "the answer broke off"));
+        server.join().unwrap();
     }
 
     #[test]
