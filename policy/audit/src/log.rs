@@ -29,7 +29,7 @@ pub trait Signer {
     fn device(&self) -> DeviceId;
     /// Where it stands.
     fn stand(&self) -> Stand;
-    /// Signs a header as [`Usage::SignRegisterRecord`].
+    /// Signs a header as [`strongroom_crypto::usage::Usage::SignRegisterRecord`].
     fn sign_record(&self, header: &[u8]) -> [u8; SIGNATURE_LEN];
     /// Signs a head with the register's head key; empty where there is none.
     fn sign_head(&self, note: &str) -> Vec<u8>;
