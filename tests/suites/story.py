@@ -281,8 +281,10 @@ class Story:
         spans = []
         mount = self.mounts["research"]
         person = next(person for person in self.people if "owned" in person.may("research"))
+        # What a job calls somebody stays, whatever they say.
+        path = mount.find(person.content("research")) / "owned/order.txt"
         for _ in range(TRIALS):
-            path = mount.find(person.content("research")) / "owned/order.txt"
+            until("who agreed again", lambda: None if path.exists() else "not shown")
             readers = [Reader(path, way) for way in ("pread", "mmap")]
             for reader in readers:
                 reader.wait_for_first()
