@@ -46,6 +46,8 @@ use needs::Ahead;
 const PAUSE: Duration = Duration::from_millis(10);
 /// LIMIT: how long an ask waits for its answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// LIMIT: the same once an ask was not answered, until anything is.
+const SILENT_LIMIT: Duration = Duration::from_secs(5);
 /// LIMIT: needs of one ask.
 const NEED_COUNT_MAX: usize = 256;
 /// How long what was opened waits for an ask that takes it along.
@@ -89,6 +91,8 @@ pub(crate) struct FarDesk {
     queue: Vec<Request>,
     /// On its way.
     asked: Option<Asked>,
+    /// An ask was not answered, and nothing has come since.
+    is_silent: bool,
     /// When each ask that may still be answered was sent.
     sent: BTreeMap<u64, Duration>,
     next_ask: u64,
@@ -133,6 +137,7 @@ impl FarDesk {
             class_names: BTreeMap::new(),
             queue: Vec::new(),
             asked: None,
+            is_silent: false,
             sent: BTreeMap::new(),
             next_ask: 0,
             heard: 0,
@@ -184,6 +189,7 @@ impl FarDesk {
             if self.is_late() {
                 let message = "the custodian does not answer";
                 self.inner.note_trouble(Some(message.to_owned()));
+                self.is_silent = true;
                 let error = Error::new(ErrorKind::Unavailable, message);
                 self.fail(&error);
                 // Nor would it answer those who came since.
@@ -207,7 +213,8 @@ impl FarDesk {
 
     fn is_late(&self) -> bool {
         let sent = self.asked.as_ref().and_then(|asked| self.sent.get(&asked.number));
-        sent.is_some_and(|sent| self.now() >= *sent + ANSWER_LIMIT)
+        let limit = if self.is_silent { SILENT_LIMIT } else { ANSWER_LIMIT };
+        sent.is_some_and(|sent| self.now() >= *sent + limit)
     }
 
     fn fail(&mut self, error: &Error) {
@@ -229,6 +236,7 @@ impl FarDesk {
                         self.begin_anew();
                     }
                     self.incarnation = incarnation;
+                    self.is_silent = false;
                     self.heard += 1;
                     self.obey(&answer)?;
                 }

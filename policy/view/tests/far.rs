@@ -210,7 +210,16 @@ impl Served {
         cable: &Arc<Cable>,
         activity: &str,
     ) -> Result<View, strongroom_steward::Error> {
-        let clock: Arc<dyn Clock> = Arc::new(MachineClock::new());
+        self.try_view_by(device, cable, activity, Arc::new(MachineClock::new()))
+    }
+
+    fn try_view_by(
+        &self,
+        device: &Arc<DeviceKeys>,
+        cable: &Arc<Cable>,
+        activity: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Result<View, strongroom_steward::Error> {
         let entropy: Arc<dyn Entropy> = Arc::new(MachineEntropy);
         let custodian = self.organisation.find(&self.services().keys.device_id()).unwrap();
         let store = Arc::clone(cable) as Arc<dyn Store>;
@@ -860,4 +869,49 @@ fn a_custodian_that_was_just_taken_in_is_found_by_who_has_not_heard_of_it() {
     store.put_now(Key::Counter(office.device_id()), note.into());
     let found = letters::newest_counter(&**store, &mut heard).unwrap().unwrap();
     assert_eq!(found.id(), office.device_id());
+}
+
+/// The machine's time, and what was made to pass besides.
+struct Ahead(MachineClock, AtomicU64);
+
+impl Clock for Ahead {
+    fn now_ns(&self) -> i64 {
+        self.0.now_ns()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed() + Duration::from_millis(self.1.load(Ordering::SeqCst))
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.0.sleep(time);
+    }
+}
+
+#[test]
+fn a_custodian_that_did_not_answer_is_waited_for_less_the_next_time() {
+    let mut served = Served::new(21);
+    served.shop.reader("ada");
+    let device = served.device("mailer 1", "mailer");
+    let clock = Arc::new(Ahead(MachineClock::new(), AtomicU64::new(0)));
+    let by = Arc::clone(&clock) as Arc<dyn Clock>;
+    let view = served.try_view_by(&device, &served.cable(), "newsletter", by).unwrap();
+    let path = format!("{}/owned", only(&view));
+    served.stop();
+    let pass = |time: u64| clock.1.fetch_add(time, Ordering::SeqCst);
+    // Leases are over.
+    pass(400_000);
+    let waited = || {
+        let (view, path, began) = (view.clone(), path.clone(), clock.elapsed());
+        let asked = std::thread::spawn(move || kind(look(&view, &path)));
+        while !asked.is_finished() {
+            pass(100);
+            std::thread::sleep(POLL);
+        }
+        assert_eq!(asked.join().unwrap(), ErrorKind::Unavailable);
+        clock.elapsed() - began
+    };
+    assert!(waited() >= Duration::from_secs(20));
+    // A machine that is busy may notice late.
+    assert!((0..5).any(|_| waited() < Duration::from_secs(12)));
 }
