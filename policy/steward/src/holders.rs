@@ -7,14 +7,16 @@
 use std::collections::BTreeMap;
 
 use strongroom_format::ids::DeviceId;
-use strongroom_records::ids::{ActivityId, SubjectId};
+use strongroom_keyring::organisation::Device;
+use strongroom_records::ids::{ActivityId, ClassId, SubjectId};
 use strongroom_records::log::{Entry, Kind, Outcome};
 use strongroom_records::register::CellKind;
 
 use crate::custodian::{Custodian, LEASE_SECONDS_MAX, classes_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::leases::Rules;
+use crate::leases::{Operator, Rules};
 use crate::register::{SINGLE, Transaction};
+use crate::subjects::Subject;
 
 /// LIMIT: how far clocks of custodians may be apart.
 const CLOCK_APART_MAX: i64 = 600_000_000_000;
@@ -28,6 +30,8 @@ pub struct Holder {
     pub device: DeviceId,
     /// When the last of its leases is over, by this device's clock.
     pub until: i64,
+    /// The same of those that other custodians lent, if any did.
+    pub until_elsewhere: Option<i64>,
     /// When it was heard to have let go of everything.
     pub let_go: Option<i64>,
 }
@@ -37,21 +41,28 @@ impl Holder {
     pub fn is_waited_for(&self, now: i64) -> bool {
         self.let_go.is_none() && now < self.until
     }
+
+    /// Whether it may still use something that another custodian lent.
+    pub fn is_waited_for_elsewhere(&self, now: i64) -> bool {
+        self.let_go.is_none() && self.until_elsewhere.is_some_and(|until| now < until)
+    }
 }
 
 impl Custodian {
-    /// Consumers' devices with leases that a record took the ground from, as of what is on record now. Devices that hold the
-    /// application's key are not among them: they follow the register themselves.
+    /// Consumers' devices with leases that a record took the ground from, as of what is on record now: those of classes that
+    /// they may still have are not among them. Nor are devices that hold the application's key: they follow the register
+    /// themselves. A device that keeps another class of the person says nothing of what is gone: its leases are waited for.
     ///
     /// # Errors
     /// `NotFound` for an unknown subject or activity; `Corrupt`.
     pub fn holders(&self, subject: &SubjectId, activity: &str, record: u64) -> Result<Vec<Holder>> {
         let unknown = || Error::new(ErrorKind::NotFound, "there is no such activity");
-        let activity: ActivityId = self.acting(Some(activity))?.ok_or_else(unknown)?.id;
+        let name = activity;
+        let activity: ActivityId = self.acting(Some(name))?.ok_or_else(unknown)?.id;
         let at = self.time_of(record)?;
         let began = at.saturating_sub(self.longest_life(at)?).saturating_sub(CLOCK_APART_MAX);
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
-        let (mut until, mut let_go) = (BTreeMap::new(), BTreeMap::new());
+        let (mut lent, mut let_go) = (BTreeMap::new(), BTreeMap::new());
         let device = self.services().keys.device_id();
         self.each_about(&own, |header, entry, _, _| {
             let is_its = entry.activity == Some(activity) && self.is_consumers(&entry.operator);
@@ -64,17 +75,64 @@ impl Custodian {
                 let longest = at.saturating_add(end.saturating_sub(entry.time));
                 end.saturating_add(apart).min(longest)
             });
-            if let Some(end) = end.filter(|end| *end > at) {
-                let longest: &mut i64 = until.entry(entry.operator).or_insert(end);
+            if let (Some(end), Some(class)) = (end.filter(|end| *end > at), entry.class) {
+                let lender = (entry.operator, class, header.device != device);
+                let longest = lent.entry(lender).or_insert(end);
                 *longest = end.max(*longest);
             }
             Ok(entry.time >= began)
         })?;
-        let holder = |(device, until)| {
-            let let_go = let_go.get(&device).copied();
-            Holder { device, until, let_go }
-        };
-        Ok(until.into_iter().map(holder).collect())
+        let mut holders: BTreeMap<DeviceId, Holder> = BTreeMap::new();
+        for ((device, class, is_elsewhere), end) in lent {
+            if self.may_keep(&own, name, device, class, end)? {
+                continue;
+            }
+            let (let_go, until_elsewhere) = (let_go.get(&device).copied(), None);
+            let new = Holder { device, until: end, until_elsewhere, let_go };
+            let holder = holders.entry(device).or_insert(new);
+            holder.until = holder.until.max(end);
+            if is_elsewhere {
+                holder.until_elsewhere = holder.until_elsewhere.max(Some(end));
+            }
+        }
+        Ok(holders.into_values().collect())
+    }
+
+    /// The record in which somebody answered last about an activity.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown subject or activity, or where there is no answer; `Corrupt`.
+    pub fn answered(&self, subject: &SubjectId, activity: &str) -> Result<u64> {
+        let none = || Error::new(ErrorKind::NotFound, "there is no such answer");
+        let activity = self.acting(Some(activity))?.ok_or_else(none)?.id;
+        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        let found = own.record.consents.iter().find(|own| own.activity == activity);
+        Ok(found.ok_or_else(none)?.position)
+    }
+
+    /// Whether the organisation has devices that serve consumers.
+    pub fn has_consumers(&self) -> bool {
+        self.services().organisation.now().live().any(Device::is_consumer)
+    }
+
+    /// Whether the ground is still there for a device to use a class of somebody until a lease of it is over.
+    fn may_keep(
+        &self,
+        own: &Subject,
+        activity: &str,
+        device: DeviceId,
+        class: ClassId,
+        end: i64,
+    ) -> Result<bool> {
+        let organisation = self.services().organisation.now();
+        let found = organisation.find(&device);
+        let is_certified = found.is_some_and(|found| found.revoked_at().is_none());
+        let rules = self.rules_for(activity, Operator { device, is_certified })?;
+        let activity = rules.activity().id;
+        let consent = own.record.consents.iter().find(|own| own.activity == activity);
+        let ends_before = consent.and_then(|own| own.until).is_some_and(|until| until < end);
+        let prospect = self.prospect(&rules, &own.cell.subject)?;
+        Ok(!ends_before && prospect.is_some_and(|seen| seen.classes.contains(&class)))
     }
 
     /// Puts on record that a device has let go of everything of some people: it told the custodian that serves it.

@@ -20,6 +20,7 @@
 mod activities;
 mod call;
 mod door;
+mod force;
 mod http;
 mod package;
 mod replay;
@@ -62,8 +63,18 @@ pub trait Entrance: Send + Sync {
     /// `Unavailable` when another writer takes too long.
     fn enter(&self, custodian: &mut Custodian) -> Result<Box<dyn Send>>;
 
-    /// Tells whoever shows data of the application on this machine that what they may show has changed.
-    fn announce(&self);
+    /// Tells whoever shows data of the application that what they may show has changed, and waits for them for a moment.
+    fn announce(&self) -> Announced;
+}
+
+/// What became of an announcement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// Views of this machine, and devices that are served from here, that did not say that they took it in, and whose leases
+    /// are not over.
+    pub silent: u64,
+    /// Whether consumers' devices are served from here.
+    pub serves: bool,
 }
 
 /// The agent.
@@ -208,9 +219,10 @@ impl Agent {
             Err(answer) => return answer,
         };
         let call = Call { request, params, token: &token };
-        let answer = desk.act(&|custodian| (route.act)(&call, custodian));
+        let mut answer = desk.act(&|custodian| (route.act)(&call, custodian));
         if answer.status < 300 && route.changes_what_may_be_seen() {
-            desk.entrance.announce();
+            let announced = (desk.entrance.announce(), self.clock.now_ns());
+            force::tell(&mut answer, desk.watch(&|own| force::of(&call, route, announced, own)));
         }
         if let Some(slot) = slot {
             self.replays().keep(slot, &answer);
@@ -278,6 +290,14 @@ impl Desk {
             }
         }
         refused(&Error::new(ErrorKind::Conflict, "somebody else wrote meanwhile"))
+    }
+
+    /// Looks at the application as it is on record now; nobody else is kept out.
+    fn watch<T>(&self, look: &dyn Fn(&Custodian) -> Result<T>) -> Option<T> {
+        let mut held = self.lock();
+        let custodian = held.as_mut()?;
+        custodian.follow().ok()?;
+        look(custodian).ok()
     }
 
     fn entered(

@@ -48,6 +48,11 @@ impl Route {
         const ABOUT: [&str; 4] = ["/consents/{", "/restriction", "/erase", "activities/"];
         self.method != "GET" && ABOUT.iter().any(|part| self.path.contains(part))
     }
+
+    /// Whether it records somebody's answer about an activity.
+    pub fn is_about_a_consent(&self) -> bool {
+        self.path.ends_with("/consents/{activity}")
+    }
 }
 
 const fn route(method: &'static str, path: &'static str, who: Who, act: Act) -> Route {

@@ -163,7 +163,7 @@ pub fn history(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     Ok(Answer::json(200, &json!({ "history": lines })))
 }
 
-/// Records an answer. In force when this is answered.
+/// Records an answer. Whether it is in force the reply says.
 pub fn answer(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let json = call.json()?;
     let status = match text(&json, "status")? {

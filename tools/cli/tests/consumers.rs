@@ -53,6 +53,13 @@ impl Two {
         subject
     }
 
+    /// The process of the mount on the consumer's machine.
+    fn daemon(&self) -> rustix::process::Pid {
+        let notes = fs::read_dir(self.place.path("home2/run")).unwrap().flatten();
+        let mut pids = notes.filter_map(|note| note.path().file_stem()?.to_str()?.parse().ok());
+        rustix::process::Pid::from_raw(pids.next().unwrap()).unwrap()
+    }
+
     fn order(&self) -> Option<PathBuf> {
         let subjects = fs::read_dir(self.place.path("drive2/subjects")).ok()?;
         let person = subjects.flatten().next()?;
@@ -195,6 +202,63 @@ fn a_command_that_withdraws_waits_for_consumers_machines_and_says_what_became_of
     for device in answer["devices"].as_array().unwrap() {
         assert_eq!(device["lease_over"], true);
     }
+}
+
+#[test]
+fn an_answer_that_covers_less_is_in_force_on_consumers_machines_when_the_command_returns() {
+    if !can_mount() {
+        return;
+    }
+    let two = Two::new();
+    let web = token(&two.place, "web", "shop", "");
+    two.here("app lease owned --seconds 3 -w STORE --app shop");
+    two.here("app lease identifiable --seconds 60 -w STORE --app shop");
+    let agent = Running::start(&two.place, "--consumers");
+    let mut shop = agent.client(&web, "shop");
+    let activity = json!({
+        "name": "newsletter", "consumer": "mailer", "purpose": "marketing", "basis": "consent",
+        "classes": ["identifiable", "owned"], "notice": "we write to you",
+    });
+    shop.done("POST", "activities", &activity);
+    shop.done("POST", "activities/newsletter/approve", &Value::Null);
+    let subject = two.person(&mut shop);
+    let path = format!("subjects/{subject}/files/identifiable/address");
+    assert_eq!(shop.send("PUT", &path, None, b"the lane").status, 200);
+    say(&mut shop, &subject, "given");
+    two.there("mount STORE drive2 --background --app shop --activity newsletter").expect_done();
+    let order = File::open(two.order().unwrap()).unwrap();
+    let address = two.order().unwrap().ancestors().nth(2).unwrap().join("identifiable/address");
+    let address = File::open(address).unwrap();
+    assert_eq!(order.read_at(&mut [0; 8], 0).unwrap(), 8);
+    let less = format!(
+        "consent grant --class identifiable -w STORE --app shop --subject {subject} --activity newsletter --json"
+    );
+    let answer: Value = serde_json::from_str(&two.here(&less)).unwrap();
+    assert_eq!(order.read_at(&mut [0; 8], 0).unwrap_err().raw_os_error(), Some(13));
+    assert_eq!(
+        (&answer["in_force"], answer["devices"].as_array().unwrap().len()),
+        (&json!(true), 1)
+    );
+    assert_eq!(address.read_at(&mut [0; 8], 0).unwrap(), 8);
+    // What takes nothing back is waited for by nobody.
+    let answer: Value = serde_json::from_str(&two.here(&less)).unwrap();
+    assert_eq!(answer["devices"], json!([]));
+    // A machine that does not answer has its lease, and the API says so.
+    let withdraw = |shop: &mut Client| {
+        let path = format!("subjects/{subject}/consents/newsletter");
+        shop.done("PUT", &path, &json!({"status": "withdrawn"}))
+    };
+    let daemon = two.daemon();
+    let signal = |signal| rustix::process::kill_process(daemon, signal).unwrap();
+    signal(rustix::process::Signal::STOP);
+    let answer = withdraw(&mut shop);
+    signal(rustix::process::Signal::CONT);
+    assert_eq!((&answer["in_force"], &answer["silent"]), (&json!(false), &json!(1)));
+    let began = Instant::now();
+    while withdraw(&mut shop)["in_force"] != true {
+        assert!(began.elapsed() < Duration::from_secs(60), "it answers again");
+    }
+    assert_eq!(address.read_at(&mut [0; 8], 0).unwrap_err().raw_os_error(), Some(13));
 }
 
 /// Neither in its environment nor in a descriptor: whoever runs a job says to us where secrets are, not to the job.

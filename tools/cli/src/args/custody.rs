@@ -356,7 +356,7 @@ pub enum Consent {
     #[command(
         after_help = "Example:\n  strongroom consent grant -w ~/work.strongroom --app shop --subject ID --activity newsletter --evidence answer.json"
     )]
-    Grant(ConsentAnswer),
+    Grant(ConsentTaken),
     /// Record that a subject refuses; in force when the command returns
     Deny(ConsentTaken),
     /// Record that a subject no longer agrees; in force when the command returns
@@ -377,7 +377,7 @@ pub struct ConsentShow {
     pub subject: String,
 }
 
-/// An answer that takes something back.
+/// An answer, which may take something back.
 #[derive(Debug, Args)]
 pub struct ConsentTaken {
     #[command(flatten)]

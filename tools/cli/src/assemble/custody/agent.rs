@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use strongroom_agent::{Agent, Entrance, Tokens};
+use strongroom_agent::{Agent, Announced, Entrance, Tokens};
 use strongroom_custody::Custody;
 use strongroom_host::clock::MachineClock;
 use strongroom_records::application::ApplicationState;
@@ -99,12 +99,11 @@ impl Entrance for Shared {
         Ok(fence)
     }
 
-    fn announce(&self) {
-        if let Ok(home) = Home::find() {
-            control::tell_views(&home);
-        }
-        if let Some(turns) = &self.turns {
-            turns.settle(&MachineClock::new(), SETTLE_LIMIT);
-        }
+    fn announce(&self) -> Announced {
+        let views = Home::find().map(|home| control::tell_views(&home).silent);
+        let settle = |turns: &Turns| turns.settle(&MachineClock::new(), SETTLE_LIMIT).silent;
+        let devices = self.turns.as_ref().map(settle);
+        let silent = views.unwrap_or_default() + devices.unwrap_or_default();
+        Announced { silent, serves: devices.is_some() }
     }
 }

@@ -18,7 +18,7 @@ use crate::ui::{self, Format};
 pub fn run(options: &Consent, format: Format) -> Result<Exit> {
     match options {
         Consent::Show(options) => show(options, format),
-        Consent::Grant(options) => answer(options, ConsentStatus::Given, Patience::Return, format),
+        Consent::Grant(options) => take(options, ConsentStatus::Given, format),
         Consent::Deny(options) => take(options, ConsentStatus::Refused, format),
         Consent::Withdraw(options) => take(options, ConsentStatus::Withdrawn, format),
         Consent::Object(options) => take(options, ConsentStatus::Objected, format),
@@ -75,10 +75,7 @@ fn answer(
     keep_receipt(options.receipt.as_deref(), &receipt)?;
     let mut json = json!({"activity": options.activity, "status": status.name()});
     bring_into_force(office, &mut json)?;
-    if status.allows() {
-        ui::answer(format, "", &json)?;
-        return Ok(Exit::Done);
-    }
+    // A yes may cover less than the one before it.
     let holders = settle(&mut custodian, &taken, wait)?;
     let (text, fields) = described(&holders, &names);
     (json["in_force"], json["devices"]) = (fields["in_force"].clone(), fields["devices"].clone());
