@@ -49,10 +49,9 @@ impl Replays {
         }
     }
 
-    /// Keeps an answer. One that may be another next time is not kept.
+    /// Keeps the answer of what was done. A refusal changed nothing, and may be another answer next time: it is not kept.
     pub fn keep(&mut self, replay: Replay, answer: &Answer) {
-        let lasts = answer.status < 500 && !matches!(answer.status, 409 | 423);
-        if lasts && answer.body.len() <= ANSWER_LEN_MAX {
+        if answer.status < 300 && answer.body.len() <= ANSWER_LEN_MAX {
             self.kept.insert(replay.place, (replay.request, Some(answer.clone())));
         } else {
             self.kept.remove(&replay.place);
@@ -80,9 +79,11 @@ mod tests {
         replays.keep(replay(1, 1), &answer);
         assert_eq!(replays.begin(&replay(1, 1)), Err(answer));
         assert_eq!(replays.begin(&replay(1, 2)).unwrap_err().status, 422);
-        // What failed is tried again.
+        // What failed or was refused is tried again.
         assert_eq!(replays.begin(&replay(2, 1)), Ok(()));
         replays.keep(replay(2, 1), &Answer::refused(503, "unavailable", "away"));
+        assert_eq!(replays.begin(&replay(2, 1)), Ok(()));
+        replays.keep(replay(2, 1), &Answer::refused(403, "denied", "disabled"));
         assert_eq!(replays.begin(&replay(2, 1)), Ok(()));
     }
 

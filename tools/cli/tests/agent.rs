@@ -118,6 +118,21 @@ fn a_repeated_request_is_done_once_also_when_the_agent_died_between() {
     );
 }
 
+/// A queue of sign-ups that goes on with its keys once what refused them is over.
+#[test]
+fn a_request_that_was_refused_is_done_once_it_may_be() {
+    let place = place();
+    let web = token(&place, "web", "shop", "");
+    let agent = Running::start(&place, "");
+    let mut shop = agent.client(&web, "shop");
+    let sign_up = |shop: &mut Client| shop.send("POST", "subjects", Some("sign-up"), b"{}").status;
+    say(&place, "app disable shop");
+    assert_eq!(sign_up(&mut shop), 403);
+    say(&place, "app enable shop");
+    assert_eq!((sign_up(&mut shop), sign_up(&mut shop)), (201, 201));
+    assert_eq!(shop.get("subjects")["total"], 1);
+}
+
 /// A person with an order, found by an address.
 fn person(shop: &mut Client, email: &str) -> String {
     let made = shop.done("POST", "subjects", &json!({"lookups": {"email": email}}));
