@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use strongroom_crypto::kdf::PassphraseCost;
@@ -96,12 +96,14 @@ fn from_descriptor(fd: u32) -> Result<Passphrase> {
     from_reader(file, &what)
 }
 
-/// Whether the passphrase comes from standard input.
+/// Where the passphrase was read from, if from nowhere that asks.
 #[cfg_attr(not(feature = "custody"), expect(dead_code, reason = "no other command is run"))]
-pub fn is_from_standard_input(source: &PassphraseSource) -> bool {
+pub fn place(source: &PassphraseSource) -> Option<PathBuf> {
+    let of = |fd: u32| PathBuf::from(format!("/dev/fd/{fd}"));
     match &source.passphrase_file {
-        Some(path) => path.as_os_str() == "-",
-        None => source.passphrase_fd == Some(0),
+        Some(path) if path.as_os_str() == "-" => Some(of(0)),
+        Some(path) => Some(path.clone()),
+        None => source.passphrase_fd.map(of),
     }
 }
 

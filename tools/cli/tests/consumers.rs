@@ -281,8 +281,13 @@ fn a_command_that_runs_with_a_view_is_handed_no_secret() {
     );
     here("consumer approve newsletter --app shop");
     let look = "env >environment; ls -l /proc/self/fd >descriptors";
-    for (passphrase, handed) in [("--passphrase-fd 9", "9<pass"), ("--passphrase-file -", "<pass")]
-    {
+    for (passphrase, handed) in [
+        ("--passphrase-fd 9", "9<pass"),
+        ("--passphrase-file -", "<pass"),
+        ("--passphrase-file /dev/stdin", "<pass"),
+        ("--passphrase-file /dev/fd/9", "9<pass"),
+        ("--passphrase-file pass", "9<pass"),
+    ] {
         let run =
             format!("run store --app shop --activity newsletter {passphrase} -- sh -c '{look}'");
         // The program itself has them: a shell gives it the descriptor.

@@ -306,11 +306,29 @@ fn custody(locator: &str, services: &Services) -> Result<Arc<dyn Custody>> {
 
 /// The variable of this process that custody at a place has its secret in, if it is in one.
 pub fn variable_of(locator: &str) -> Option<String> {
-    let place = match locator.split_once(':')? {
+    secret_place(locator)?.strip_prefix("env:").map(str::to_owned)
+}
+
+/// The file or descriptor that custody at a place has its secret in, if it is in one.
+pub fn file_of(locator: &str) -> Option<PathBuf> {
+    let place = secret_place(locator)?;
+    match place.split_once(':')? {
+        ("file", path) => Some(PathBuf::from(path)),
+        ("fd", number) => {
+            number.parse().ok().map(|number: u32| PathBuf::from(format!("/dev/fd/{number}")))
+        }
+        ("credential", name) => {
+            std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join(name))
+        }
+        _ => None,
+    }
+}
+
+fn secret_place(locator: &str) -> Option<String> {
+    Some(match locator.split_once(':')? {
         ("pkcs11", rest) => Locator::parse(rest).ok()?.pin_source,
         _ => locator.to_owned(),
-    };
-    place.strip_prefix("env:").map(str::to_owned)
+    })
 }
 
 const TOKEN: &str =

@@ -6,21 +6,19 @@
 //! As root the mount is in a namespace that only the command shares; else it is in a new folder that only its user may enter.
 
 use std::fs::{self, DirBuilder};
-use std::io::stdin;
-use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use rustix::fs::FileType;
 use rustix::process::{Pid, Signal as Kill, kill_process};
+use strongroom_host::locked::keep_from_programs;
 use strongroom_host::signals::{Signal, Signals};
 use strongroom_host::thread;
 use strongroom_mount::{MountOptions, own_namespace};
 
 use crate::args::Run;
-use crate::assemble::custody::variable_of;
+use crate::assemble::custody::{file_of, variable_of};
 use crate::assemble::{self, Serving};
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
@@ -30,6 +28,8 @@ use crate::place::Place;
 
 /// Tells the command where the data is.
 const VARIABLE: &str = "STRONGROOM_MOUNT";
+/// Descriptors of this process, by their numbers.
+const DESCRIPTORS: &str = "/proc/self/fd";
 /// What a shell adds to the number of the signal that ended a command.
 const SIGNALLED: i32 = 128;
 
@@ -50,7 +50,7 @@ pub fn run(arguments: &Run) -> Result<Exit> {
     let options = MountOptions { source: lens.activity.to_owned(), ..MountOptions::default() };
     let options = assemble::view::options(options)?;
     let opened = assemble::view::open(&home, &place, &lens, passphrase)?;
-    let command = command(arguments, &folder.0, &opened.custody);
+    let command = command(arguments, &folder.0, &opened.custody)?;
     let serving = assemble::view::serve(opened.view, &folder.0, options, None)?;
     // Others find a mount in a private namespace through its process only.
     let note = Note::about_me(&folder.0, &place.shown()).of_view();
@@ -79,26 +79,50 @@ fn run_inside(mut command: Command, signals: Signals, serving: Serving) -> Resul
     Ok(Exit::Command(code_of(ended)))
 }
 
-/// The command, with the rest of standard input where a secret was its beginning; of a file nothing, which could be read again.
-fn command(arguments: &Run, folder: &Path, custody: &[String]) -> Command {
+/// The command. Of standard input it has the rest where a secret was its beginning; of a file nothing, which could be read
+/// again.
+fn command(arguments: &Run, folder: &Path, custody: &[String]) -> Result<Command> {
     let (program, rest) = arguments.command.split_first().expect("at least one word");
     let mut command = Command::new(program);
     command.args(rest).env(VARIABLE, folder);
     for name in custody.iter().filter_map(|locator| variable_of(locator)) {
         command.env_remove(name);
     }
-    let is_read = passphrase::is_from_standard_input(&arguments.passphrase)
-        || custody.iter().any(|locator| locator == "fd:0");
-    if is_read && is_file(stdin()) {
-        command.stdin(Stdio::null());
+    let places = custody.iter().filter_map(|locator| file_of(locator));
+    let places = places.chain(passphrase::place(&arguments.passphrase));
+    // A path may be another name of something that was handed to us.
+    let secrets: Vec<Thing> = places.filter_map(|path| Thing::of(&path)).collect();
+    let failed = |error| Failure::io("keeping secrets from the command", &error);
+    for entry in fs::read_dir(DESCRIPTORS).map_err(failed)?.flatten() {
+        let number = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+        let Some(number) = number else { continue };
+        if !Thing::of(&entry.path()).is_some_and(|thing| secrets.contains(&thing)) {
+            continue;
+        }
+        match number {
+            0 if entry.path().is_file() => drop(command.stdin(Stdio::null())),
+            0..=2 => {}
+            _ => keep_from_programs(number).map_err(failed)?,
+        }
     }
-    command
+    Ok(command)
 }
 
-/// Whether a descriptor is no pipe and no terminal; so is what cannot be told.
-fn is_file(descriptor: impl AsFd) -> bool {
-    let about = rustix::fs::fstat(descriptor);
-    about.map_or(true, |about| FileType::from_raw_mode(about.st_mode).is_file())
+/// A file or pipe, whatever it is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Thing {
+    device: u64,
+    inode: u64,
+}
+
+impl Thing {
+    /// What is there; none for a terminal or what can't be told: nothing of those is read twice.
+    fn of(path: &Path) -> Option<Self> {
+        let about = fs::metadata(path).ok()?;
+        let kind = about.file_type();
+        let (device, inode) = (about.dev(), about.ino());
+        (kind.is_file() || kind.is_fifo() || kind.is_socket()).then_some(Self { device, inode })
+    }
 }
 
 /// What ends us ends the command first. An interrupt from a terminal reaches it by itself.
