@@ -160,6 +160,27 @@ fn what_shows_a_person_is_decided_and_recorded_each_time_under_whatever_key() {
     let before = auditor.get("audit")["records"].as_u64().unwrap();
     assert_eq!(shop.send("POST", "subjects/find", Some("find"), search), found);
     assert_eq!(auditor.get("audit")["records"], before + 1);
+    shop.done("POST", "activities", &activity("newsletter", "consent", &["owned"]));
+    let files = format!("subjects/{id}/files/owned");
+    let (order, name) = (format!("{files}/order"), format!("subjects/{id}/names/newsletter"));
+    let asks = [
+        ("POST", "subjects/find", &search[..], 200),
+        ("POST", &export, b"", 200),
+        ("GET", &files, b"", 403),
+        ("GET", &order, b"", 403),
+        ("POST", &name, b"", 200),
+    ];
+    // What is refused while the application is disabled is on record too.
+    for verb in ["enable", "disable"] {
+        say(&place, &format!("app {verb} shop"));
+        for (method, path, body, disabled) in asks {
+            let before = auditor.get("audit")["records"].as_u64().unwrap();
+            let status = if verb == "disable" { disabled } else { 200 };
+            assert_eq!(shop.send(method, path, None, body).status, status, "{verb} {path}");
+            assert!(auditor.get("audit")["records"].as_u64().unwrap() > before, "{verb} {path}");
+        }
+    }
+    say(&place, "app enable shop");
     shop.done("POST", &format!("subjects/{id}/erase"), &Value::Null);
     assert_eq!(shop.send("POST", &export, Some("export"), b"").status, 403);
     let found = shop.send("POST", "subjects/find", Some("find"), search);
