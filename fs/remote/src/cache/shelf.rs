@@ -232,7 +232,8 @@ impl Shelf {
             return Err(self.full());
         }
         self.insert(id, start, bytes);
-        Ok(self.has(id, &(start..start + bytes.len() as u64)))
+        // Somebody who fetched the same may have put it there meanwhile, and not to be held.
+        Ok(self.hold(id)? && self.has(id, &(start..start + bytes.len() as u64)))
     }
 
     /// The bytes of a range, or of all of a whole object, if all of them are here.
@@ -290,7 +291,7 @@ impl Shelf {
             .write_at(bytes, place + HEAD_LEN)
             .and_then(|()| file.write_at(&head(start, bytes.len() as u64), place));
         if written.is_err() {
-            self.forget(id);
+            self.give_back(id, place, need);
             return false;
         }
         let mut state = self.state.lock();
@@ -329,6 +330,21 @@ impl Shelf {
         object.len += need;
         *state.bytes_of(class) += need;
         Some((file, place))
+    }
+
+    /// Gives back the room of a piece that could not be written. What is held stays, or it would be missed by nobody until
+    /// it is needed; a piece behind this one is fetched again after the next start.
+    fn give_back(&self, id: ObjectId, place: u64, need: u64) {
+        let mut state = self.state.lock();
+        let Some(object) = state.objects.get_mut(&id) else { return };
+        let class = object.class;
+        if class == Class::Held && object.len == place + need {
+            object.len = place;
+            *state.bytes_of(class) -= need;
+        } else if class == Class::Usual {
+            drop(state);
+            self.forget(id);
+        }
     }
 
     /// Takes a file that holds a whole object; false if it stays where it is.
@@ -407,10 +423,15 @@ impl Shelf {
             Form::Whole => OpenMode::Read,
             Form::Parts(_) => OpenMode::Create,
         };
-        let Ok(file) = self.disk.open(&self.path(id, &object.form, object.class), mode) else {
-            state.queue.retain(|other| *other != id);
-            self.remove(state, id);
-            return None;
+        let file = match self.disk.open(&self.path(id, &object.form, object.class), mode) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                state.queue.retain(|other| *other != id);
+                self.remove(state, id);
+                return None;
+            }
+            // It may open the next time: too many files are open, perhaps.
+            Err(_) => return None,
         };
         state.objects.get_mut(&id)?.file = Some(file.clone());
         state.open.push_back(id);
@@ -538,6 +559,7 @@ mod tests {
     use std::sync::Arc;
 
     use strongroom_host::real_disk::RealDisk;
+    use strongroom_host::sim::{Act, Fault, SimDisk};
 
     use super::*;
 
@@ -578,6 +600,31 @@ mod tests {
         shelf.insert(id(1), 200, &bytes.slice(200..256));
         assert_eq!(shelf.find(id(1), Some(&(150..256))).unwrap(), bytes.slice(150..256));
         assert_eq!(shelf.bytes(), on_disk(folder.path()));
+    }
+
+    #[test]
+    fn what_is_held_stays_when_a_piece_cannot_be_written_or_its_file_opened() {
+        let disk = SimDisk::new(7);
+        let limits = Limits { bytes_max: 1 << 20, held_bytes_max: 1 << 20, free_bytes_min: 0 };
+        let open = || Shelf::open(Arc::new(disk.clone()), "/copies".into(), limits).unwrap();
+        let bytes = Bytes::from(vec![7; 100]);
+        let shelf = open();
+        assert!(shelf.insert_held(id(1), 0, &bytes).unwrap());
+        let before = shelf.state.lock().held_bytes;
+        disk.fail(Fault::new(Act::Write, |_| true).full());
+        assert!(!shelf.insert_held(id(1), 100, &bytes).unwrap());
+        disk.heal();
+        assert_eq!((shelf.held(), shelf.state.lock().held_bytes), (vec![id(1)], before));
+        assert!(shelf.insert_held(id(1), 100, &bytes).unwrap());
+        assert!(shelf.has(id(1), &(0..200)));
+        drop(shelf);
+        let shelf = open();
+        for act in [Act::Open, Act::Create] {
+            disk.fail(Fault::new(act, |_| true).errno(24).for_ever());
+        }
+        assert!(shelf.find(id(1), Some(&(0..200))).is_none(), "too many files are open");
+        disk.heal();
+        assert!(shelf.held() == [id(1)] && shelf.find(id(1), Some(&(0..200))).is_some());
     }
 
     #[test]
