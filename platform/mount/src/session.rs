@@ -22,7 +22,7 @@ use crate::fuse::answer::Driver;
 use crate::fuse::busy_poll::BusyPoll;
 use crate::fuse::counts::RequestCounts;
 use crate::fuse::notify;
-use crate::mountinfo::{MountEntry, mounted_at, resolve};
+use crate::mountinfo::{MountEntry, mounted_at, mounts, resolve};
 use crate::options::{Audience, MountOptions};
 
 /// How long a mount that was taken out of the tree while files were open may go on.
@@ -143,36 +143,43 @@ impl Unmounter {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Takes the mount out of the tree: when nothing is open it is gone on return, else at once but with open
-    /// files going on. Nothing happens if it is gone already.
+    /// Takes the mount out of the tree, wherever it has got to: when nothing is open it is gone on return, else at once but
+    /// with open files going on. So does one that somebody took out of the tree before.
     ///
     /// # Errors
     /// `Denied`, `Io`.
     pub fn unmount(&self) -> Result<Unmounted> {
         match self.detach(Detach::WhenIdle) {
             Err(error) if error.kind() == ErrorKind::Busy => {
-                self.detach(Detach::Now).map(|()| Unmounted::WhileBusy)
+                self.detach(Detach::Now).map(|_| Unmounted::WhileBusy)
             }
-            result => result.map(|()| Unmounted::Clean),
+            result => result,
         }
     }
 
     /// The kernel gives device numbers again once a mount is gone, so the number alone would not do; while our
     /// threads live it is ours.
-    fn detach(&self, how: Detach) -> Result<()> {
+    fn detach(&self, how: Detach) -> Result<Unmounted> {
         if self.has_ended() {
-            return Ok(());
+            return Ok(Unmounted::Clean);
         }
-        let there = look_up(&self.mountpoint)?.map(|entry| entry.device);
-        if there.is_none() || there != self.device {
-            return Ok(());
-        }
-        match device::unmount(&self.mountpoint, how) {
+        let Some(place) = self.place()? else { return Ok(Unmounted::WhileBusy) };
+        match device::unmount(&place, how) {
             Err(error) if error.kind() == ErrorKind::NotMounted => {}
             result => result?,
         }
         self.ended.store(true, Ordering::Release);
-        Ok(())
+        Ok(Unmounted::Clean)
+    }
+
+    /// Where the mount is now: a folder above it may have been renamed. None if it is out of the tree, or below another
+    /// mount and out of reach.
+    fn place(&self) -> Result<Option<PathBuf>> {
+        let table = mounts().map_err(|error| cannot_read_table(&error))?;
+        let topmost = |place: &Path| table.iter().rev().find(|entry| entry.mountpoint == place);
+        let is_ours = |entry: &&MountEntry| self.device.as_ref() == Some(&entry.device);
+        let ours = table.iter().filter(is_ours).filter_map(|entry| topmost(&entry.mountpoint));
+        Ok(ours.filter(is_ours).next_back().map(|entry| entry.mountpoint.clone()))
     }
 }
 
@@ -252,7 +259,11 @@ fn locate(mountpoint: &Path) -> Result<PathBuf> {
 }
 
 fn look_up(place: &Path) -> Result<Option<MountEntry>> {
-    mounted_at(place).map_err(|error| Error::io("cannot read the table of mounts", &error))
+    mounted_at(place).map_err(|error| cannot_read_table(&error))
+}
+
+fn cannot_read_table(error: &io::Error) -> Error {
+    Error::io("cannot read the table of mounts", error)
 }
 
 fn cannot_look(error: &io::Error) -> Error {

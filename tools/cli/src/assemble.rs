@@ -43,7 +43,7 @@ use apart::Bound;
 use arbiter::Turns;
 
 pub use arbiter::Takeover;
-pub use serving::{Served, Serving};
+pub use serving::{Listening, Served, Serving};
 pub use stores::Writers;
 
 /// What `init` made.
@@ -145,7 +145,7 @@ pub fn mount(
     how: &Open,
     passphrase: Passphrase,
 ) -> Result<Serving> {
-    let signals = signals()?;
+    let signals = listening()?;
     let workspace = open(home, place, how, passphrase)?;
     if let Some(trouble) = workspace.status().trouble {
         ui::tell(&trouble);
@@ -386,6 +386,14 @@ fn in_use(shown: &str) -> Failure {
 /// The machine has no pipe left.
 pub fn signals() -> Result<Signals> {
     Signals::take().map_err(|error| Failure::io("listening for signals", &error))
+}
+
+/// As [`signals`], for who mounts.
+///
+/// # Errors
+/// The same.
+pub fn listening() -> Result<Listening> {
+    Listening::start(signals()?).map_err(|error| Failure::io("listening for signals", &error))
 }
 
 fn services() -> Services {

@@ -155,12 +155,13 @@ pub fn all(home: &Home) -> Result<Vec<Note>> {
     Ok(notes)
 }
 
-/// The live note about a mountpoint.
+/// The live note about a mountpoint: the latest, as one whose mount is out of the tree may still serve open files.
 ///
 /// # Errors
 /// As [`all`].
 pub fn about(home: &Home, mountpoint: &Path) -> Result<Option<Note>> {
-    Ok(all(home)?.into_iter().find(|note| note.mountpoint == mountpoint))
+    let there = all(home)?.into_iter().filter(|note| note.mountpoint == mountpoint);
+    Ok(there.max_by_key(|note| note.started))
 }
 
 /// Field 22 of `/proc/PID/stat`, counted after the command name, which may hold anything.

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Place, can_mount, is_mounted};
+use common::{Place, Said, can_mount, is_mounted};
 
 /// Waits until `holds`, for a minute at most.
 #[track_caller]
@@ -25,15 +25,19 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn foreground(place: &Place) -> Child {
-    let child = place
-        .command("mount STORE DRIVE --passphrase-file PASS")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = started(place, "mount STORE DRIVE --passphrase-file PASS");
     until("the mount appears", || is_mounted(&place.drive()));
     child
+}
+
+fn started(place: &Place, line: &str) -> Child {
+    let mut command = place.command(line);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn ended(place: &Place, mut child: Child) -> Said {
+    until("the program ends", || child.try_wait().unwrap().is_some());
+    place.said(child.wait_with_output().unwrap())
 }
 
 fn signal(child: &Child, name: &str) {
@@ -126,6 +130,61 @@ fn signals_unmount_cleanly_and_lose_nothing() {
         assert_eq!(fs::read_to_string(place.drive().join(name)).unwrap(), name);
     }
     place.unmount();
+}
+
+#[test]
+fn a_signal_ends_a_mount_that_is_no_longer_where_it_was() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    let child = foreground(&place);
+    fs::write(place.drive().join("open"), "still here").unwrap();
+    let file = fs::File::open(place.drive().join("open")).unwrap();
+    place.run("unmount --lazy DRIVE").expect_done();
+    signal(&child, "TERM");
+    ended(&place, child).expect_done();
+    drop(file);
+    fs::create_dir_all(place.path("above/drive")).unwrap();
+    let child = started(&place, "mount STORE above/drive --passphrase-file PASS");
+    until("the mount appears", || is_mounted(&place.path("above/drive")));
+    fs::rename(place.path("above"), place.path("elsewhere")).unwrap();
+    fs::write(place.path("elsewhere/drive/late"), "late").unwrap();
+    signal(&child, "TERM");
+    ended(&place, child).expect_done();
+    assert!(!is_mounted(&place.path("elsewhere/drive")));
+    place.mount();
+    assert_eq!(fs::read_to_string(place.drive().join("open")).unwrap(), "still here");
+    assert_eq!(fs::read_to_string(place.drive().join("late")).unwrap(), "late");
+    place.unmount();
+}
+
+#[test]
+fn a_signal_ends_an_opening_that_waits() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    // What never comes: a device file that somebody would have to write first.
+    let file = fs::read_dir(place.store().join("device")).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    for name in ["TERM", "INT"] {
+        let child = started(&place, "mount STORE DRIVE --passphrase-file PASS");
+        // The last of the signals that the program takes over is SIGHUP, number 1; what it waits for afterwards never ends.
+        let status = format!("/proc/{}/status", child.id());
+        until("it listens to signals", || {
+            let status = fs::read_to_string(&status).unwrap_or_default();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 1 == 1)
+        });
+        signal(&child, name);
+        let said = ended(&place, child);
+        assert_eq!(
+            (said.code, said.err.as_str()),
+            (130, "strongroom: ended before it was mounted\n")
+        );
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A mount that serves, and how it ends.
 //!
 //! ```text
-//! thread "signals"   SIGINT, SIGTERM, SIGHUP ─┐
+//! thread "signals"   SIGINT, SIGTERM, SIGHUP ─┐   (before anything is mounted they end the process at once)
 //! thread "serving"   unmounted by somebody ───┴─▶ this thread: unmount, commit everything, end
 //! ```
 //!
@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use parking_lot::Mutex;
 use strongroom_host::signals::Signals;
 use strongroom_host::thread;
 use strongroom_mount::session::LINGER;
@@ -57,6 +58,22 @@ pub struct Serving {
     news: Receiver<News>,
 }
 
+/// What listens to signals from before the workspace is opened, which may take as long as a store does not answer.
+pub struct Listening(Arc<Mutex<Option<Sender<News>>>>);
+
+impl Listening {
+    /// Takes over the signals that end the program.
+    ///
+    /// # Errors
+    /// The machine refuses.
+    pub fn start(signals: Signals) -> std::io::Result<Self> {
+        let serving = Arc::<Mutex<Option<Sender<News>>>>::default();
+        let listener = serving.clone();
+        thread::spawn("signals", move || listen(signals, &listener))?;
+        Ok(Self(serving))
+    }
+}
+
 /// Why the mount should end, or has.
 enum News {
     /// Somebody asked by a signal.
@@ -74,23 +91,22 @@ impl Serving {
         served: Served,
         mountpoint: &Path,
         mut options: MountOptions,
-        signals: Option<Signals>,
+        signals: Option<Listening>,
     ) -> strongroom_mount::Result<Self> {
         options.report = Some(Arc::new(ui::log));
+        let (sender, news) = channel();
+        if let Some(Listening(serving)) = signals {
+            // From here on a mount may have to be taken away first.
+            *serving.lock() = Some(sender.clone());
+        }
         let mount = Mount::start(served.core(), mountpoint, options).inspect_err(|_| {
             // Nothing was written; the error of mounting is the one to tell.
             let _ = served.close();
         })?;
         let unmounter = mount.unmounter();
-        let (sender, news) = channel();
-        let gone = sender.clone();
         // The receiver lives until the process ends; a send that fails has nobody to tell.
-        let serving = thread::spawn("serving", move || drop(gone.send(News::Gone(mount.wait()))));
+        let serving = thread::spawn("serving", move || drop(sender.send(News::Gone(mount.wait()))));
         serving.expect("a thread at the start of a process");
-        if let Some(signals) = signals {
-            let listening = thread::spawn("signals", move || listen(signals, &sender));
-            listening.expect("a thread at the start of a process");
-        }
         Ok(Self { served, unmounter, news })
     }
 
@@ -128,28 +144,34 @@ impl Serving {
 
     /// Programs that have files open get a moment; then their files fail.
     fn unmount(&self) -> strongroom_mount::Result<()> {
-        let how = self.unmounter.unmount()?;
-        match how {
-            Unmounted::Clean => self.news.recv().ok(),
-            Unmounted::WhileBusy => self.news.recv_timeout(LINGER).ok(),
-        };
+        match self.unmounter.unmount()? {
+            Unmounted::Clean | Unmounted::WhileBusy => drop(self.news.recv_timeout(LINGER)),
+        }
         Ok(())
     }
 }
 
-fn listen(mut signals: Signals, sender: &Sender<News>) {
+fn listen(mut signals: Signals, serving: &Mutex<Option<Sender<News>>>) {
     let mut count = 0;
     while signals.wait().is_ok() {
+        let serving = serving.lock();
+        let Some(sender) = &*serving else {
+            interrupted(Failure::new(Exit::Interrupted, "ended before it was mounted"));
+        };
         count += 1;
         if count > 1 {
-            ui::report(
-                &Failure::new(Exit::Interrupted, "ended before everything was committed").hint(
+            interrupted(
+                Failure::new(Exit::Interrupted, "ended before everything was committed").hint(
                     "it is kept in the journal on this device and committed at the next mount",
                 ),
             );
-            std::process::exit(i32::from(Exit::Interrupted.code()));
         }
         // As above.
         let _ = sender.send(News::Asked);
     }
+}
+
+fn interrupted(failure: Failure) -> ! {
+    ui::report(&failure);
+    std::process::exit(i32::from(Exit::Interrupted.code()))
 }

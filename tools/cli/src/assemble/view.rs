@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::entropy::MachineEntropy;
-use strongroom_host::signals::Signals;
 use strongroom_keyring::organisation::{Device, Organisation};
 use strongroom_mount::{Audience, MountOptions};
 use strongroom_steward::{Fence, letters};
@@ -15,7 +14,7 @@ use strongroom_view::far::{FarConsumer, Pen, StoreLine};
 use strongroom_view::{Consumer, View};
 
 use super::custody::{self, Unlocked, failure};
-use super::{Served, Serving};
+use super::{Listening, Served, Serving};
 use crate::args::Lens;
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
@@ -125,7 +124,7 @@ pub fn serve(
     view: View,
     mountpoint: &Path,
     options: MountOptions,
-    signals: Option<Signals>,
+    signals: Option<Listening>,
 ) -> Result<Serving> {
     Serving::start(Served::View(view), mountpoint, options, signals)
         .map_err(|error| mountpoint::failure(mountpoint, &error))

@@ -96,7 +96,7 @@ fn view(
     options: MountOptions,
     passphrase: Passphrase,
 ) -> Result<Serving> {
-    let signals = assemble::signals()?;
+    let signals = assemble::listening()?;
     let view = assemble::view::open(home, place, lens, passphrase)?.view;
     assemble::view::serve(view, mountpoint, options, Some(signals))
 }
