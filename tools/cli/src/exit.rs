@@ -121,12 +121,13 @@ impl Failure {
             K::Unavailable => ErrorKind::Unavailable,
             K::Full => ErrorKind::Full,
             K::Corrupt => ErrorKind::Corrupt,
-            K::Invalid | K::Denied | K::Internal => ErrorKind::Invalid,
+            K::Denied => ErrorKind::Denied,
+            K::Invalid | K::Internal => ErrorKind::Invalid,
             K::Unsupported => ErrorKind::Unsupported,
         };
         let (exit, hint) = advice(kind);
         let hint = match error.kind() {
-            K::Denied => Some("check the owner and mode of the store"),
+            K::Denied => Some(HINT_REFUSED),
             _ => hint,
         };
         let message = format!("{doing}: {}", plain(&error.to_string()));
@@ -179,6 +180,8 @@ impl Failure {
 }
 
 const HINT_FULL: &str = "free space there and try again; nothing that was acknowledged is lost";
+const HINT_REFUSED: &str =
+    "check who may read and write there: owner and mode of a folder, the credentials for a bucket";
 const HINT_READ_ONLY: &str = "mount it with `-o ro`";
 const HINT_CHECK: &str =
     "run `strongroom check STORE`; it says what is damaged and changes nothing";
