@@ -6,7 +6,9 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use strongroom_crypto::kdf::PassphraseCost;
 use strongroom_host::locked;
 use zeroize::Zeroizing;
@@ -168,35 +170,48 @@ impl Terminal {
         }
     }
 
-    /// Asks with echo off. The terminal is put back whatever happens.
+    /// Asks with echo off. Keys that would interrupt end the line instead, so that the terminal is put back first.
     fn ask(&mut self, prompt: &str) -> Result<Passphrase> {
         harden()?;
         let failed = |error: io::Error| Failure::io("asking for the passphrase", &error);
         let before = tcgetattr(&self.file).map_err(|error| failed(error.into()))?;
-        let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
-        silent.local_modes.insert(LocalModes::ECHONL);
+        let (silent, keys) = silenced(&before);
         self.file.write_all(prompt.as_bytes()).map_err(failed)?;
         tcsetattr(&self.file, OptionalActions::Flush, &silent)
             .map_err(|error| failed(error.into()))?;
-        let line = read_line(&self.file);
+        let line = read_line(&self.file, keys);
         tcsetattr(&self.file, OptionalActions::Now, &before)
             .map_err(|error| failed(error.into()))?;
-        line.map_err(failed)
+        let interrupted = || Failure::new(Exit::Interrupted, "interrupted, nothing was done");
+        line.map_err(failed)?.ok_or_else(interrupted)
     }
 }
 
-fn read_line(mut file: &File) -> io::Result<Passphrase> {
+/// Without echo and without signals; the two keys that interrupt end a line.
+fn silenced(before: &Termios) -> (Termios, [u8; 2]) {
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+    silent.local_modes.insert(LocalModes::ECHONL | LocalModes::ICANON | LocalModes::IEXTEN);
+    let codes = &mut silent.special_codes;
+    let keys = [codes[SpecialCodeIndex::VINTR], codes[SpecialCodeIndex::VQUIT]];
+    codes[SpecialCodeIndex::VEOL] = keys[0];
+    codes[SpecialCodeIndex::VEOL2] = keys[1];
+    (silent, keys)
+}
+
+/// None if one of `keys` came; a key of 0 is switched off.
+fn read_line(mut file: &File, keys: [u8; 2]) -> io::Result<Option<Passphrase>> {
     let mut line = Zeroizing::new(Vec::with_capacity(LEN_MAX + 2));
     let mut byte = [0];
     while line.len() < LEN_MAX + 2 {
         match file.read(&mut byte)? {
             0 => break,
             _ if byte[0] == b'\n' => break,
+            _ if byte[0] != 0 && keys.contains(&byte[0]) => return Ok(None),
             _ => line.push(byte[0]),
         }
     }
-    Ok(line)
+    Ok(Some(line))
 }
 
 #[cfg(test)]

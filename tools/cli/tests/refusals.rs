@@ -5,9 +5,11 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
-use std::path::Path;
-use std::process::Stdio;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::Place;
 use strongroom_format::device::DeviceFile;
@@ -110,6 +112,77 @@ fn a_bucket_without_credentials_or_server_is_told_apart() {
     let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
     let away = [keys[0], keys[1], ("AWS_ENDPOINT_URL", "http://127.0.0.1:1")];
     assert_eq!(said(&away), (6, format!("{opening} the server does not answer")));
+}
+
+/// A bucket that gives what lies in a folder and refuses all else; where it listens.
+fn bucket_that_refuses(folder: PathBuf) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut peer in listener.incoming().flatten() {
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && peer.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let asked = head.split([' ', '?']).nth(1).unwrap_or_default();
+            let path = folder.join(asked.trim_start_matches("/bucket").trim_start_matches('/'));
+            let (status, body) = match std::fs::read(path) {
+                Ok(body) => ("200 OK", body),
+                Err(_) => ("403 Forbidden", Vec::new()),
+            };
+            let len = body.len();
+            let told =
+                format!("HTTP/1.1 {status}\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n");
+            let _ = peer.write_all(&[told.as_bytes(), &body].concat());
+        }
+    });
+    endpoint
+}
+
+#[test]
+fn what_a_bucket_refuses_after_it_was_opened_is_denied_too() {
+    let place = Place::with_workspace();
+    let endpoint = bucket_that_refuses(place.store());
+    let line = "passwd s3://bucket --passphrase-file PASS --new-passphrase-file WRONG";
+    let mut command = place.command(line);
+    command.env("AWS_ENDPOINT_URL", endpoint).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
+    let said = place.said(command.output().unwrap());
+    assert!(said.code == 4 && said.err.contains("credentials for a bucket"), "{said:?}");
+}
+
+#[test]
+fn ctrl_c_at_the_prompt_leaves_the_terminal_as_it_was() {
+    let place = Place::with_workspace();
+    let program = env!("CARGO_BIN_EXE_strongroom");
+    let line = format!("trap : INT; tty; {program} check store; echo ended with $?; stty -a");
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).current_dir(place.path(""));
+    command.env("STRONGROOM_HOME", place.path("home")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let Ok(mut child) = command.spawn() else {
+        eprintln!("skipped: `script` is not installed");
+        return;
+    };
+    let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut shown, mut byte) = (String::new(), [0]);
+    while !shown.contains("passphrase") && screen.read_exact(&mut byte).is_ok() {
+        shown.push(char::from(byte[0]));
+    }
+    let terminal = shown.lines().next().unwrap().to_owned();
+    let echoes = |modes: &str| modes.split_whitespace().any(|word| word == "echo");
+    loop {
+        let modes = Command::new("stty").args(["-F", &terminal, "-a"]).output().unwrap();
+        if !echoes(&String::from_utf8_lossy(&modes.stdout)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    keys.write_all(b"\x03").unwrap();
+    let mut rest = String::new();
+    screen.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("ended with 130") && echoes(&rest), "{shown}{rest}");
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
