@@ -788,6 +788,34 @@ fn a_file_without_a_name_goes_on_where_it_is_open_when_another_home_mounts() {
 }
 
 #[test]
+fn a_file_without_a_name_goes_when_its_home_opens_again_wherever_in_its_commit_that_was_killed() {
+    let mut committed = 0;
+    for requests in 0..12 {
+        let mut fleet = Fleet::new(8, 2, &tuning());
+        for home in [1, 0] {
+            fleet.homes[home].open().unwrap();
+            fleet.homes[home].workspace().unwrap().commit().unwrap();
+        }
+        let workspace = fleet.homes[0].workspace().unwrap().clone();
+        done(workspace.create_open(CALLER, Ino::ROOT, b"f", 0o600, OPEN)).unwrap();
+        done(workspace.unlink(Ino::ROOT, b"f")).unwrap();
+        fleet.homes[0].ends_after(Some(requests));
+        let before = workspace.status().head_seq;
+        // How far it comes is seen in the store.
+        let _ = workspace.commit();
+        drop(workspace);
+        fleet.homes[0].down(Down::Killed).unwrap();
+        fleet.homes[0].ends_after(None);
+        fleet.homes[1].open().unwrap();
+        fleet.tick(1, 2500).unwrap();
+        committed += u64::from(fleet.homes[1].workspace().unwrap().status().head_seq > before);
+        fleet.settle().unwrap();
+        assert_eq!(examine(&fleet).counts.orphans, 0, "{requests} requests");
+    }
+    assert!((4..12).contains(&committed));
+}
+
+#[test]
 fn a_file_without_a_name_whose_home_never_came_back_goes_in_the_end() {
     let mut fleet =
         Fleet::new(9, 2, &Tuning { unnamed_grace: Duration::from_secs(30_000), ..tuning() });

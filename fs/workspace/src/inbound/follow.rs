@@ -20,6 +20,7 @@ use strongroom_store::Key as StoreKey;
 
 use super::log::{Commit, get};
 use super::memory::Memory;
+use super::nameless::is_orphan;
 use super::news::News;
 use super::rebase::{Rebase, Rebased};
 use super::taken::Taken;
@@ -295,12 +296,6 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-/// Whether the overlay says that an inode is an orphan.
-fn is_orphan(map: &crate::tree::map::Map, ino: strongroom_format::ids::Ino) -> bool {
-    let key = strongroom_format::key::Key::orphan(ino);
-    crate::tree::pages::patiently(|| map.get(&key)).is_ok_and(|value| value.is_some())
 }
 
 /// What no commit holds, in order.

@@ -8,18 +8,22 @@
 //!        BLAKE3-256 of all before
 //! ```
 //!
-//! ORDER: the list is durable before the journal lets go of the records that say the same.
+//! ORDER: an inode is in the list before the commit is put that takes its last name, and until one is that ends it: what a commit covers
+//! is not replayed from the journal.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use strongroom_format::ids::Ino;
+use strongroom_format::key::{Key, Subject};
 use strongroom_host::disk::{read_all, replace_file};
 
 use crate::error::Result;
 use crate::ino_list;
 use crate::ops::remove::purge_if_orphan;
 use crate::outbound::commit::Outbound;
+use crate::tree::map::{Map, subject};
+use crate::tree::pages::patiently;
 use crate::workspace::Inner;
 
 /// Name of the file in the folder of the local state.
@@ -29,8 +33,7 @@ impl Inner {
     /// Ends the orphans that this home left, and those that nobody came back for.
     pub(super) fn purge_orphans(&self) -> Result<()> {
         let (own, is_alone) = {
-            let mut outbound = self.outbound.lock();
-            outbound.nameless = self.listed_nameless();
+            let outbound = self.outbound.lock();
             // One that begins now has no slot yet.
             let is_alone = !outbound.is_shared() && self.own_slot(&outbound).is_some();
             (outbound.nameless.clone(), is_alone)
@@ -57,29 +60,65 @@ impl Inner {
         Ok(())
     }
 
-    /// Writes the list down if it is another one.
+    /// Takes the list from the local disk.
+    pub(super) fn load_nameless(&self) {
+        let bytes = read_all(&*self.services.disk, &self.nameless_path());
+        let listed = bytes.ok().and_then(|bytes| ino_list::parse(&bytes)).unwrap_or_default();
+        self.outbound.lock().nameless = listed;
+    }
+
+    /// Lists what lost its last name here since, before a commit says so.
     ///
     /// # Errors
     /// Those of the local disk.
     pub(crate) fn list_nameless(&self, outbound: &mut Outbound) -> Result<()> {
-        let nameless = self.state.lock().nameless.clone();
-        if nameless != outbound.nameless {
-            replace_file(
-                &*self.services.disk,
-                &self.nameless_path(),
-                &ino_list::bytes_of(&nameless),
-            )?;
-            outbound.nameless = nameless;
+        let mut listed = outbound.nameless.clone();
+        {
+            let state = self.state.lock();
+            listed.extend(&state.nameless);
+            // Also what is gone since, if it is not gone by this commit.
+            let (from, to) = Key::orphans();
+            let orphans = state.map.settling.range(from..to).filter(|(_, value)| value.is_some());
+            listed.extend(orphans.filter_map(|(key, _)| match subject(key) {
+                Subject::Orphan(ino) => Some(ino),
+                _ => None,
+            }));
         }
-        Ok(())
+        self.write_nameless(outbound, listed)
     }
 
-    fn listed_nameless(&self) -> BTreeSet<Ino> {
-        let bytes = read_all(&*self.services.disk, &self.nameless_path());
-        bytes.ok().and_then(|bytes| ino_list::parse(&bytes)).unwrap_or_default()
+    /// Strikes out what is an orphan neither here nor by what is committed.
+    ///
+    /// # Errors
+    /// Those of the local disk.
+    pub(crate) fn strike_nameless(&self, outbound: &mut Outbound) -> Result<()> {
+        if outbound.nameless.is_empty() {
+            return Ok(());
+        }
+        let (here, committed) = {
+            let state = self.state.lock();
+            (state.nameless.clone(), state.map.committed())
+        };
+        let stays = |ino: &Ino| here.contains(ino) || is_orphan(&committed, *ino);
+        let listed = outbound.nameless.iter().copied().filter(stays).collect();
+        self.write_nameless(outbound, listed)
+    }
+
+    fn write_nameless(&self, outbound: &mut Outbound, listed: BTreeSet<Ino>) -> Result<()> {
+        if listed != outbound.nameless {
+            let bytes = ino_list::bytes_of(&listed);
+            replace_file(&*self.services.disk, &self.nameless_path(), &bytes)?;
+            outbound.nameless = listed;
+        }
+        Ok(())
     }
 
     fn nameless_path(&self) -> PathBuf {
         self.options.state_folder.join(NAMELESS_FILE)
     }
+}
+
+/// Whether an inode is an orphan, or may be one because the map cannot be read.
+pub(super) fn is_orphan(map: &Map, ino: Ino) -> bool {
+    patiently(|| map.get(&Key::orphan(ino))).map_or(true, |value| value.is_some())
 }

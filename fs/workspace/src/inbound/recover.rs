@@ -105,6 +105,8 @@ impl Inner {
         if replayed.records == 0 && replayed.cut.is_none() {
             self.unless_apart(self.drop_unnamed_objects())?;
         }
+        // ORDER: before anything is committed, which writes the list anew.
+        self.load_nameless();
         if !self.is_apart() {
             let mut outbound = self.outbound.lock();
             self.adopt_put_objects(&mut outbound)?;

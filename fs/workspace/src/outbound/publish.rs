@@ -56,6 +56,7 @@ impl Inner {
             self.sync_local()?;
         }
         let (record, built_head, len) = (built.record.clone(), built.head, built.record.len());
+        self.list_nameless(outbound)?;
         let head = self.put_commit(outbound, (built_head, parent), cut, record)?;
         self.roster.note_pin(pin.seq);
         if late {
@@ -267,7 +268,7 @@ impl Inner {
         let seen = Memory::of(&self.state.lock(), outbound);
         if outbound.remembered_seq != seen.head.seq {
             self.remember(&seen)?;
-            self.list_nameless(outbound)?;
+            self.strike_nameless(outbound)?;
             self.journal()?.release(outbound.journal_upto)?;
             outbound.remembered_seq = seen.head.seq;
         }
