@@ -9,7 +9,7 @@ use strongroom_check::{Report, Subject};
 use strongroom_format::commit::CommitFile;
 use strongroom_host::sim::Chance;
 use strongroom_store::Family;
-use strongroom_tests::harness::files::{OPEN, find, find_in, make, read, save, save_in};
+use strongroom_tests::harness::files::{OPEN, find, find_in, load, make, read, save, save_in};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::runner::{CALLER, Seen, done};
@@ -566,6 +566,22 @@ fn who_only_reads_finds_everything_also_between_two_looks_for_what_is_new() {
     reader.tick().unwrap();
     let there = read_tree(fleet.homes[0].workspace().unwrap()).unwrap();
     assert_eq!(difference(&there, &read_tree(&reader).unwrap(), Times::Compared), None);
+}
+
+#[test]
+fn who_only_reads_finds_what_was_overwritten_since_though_it_knows_where_it_was() {
+    let mut fleet = Fleet::new(11, 1, &Tuning { segment_cache_bytes: 1, ..tuning() });
+    fleet.homes[0].open().unwrap();
+    let writer = fleet.homes[0].workspace().unwrap().clone();
+    save(&writer, "f", &content(1, 70_000)).unwrap();
+    writer.commit().unwrap();
+    let reader = fleet.homes[0].reader().unwrap();
+    assert!(load(&reader, "f").unwrap() == content(1, 70_000));
+    save(&writer, "f", &content(2, 70_000)).unwrap();
+    let before = writer.status().checkpoints;
+    write_for_long(&mut fleet, &[0], 60, 1100);
+    assert!(writer.status().checkpoints > before + 1);
+    assert!(load(&reader, "f").unwrap() == content(2, 70_000));
 }
 
 #[test]

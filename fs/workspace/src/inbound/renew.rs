@@ -77,7 +77,8 @@ impl Inner {
     pub(super) fn renew_after(&self, error: &Error, outbound: &mut Outbound) -> bool {
         let before = outbound.checkpoint_seq;
         let may_be = self.options.mode == Mode::ReadOnly && !self.frozen.load(Ordering::Acquire);
-        error.kind() == ErrorKind::Corrupt
+        // A page that is gone, or an object.
+        matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound)
             && may_be
             && self.renew(outbound).is_ok()
             && outbound.checkpoint_seq != before
