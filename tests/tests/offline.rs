@@ -24,6 +24,8 @@ struct Near {
     held: BTreeMap<ObjectId, Vec<(Range<u64>, Bytes)>>,
     dropped: BTreeSet<ObjectId>,
     is_cut: bool,
+    /// Lists asked for since each began anew whatever it was to go on after.
+    repeated: Option<u32>,
     bytes_max: usize,
 }
 
@@ -76,6 +78,16 @@ impl Store for Far {
     }
 
     fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        let mut near = self.near.lock();
+        let after = match &mut near.repeated {
+            Some(count) => {
+                *count += 1;
+                assert!(*count < 1000, "it is asked without end");
+                None
+            }
+            None => after,
+        };
+        drop(near);
         self.ask(|store| now(store.list(family, after)))
     }
 
@@ -232,4 +244,25 @@ fn free_drops_copies_but_none_that_is_pinned_or_not_yet_in_the_store() {
     assert_eq!(load(world.workspace(), "other/new").unwrap(), vec![7; 300_000]);
     near.lock().is_cut = false;
     assert_eq!(load(world.workspace(), "other/1").unwrap(), content(1));
+}
+
+#[test]
+fn a_store_whose_list_begins_anew_each_time_is_not_asked_without_end() {
+    let near = near(usize::MAX);
+    let world = world(&near);
+    let core = world.workspace();
+    near.lock().repeated = Some(0);
+    for number in 0..40 {
+        save(core, "file", &content(number)).unwrap();
+        // What is committed is committed, though the log cannot be cut.
+        world.tick(1100).unwrap();
+    }
+    let status = core.status();
+    assert!(status.commits > 30 && status.checkpoints > 0, "{}", status.to_json());
+    assert!(status.trouble.is_some_and(|trouble| trouble.contains("not in order")));
+    assert_eq!(core.usage().unwrap_err().kind(), ErrorKind::Corrupt);
+    near.lock().repeated = None;
+    core.commit().unwrap();
+    world.tick(60_000).unwrap();
+    assert_eq!(core.status().trouble, None);
 }

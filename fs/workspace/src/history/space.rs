@@ -11,8 +11,7 @@ use strongroom_store::{Family, Key as StoreKey};
 use super::past::Past;
 use super::snapshot::snapshots_in;
 use crate::error::Result;
-use crate::inbound::log::get;
-use crate::later::wait;
+use crate::inbound::log::{get, list_sizes};
 use crate::tree::map::{Map, subject};
 use crate::tree::pages::patiently;
 use crate::workspace::{Inner, Workspace};
@@ -137,7 +136,7 @@ impl Inner {
     fn visit_listed(&self, family: Family, visit: &mut dyn FnMut(StoreKey, u64)) -> Result<()> {
         let mut after = None;
         loop {
-            let page = wait(async { Ok(self.store.list(family, after).await?) })?;
+            let page = list_sizes(&self.store, family, after)?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.key);
             page.iter().for_each(|listed| visit(listed.key, listed.len));

@@ -12,7 +12,7 @@ use strongroom_format::ids::{CompartmentId, DeviceId, Digest};
 use strongroom_format::op::Op;
 use strongroom_format::workspace::WorkspaceFile;
 use strongroom_keyring::DeviceKeys;
-use strongroom_store::{Family, Key as StoreKey, Store};
+use strongroom_store::{Family, Key as StoreKey, Listed, Store};
 
 use super::roster::Roster;
 use crate::error::{Error, ErrorKind, Result};
@@ -295,17 +295,25 @@ pub(crate) fn list(
     family: Family,
     after: Option<StoreKey>,
 ) -> Result<Vec<StoreKey>> {
+    Ok(list_sizes(store, family, after)?.iter().map(|listed| listed.key).collect())
+}
+
+/// The same with their lengths.
+pub(crate) fn list_sizes(
+    store: &Arc<dyn Store>,
+    family: Family,
+    after: Option<StoreKey>,
+) -> Result<Vec<Listed>> {
     let page = wait(async { Ok(store.list(family, after).await?) })?;
-    let keys: Vec<StoreKey> = page.iter().map(|listed| listed.key).collect();
     let mut before = after;
-    for key in &keys {
+    for Listed { key, .. } in &page {
         // Who believed a page that repeats itself would ask for ever.
         if key.family() != Some(family) || before.is_some_and(|before| *key <= before) {
             return Err(unlisted(family));
         }
         before = Some(*key);
     }
-    Ok(keys)
+    Ok(page)
 }
 
 fn unlisted(family: Family) -> Error {

@@ -19,7 +19,7 @@ use strongroom_store::{Body, Family, Key as StoreKey};
 
 use super::commit::Outbound;
 use crate::error::{Error, ErrorKind, Result};
-use crate::inbound::log::get;
+use crate::inbound::log::{get, list};
 use crate::inbound::roster::Pin;
 use crate::later::wait;
 use crate::limits::Broken;
@@ -236,10 +236,10 @@ impl Inner {
         for family in [Family::Checkpoint, Family::Log] {
             let mut after = None;
             loop {
-                let page = wait(async { Ok(self.store.list(family, after).await?) })?;
+                let page = list(&self.store, family, after)?;
                 let Some(last) = page.last() else { break };
-                after = Some(last.key);
-                self.delete_all(page.iter().map(|listed| listed.key).filter(|key| older(*key)))?;
+                after = Some(*last);
+                self.delete_all(page.into_iter().filter(|key| older(*key)))?;
             }
         }
         Ok(())
