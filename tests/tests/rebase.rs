@@ -201,3 +201,30 @@ fn what_goes_piece_by_piece_and_is_linked_or_edited_elsewhere_comes_back_whole_a
         assert!(rounds.filter(|stopped| *stopped).count() > 2, "{how:?}");
     }
 }
+
+#[test]
+fn what_comes_back_has_nothing_of_what_was_written_elsewhere_into_its_holes() {
+    let expected = [vec![0; 100_000], vec![1; 100_000]].concat();
+    let (mut fleet, alice, bob) = two(&tuning(), |first| {
+        save(first, "f", b"").unwrap();
+        write(first, "f", 100_000, &[1; 100_000]);
+    });
+    fleet.homes[0].cut(true);
+    let ino = find(&alice, "f").unwrap();
+    done(alice.link(ino, Ino::ROOT, b"g")).unwrap();
+    let theirs = find(&bob, "f").unwrap();
+    let handle = done(bob.open(theirs, options(Access::ReadWrite, false))).unwrap().handle;
+    done(bob.write(handle, 0, &[2; 250_000], WriteMode::At, false)).unwrap();
+    bob.commit().unwrap();
+    done(bob.unlink(Ino::ROOT, b"f")).unwrap();
+    bob.commit().unwrap();
+
+    fleet.homes[0].cut(false);
+    fleet.tick(0, 2500).unwrap();
+    alice.commit().unwrap();
+    bob.release(handle);
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    assert_eq!(names(&bob), ["g"]);
+    assert!(load(&bob, "g").unwrap() == expected);
+}

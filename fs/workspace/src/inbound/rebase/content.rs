@@ -13,7 +13,7 @@ use crate::error::{ErrorKind, Result};
 use crate::later::wait;
 use crate::limits::Broken;
 use crate::tree::pages::patiently;
-use crate::tree::rules::extents::{clip, overlapping};
+use crate::tree::rules::extents::{clip, end_of, overlapping};
 use crate::tree::txn::Txn;
 
 /// Whether an operation leaves something of what a file held.
@@ -137,9 +137,55 @@ impl Rebase<'_> {
     pub(super) fn refill(&mut self, ino: Ino, base: &Inode, before: Before) -> Result<()> {
         self.back.insert(ino);
         match self.touched.is_edited(ino) {
-            true => self.fill(ino, ino, base, before),
+            true => {
+                self.fill(ino, ino, base, before)?;
+                self.clear_holes(ino, base, before)
+            }
             false => Ok(()),
         }
+    }
+
+    /// Takes away what others wrote where a file held nothing.
+    fn clear_holes(&mut self, ino: Ino, base: &Inode, before: Before) -> Result<()> {
+        let is_filled = !self.touched.purged.contains(&ino) && before == Before::Needed;
+        let has_holes =
+            matches!(base.content, Content::Empty | Content::Extents(_) | Content::Mapped);
+        if base.kind != Kind::File || !is_filled || !has_holes {
+            return Ok(());
+        }
+        let held = patiently(|| overlapping(&Txn::new(self.base), ino, base, 0, u64::MAX))?;
+        let starts = held.iter().map(|extent| extent.offset).chain([base.size]);
+        let ends = std::iter::once(0).chain(held.iter().map(end_of));
+        let mut any = false;
+        for (start, end) in ends.zip(starts).filter(|(start, end)| start < end) {
+            let Some(there) = find(&self.out.next, ino)? else { return Ok(()) };
+            let is_inline = matches!(there.content, Content::Inline(_));
+            let next = &self.out.next;
+            let written = patiently(|| overlapping(&Txn::new(next), ino, &there, start, end))?;
+            if is_inline || !written.is_empty() {
+                let (offset, len, time) = (start, end - start, base.ctime);
+                self.emit(&Op::Punch { ino, offset, len, time })?;
+                any = true;
+            }
+        }
+        match any {
+            true => self.set_size(ino, base),
+            false => Ok(()),
+        }
+    }
+
+    /// Gives a file the size and the times of another one.
+    fn set_size(&mut self, ino: Ino, like: &Inode) -> Result<()> {
+        self.emit(&Op::SetAttributes {
+            ino,
+            mode: None,
+            uid: None,
+            gid: None,
+            size: Some(like.size),
+            atime: Some(like.atime),
+            mtime: Some(like.mtime),
+            time: like.ctime,
+        })
     }
 
     fn revive(&mut self, ino: Ino, at: (Ino, &[u8]), before: Before, time: i64) -> Result<()> {
@@ -196,16 +242,7 @@ impl Rebase<'_> {
                 ctime: face.ctime,
             }),
             _ => {
-                self.emit(&Op::SetAttributes {
-                    ino,
-                    mode: None,
-                    uid: None,
-                    gid: None,
-                    size: Some(base.size),
-                    atime: Some(base.atime),
-                    mtime: Some(base.mtime),
-                    time: base.ctime,
-                })?;
+                self.set_size(ino, base)?;
                 let extents = self.base_extents(from, 0, u64::MAX)?;
                 self.set_extents(ino, base.size, extents, face)
             }
