@@ -3,7 +3,7 @@
 //! ```text
 //! received    holds checked; ledger entry durable; from here on nothing is released
 //! punctured   one record: leaf dropped, buckets remade, application key new; objects and folders gone with it
-//! closed      old application key destroyed in custody and tried; every root there ever was is tried; receipt signed
+//! closed      old application key destroyed in custody and tried on the root before; receipt signed
 //! ```
 //!
 //! Each step is done once and marked after its proof; an interrupted erasure is taken up where it stands by the same call,
@@ -214,16 +214,16 @@ impl Custodian {
         Ok(path.into_iter().map(Into::into).collect())
     }
 
-    /// Buckets that have rows of a subject, or had some: from the subject's folder, or, where no key opens it, those of all
-    /// that have some.
+    /// Buckets that have rows of a subject, or had some: from the subject's folder, or, where no key opens it, all there are,
+    /// since nothing else says which had some.
     fn buckets_of(&self, own: &Subject) -> Result<Vec<crate::lookup::OpenBucket>> {
         let register = self.register();
         let (numbers, former) = match self.traces_of(own) {
             Some((hashes, former)) => {
                 let now = hashes.iter().map(Register::bucket_number);
-                (now.chain(former.iter().copied()).collect::<BTreeSet<u64>>(), former)
+                (now.chain(former.iter().copied()).collect::<BTreeSet<u64>>(), Some(former))
             }
-            None => ((0..strongroom_records::register::BUCKET_COUNT).collect(), Vec::new()),
+            None => ((0..strongroom_records::register::BUCKET_COUNT).collect(), None),
         };
         let mut buckets = Vec::new();
         for number in numbers {
@@ -232,7 +232,8 @@ impl Custodian {
             }
             let bucket = register.bucket(number)?;
             let is_theirs = bucket.bucket.rows.iter().any(|row| row.subject == own.cell.subject);
-            if is_theirs || former.contains(&number) {
+            let had_theirs = former.as_ref().is_none_or(|former| former.contains(&number));
+            if is_theirs || had_theirs {
                 buckets.push(bucket);
             }
         }

@@ -555,3 +555,37 @@ fn retention_that_was_interrupted_leaves_no_row_whatever_comes_before_it_goes_on
     }
     panic!("it never gets through");
 }
+
+/// Where what is damaged keeps from knowing which buckets somebody's rows were in, no bucket keeps its key.
+#[test]
+fn somebody_whose_traces_are_not_known_is_in_no_row_that_ever_was() {
+    let world = World::new(30);
+    let mut shop = world.create("shop");
+    shop.set_schema(r#"{"email": {"type": "email", "lookup": true}}"#).unwrap();
+    let people: Vec<SubjectId> = (0..2).map(|_| shop.create_subject(&[]).unwrap()).collect();
+    let [ada, bob] = people[..] else { unreachable!("two") };
+    be_called(&mut shop, ada, "ada@before.example.com");
+    be_called(&mut shop, ada, "ada@example.com");
+    be_called(&mut shop, bob, "bob@example.com");
+    let before = world.store.live();
+    registered(&mut shop, "newsletter", Basis::Consent, &["identifiable"]);
+    let after = world.store.live();
+    // What the last record says is carried out again by whoever opens.
+    shop.find_subjects("email", "ada@example.com").unwrap();
+    drop(shop);
+    // Nobody can tell any more which names activities have for her.
+    for (key, bytes) in after {
+        let is_cell = matches!(key, Key::Policy(key) if key.shelf == Shelf::Cell);
+        if is_cell && before.get(&key) != Some(&bytes) {
+            let mut bad = bytes.to_vec();
+            *bad.last_mut().unwrap() ^= 1;
+            world.store.put_now(key, bad.into());
+        }
+    }
+    let mut shop = world.open("shop");
+    assert!(shop.activities().is_err());
+    assert_eq!(rows_of(&world, [ada, bob]), [2, 1]);
+    shop.erase(&ada).unwrap();
+    assert_eq!(rows_of(&world, [ada, bob]), [0, 1]);
+    assert_eq!(shop.find_subjects("email", "bob@example.com").unwrap(), [bob]);
+}
