@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use common::{Pins, World, own};
@@ -13,7 +14,9 @@ use strongroom_custody::{Custody, Description, KeyPlace};
 use strongroom_host::entropy::Entropy;
 use strongroom_host::sim::SimEntropy;
 use strongroom_records::ids::{ApplicationId, KeyId, SubjectId};
+use strongroom_records::log::Record;
 use strongroom_steward::{Custodian, Depth, ErrorKind, Services, Stewardship};
+use strongroom_store::{Key, Shelf};
 
 type Hook = Box<dyn FnOnce() + Send>;
 
@@ -114,4 +117,41 @@ fn a_key_that_another_home_has_made_meanwhile_is_never_ended() {
         assert_eq!(world.vault.list(&application).unwrap().len(), 1);
         assert_eq!(shop.read_file(&own(bob, "owned"), "order.txt").unwrap(), b"17 roses");
     }
+}
+
+/// Among many records, what an interrupted change left is found, and what no record names is not looked for in all of them.
+#[test]
+fn keys_that_were_left_are_found_by_a_few_records_however_many_there_are() {
+    let world = World::new(46);
+    let mut shop = world.create("shop");
+    let is_record = |key: &Key| matches!(key, Key::Policy(key) if key.shelf == Shelf::Log);
+    // The list of applications is a log too, and has no keystore.
+    let records = world.store.live().into_iter().filter(|(key, _)| is_record(key));
+    let mut roots = records.filter_map(|(_, bytes)| Record::parse(&bytes).unwrap().header.keystore);
+    let first = roots.next().unwrap();
+    for count in [100, 2] {
+        for _ in 0..count {
+            shop.find_subjects("name", "nobody").unwrap();
+        }
+        shop.rotate().unwrap();
+    }
+    let (organisation, ids) = (world.services.keys.organisation(), SimEntropy::new(246));
+    let application = shop.listed().application;
+    let left = KeyPlace { organisation, application, generation: 1, key: first.key };
+    let nobodys = KeyPlace { generation: 9, key: KeyId(ids.bytes()), ..left };
+    for place in [&left, &nobodys] {
+        world.vault.create(place, &ids).unwrap();
+    }
+    let read = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&read);
+    world.store.fail_once(move |key| {
+        counted.fetch_add(u64::from(is_record(key)), Ordering::Relaxed);
+        false
+    });
+    assert_eq!(shop.sweep().unwrap(), 1);
+    let all = shop.record_count();
+    assert!(read.load(Ordering::Relaxed) < all / 2, "{read:?} of {all}");
+    assert_eq!(world.vault.list(&application).unwrap().len(), 2);
+    shop.rotate().unwrap();
+    assert_eq!(world.vault.list(&application).unwrap().len(), 1);
 }

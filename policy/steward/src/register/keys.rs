@@ -6,14 +6,18 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use strongroom_audit::shelves::Shelves;
 use strongroom_records::ids::KeyId;
+use strongroom_records::keystore::Root;
 use strongroom_store::Shelf;
 use strongroom_tree::Nodes;
 
 use super::Register;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// LIMIT: nodes that are kept in memory, as they are stored.
 const KNOWN_COUNT_MAX: usize = 512;
+/// LIMIT: generations of the application key that are looked through for keys that were left. Each change of the key ends all
+/// from before it, so only changes that were interrupted one after the other leave more than one.
+const LEFT_COUNT_MAX: usize = 8;
 
 /// Nodes that were read: they never change, so what was read is what is there.
 pub(super) type KnownNodes = Mutex<BTreeMap<[u8; 16], Bytes>>;
@@ -49,23 +53,45 @@ impl Nodes for StoredNodes<'_> {
 }
 
 impl Register {
-    /// Ends application keys that are over: those that our own records put out of use, and those that older ones name. One
-    /// that no record names may be somebody's who is about to write one: it stays. Returns how many there were.
+    /// Ends application keys that are over: those that our own records put out of use, and those of the generations before. One
+    /// that no record names may be somebody's who is about to write one: it stays, and so does what was left longer ago, until
+    /// the application key is changed next, which ends all that there is. Returns how many there were.
     pub fn end_old_keys(&mut self) -> Result<usize> {
         let application = self.application();
         let mut others = BTreeSet::from_iter(self.keystore.custody().list(&application)?);
         others.remove(&self.root.key);
         let mut over: Vec<KeyId> = others.intersection(&self.ended).copied().collect();
         others.retain(|key| !self.ended.contains(key));
-        for seq in (0..self.log.next_seq()).rev() {
-            if others.is_empty() {
+        let (mut generation, mut end) = (self.root.generation, self.log.next_seq());
+        for _ in 0..LEFT_COUNT_MAX {
+            let first = self.first_of(generation, end)?;
+            if others.is_empty() || first == 0 {
                 break;
             }
-            let named = self.log.keystore_at(seq)?.map(|root| root.key);
-            over.extend(named.filter(|key| others.remove(key)));
+            let before = self.root_at(first - 1)?;
+            over.extend(others.take(&before.key));
+            (generation, end) = (before.generation, first);
         }
         self.keystore.destroy(&over)?;
         self.ended.clear();
         Ok(over.len())
+    }
+
+    /// The first record with an application key of a generation, among those before `end`, where that generation ends. Each
+    /// record names the key in force, and generations only rise.
+    fn first_of(&self, generation: u64, end: u64) -> Result<u64> {
+        let (mut low, mut high) = (0, end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.root_at(middle)?.generation < generation {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        Ok(low)
+    }
+
+    fn root_at(&self, seq: u64) -> Result<Root> {
+        self.log.keystore_at(seq)?.ok_or_else(|| Error::corrupt("a record names no keystore"))
     }
 }
