@@ -142,7 +142,15 @@ enum State {
 /// # Errors
 /// `Corrupt` if the newest file has no header; `Internal` if the disk refuses.
 pub fn incarnation(disk: &dyn Disk, folder: &Path) -> Result<Option<u64>> {
-    replay::incarnation(disk, folder)
+    Ok(replay::newest_header(disk, folder)?.map(|header| header.incarnation))
+}
+
+/// Organisation and device whose journal is in a folder; none if there is no file, nor maybe a folder.
+///
+/// # Errors
+/// As [`incarnation`].
+pub fn owner(disk: &dyn Disk, folder: &Path) -> Result<Option<(OrganisationId, DeviceId)>> {
+    Ok(replay::newest_header(disk, folder)?.map(|header| (header.organisation, header.device)))
 }
 
 impl Journal {

@@ -285,8 +285,8 @@ impl Reader {
     }
 }
 
-/// Incarnation of the newest file. What it says is verified when the journal is opened.
-pub(crate) fn incarnation(disk: &dyn Disk, folder: &Path) -> Result<Option<u64>> {
+/// Header of the newest file. What it says is verified when the journal is opened.
+pub(crate) fn newest_header(disk: &dyn Disk, folder: &Path) -> Result<Option<JournalHeader>> {
     let failed = |cause| Error::io("the journal's folder cannot be read", &cause);
     let entries = match disk.list(folder) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -297,7 +297,7 @@ pub(crate) fn incarnation(disk: &dyn Disk, folder: &Path) -> Result<Option<u64>>
         return Ok(None);
     };
     let file = disk.open(&folder.join(file::name(newest)), OpenMode::Read).map_err(failed)?;
-    Ok(Some(header(&*file, newest)?.incarnation))
+    header(&*file, newest).map(Some)
 }
 
 /// Reads the header of the file with this number.

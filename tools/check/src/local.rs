@@ -11,7 +11,7 @@ use strongroom_format::ops;
 use strongroom_host::disk::{OpenMode, read_all};
 use strongroom_journal::{Journal, Options, Services};
 use strongroom_store::Key;
-use strongroom_workspace::inbound::home::JOURNAL_FOLDER;
+use strongroom_workspace::inbound::home::OwnFolders;
 use strongroom_workspace::inbound::memory::{HEAD_FILE, is_whole, parse_head};
 use strongroom_workspace::later::wait;
 use strongroom_workspace::limits::JOURNAL_FILE_LEN;
@@ -20,6 +20,12 @@ use crate::dry::DryDisk;
 use crate::history::{self, History};
 use crate::report::{Area, Kind, Report};
 use crate::{InUse, Local, Result, Subject};
+
+/// What this device has here.
+struct Own<'l> {
+    local: &'l Local,
+    folders: OwnFolders,
+}
 
 /// Examines local state, if there is any.
 pub(crate) fn examine(
@@ -35,16 +41,19 @@ pub(crate) fn examine(
     if let Some(history) = history {
         remembered_head(local, history, report);
     }
-    let folder = local.folder.join(JOURNAL_FOLDER);
-    let incarnation = match strongroom_journal::incarnation(&*local.disk, &folder) {
-        Ok(incarnation) => incarnation.unwrap_or(0),
-        Err(error) => {
-            report.find(Area::Journal, Kind::Changed, error.to_string());
-            return Ok(());
+    let found = OwnFolders::find(&*local.disk, &local.folder, &subject.keys);
+    let found = found.and_then(|folders| {
+        let incarnation = strongroom_journal::incarnation(&*local.disk, &folders.journal)?;
+        Ok((folders, incarnation.unwrap_or(0)))
+    });
+    match found {
+        Ok((folders, incarnation)) => {
+            let covered = history.and_then(|history| history.journals_upto.get(&incarnation));
+            let own = Own { local, folders };
+            journal(subject, &own, (incarnation, covered.copied().unwrap_or(0)), report);
         }
-    };
-    let covered = history.and_then(|history| history.journals_upto.get(&incarnation));
-    journal(subject, local, (incarnation, covered.copied().unwrap_or(0)), report);
+        Err(error) => report.find(Area::Journal, Kind::Changed, error.to_string()),
+    }
     Ok(())
 }
 
@@ -80,20 +89,20 @@ fn remembered_head(local: &Local, history: &History, report: &mut Report) {
 
 fn journal(
     subject: &Subject,
-    local: &Local,
+    own: &Own<'_>,
     (incarnation, covered): (u64, u64),
     report: &mut Report,
 ) {
-    let disk = Arc::new(DryDisk(local.disk.clone()));
+    let disk = Arc::new(DryDisk(own.local.disk.clone()));
     let options = Options {
-        folder: local.folder.join(JOURNAL_FOLDER),
+        folder: own.folders.journal.clone(),
         file_len_max: JOURNAL_FILE_LEN,
         device: subject.keys.device_id(),
         organisation: subject.keys.organisation(),
         incarnation,
         first_number_min: covered + 1,
     };
-    let services = Services { disk, entropy: local.entropy.clone() };
+    let services = Services { disk, entropy: own.local.entropy.clone() };
     let mut expected = covered + 1;
     let mut pending = 0;
     let mut findings = Vec::new();
@@ -104,7 +113,7 @@ fn journal(
             }
             expected = number + 1;
             pending += 1;
-            findings.extend(record(subject, local, number, payload));
+            findings.extend(record(subject, own, number, payload));
         }
         Ok(())
     };
@@ -119,7 +128,7 @@ fn journal(
 /// What is wrong with a record: it is no operation, or names blocks that are not there.
 fn record(
     subject: &Subject,
-    local: &Local,
+    own: &Own<'_>,
     number: u64,
     payload: &[u8],
 ) -> Option<(Area, Kind, String)> {
@@ -134,7 +143,7 @@ fn record(
         };
         rest = after;
         let (Op::SetExtents { extents, .. } | Op::Rewrite { extents, .. }) = &op else { continue };
-        if let Some(lost) = extents.iter().find(|extent| !is_readable(subject, local, extent)) {
+        if let Some(lost) = extents.iter().find(|extent| !is_readable(subject, own, extent)) {
             let text = format!("a block in object {} that record {number} names", lost.object);
             return Some((Area::Staged, Kind::Missing, text));
         }
@@ -143,9 +152,9 @@ fn record(
 }
 
 /// Whether a block is whole, on this device or in the store.
-fn is_readable(subject: &Subject, local: &Local, extent: &Extent) -> bool {
+fn is_readable(subject: &Subject, own: &Own<'_>, extent: &Extent) -> bool {
     let len = u64::from(extent.block_len);
-    let Some(bytes) = sealed(subject, local, extent, block_len(len)) else { return false };
+    let Some(bytes) = sealed(subject, own, extent, block_len(len)) else { return false };
     let context = Context::block(&history::place(subject));
     let front = &bytes[..header_len(len) as usize];
     let hash = &extent.header_hash.0;
@@ -160,10 +169,10 @@ fn is_readable(subject: &Subject, local: &Local, extent: &Extent) -> bool {
     })
 }
 
-fn sealed(subject: &Subject, local: &Local, extent: &Extent, len: u64) -> Option<Vec<u8>> {
+fn sealed(subject: &Subject, own: &Own<'_>, extent: &Extent, len: u64) -> Option<Vec<u8>> {
     let start = u64::from(extent.place);
-    let path = local.folder.join("staged").join(extent.object.to_string());
-    if let Ok(file) = local.disk.open(&path, OpenMode::Read) {
+    let path = own.folders.staged.join(extent.object.to_string());
+    if let Ok(file) = own.local.disk.open(&path, OpenMode::Read) {
         let mut bytes = vec![0; usize::try_from(len).ok()?];
         let read = file.read_at(&mut bytes, start).ok()?;
         return (read == bytes.len()).then_some(bytes);

@@ -124,7 +124,7 @@ fn a_machine_that_was_removed_is_refused_and_the_other_goes_on() {
     let listed = two.list();
     assert_eq!(listed["devices"][1]["state"], "removed");
     assert_eq!(listed["devices"][1]["name"], "laptop");
-    let refusal = "strongroom: this device was removed from `STORE`\nhint: `strongroom device request STORE` asks to be taken in anew; what it has not sent stays in its local state\n";
+    let refusal = "strongroom: this device was removed from `STORE`\nhint: `strongroom device request STORE` asks to be taken in anew; what it has not sent cannot be read any more\n";
     two.there("device list STORE --passphrase-file PASS").expect_refused(4, refusal);
     two.place.run("check STORE --passphrase-file PASS").expect_sound();
 }
@@ -213,6 +213,17 @@ fn two_machines_work_in_turns_and_the_removed_one_is_stopped_while_it_is_mounted
     assert_eq!(status["trouble"], "this device was removed from the workspace");
     two.there("unmount DRIVE");
     assert_eq!(two.there("mount STORE DRIVE --background --passphrase-file PASS").code, 4);
+    // It asks anew and is another device, in the same home.
+    let code = two.request();
+    two.add(&code, "notebook").expect_done();
+    two.there("mount STORE DRIVE --background --passphrase-file PASS").expect_done();
+    assert_eq!(fs::read_to_string(drive2.join("first")).unwrap(), "of the desk");
+    fs::write(drive2.join("sixth"), "of the laptop again").unwrap();
+    two.there("unmount DRIVE").expect_done();
+    two.there("check STORE --passphrase-file PASS").expect_sound();
+    two.there("mount STORE DRIVE --background --passphrase-file PASS").expect_done();
+    assert_eq!(fs::read_to_string(drive2.join("sixth")).unwrap(), "of the laptop again");
+    two.there("unmount DRIVE").expect_done();
     // The desk has everything that was committed, and goes on.
     two.place.mount();
     assert_eq!(fs::read_to_string(two.place.drive().join("second")).unwrap(), "of the laptop");

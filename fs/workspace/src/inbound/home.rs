@@ -2,12 +2,16 @@
 //! its own, a random number, so that what a commit says of the journal of one home is not believed of another's.
 //!
 //! The journal's files carry the incarnation; a home without a journal begins a new one. LIMIT: a copy of a home is no
-//! home of its own.
+//! home of its own. One home may have several devices, one after the other: each has folders of its own there.
+
+use std::path::{Path, PathBuf};
 
 use strongroom_format::checkpoint::{JOURNALS_MAX, JournalMark, WriterSlot};
 use strongroom_format::ids::{DeviceId, Ino};
 use strongroom_format::op::Op;
+use strongroom_host::disk::Disk;
 use strongroom_journal as journal;
+use strongroom_keyring::DeviceKeys;
 use strongroom_store::{Family, Key as StoreKey};
 
 use super::apart::away;
@@ -18,17 +22,60 @@ use crate::outbound::commit::{Outbound, Reason};
 use crate::state::State;
 use crate::workspace::{Inner, Mode, Options, Services};
 
-/// Name of the folder with the journal in the folder of the local state.
-pub const JOURNAL_FOLDER: &str = "journal";
+const JOURNAL_FOLDER: &str = "journal";
+const STAGED_FOLDER: &str = "staged";
 
-/// Incarnation of the home with this local state; a fresh one if it has none yet.
-pub(super) fn incarnation(options: &Options, services: &Services) -> Result<u64> {
-    if options.mode == Mode::ReadOnly {
-        return Ok(0);
+/// Where a device keeps what is not in the store yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnFolders {
+    /// Its journal.
+    pub journal: PathBuf,
+    /// Its staged objects.
+    pub staged: PathBuf,
+}
+
+impl OwnFolders {
+    /// Those of a device in a folder of local state. Another device of its organisation may have been here before it: what
+    /// that one left is sealed with keys of its own, and stays where it is. What is of no such device is refused later.
+    ///
+    /// # Errors
+    /// `Corrupt` if the newest file of a journal has no header; `Internal` if the disk refuses.
+    pub fn find(disk: &dyn Disk, state_folder: &Path, keys: &DeviceKeys) -> Result<Self> {
+        let (organisation, device) = (keys.organisation(), keys.device_id());
+        let first = Self::named(state_folder, "");
+        let apart = Self::named(state_folder, &format!(".{device}"));
+        if journal::owner(disk, &apart.journal)?.is_some() {
+            return Ok(apart);
+        }
+        let owner = journal::owner(disk, &first.journal)?;
+        Ok(if owner.is_none_or(|(of, owner)| of != organisation || owner == device) {
+            first
+        } else {
+            apart
+        })
     }
-    let folder = options.state_folder.join(JOURNAL_FOLDER);
+
+    fn named(state_folder: &Path, ending: &str) -> Self {
+        Self {
+            journal: state_folder.join(format!("{JOURNAL_FOLDER}{ending}")),
+            staged: state_folder.join(format!("{STAGED_FOLDER}{ending}")),
+        }
+    }
+}
+
+/// Folders of a device in this home, and the home's incarnation: a fresh one if it has none yet.
+pub(super) fn own(
+    options: &Options,
+    services: &Services,
+    keys: &DeviceKeys,
+) -> Result<(OwnFolders, u64)> {
+    if options.mode == Mode::ReadOnly {
+        return Ok((OwnFolders::named(&options.state_folder, ""), 0));
+    }
+    let folders = OwnFolders::find(&*services.disk, &options.state_folder, keys)?;
     let fresh = || u64::from_le_bytes(services.entropy.array()).max(1);
-    Ok(journal::incarnation(&*services.disk, &folder)?.unwrap_or_else(fresh))
+    let known = journal::incarnation(&*services.disk, &folders.journal)?;
+    Ok((folders, known.unwrap_or_else(fresh)))
 }
 
 impl Outbound {

@@ -1,6 +1,7 @@
 //! Opening a workspace: lock, checkpoint, log, remembered head, journal, in this order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
@@ -56,8 +57,8 @@ impl Workspace {
         services: Services,
     ) -> Result<Workspace> {
         let lock = take_lock(&options, &services)?;
-        let incarnation = home::incarnation(&options, &services)?;
-        let staging = open_staging(&options, &services)?;
+        let (folders, incarnation) = home::own(&options, &services, &keys)?;
+        let staging = open_staging(&options, &services, folders.staged)?;
         let reader = Reader::open(&store, &keys, options.tuning.broken)?;
         let checkpoint = reader.checkpoint()?;
         let place = ordinary_place(&keys);
@@ -144,9 +145,8 @@ fn take_lock(options: &Options, services: &Services) -> Result<Option<Box<dyn Se
 }
 
 /// Read-only opens stage nothing and leave what a crash left alone.
-fn open_staging(options: &Options, services: &Services) -> Result<Arc<Staging>> {
+fn open_staging(options: &Options, services: &Services, folder: PathBuf) -> Result<Arc<Staging>> {
     let (disk, entropy) = (services.disk.clone(), services.entropy.clone());
-    let folder = options.state_folder.join("staged");
     Ok(Arc::new(match options.mode {
         Mode::ReadWrite => Staging::open(disk, entropy, folder, options.tuning.object_plain_bytes)?,
         Mode::ReadOnly => Staging::empty(disk, entropy, folder),

@@ -14,7 +14,7 @@ use strongroom_journal::Journal;
 use strongroom_store::{Body, Key as StoreKey};
 
 use super::apart::away;
-use super::home::JOURNAL_FOLDER;
+use super::home::OwnFolders;
 use super::memory::Memory;
 use crate::block::fetch::Wanted;
 use crate::error::{Error, ErrorKind, Result};
@@ -219,8 +219,10 @@ impl Inner {
     }
 
     fn open_journal(&self, sink: &mut dyn FnMut(u64, &[u8])) -> Result<Journal> {
+        let (disk, state_folder) = (&*self.services.disk, &self.options.state_folder);
+        let folders = OwnFolders::find(disk, state_folder, &self.keys)?;
         let options = journal::Options {
-            folder: self.options.state_folder.join(JOURNAL_FOLDER),
+            folder: folders.journal,
             file_len_max: self.options.tuning.journal_file_len,
             device: self.keys.device_id(),
             organisation: self.keys.organisation(),

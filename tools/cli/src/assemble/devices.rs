@@ -295,7 +295,7 @@ pub(super) fn refusal(store: &dyn Store, keys: &DeviceKeys, place: &Place) -> Op
 /// The failure of a device that was taken out.
 pub(super) fn removed(shown: &str) -> Failure {
     Failure::new(Exit::Denied, format!("this device was removed from `{shown}`")).hint(format!(
-        "`strongroom device request {shown}` asks to be taken in anew; what it has not sent stays in its local state"
+        "`strongroom device request {shown}` asks to be taken in anew; what it has not sent cannot be read any more"
     ))
 }
 

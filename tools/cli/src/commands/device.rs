@@ -162,7 +162,11 @@ fn confirm(device: &Shown) -> Result<()> {
     }
     let mut err = io::stderr().lock();
     let name = device.name.as_deref().unwrap_or("?");
-    let _ = write!(err, "remove device {} ({name}) for good? (yes/no) ", device.device);
+    let _ = write!(
+        err,
+        "remove device {} ({name}) for good, with what it has not sent? (yes/no) ",
+        device.device
+    );
     let _ = err.flush();
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(|error| Failure::io("asking", &error))?;
