@@ -118,6 +118,7 @@ pub fn create(
     Workspace::create(&store, &keys, &foundation, &services)
         .map_err(|error| Failure::workspace(format!("making `{shown}`"), &error))?;
     arbiter::note(home, &keys.workspace(), writers)?;
+    devices::remember(home, &keys.workspace(), &keys.device_id())?;
     let (workspace, device) = (keys.workspace().to_string(), keys.device_id().to_string());
     Ok(Made { workspace, device, writers })
 }
@@ -304,47 +305,62 @@ pub fn change_passphrase(
 ) -> Result<()> {
     let shown = place.shown();
     let store = stores::open(place, Mode::ReadWrite)?;
-    let refused = |error| Failure::keyring(&shown, &error);
-    let mut wrong = None;
-    for (device, file) in device_files(home, &*store, &shown)? {
-        match device_file::change_passphrase(&file, old, new, cost, &MachineEntropy) {
-            Ok(file) => {
-                return strongroom_store::wait(
-                    store.put(Key::Device(device), Body::Bytes(file.into())),
-                )
-                .map(drop)
-                .map_err(|error| Failure::store(format!("changing `{shown}`"), &error));
-            }
-            Err(error) if error.kind() == KeyringKind::Locked => wrong = Some(error),
-            Err(error) => return Err(refused(error)),
-        }
-    }
-    Err(wrong.map_or_else(|| no_device(&shown), refused))
+    let (file, keys) = unlock_file(home, &*store, place, old)?;
+    let file = device_file::change_passphrase(&file, old, new, cost, &MachineEntropy)
+        .map_err(|error| Failure::keyring(&shown, &error))?;
+    let put = store.put(Key::Device(keys.device_id()), Body::Bytes(file.into()));
+    strongroom_store::wait(put)
+        .map(drop)
+        .map_err(|error| Failure::store(format!("changing `{shown}`"), &error))
 }
 
-/// Unlocks whichever device file of the store the passphrase opens, that of this home before others.
+/// Unlocks the device that this home is.
 fn unlock(
     home: &Home,
     store: &dyn Store,
     place: &Place,
     passphrase: &Passphrase,
 ) -> Result<DeviceKeys> {
+    unlock_file(home, store, place, passphrase).map(|(_, keys)| keys)
+}
+
+/// Unlocks a device file of the store that the passphrase opens: that of this home before others, and one of a device that
+/// is in before those that are not. A file that cannot be read is another device's trouble, unless none opens.
+fn unlock_file(
+    home: &Home,
+    store: &dyn Store,
+    place: &Place,
+    passphrase: &Passphrase,
+) -> Result<(Vec<u8>, DeviceKeys)> {
     let shown = &place.shown();
-    let files = device_files(home, store, shown)?;
-    let mut wrong = None;
-    for (_, file) in &files {
-        match device_file::unlock(file, passphrase) {
-            Ok(keys) => return Ok(keys),
+    let own = own_device(home, store, shown)?;
+    let files = device_files(own, store, shown)?;
+    let is_only = files.len() == 1;
+    // The file of a device goes when the device is removed.
+    let is_removed = own.is_some_and(|own| files.iter().all(|(device, _)| *device != own));
+    let (mut outside, mut wrong, mut unread) = (None, None, None);
+    for (device, file) in files {
+        match device_file::unlock(&file, passphrase) {
+            Ok(keys) if is_only || devices::is_in(store, shown, &keys.organisation(), &device) => {
+                return Ok((file, keys));
+            }
+            Ok(keys) => {
+                outside.get_or_insert((file, keys));
+            }
             Err(error) if error.kind() == KeyringKind::Locked => wrong = Some(error),
-            Err(error) => return Err(Failure::keyring(shown, &error)),
+            // Where this home knows its file, another one is not the reason.
+            Err(error) if own.is_none_or(|own| own == device) || wrong.is_none() => {
+                unread = Some(error);
+            }
+            Err(_) => {}
         }
     }
-    // The file of a device goes when the device is removed.
-    let own = own_device(home, store, shown)?;
-    if own.is_some_and(|own| files.iter().all(|(device, _)| *device != own)) && wrong.is_some() {
-        return Err(devices::removed(shown));
+    match (outside, unread, wrong) {
+        (Some(opened), _, _) => Ok(opened),
+        (None, _, Some(_)) if is_removed => Err(devices::removed(shown)),
+        (None, Some(error), _) | (None, None, Some(error)) => Err(Failure::keyring(shown, &error)),
+        (None, None, None) => Err(no_device(shown)),
     }
-    Err(wrong.map_or_else(|| no_device(shown), |error| Failure::keyring(shown, &error)))
 }
 
 /// The device that this home is, as far as it remembers.
@@ -360,9 +376,12 @@ fn no_device(shown: &str) -> Failure {
         .hint("restore the folder `device` of the store from a copy; nothing opens without it")
 }
 
-fn device_files(home: &Home, store: &dyn Store, shown: &str) -> Result<Vec<(DeviceId, Vec<u8>)>> {
+fn device_files(
+    own: Option<DeviceId>,
+    store: &dyn Store,
+    shown: &str,
+) -> Result<Vec<(DeviceId, Vec<u8>)>> {
     let failed = |error| Failure::store(format!("opening `{shown}`"), &error);
-    let own = own_device(home, store, shown)?;
     let mut files = Vec::new();
     for listed in strongroom_store::wait(store.list(Family::Device, None)).map_err(failed)? {
         if let Key::Device(device) = listed.key {

@@ -10,6 +10,8 @@ use std::process::{Output, Stdio};
 
 use common::{Place, Said, can_mount, is_mounted};
 use serde_json::Value;
+use strongroom_format::ids::DeviceId;
+use strongroom_store::Key;
 
 /// The second machine's passphrase.
 const OTHER: &str = "a passphrase of its own";
@@ -26,6 +28,13 @@ impl Two {
         fs::create_dir(place.path("drive2")).unwrap();
         place.run("init STORE --little-memory --name desk --passphrase-file PASS").expect_done();
         Self { place }
+    }
+
+    /// Two machines whose owner knows one passphrase only.
+    fn with_one_passphrase() -> Self {
+        let two = Self::new();
+        fs::copy(two.place.path("pass"), two.place.path("pass2")).unwrap();
+        two
     }
 
     fn output(&self, line: &str) -> Output {
@@ -231,4 +240,45 @@ fn two_machines_work_in_turns_and_the_removed_one_is_stopped_while_it_is_mounted
     fs::write(two.place.drive().join("fifth"), "goes on").unwrap();
     two.place.unmount();
     two.place.run("check STORE --passphrase-file PASS").expect_sound();
+}
+
+#[test]
+fn machines_of_one_passphrase_stay_who_they_are() {
+    let two = Two::with_one_passphrase();
+    // Typed on the desk, meant for the laptop; what was asked elsewhere and not answered yet opens too.
+    two.place.run("device request STORE --little-memory --passphrase-file PASS").expect_done();
+    for _ in 0..3 {
+        two.request();
+    }
+    let code = two.request();
+    two.add(&code, "laptop").expect_done();
+    let this = |devices: &Value| {
+        devices["devices"].as_array().unwrap().iter().position(|one| one["this"] == true)
+    };
+    assert_eq!(this(&two.list()), Some(0));
+    let there = two.there("device list STORE --passphrase-file PASS --json").expect_done();
+    assert_eq!(this(&serde_json::from_str(&there).unwrap()), Some(1));
+    // Each changes its own file.
+    fs::write(two.place.path("new"), "another one\n").unwrap();
+    let line = format!(
+        "passwd STORE --little-memory --passphrase-file PASS --new-passphrase-file {}",
+        two.place.path("new").display()
+    );
+    two.place.run(&line).expect_done();
+    two.there("device list STORE --passphrase-file PASS").expect_done();
+    let line =
+        format!("device list STORE --json --passphrase-file {}", two.place.path("new").display());
+    let listed = two.place.run(&line).expect_done();
+    assert_eq!(this(&serde_json::from_str(&listed).unwrap()), Some(0));
+}
+
+#[test]
+fn the_file_of_another_device_stops_nobody_however_it_is_damaged() {
+    let two = Two::new();
+    for number in 0..4 {
+        let key = Key::Device(DeviceId([number; 16]));
+        fs::write(two.place.store().join(key.to_string()), "no device file").unwrap();
+    }
+    fs::remove_dir_all(two.place.path("home")).unwrap();
+    assert_eq!(two.list()["devices"].as_array().unwrap().len(), 1);
 }

@@ -91,7 +91,11 @@ pub fn request(
         wait(store.put(key, Body::Bytes(body.into())))
             .map_err(|error| Failure::store(format!("asking `{shown}`"), &error))?;
     }
-    remember(home, &file.workspace, &asked.device)?;
+    // In the home of a device that is in, another machine's was asked for.
+    let own = remembered(home, &file.workspace);
+    if !own.is_some_and(|own| is_in(&*store, &shown, &file.organisation, &own)) {
+        remember(home, &file.workspace, &asked.device)?;
+    }
     Ok(Asked { device: asked.device, code: asked.code })
 }
 
@@ -284,6 +288,17 @@ pub(super) fn learn(keys: &DeviceKeys, organisation: &Organisation, place: &Plac
                 )),
         }
     })
+}
+
+/// Whether a device is in. Where the log cannot be read, whoever needs it says so.
+pub(super) fn is_in(
+    store: &dyn Store,
+    shown: &str,
+    pinned: &OrganisationId,
+    device: &DeviceId,
+) -> bool {
+    let Ok(organisation) = organisation(store, shown, pinned) else { return true };
+    organisation.find(device).is_some_and(|found| found.revoked_at().is_none())
 }
 
 /// Why a device does not count, if it does not.
