@@ -10,7 +10,14 @@ use std::process::{Output, Stdio};
 
 use common::{Place, Said, can_mount, is_mounted};
 use serde_json::Value;
+use strongroom_crypto::kem::KemKey;
+use strongroom_crypto::secret::Secret;
+use strongroom_crypto::sign::SigningKey;
+use strongroom_crypto::usage::Usage;
+use strongroom_format::cbor;
 use strongroom_format::ids::DeviceId;
+use strongroom_format::request::{self, Request};
+use strongroom_format::workspace::{SUITE, WorkspaceFile};
 use strongroom_store::Key;
 
 /// The second machine's passphrase.
@@ -35,6 +42,35 @@ impl Two {
         let two = Self::new();
         fs::copy(two.place.path("pass"), two.place.path("pass2")).unwrap();
         two
+    }
+
+    /// Puts a request there that nobody answered in time, and a device file beside it if there is none.
+    fn abandon_request(&self, device: DeviceId) {
+        let file = fs::read(self.place.store().join("workspace")).unwrap();
+        let workspace = WorkspaceFile::parse(&file).unwrap();
+        let signing = SigningKey::from_seed(Secret::from_bytes(&[1; 32]));
+        let record = cbor::encode(&Request {
+            suite: SUITE,
+            organisation: workspace.organisation,
+            workspace: workspace.workspace,
+            device,
+            signing_key: *signing.verifying_key().as_bytes(),
+            kem_key: *KemKey::from_seed(Secret::from_bytes(&[2; 32])).public().as_bytes(),
+            time: 1_000_000,
+            expires: 2_000_000,
+        });
+        let signature = signing.sign(Usage::SignDeviceRequest, &record);
+        let asked = self.place.store().join(Key::Request(device).to_string());
+        fs::create_dir_all(asked.parent().unwrap()).unwrap();
+        fs::write(asked, request::build(&record, &signature)).unwrap();
+        let sealed = self.place.store().join(Key::Device(device).to_string());
+        if !sealed.exists() {
+            fs::write(sealed, "no device file").unwrap();
+        }
+    }
+
+    fn count(&self, folder: &str) -> usize {
+        fs::read_dir(self.place.store().join(folder)).unwrap().count()
     }
 
     fn output(&self, line: &str) -> Output {
@@ -281,4 +317,19 @@ fn the_file_of_another_device_stops_nobody_however_it_is_damaged() {
     }
     fs::remove_dir_all(two.place.path("home")).unwrap();
     assert_eq!(two.list()["devices"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn requests_that_nobody_answered_hide_none_and_go() {
+    let two = Two::new();
+    let code = two.request();
+    for number in 0..40_u8 {
+        two.abandon_request(DeviceId(u128::from(number).to_be_bytes()));
+    }
+    let desk = two.list()["devices"][0]["device"].as_str().unwrap().to_owned();
+    let Some(Key::Device(desk)) = Key::parse(&format!("device/{desk}")) else { unreachable!() };
+    two.abandon_request(desk);
+    two.add(&code, "laptop").expect_done();
+    assert_eq!((two.count("request"), two.count("device")), (0, 2));
+    two.there("device list STORE --passphrase-file PASS").expect_done();
 }

@@ -23,10 +23,11 @@ use crate::home::Home;
 use crate::passphrase::Passphrase;
 use crate::place::Place;
 
-/// LIMIT: requests that are looked at. Anybody who can write to the store can put some there.
+/// LIMIT: requests that are offered. Anybody who can write to the store can put some there.
 const REQUEST_COUNT_MAX: usize = 32;
 /// LIMIT: how often a record is made anew because another device was first.
 const TRY_COUNT_MAX: u32 = 8;
+const IN_ALL_THE_SAME: &str = "the device is in all the same";
 /// Name of the file in the local state that says which device this home is.
 const DEVICE_FILE: &str = "device";
 
@@ -132,12 +133,25 @@ impl Registry {
     /// # Errors
     /// The store does not answer.
     pub fn applicants(&self) -> Result<Vec<Applicant>> {
+        let mut found = self.requests()?;
+        found.retain(|applicant| self.is_live(applicant));
+        found.truncate(REQUEST_COUNT_MAX);
+        Ok(found)
+    }
+
+    /// Whether a request can be answered still.
+    fn is_live(&self, applicant: &Applicant) -> bool {
+        let is_new = self.organisation.find(&applicant.request().device).is_none();
+        is_new && !applicant.is_void(MachineClock::new().now_ns())
+    }
+
+    /// Requests for this workspace, of one page of the store's list.
+    fn requests(&self) -> Result<Vec<Applicant>> {
         let failed =
             |error| Failure::store(format!("reading requests in `{}`", self.place.shown()), &error);
         let listed = wait(self.store.list(Family::Request, None)).map_err(failed)?;
-        let now = MachineClock::new().now_ns();
         let mut found = Vec::new();
-        for listed in listed.iter().take(REQUEST_COUNT_MAX) {
+        for listed in &listed {
             let file = match wait(self.store.get(listed.key, None)) {
                 Ok(file) => file,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -148,8 +162,7 @@ impl Registry {
             let request = applicant.request();
             let asked = (Key::Request(request.device), request.organisation, request.workspace);
             let here = (listed.key, self.keys.organisation(), self.keys.workspace());
-            let is_new = self.organisation.find(&request.device).is_none();
-            if asked == here && is_new && !applicant.is_void(now) {
+            if asked == here {
                 found.push(applicant);
             }
         }
@@ -173,8 +186,25 @@ impl Registry {
             Some(consumer) => writer.admit_consumer(applicant, &name, consumer),
         })?;
         let key = Key::Request(applicant.request().device);
-        self.drop_key(key, "the device is in all the same")?;
+        self.drop_key(key, IN_ALL_THE_SAME)?;
+        self.drop_dead_requests()?;
         Ok(name)
+    }
+
+    /// Requests that nobody can answer any more go, with the files of devices that were never in.
+    fn drop_dead_requests(&self) -> Result<()> {
+        for applicant in self.requests()? {
+            let device = applicant.request().device;
+            if self.is_live(&applicant) {
+                continue;
+            }
+            // ORDER: the request last. While it is there, the next device that is taken in ends what was begun here.
+            if self.organisation.find(&device).is_none() {
+                self.drop_key(Key::Device(device), IN_ALL_THE_SAME)?;
+            }
+            self.drop_key(Key::Request(device), IN_ALL_THE_SAME)?;
+        }
+        Ok(())
     }
 
     /// Takes a device out, begins an epoch without it, and closes the logs of custody, so that it writes to none of them any
