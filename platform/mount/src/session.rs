@@ -178,8 +178,8 @@ impl Unmounter {
         let table = mounts().map_err(|error| cannot_read_table(&error))?;
         let topmost = |place: &Path| table.iter().rev().find(|entry| entry.mountpoint == place);
         let is_ours = |entry: &&MountEntry| self.device.as_ref() == Some(&entry.device);
-        let ours = table.iter().filter(is_ours).filter_map(|entry| topmost(&entry.mountpoint));
-        Ok(ours.filter(is_ours).next_back().map(|entry| entry.mountpoint.clone()))
+        let mut ours = table.iter().filter(is_ours).filter_map(|entry| topmost(&entry.mountpoint));
+        Ok(ours.rfind(is_ours).map(|entry| entry.mountpoint.clone()))
     }
 }
 
