@@ -16,15 +16,18 @@ pub fn check(root: &Path) -> Vec<Finding> {
     findings
 }
 
-/// Each `P…` row of the semantics names at least one test, by its function or its script.
+/// Each `P…` row of the semantics has a number of its own and names at least one test, by its function or its script.
 fn named_tests(root: &Path) -> Vec<Finding> {
     let file = Path::new("docs/semantics.md");
     let Ok(text) = std::fs::read_to_string(root.join(file)) else {
         return vec![Finding::new(file, 0, "missing")];
     };
     let known = test_names(root);
-    let mut findings = Vec::new();
+    let (mut findings, mut numbers) = (Vec::new(), BTreeSet::new());
     for (index, line) in text.lines().enumerate().filter(|(_, line)| line.starts_with("| P")) {
+        if !numbers.insert(line.split('|').nth(1)) {
+            findings.push(Finding::new(file, index + 1, "another promise has this number"));
+        }
         let tests = line.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap_or_default();
         let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
         if names.is_empty() {
