@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use strongroom_check::{Subject, examine};
 use strongroom_host::sim::{SimClock, SimDisk, SimEntropy};
 use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
 use strongroom_tests::harness::world::{START_NS, STATE};
 use strongroom_tests::hostile::people::people;
 use strongroom_tests::hostile::story::{Plan, live, tuning};
-use strongroom_tests::hostile::vault::{Face, Mood, Vault};
+use strongroom_tests::hostile::vault::{Face, Lie, Mood, Vault};
 use strongroom_workspace::door::{Core, Folding, Ino, Kind, NewNode};
 use strongroom_workspace::error::{Error, ErrorKind};
 use strongroom_workspace::limits::Broken;
@@ -131,4 +132,16 @@ fn a_fork_is_told_by_the_first_commit_of_the_other_side_and_by_comparing_letters
     second.face.be(Mood::default());
     let told = second.open().err().unwrap();
     assert!(told.to_string().starts_with("the store is not what this device last saw"), "{told}");
+}
+
+#[test]
+fn a_check_of_a_store_that_repeats_its_lists_ends() {
+    let vault = Arc::new(Vault::new(1));
+    let desk = Device::new(&vault, 0);
+    desk.face.be(Mood { lies: vec![Lie::Repeated], one_in: 1, ..Mood::default() });
+    let keys = people().devices[0].clone();
+    let subject = Subject { store: desk.face.clone(), keys, local: None };
+    // The store stops who asks without end.
+    let refused = examine(&subject, &mut |_| {});
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
 }

@@ -5,6 +5,7 @@ use strongroom_keyring::device_file;
 use strongroom_keyring::error::ErrorKind as KeyringKind;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_store::{Family, Key};
+use strongroom_workspace::inbound::log::keys_of;
 
 use crate::report::{Area, Kind, Report};
 use crate::{ErrorKind, Result, Subject};
@@ -58,7 +59,7 @@ fn workspace_file(subject: &Subject, report: &mut Report) -> Result<()> {
 fn device_files(subject: &Subject, report: &mut Report) -> Result<()> {
     let area = Area::Device;
     let mut ours = false;
-    for key in list(subject, Family::Device)? {
+    for key in keys_of(&subject.store, Family::Device)? {
         let Key::Device(device) = key else { continue };
         let Some(bytes) = read(subject, key, area, report)? else { continue };
         ours |= device == subject.keys.device_id();
@@ -112,7 +113,7 @@ fn later_records(
     report: &mut Report,
 ) -> Result<bool> {
     let area = Area::Organisation;
-    let records = list(subject, Family::Organisation)?;
+    let records = keys_of(&subject.store, Family::Organisation)?;
     for key in records.into_iter().filter(|key| *key != Key::Organisation(0)) {
         let next = Key::Organisation(organisation.position() + 1);
         if key != next {
@@ -126,19 +127,4 @@ fn later_records(
         }
     }
     Ok(true)
-}
-
-/// All keys of a family, in order.
-pub(crate) fn list(subject: &Subject, family: Family) -> Result<Vec<Key>> {
-    let mut all = Vec::new();
-    loop {
-        let after = all.last().copied();
-        let page = strongroom_workspace::later::wait(async {
-            Ok(subject.store.list(family, after).await?)
-        })?;
-        if page.is_empty() {
-            return Ok(all);
-        }
-        all.extend(page.iter().map(|listed| listed.key));
-    }
 }

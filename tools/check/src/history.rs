@@ -12,9 +12,8 @@ use strongroom_format::op::Op;
 use strongroom_format::page::{Page, PageRef};
 use strongroom_keyring::organisation::Organisation;
 use strongroom_store::{Family, Key as StoreKey, Store};
-use strongroom_workspace::inbound::log::{Checkpoint, Commit, Reader};
+use strongroom_workspace::inbound::log::{Checkpoint, Commit, Reader, list_sizes};
 use strongroom_workspace::inbound::roster::Roster;
-use strongroom_workspace::later::wait;
 use strongroom_workspace::state::Head;
 use strongroom_workspace::tree::btree::{PageSource, Tree};
 use strongroom_workspace::tree::map::{Layer, Map, Value};
@@ -63,8 +62,7 @@ pub(crate) fn newest(store: &Arc<dyn Store>) -> Result<[Option<StoreKey>; 2]> {
     let last = |family| -> Result<Option<StoreKey>> {
         let mut last = None;
         loop {
-            let page = wait(async { Ok(store.list(family, last).await?) })?;
-            match page.last() {
+            match list_sizes(store, family, last)?.last() {
                 Some(listed) => last = Some(listed.key),
                 None => return Ok(last),
             }

@@ -7,6 +7,7 @@ use strongroom_format::checkpoint::PageObject;
 use strongroom_format::ids::ObjectId;
 use strongroom_format::key::Key as MapKey;
 use strongroom_store::{Family, Key};
+use strongroom_workspace::inbound::log::list_sizes;
 use strongroom_workspace::later::wait;
 
 use crate::census::Found;
@@ -33,7 +34,7 @@ pub(crate) fn examine(
     let mut stage = Stage { found, ledger: &ledger, all_named, report };
     let mut after = None;
     loop {
-        let listed = wait(async { Ok(subject.store.list(Family::Object, after).await?) })?;
+        let listed = list_sizes(&subject.store, Family::Object, after)?;
         let Some(last) = listed.last() else { break };
         after = Some(last.key);
         for object in &listed {

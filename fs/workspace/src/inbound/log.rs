@@ -275,7 +275,7 @@ impl<'a> Reader<'a> {
 ///
 /// # Errors
 /// `Corrupt` for a listing that is not in order or does not end; those of the store.
-pub(crate) fn keys_of(store: &Arc<dyn Store>, family: Family) -> Result<Vec<StoreKey>> {
+pub fn keys_of(store: &Arc<dyn Store>, family: Family) -> Result<Vec<StoreKey>> {
     let mut all = Vec::new();
     loop {
         let page = list(store, family, all.last().copied())?;
@@ -298,8 +298,11 @@ pub(crate) fn list(
     Ok(list_sizes(store, family, after)?.iter().map(|listed| listed.key).collect())
 }
 
-/// The same with their lengths.
-pub(crate) fn list_sizes(
+/// The same, with lengths.
+///
+/// # Errors
+/// `Corrupt` for a listing that is not in order; those of the store.
+pub fn list_sizes(
     store: &Arc<dyn Store>,
     family: Family,
     after: Option<StoreKey>,
