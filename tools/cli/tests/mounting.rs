@@ -204,6 +204,13 @@ fn a_killed_mount_is_cleaned_away_and_what_was_written_is_there() {
         "{}",
         said.err
     );
+    // Nobody knows what it had committed.
+    let said = place.run("unmount DRIVE --json");
+    assert_eq!(said.code, 3, "{}", said.err);
+    assert!(said.out.contains(r#""committed":null"#), "{}", said.out);
+    let mut child = foreground(&place);
+    signal(&child, "KILL");
+    child.wait().unwrap();
     // Mounting takes the dead mount away first.
     place.mount();
     assert_eq!(fs::read_to_string(place.drive().join("acknowledged")).unwrap(), "kept");
@@ -383,7 +390,8 @@ fn a_mountpoint_in_use_stays_until_asked_to_be_lazy() {
         (1, Some("strongroom: files in the mount are open: `DRIVE`"))
     );
     assert!(is_mounted(&place.drive()));
-    place.run("unmount --lazy DRIVE").expect_done();
+    let out = place.run("unmount --lazy DRIVE --json").expect_done();
+    assert!(out.contains(r#""committed":null"#), "{out}");
     assert!(!is_mounted(&place.drive()));
     let mut text = String::new();
     file.read_to_string(&mut text).unwrap();

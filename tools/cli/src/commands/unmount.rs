@@ -27,21 +27,29 @@ pub fn run(options: &Unmount, format: Format) -> Result<Exit> {
     let note = note::about(&home, &mountpoint)?;
     require_ours(&mountpoint, note.as_ref())?;
     let force = if options.lazy { Force::Yes } else { Force::No };
-    let exit = if mountpoint::is_dead(&mountpoint) {
+    let is_view = note.as_ref().is_some_and(|note| note.is_view);
+    let (exit, committed) = if mountpoint::is_dead(&mountpoint) {
         detach(&mountpoint, Force::Yes)?;
-        Exit::Done
+        match is_view {
+            true => (Exit::Done, Some(true)),
+            false => (tell_dead(&mountpoint), None),
+        }
     } else {
         // Before the mount goes, so that whoever asked hears of a store that refuses. One for reading, or a view, has
         // nothing to commit; others' mounts may not be asked.
-        let writes = control::status(&mountpoint).is_ok_and(|status| control::writes(&status));
+        let status = control::status(&mountpoint);
+        let writes = status.as_ref().is_ok_and(control::writes);
         let committed = if writes { control::sync(&mountpoint, Patience::Wait) } else { Ok(()) };
         detach(&mountpoint, force)?;
-        finish(&mountpoint, note.as_ref().filter(|_| !options.lazy), committed)
+        let exit = finish(&mountpoint, note.as_ref().filter(|_| !options.lazy), committed);
+        // Who has files open after a lazy one goes on writing.
+        let is_known = is_view || status.is_ok() && !(options.lazy && writes);
+        (exit, if exit == Exit::Done { is_known.then_some(true) } else { Some(false) })
     };
     let json = json!({
         "mountpoint": mountpoint.to_string_lossy(),
         "unmounted": true,
-        "committed": exit == Exit::Done,
+        "committed": committed,
     });
     ui::answer(format, "", &json)?;
     Ok(exit)
@@ -73,6 +81,16 @@ fn detach(mountpoint: &Path, force: Force) -> Result<()> {
         }
     };
     strongroom_mount::unmount_at(mountpoint, force).map(drop).map_err(failed)
+}
+
+/// A process that was killed had no time to commit.
+fn tell_dead(mountpoint: &Path) -> Exit {
+    let shown = mountpoint.display();
+    let message = format!("`{shown}` is unmounted, but the process behind it had ended before");
+    ui::report(&Failure::new(Exit::Partial, message).hint(
+        "what it had not committed is in the journal on this device and sent at the next mount",
+    ));
+    Exit::Partial
 }
 
 /// Waits for the process, and says what is left in the journal.
