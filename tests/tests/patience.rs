@@ -198,12 +198,12 @@ fn four_who_wait_for_room_hold_up_nobody_else() {
     let open = |number| File::create(mounted.path(&format!("f{number}"))).unwrap();
     let files: Vec<File> = (0..4).map(open).collect();
     // From here on there is something staged, and each further write needs room.
-    files[0].write_all_at(&[1; 65536], 0).unwrap();
+    files[0].write_all_at(&vec![1; 65536], 0).unwrap();
     let _opening = gate.shut();
     let asked = mounted.mount().counts().of(RequestKind::Write);
     let waiting: Vec<_> = files
         .into_iter()
-        .map(|file| thread::spawn("write", move || file.write_all_at(&[2; 65536], 0)).unwrap())
+        .map(|file| thread::spawn("write", move || file.write_all_at(&vec![2; 65536], 0)).unwrap())
         .collect();
     until_asked(&mounted, RequestKind::Write, asked + 4);
     gate.until_somebody_waits();
