@@ -56,6 +56,13 @@ const SILENCE_MAX: Duration = Duration::from_secs(900);
 /// LIMIT: how often a record is tried again that somebody else's came before.
 const CONFLICT_COUNT_MAX: u32 = 50;
 
+/// Numbers of the next ask and the next answer.
+#[derive(Clone, Copy)]
+struct Next {
+    ask: u64,
+    answer: u64,
+}
+
 /// Serves consumers.
 pub struct Counter {
     services: Services,
@@ -66,6 +73,8 @@ pub struct Counter {
     custodians: Vec<Custodian>,
     fence: Fence,
     sessions: BTreeMap<SessionId, Session>,
+    /// Where sessions that were refused go on.
+    refused: BTreeMap<SessionId, Next>,
     /// Leases that no session knows of.
     past: Past,
     /// Asks that were looked at and stay where they are.
@@ -101,6 +110,7 @@ impl Counter {
             custodians,
             fence,
             sessions: BTreeMap::new(),
+            refused: BTreeMap::new(),
             past,
             left: BTreeMap::new(),
             incarnation,
@@ -296,13 +306,20 @@ impl Counter {
         let is_again = known.is_some_and(|own| {
             own.operator.device != outside.from || outside.number < own.next_ask
         });
-        if is_old || is_again {
+        let is_refused = self.refused.get(&id).is_some_and(|next| outside.number < next.ask);
+        if is_old || is_again || is_refused {
             return Ok(());
         }
         let opened = letters::read(Direction::Ask, &self.services.keys, &device, letter);
         let Ok((_, body)) = opened else { return Ok(()) };
         let Ok(ask) = cbor::decode_canonical::<Ask>(body.expose()) else { return Ok(()) };
-        if known.is_none()
+        // It has read answers of another life meanwhile, and none of these: it has heard nothing of what they say.
+        let is_new = known.is_none();
+        let is_ahead = known.is_some_and(|own| ask.expects > own.next_answer);
+        if is_ahead {
+            self.forget(id, outside.number);
+        }
+        if (is_ahead || is_new)
             && let Err(error) = self.begin(id, device, &ask)
         {
             return self.refuse(id, outside.number, &error);
@@ -331,8 +348,12 @@ impl Counter {
         let place = self.custodians.iter().position(is_it);
         let stranger = Operator { device: device.id(), is_certified: false };
         // Refusals are answered by a session as well, and forgotten with it.
-        let session =
+        let mut session =
             Session::new(device, place.unwrap_or(0), &ask.activity, stranger, ask.expects);
+        if let Some(next) = self.refused.remove(&id) {
+            session.next_ask = next.ask;
+            session.next_answer = session.next_answer.max(next.answer);
+        }
         self.sessions.insert(id, session);
         let place = place.ok_or_else(Error::denied)?;
         if self.sessions.len() > SESSION_COUNT_MAX {
@@ -377,10 +398,20 @@ impl Counter {
         let nothing = answer(ApplicationId::DIRECTORY, Some(to), News::default(), Vec::new());
         self.post(&id, Answer { refusal: Some(refusal), ..nothing })?;
         self.flush()?;
-        if let Some(session) = self.sessions.remove(&id) {
-            self.past.owe_until(session.operator.device, session.last_end());
-        }
+        self.forget(id, to + 1);
         Ok(())
+    }
+
+    /// Forgets all but the numbers: an ask that is on its way looks for answers that were given since, and two letters of one
+    /// number would be one.
+    fn forget(&mut self, id: SessionId, next_ask: u64) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.past.owe_until(session.operator.device, session.last_end());
+        let ask = session.next_ask.max(next_ask);
+        self.refused.insert(id, Next { ask, answer: session.next_answer });
+        while self.refused.len() > SESSION_COUNT_MAX {
+            self.refused.pop_first();
+        }
     }
 
     /// A conversation is over. What its device was lent is remembered until those leases are over.

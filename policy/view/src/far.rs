@@ -274,6 +274,11 @@ impl FarDesk {
             self.page = answer.next;
         }
         self.inner.count(answer.leases.len());
+        if answer.refusal.is_some() {
+            // The custodian has forgotten the session, whichever ask it was.
+            self.begin_anew();
+            self.page_after = self.now() + REFUSED_PAUSE;
+        }
         match self.asked.take_if(|asked| answer.to == Some(asked.number)) {
             Some(asked) => self.close_ask(asked, answer),
             None => Ok(()),
@@ -290,11 +295,6 @@ impl FarDesk {
             self.end_pages();
         }
         let done = answer.refusal.map_or(Ok(()), |refusal| Err(turned_away(refusal)));
-        if done.is_err() {
-            // The custodian has forgotten the session.
-            self.begin_anew();
-            self.page_after = self.now() + REFUSED_PAUSE;
-        }
         let apart = if done.is_err() { std::mem::take(&mut self.for_all) } else { Vec::new() };
         for request in asked.waiting.into_iter().chain(apart) {
             // Whoever asked may have given up.

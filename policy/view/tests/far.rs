@@ -915,3 +915,38 @@ fn a_custodian_that_did_not_answer_is_waited_for_less_the_next_time() {
     // A machine that is busy may notice late.
     assert!((0..5).any(|_| waited() < Duration::from_secs(12)));
 }
+
+#[test]
+fn an_ask_on_its_way_when_another_was_refused_is_answered_under_a_number_of_its_own() {
+    let mut hand = ByHand::new(22);
+    hand.served.shop.reader("ada");
+    let page = hand.ask(everybody());
+    let read = Need::Open(page.leases[0].subject, page.leases[0].class);
+    let held = hand.served.shop.fence.take();
+    hand.post(vec![read.clone()]);
+    hand.post(vec![read]);
+    hand.counter.turn().unwrap();
+    drop(held);
+    let answers = [hand.answer(), hand.answer()];
+    let refused = Some(Refusal::Unavailable);
+    let told = answers.map(|answer| (answer.to, answer.refusal));
+    assert_eq!(told, [(Some(1), refused), (Some(2), refused)]);
+}
+
+#[test]
+fn a_device_that_has_read_further_than_a_new_life_knows_is_answered_where_it_looks() {
+    let mut hand = ByHand::new(23);
+    hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    let late = hand.next_ask(everybody());
+    for name in ["bob", "charlie"] {
+        hand.served.shop.reader(name);
+        assert_eq!(hand.answer().to, None);
+        assert!(hand.ask(everybody()).to.is_some());
+    }
+    // The life that follows finds an ask from before all that.
+    hand.reopen();
+    hand.served.shop.world.store.put_now(late.0, late.1);
+    hand.counter.turn().unwrap();
+    assert_eq!(hand.ask(everybody()).leases.len(), 6);
+}
