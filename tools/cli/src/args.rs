@@ -102,7 +102,7 @@ Returns when everything is here. What changes later is brought in as long as the
     /// Drop copies of files that this device keeps; what is pinned or not yet in the store stays
     #[command(after_help = "Example:\n  strongroom free ~/work/films")]
     Free(offline::Paths),
-    /// Verify every stored byte of a workspace, changing nothing
+    /// Verify every byte that the present state of a workspace needs, changing nothing
     #[command(
         after_help = "Example:\n  strongroom check ~/work.strongroom --passphrase-file ~/work.pass"
     )]
