@@ -75,6 +75,9 @@ class Passthrough(Peer):
     def mount(self):
         self.process = subprocess.Popen([os.environ["PASSTHROUGH"], self.backing, self.mountpoint])
         wait_for(self.is_mounted)
+        # As Strongroom does for itself.
+        device = os.stat(self.mountpoint).st_dev
+        write_text(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb", "512")
 
     def unmount(self):
         super().unmount()

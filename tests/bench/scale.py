@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Cost per file as a folder grows, memory of the daemon, time to mount; sparse files and appends at size.
 
-    scale.py STRONGROOM FOLDER [--counts 10000,100000,1000000] [--out results.json]
+    cargo xtask bench scale [--counts 10000,100000,1000000] [--base FOLDER] [--out FILE]
 
-Uses FOLDER for a store, a home and a mount of its own. Prints Markdown tables. Standard library only, Linux.
+Uses FOLDER for a store, a home and a mount of its own, and writes Markdown tables. Standard library only, Linux.
 """
 import argparse
 import ctypes
-import json
+import datetime
 import os
+import platform
 import shutil
 import subprocess
+import sys
 import time
 
 now = time.perf_counter
@@ -137,39 +139,68 @@ def sparse(drive):
     return {"write": write, "read": cost, "allocated": blocks}
 
 
+def table(columns, rows):
+    lines = ["| " + " | ".join(columns.values()) + " |", "|" + " ---: |" * len(columns)]
+    for row in rows:
+        cells = [f"{row[key]:,}" if isinstance(row[key], int) else f"{row[key]:.3g}" for key in columns]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def document(results, command):
+    folders = {
+        "files": "files", "create": "create", "list_cold": "`ls -U`, cold", "lookup": "stat, cold", "walk": "stat all",
+        "rename": "rename", "delete": "delete", "mount_s": "mount, s", "rss_walked_mib": "memory walked, MiB",
+        "peak_mib": "peak so far, MiB",
+    }
+    most, least = results["folders"][-1], results["folders"][0]
+    acts = ("create", "list_cold", "lookup", "walk", "rename", "delete")
+    flat = ", ".join(f"{folders[act]} {most[act] / least[act]:.2f}" for act in acts)
+    sparse = results["sparse"]
+    return "\n".join([
+        "# Scale", "", f"Made by `{command}`; do not edit by hand.", "",
+        f"{datetime.date.today()} · {os.cpu_count()} cores · Linux {platform.release()} · one run.", "",
+        "## Files in one folder", "",
+        "Microseconds per file, by system calls from Python. Cold is after an unmount and a mount; stat, cold, is of a sample all over",
+        "the folder: at 10,000 it is all of them, so that the kernel answers \"stat all\" there, and at 1,000,000 every hundredth, each on a",
+        "page of its own. Memory is the daemon's.", "",
+        *table(folders, results["folders"]), "",
+        f"Cost per file at {most['files']:,} as a multiple of that at {least['files']:,}: {flat}.", "",
+        "## Appends of 4 KiB to a sparse file", "",
+        *table({"size": "length, bytes", "append": "µs each"}, results["appends"]), "",
+        "## A file of 1 TiB with 4,000 writes of 4 KiB spread over it", "",
+        f"{sparse['write']:.0f} µs a write, {sparse['read']:.0f} µs a read, {sparse['allocated']:,} bytes allocated. "
+        f"Peak memory of the daemon in all of this: {results['peak_mib']:.0f} MiB.", "",
+    ])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("binary")
-    parser.add_argument("folder")
+    parser.add_argument("--base", default="target/bench", help="a folder on the disk to measure")
     parser.add_argument("--counts", default="10000,100000,1000000")
-    parser.add_argument("--out")
+    parser.add_argument("--out", default="docs/scale.md")
     args = parser.parse_args()
-    base = os.path.abspath(f"{args.folder}/strongroom-scale")
+    base = os.path.abspath(f"{args.base}/strongroom-scale")
     shutil.rmtree(base, ignore_errors=True)
     os.makedirs(base)
-    drive = Drive(os.path.abspath(args.binary), base)
+    drive = Drive(os.environ["STRONGROOM"], base)
     drive.mount()
-    results = {"folders": [], "appends": []}
+    results = {"folders": [], "appends": [], "peak_mib": 0.0}
     try:
         for count in map(int, args.counts.split(",")):
             row = folder(drive, count)
             results["folders"].append(row)
-            print({key: round(value, 2) for key, value in row.items()}, flush=True)
+            results["peak_mib"] = max(results["peak_mib"], row["peak_create_mib"], row["peak_mib"])
+            print({key: round(value, 2) for key, value in row.items()}, file=sys.stderr, flush=True)
         for size in (1 << 20, 1 << 30, 100 << 30):
             results["appends"].append(appends(drive, size))
-            print(results["appends"][-1], flush=True)
         results["sparse"] = sparse(drive)
-        print(results["sparse"], flush=True)
-        results["peak_mib"] = drive.memory_mib("VmHWM")
+        results["peak_mib"] = max(results["peak_mib"], drive.memory_mib("VmHWM"))
     finally:
         drive.unmount()
-    if args.out:
-        with open(args.out, "w") as file:
-            json.dump(results, file, indent=1)
-    keys = list(results["folders"][0])
-    print("\n| " + " | ".join(keys) + " |\n|" + "---|" * len(keys))
-    for row in results["folders"]:
-        print("| " + " | ".join(f"{row[key]:.4g}" for key in keys) + " |")
+    counts = "" if args.counts == parser.get_default("counts") else f" --counts {args.counts}"
+    with open(args.out, "w") as file:
+        file.write(document(results, "cargo xtask bench scale" + counts))
     ctypes.CDLL(None).sync()
     shutil.rmtree(base)
 

@@ -16,7 +16,7 @@ use strongroom_tests::harness::runner::{CALLER, Seen, done};
 use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
 use strongroom_tests::harness::step::Step;
 use strongroom_tests::harness::tree::{Node, Times, Tree, difference, read_tree};
-use strongroom_tests::harness::world::{keys, small_tuning};
+use strongroom_tests::harness::world::{START_NS, keys, small_tuning};
 use strongroom_workspace::Tuning;
 use strongroom_workspace::door::{
     Change, Core, Ino, Kind, RenameMode, SyncLevel, SyncScope, WriteMode, XattrMode,
@@ -306,7 +306,8 @@ impl Story {
 }
 
 fn examine(fleet: &Fleet) -> Report {
-    let subject = Subject { store: fleet.store().clone(), keys: keys(), local: None };
+    let subject =
+        Subject { store: fleet.store().clone(), keys: keys(), local: None, now: fleet.now_ns() };
     strongroom_check::examine(&subject, &mut |_| ()).unwrap()
 }
 
@@ -801,6 +802,37 @@ fn a_file_without_a_name_goes_on_where_it_is_open_when_another_home_mounts() {
     let report = examine(&fleet);
     assert!(report.is_clean());
     assert_eq!(report.counts.orphans, 0, "{ino:?}");
+}
+
+#[test]
+fn a_file_without_a_name_goes_on_where_it_is_open_whatever_clocks_show() {
+    let grace = Duration::from_secs(30_000);
+    for wrong in 0..2 {
+        let mut fleet = Fleet::new(8, 2, &Tuning { unnamed_grace: grace, ..tuning() });
+        // One that begins without a battery, and is set right later.
+        fleet.homes[wrong].set_now_ns(5_000_000_000);
+        for home in [1, 0] {
+            fleet.homes[home].open().unwrap();
+            fleet.homes[home].workspace().unwrap().commit().unwrap();
+        }
+        let workspace = fleet.homes[0].workspace().unwrap().clone();
+        let made = done(workspace.create_open(CALLER, Ino::ROOT, b"f", 0o600, OPEN)).unwrap();
+        let handle = made.1.handle;
+        done(workspace.write(handle, 0, &content(1, 70_000), WriteMode::At, false)).unwrap();
+        done(workspace.unlink(Ino::ROOT, b"f")).unwrap();
+        workspace.commit().unwrap();
+        for _ in 0..2 {
+            fleet.homes[1].down(Down::Closed).unwrap();
+            fleet.homes[1].open().unwrap();
+            fleet.homes[1].workspace().unwrap().commit().unwrap();
+            if wrong == 1 {
+                fleet.homes[1].set_now_ns(START_NS);
+            }
+        }
+        fleet.tick(0, 3_000).unwrap();
+        let bytes = done(workspace.read(handle, 0, 1 << 20)).unwrap();
+        assert!(bytes == content(1, 70_000), "home {wrong}");
+    }
 }
 
 #[test]

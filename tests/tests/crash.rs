@@ -2,14 +2,24 @@
 //! end before: what was acknowledged is there, on each rung of the ladder, and nothing is half visible.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use strongroom_host::sim::{Act, Chance, Fault};
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_check::Subject;
+use strongroom_host::sim::{Act, Chance, Fault, SimDisk};
+use strongroom_store::{FolderStore, Mode};
+use strongroom_tests::harness::distant::Distant;
+use strongroom_tests::harness::files::{OPEN, find, make, save};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::mortal::{End, Mortal};
-use strongroom_tests::harness::runner::Seen;
+use strongroom_tests::harness::runner::{Seen, done};
 use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
 use strongroom_tests::harness::step::Step;
-use strongroom_tests::harness::world::{Setting, small_tuning};
-use strongroom_workspace::door::{Access, Kind, WriteMode};
+use strongroom_tests::harness::world::{
+    START_NS, STORE, Setting, World, keys, new_disk, small_tuning,
+};
+use strongroom_workspace::Tuning;
+use strongroom_workspace::door::{Access, Core, Kind, WriteMode};
 use strongroom_workspace::error::ErrorKind;
 use strongroom_workspace::limits::Broken;
 
@@ -56,9 +66,9 @@ fn setting() -> Setting {
     Setting::new(small_tuning())
 }
 
-fn end_all(test: &str, first: u64, end: End) {
-    for seed in seeds(first, amount(40, 1500)) {
-        if let Err(what) = end_often(seed, end, Moment::Any, &setting()) {
+fn end_all(test: &str, (first, count): (u64, u64), (end, setting): (End, Setting)) {
+    for seed in seeds(first, amount(count, 1500)) {
+        if let Err(what) = end_often(seed, end, Moment::Any, &setting) {
             panic!("seed {seed}: {what}\n{}", repeat("crash", test, seed));
         }
     }
@@ -66,13 +76,93 @@ fn end_all(test: &str, first: u64, end: End) {
 
 #[test]
 fn killed_process_loses_nothing() {
-    end_all("killed_process_loses_nothing", 1, End::Kill);
+    end_all("killed_process_loses_nothing", (1, 40), (End::Kill, setting()));
 }
 
 #[test]
 fn power_loss_leaves_a_moment_not_older_than_the_last_fsync() {
     let test = "power_loss_leaves_a_moment_not_older_than_the_last_fsync";
-    end_all(test, 100_000, End::PowerLoss);
+    end_all(test, (100_000, 40), (End::PowerLoss, setting()));
+}
+
+#[test]
+fn killed_process_loses_nothing_that_was_on_its_way_to_a_far_store() {
+    let test = "killed_process_loses_nothing_that_was_on_its_way_to_a_far_store";
+    end_all(test, (700_000, 8), (End::Kill, Distant::setting(setting())));
+}
+
+#[test]
+fn power_loss_loses_nothing_that_was_on_its_way_to_a_far_store() {
+    let test = "power_loss_loses_nothing_that_was_on_its_way_to_a_far_store";
+    end_all(test, (800_000, 8), (End::PowerLoss, Distant::setting(setting())));
+}
+
+/// Objects in the store that no state names.
+fn unnamed(disk: &SimDisk) -> u64 {
+    let store = FolderStore::open(Arc::new(disk.clone()), STORE.into(), Mode::ReadOnly).unwrap();
+    let (store, keys) = (Arc::new(store), keys());
+    let subject = Subject { store, keys, local: None, now: START_NS };
+    let report = strongroom_check::examine(&subject, &mut |_| ()).unwrap();
+    assert!(report.is_clean());
+    report.counts.unnamed_objects
+}
+
+/// Over a far store, with two objects of `large` put and no commit that names them.
+fn put_ahead() -> World {
+    let tuning = Tuning { unnamed_grace: Duration::from_secs(60), ..small_tuning() };
+    let setting = Distant::setting(Setting::new(tuning));
+    let world = World::open(new_disk(), 1, setting, None).unwrap();
+    let core = world.workspace();
+    let ino = make(core, "large", Kind::File).unwrap();
+    let handle = done(core.open(ino, OPEN)).unwrap().handle;
+    for piece in 0..5 {
+        let (at, bytes) = (piece * (100 << 10), [5; 100 << 10]);
+        done(core.write(handle, at, &bytes, WriteMode::At, false)).unwrap();
+    }
+    world.tick(1).unwrap();
+    assert_eq!(unnamed(&world.disk), 2);
+    world
+}
+
+#[test]
+fn what_was_put_ahead_and_lost_its_name_in_a_crash_is_collected() {
+    const DAY: u64 = 24 * 3600 * 1000;
+    let after_crash = |seed| {
+        let mut world = put_ahead();
+        world.disk = world.disk.crash(seed);
+        world.open_again().unwrap();
+        world
+    };
+    let is_lost = |world: &World| find(world.workspace(), "large").is_err();
+    let world = (0..40).map(after_crash).find(is_lost).expect("no record of it was synced");
+    let core = world.workspace();
+    for _ in 0..3 {
+        assert_eq!(unnamed(&world.disk), 2);
+        for round in 0..30 {
+            save(core, &format!("little {round}"), b"1").unwrap();
+            world.tick(1200).unwrap();
+        }
+        world.tick(DAY).unwrap();
+    }
+    assert_eq!(unnamed(&world.disk), 0);
+}
+
+#[test]
+fn what_was_put_ahead_is_the_same_here_after_a_loss_of_power() {
+    let mut survived = 0;
+    for seed in 0..24 {
+        let mut world = put_ahead();
+        world.disk = world.disk.crash(seed);
+        world.open_again().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let core = world.workspace();
+        save(core, "after", b"1").unwrap();
+        core.commit().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        survived += u64::from(find(core, "large").is_ok_and(|ino| {
+            done(core.attributes(ino)).is_ok_and(|attributes| attributes.size > 0)
+        }));
+        unnamed(&world.disk);
+    }
+    assert!(survived > 0, "no record of it ever survived");
 }
 
 const ACTS: [Act; 9] = [
@@ -90,10 +180,10 @@ const PLACES: [&str; 6] =
     ["/", "/store/object", "/store/log", "/store/checkpoint", "/state/journal", "/state/staged"];
 
 /// One call of the disk fails now and then; nothing else is wrong with it.
-fn fail_often(seed: u64) -> Result<(), String> {
+fn fail_often(seed: u64, setting: Setting) -> Result<(), String> {
     let mut chance = Chance::new(seed);
     let mut generator = Generator::new(seed, Mix::Atomic);
-    let mut mortal = Mortal::new(seed, setting());
+    let mut mortal = Mortal::new(seed, setting);
     for round in 0..ROUNDS_PER_LIFE {
         let mut syncs_fail = false;
         for _ in 0..1 + chance.index(3) {
@@ -130,7 +220,17 @@ fn fail_often(seed: u64) -> Result<(), String> {
 fn call_refused_by_a_failing_disk_has_no_effect_and_loses_nothing() {
     let test = "call_refused_by_a_failing_disk_has_no_effect_and_loses_nothing";
     for seed in seeds(200_000, amount(40, 1500)) {
-        if let Err(what) = fail_often(seed) {
+        if let Err(what) = fail_often(seed, setting()) {
+            panic!("seed {seed}: {what}\n{}", repeat("crash", test, seed));
+        }
+    }
+}
+
+#[test]
+fn a_failing_disk_loses_nothing_that_was_on_its_way_to_a_far_store() {
+    let test = "a_failing_disk_loses_nothing_that_was_on_its_way_to_a_far_store";
+    for seed in seeds(900_000, amount(8, 1500)) {
+        if let Err(what) = fail_often(seed, Distant::setting(setting())) {
             panic!("seed {seed}: {what}\n{}", repeat("crash", test, seed));
         }
     }

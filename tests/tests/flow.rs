@@ -32,6 +32,7 @@ struct Calls {
 struct Counting {
     inner: Arc<dyn Store>,
     calls: Arc<Calls>,
+    is_far: bool,
 }
 
 fn add(count: &AtomicU64, by: u64) {
@@ -56,6 +57,10 @@ impl Store for Counting {
     fn put_many<'a>(&'a self, bodies: Vec<(Key, Body)>) -> Later<'a, Vec<Uploaded>> {
         add(&self.calls.puts, bodies.len() as u64);
         self.inner.put_many(bodies)
+    }
+
+    fn is_far(&self) -> bool {
+        self.is_far
     }
 
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
@@ -111,14 +116,24 @@ const NOTHING: Cost =
 
 impl Bench {
     fn new() -> Self {
-        Self::with(Tuning::default())
+        Self::over(Tuning::default(), false)
     }
 
     fn with(tuning: Tuning) -> Self {
+        Self::over(tuning, false)
+    }
+
+    /// With a store over a network.
+    fn far() -> Self {
+        Self::over(Tuning::default(), true)
+    }
+
+    fn over(tuning: Tuning, is_far: bool) -> Self {
         let calls = Arc::new(Calls::default());
         let counted = calls.clone();
-        let wrap =
-            move |inner| -> Arc<dyn Store> { Arc::new(Counting { inner, calls: counted.clone() }) };
+        let wrap = move |inner| -> Arc<dyn Store> {
+            Arc::new(Counting { inner, calls: counted.clone(), is_far })
+        };
         let setting = Setting { wrap: Some(Arc::new(wrap)), ..Setting::new(tuning) };
         let world = World::open(new_disk(), 1, setting, None).unwrap();
         Bench { world, calls }
@@ -258,6 +273,31 @@ fn sixty_four_mebibytes_are_eight_puts_and_one_commit() {
     assert_eq!((cost.puts, cost.commits, cost.gets), (8, 1, 1));
     // The one before gave this home its writer slot.
     assert_eq!(bench.world.workspace().status().commits, 2);
+}
+
+#[test]
+fn over_a_network_objects_are_put_while_more_is_written() {
+    let bench = Bench::far();
+    let (_, handle) = bench.create("large");
+    let cost = bench.cost(|| {
+        (0..24).for_each(|mib| bench.write(handle, mib << 20, 1 << 20));
+        bench.world.tick(1).unwrap();
+    });
+    assert_eq!((cost.puts, cost.commits), (2, 0), "the third is not known to be full");
+    let cost = bench.cost(|| bench.commit());
+    assert_eq!((cost.puts, cost.commits, cost.gets, cost.deletes), (1, 1, 1, 0));
+    assert_eq!(bench.read(handle, 5 << 20, 4096), 4096);
+}
+
+#[test]
+fn over_a_network_what_was_put_and_then_overwritten_goes_with_the_next_commit() {
+    let bench = Bench::far();
+    let (_, handle) = bench.create("large");
+    (0..9).for_each(|mib| bench.write(handle, mib << 20, 1 << 20));
+    bench.world.tick(1).unwrap();
+    (0..8).for_each(|mib| bench.write(handle, mib << 20, 1 << 20));
+    let cost = bench.cost(|| bench.commit());
+    assert_eq!((cost.puts, cost.commits, cost.deletes), (2, 1, 1), "one of three was put before");
 }
 
 #[test]

@@ -1,15 +1,29 @@
 //! The past: how far it can be read, what snapshots keep, and that collection removes nothing else's and all of the rest.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use strongroom_check::{Report, Subject};
+#[path = "history/hidden.rs"]
+mod hidden;
+#[path = "history/moment.rs"]
+mod moment;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use strongroom_check::{Area, Kind as Wrong, Report, Subject};
 use strongroom_host::sim::Chance;
+use strongroom_store::{
+    Body, DiskSpace, Family, Key as StoreKey, Later, Listed, Put, Store, Uploaded, now,
+};
 use strongroom_tests::harness::files::{find, load, make, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::runner::done;
 use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
 use strongroom_tests::harness::tree::{Times, Tree, difference, read_tree};
-use strongroom_tests::harness::world::{keys, small_tuning};
+use strongroom_tests::harness::world::{Setting, World, keys, new_disk, small_tuning};
 use strongroom_workspace::door::{Core, Kind};
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use strongroom_workspace::limits::Broken;
@@ -48,7 +62,8 @@ fn live_on(fleet: &Fleet, workspace: &Workspace, from: u64, rounds: u64) {
 }
 
 fn examine(fleet: &Fleet) -> Report {
-    let subject = Subject { store: fleet.store().clone(), keys: keys(), local: None };
+    let subject =
+        Subject { store: fleet.store().clone(), keys: keys(), local: None, now: fleet.now_ns() };
     strongroom_check::examine(&subject, &mut |_| ()).unwrap()
 }
 
@@ -97,6 +112,190 @@ fn a_snapshot_stays_as_it_was_and_takes_what_only_it_needs_along_when_it_goes() 
     let rest = workspace.usage().unwrap();
     assert_eq!((rest.garbage_bytes, rest.snapshot_bytes), (0, 0), "{rest:?}");
     assert!(examine(&fleet).is_clean());
+}
+
+/// Commits, checkpoints and objects in the store.
+fn stored(fleet: &Fleet) -> Vec<StoreKey> {
+    let families = [Family::Object, Family::Checkpoint, Family::Log];
+    let listed = families.map(|family| now(fleet.store().list(family, None)).unwrap());
+    listed.iter().flatten().map(|listed| listed.key).collect()
+}
+
+/// What check says while something is gone, or is different in one bit.
+fn examine_without(fleet: &Fleet, key: StoreKey, flip_at: Option<usize>) -> Report {
+    let store = fleet.store();
+    let bytes = now(store.get(key, None)).unwrap();
+    now(store.delete(key)).unwrap();
+    if let Some(at) = flip_at {
+        let mut bytes = bytes.to_vec();
+        let last = bytes.len() - 1;
+        bytes[at.min(last)] ^= 0x10;
+        now(store.put(key, Body::Bytes(bytes.into()))).unwrap();
+    }
+    let report = examine(fleet);
+    now(store.delete(key)).unwrap();
+    now(store.put(key, Body::Bytes(bytes))).unwrap();
+    report
+}
+
+fn finds(report: &Report, area: Area, kind: Wrong) -> bool {
+    report.findings.iter().any(|found| (found.area, found.kind) == (area, kind))
+}
+
+/// What of a store without garbage check does not miss, gone or changed. Only who remembers it can miss the newest commit;
+/// collection may have taken the oldest; and any checkpoint that no snapshot stands on does as well as another.
+fn unnoticed(fleet: &Fleet, workspace: &Workspace) -> Vec<String> {
+    let sound = examine(fleet);
+    assert!(sound.is_clean(), "{}", sound.to_text());
+    assert_eq!(workspace.usage().unwrap().garbage_bytes, 0);
+    let mut unnoticed = Vec::new();
+    if sound.counts.unnamed_objects > 0 {
+        unnoticed.push(sound.to_text());
+    }
+    let keys = stored(fleet);
+    let snapshots = workspace.snapshots().unwrap();
+    let oldest = workspace.usage().unwrap().oldest_seq;
+    for key in &keys {
+        let may_go = match key {
+            StoreKey::Log(seq) => *seq == workspace.status().head_seq || *seq == oldest + 1,
+            StoreKey::Checkpoint(seq) => !snapshots.iter().any(|one| one.seq == *seq),
+            _ => false,
+        };
+        if !may_go && examine_without(fleet, *key, None).is_clean() {
+            unnoticed.push(format!("{key} is gone"));
+        }
+        if examine_without(fleet, *key, Some(usize::MAX)).is_clean() {
+            unnoticed.push(format!("{key} is changed"));
+        }
+    }
+    assert!(examine(fleet).is_clean());
+    unnoticed
+}
+
+#[test]
+fn check_misses_whatever_only_a_snapshot_needs() {
+    let (fleet, workspace) = one_home(7, &small_tuning());
+    live_on(&fleet, &workspace, 0, 6);
+    save(&workspace, "only then", &content(1, 70_000)).unwrap();
+    let before = stored(&fleet);
+    workspace.make_snapshot("early").unwrap();
+    let early = workspace.snapshots().unwrap()[0].seq;
+    unlink(&workspace, "only then").unwrap();
+    live_on(&fleet, &workspace, 100, 20);
+    assert_eq!(unnoticed(&fleet, &workspace), Vec::<String>::new());
+    let report = examine_without(&fleet, StoreKey::Checkpoint(early), None);
+    assert!(finds(&report, Area::Checkpoint, Wrong::Missing), "{}", report.to_text());
+    let report = examine_without(&fleet, StoreKey::Checkpoint(early), Some(200));
+    assert!(finds(&report, Area::Checkpoint, Wrong::Changed), "{}", report.to_text());
+    // The file is told, and in which snapshot.
+    let large = |key: &StoreKey| {
+        !before.contains(key)
+            && matches!(key, StoreKey::Object(_))
+            && now(fleet.store().get(*key, None)).unwrap().len() >= 70_000
+    };
+    let object = stored(&fleet).into_iter().find(large).unwrap();
+    for flip_at in [None, Some(30_000)] {
+        let report = examine_without(&fleet, object, flip_at);
+        assert_eq!(finds(&report, Area::Object, Wrong::Missing), flip_at.is_none());
+        let text = report.to_text();
+        assert!(text.starts_with("/only then in snapshot `early`: bytes "), "{text}");
+        assert_eq!(report.to_json()["damaged_files"][0]["snapshots"][0], "early");
+    }
+}
+
+#[test]
+fn check_misses_whatever_kept_history_needs_and_nothing_that_the_rule_lets_go() {
+    let (fleet, workspace) = one_home(8, &small_tuning());
+    workspace.set_keep(Keep { days: Some(2), last: None }).unwrap();
+    live_on(&fleet, &workspace, 0, 25);
+    assert_eq!(unnoticed(&fleet, &workspace), Vec::<String>::new());
+    let missed = || {
+        let objects = stored(&fleet).into_iter().filter(|key| matches!(key, StoreKey::Object(_)));
+        let reports = objects.map(|key| examine_without(&fleet, key, None));
+        reports.filter(|report| !report.is_clean()).collect::<Vec<_>>()
+    };
+    let kept = missed();
+    let is_told = |report: &Report| report.to_text().contains(" as of commit ");
+    assert!(kept.iter().any(is_told), "no file of a state before the present is told");
+    // Collection may be under way, and it may never have ended.
+    fleet.tick(0, 3 * DAY_MS).unwrap();
+    let later = missed();
+    assert!(!later.is_empty() && later.len() < kept.len(), "{} of {}", later.len(), kept.len());
+    workspace.set_keep(Keep::default()).unwrap();
+    assert!(examine(&fleet).is_clean());
+    assert!(missed().len() < later.len());
+}
+
+/// A store in which a commit waits at the gate, once it is shut.
+struct Gate {
+    store: Arc<dyn Store>,
+    is_shut: Arc<Mutex<bool>>,
+    waiting: Arc<AtomicBool>,
+}
+
+impl Store for Gate {
+    fn get<'a>(&'a self, key: StoreKey, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        self.store.get(key, range)
+    }
+
+    fn put<'a>(&'a self, key: StoreKey, body: Body) -> Later<'a, Uploaded> {
+        self.store.put(key, body)
+    }
+
+    fn put_if_absent<'a>(&'a self, key: StoreKey, bytes: Bytes) -> Later<'a, Put> {
+        while *self.is_shut.lock() {
+            self.waiting.store(true, Ordering::Relaxed);
+            std::thread::yield_now();
+        }
+        self.store.put_if_absent(key, bytes)
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<StoreKey>) -> Later<'a, Vec<Listed>> {
+        self.store.list(family, after)
+    }
+
+    fn delete<'a>(&'a self, key: StoreKey) -> Later<'a, ()> {
+        self.store.delete(key)
+    }
+
+    fn space(&self) -> Option<DiskSpace> {
+        self.store.space()
+    }
+}
+
+#[test]
+fn a_rule_that_is_set_while_a_commit_is_on_its_way_keeps_what_follows() {
+    let (is_shut, waiting) = (Arc::new(Mutex::new(false)), Arc::new(AtomicBool::new(false)));
+    let parts = (is_shut.clone(), waiting.clone());
+    let wrap = move |store| {
+        let (is_shut, waiting) = parts.clone();
+        Arc::new(Gate { store, is_shut, waiting }) as Arc<dyn Store>
+    };
+    let setting = Setting { wrap: Some(Arc::new(wrap)), ..Setting::new(small_tuning()) };
+    let world = World::open(new_disk(), 1, setting, None).unwrap();
+    let workspace = world.workspace().clone();
+    save(&workspace, "file 0", b"on its way").unwrap();
+    let keep = Keep { days: Some(30), last: None };
+    *is_shut.lock() = true;
+    std::thread::scope(|scope| {
+        let commit = scope.spawn(|| workspace.commit());
+        while !waiting.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        let set = scope.spawn(|| workspace.set_keep(keep));
+        while workspace.keep().unwrap() != keep {
+            std::thread::yield_now();
+        }
+        *is_shut.lock() = false;
+        commit.join().unwrap().unwrap();
+        set.join().unwrap().unwrap();
+    });
+    let (seq, then) = (workspace.status().head_seq, read_tree(&workspace).unwrap());
+    for round in 0..60 {
+        save(&workspace, "file 0", &content(round, 3000)).unwrap();
+        world.tick(1100).unwrap();
+    }
+    assert_same(&then, &tree_at(&workspace, At::Commit(seq)).unwrap());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind as IoKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,6 +63,25 @@ fn table_of_mounts_shows_source_and_type() {
     let Some(mounted) = Mounted::start(model(), r"fsname=my\,team,subtype=vault") else { return };
     let entry = mountinfo::mounted_at(&mounted.root().canonicalize().unwrap()).unwrap().unwrap();
     assert_eq!((entry.source.as_str(), entry.fs_type.as_str()), ("my_team", "fuse.vault"));
+}
+
+/// What the kernel grants by itself leaves a disk idle between requests.
+#[test]
+fn mount_by_root_reads_ahead_further_than_the_kernel_grants() {
+    let Some(mounted) = Mounted::start(model(), "") else { return };
+    let entry = mountinfo::mounted_at(&mounted.root().canonicalize().unwrap()).unwrap().unwrap();
+    let setting = PathBuf::from(format!("/sys/class/bdi/{}/read_ahead_kb", entry.device));
+    if fs::OpenOptions::new().write(true).open(&setting).is_err() {
+        return; // Not root, or a machine that shows no such settings.
+    }
+    assert_eq!(fs::read_to_string(&setting).unwrap().trim(), "512");
+    fs::write(mounted.path("a"), b"x").unwrap();
+    assert_eq!(fs::read(mounted.path("a")).unwrap(), b"x");
+    assert_eq!(
+        fs::read_to_string(&setting).unwrap().trim(),
+        "512",
+        "after the kernel's own settings"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,11 +16,13 @@ use rustix::fs::{getxattr, statvfs};
 use strongroom_host::thread;
 use strongroom_mount::RequestKind;
 use strongroom_store::{Body, DiskSpace, Family, Key, Later, Listed, Put, Store, Uploaded};
+use strongroom_tests::harness::files::{find, load, options, save};
+use strongroom_tests::harness::fleet::Fleet;
 use strongroom_tests::harness::runner::{CALLER, done};
-use strongroom_tests::harness::world::{Setting, World, new_disk};
+use strongroom_tests::harness::world::{Setting, World, new_disk, small_tuning};
 use strongroom_tests::mounted::Mounted;
 use strongroom_workspace::Tuning;
-use strongroom_workspace::door::{Access, Core, HandleId, Ino, OpenOptions, WriteMode};
+use strongroom_workspace::door::{Access, Answer, Core, HandleId, Ino, OpenOptions, WriteMode};
 
 /// Far above what an answer from memory takes on a busy machine.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -213,6 +216,76 @@ fn four_who_wait_for_room_hold_up_nobody_else() {
         each.join().unwrap().unwrap();
     }
     assert_eq!(fs::read(mounted.path("f3")).unwrap(), [2; 65536]);
+}
+
+/// While the gate is shut, whoever asks for a list waits.
+struct Lists(Arc<dyn Store>, Arc<Gate>);
+
+impl Store for Lists {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        self.0.get(key, range)
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        self.0.put(key, body)
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        self.0.put_if_absent(key, bytes)
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        self.1.pass();
+        self.0.list(family, after)
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        self.0.delete(key)
+    }
+}
+
+#[test]
+fn readers_of_an_old_map_hold_up_nobody_while_they_wait_for_the_new_one() {
+    let mut fleet = Fleet::new(11, 1, &Tuning { segment_cache_bytes: 1, ..small_tuning() });
+    fleet.homes[0].open().unwrap();
+    let writer = fleet.homes[0].workspace().unwrap().clone();
+    for name in ["f", "g"] {
+        save(&writer, name, &[1; 70_000]).unwrap();
+    }
+    writer.commit().unwrap();
+    let reader = fleet.homes[0].reader().unwrap();
+    let handles = ["f", "g"].map(|name| {
+        assert_eq!(load(&reader, name).unwrap(), [1; 70_000]);
+        done(reader.open(find(&reader, name).unwrap(), options(Access::Read, false)))
+            .unwrap()
+            .handle
+    });
+    for name in ["f", "g"] {
+        save(&writer, name, &[2; 70_000]).unwrap();
+    }
+    // Until what the reader knows of is gone.
+    for round in 0..60 {
+        save(&writer, "other", &vec![round; 40_000]).unwrap();
+        fleet.tick(0, 1100).unwrap();
+    }
+    let gate = Arc::<Gate>::default();
+    fleet.homes[0].leads_to(Arc::new(Lists(fleet.store().clone(), gate.clone())));
+    let _opening = gate.shut();
+    let waiting = handles.map(|handle| {
+        let Answer::Later(mut answer) = reader.read(handle, 0, 4096) else {
+            panic!("what is gone is in memory")
+        };
+        at_once("a poll", move || {
+            assert!(answer.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            answer
+        })
+    });
+    gate.until_somebody_waits();
+    done(reader.attributes(Ino::ROOT)).unwrap();
+    gate.open();
+    for answer in waiting {
+        assert_eq!(strongroom_workspace::later::wait(answer).unwrap()[..], [2; 4096]);
+    }
 }
 
 #[test]

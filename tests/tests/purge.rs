@@ -2,10 +2,17 @@
 //! the process ends, and whoever else writes.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "purge/mirrored.rs"]
+mod mirrored;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use strongroom_check::Subject;
 use strongroom_crypto::hash::blake3_256;
 use strongroom_format::cbor::encode;
@@ -13,9 +20,10 @@ use strongroom_format::ids::ObjectId;
 use strongroom_format::op::Op;
 use strongroom_host::disk::replace_file;
 use strongroom_host::sim::Chance;
-use strongroom_tests::harness::files::{find, load, make, options, save};
+use strongroom_store::{Body, Family, Key, Later, Listed, Put, Store, Uploaded, now};
+use strongroom_tests::harness::files::{OPEN, find, load, make, options, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
-use strongroom_tests::harness::runner::done;
+use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
 use strongroom_tests::harness::tree::{Times, Tree, difference, read_tree};
 use strongroom_tests::harness::watch::{CANARY, Mark, Watch};
@@ -51,14 +59,19 @@ struct Scene {
 
 impl Scene {
     fn new(homes: usize, tuning: &Tuning, rounds: u64) -> Self {
-        let mut fleet = Fleet::new(7, homes, tuning);
+        let fleet = Fleet::new(7, homes, tuning);
+        let watch = Watch::new(fleet.store());
+        Self::begin(fleet, watch, rounds)
+    }
+
+    fn begin(fleet: Fleet, watch: Watch, rounds: u64) -> Self {
+        let mut fleet = fleet;
         for home in &mut fleet.homes {
             home.open().unwrap();
         }
         let workspace = fleet.homes[0].workspace().unwrap().clone();
         workspace.set_keep(Keep { days: Some(30), last: None }).unwrap();
         make(&workspace, "vault", Kind::Folder).unwrap();
-        let watch = Watch::new(fleet.store());
         let mut scene =
             Self { fleet, workspace, watch, inos: BTreeSet::new(), snapshots: BTreeMap::new() };
         for round in 0..rounds {
@@ -135,8 +148,7 @@ impl Scene {
             }
         }
         assert_eq!(self.watch.leaks(), [], "something secret is still stored");
-        let subject = Subject { store: self.fleet.store().clone(), keys: keys(), local: None };
-        let report = strongroom_check::examine(&subject, &mut |_| ()).unwrap();
+        let report = examine(&self.fleet);
         let found: Vec<_> = report.findings.iter().map(|finding| &finding.text).collect();
         assert!(report.is_clean(), "{found:?}");
     }
@@ -211,23 +223,100 @@ fn other() -> Workspace {
 #[test]
 fn a_purge_of_very_many_inodes_comes_to_its_end() {
     // As the note of one that was killed: 240,000 of them do not fit into one record of the journal.
-    type Intent = (Vec<Ino>, Vec<ObjectId>, Option<u64>, Option<u64>, Vec<ObjectId>, i64);
     let mut fleet = Fleet::new(3, 1, &small_tuning());
     fleet.homes[0].open().unwrap();
     save(fleet.homes[0].workspace().unwrap(), "kept", b"kept").unwrap();
     fleet.homes[0].down(Down::Closed).unwrap();
-    let inos = (0..240_000).map(|number| Ino((1 << 45) + number)).collect();
-    let intent: Intent = (inos, Vec::new(), None, None, Vec::new(), 0);
-    let mut note = encode(&intent);
-    let sum = blake3_256(&note);
-    note.extend_from_slice(&sum);
-    replace_file(fleet.homes[0].disk(), &Path::new(STATE).join(PURGE_FILE), &note).unwrap();
+    write_note(&fleet, (0..240_000).map(|number| Ino((1 << 45) + number)).collect());
     fleet.homes[0].open().unwrap();
     let workspace = fleet.homes[0].workspace().unwrap().clone();
     assert!(workspace.is_purging().unwrap());
     fleet.tick(0, 1100).unwrap();
     assert!(!workspace.is_purging().unwrap());
     assert_eq!(load(&workspace, "kept").unwrap(), b"kept");
+}
+
+/// A store that says of itself that a deletion does not reach all of it.
+struct Behind(Arc<dyn Store>, Arc<AtomicBool>);
+
+impl Store for Behind {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        self.0.get(key, range)
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        self.0.put(key, body)
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        self.0.put_if_absent(key, bytes)
+    }
+
+    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
+        self.0.list(family, after)
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        self.0.delete(key)
+    }
+
+    fn reaches_all(&self) -> bool {
+        !self.1.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn a_purge_that_cannot_go_on_holds_up_nothing_else_and_is_told() {
+    let tuning = Tuning { extents_per_removal: 4, compact_bytes: 0, ..small_tuning() };
+    let mut fleet = Fleet::new(4, 1, &tuning);
+    let is_behind = Arc::new(AtomicBool::new(true));
+    fleet.homes[0].leads_to(Arc::new(Behind(fleet.store().clone(), is_behind.clone())));
+    fleet.homes[0].open().unwrap();
+    let workspace = fleet.homes[0].workspace().unwrap().clone();
+    let (made, opened) =
+        done(workspace.create_open(CALLER, Ino::ROOT, b"large", 0o600, OPEN)).unwrap();
+    for number in 0..60 {
+        done(workspace.write(opened.handle, number * 8192, b"a block", WriteMode::At, false))
+            .unwrap();
+    }
+    workspace.release(opened.handle);
+    workspace.commit().unwrap();
+    write_note(&fleet, vec![made.ino]);
+    done(workspace.unlink(Ino::ROOT, b"large")).unwrap();
+    let mut ticks = 0;
+    while examine(&fleet).counts.inodes > 1 {
+        let before = workspace.status().head_seq;
+        fleet.tick(0, 1100).unwrap();
+        let status = workspace.status();
+        assert!(status.head_seq > before, "what is done here waits for more than its second");
+        assert!(status.trouble.unwrap().contains("would keep what is purged"));
+        ticks += 1;
+        assert!(ticks < 60, "what was removed stays");
+    }
+    assert!(ticks > 1 && workspace.is_purging().unwrap());
+    is_behind.store(false, Ordering::Relaxed);
+    // It is tried again half a minute later at most.
+    for _ in 0..30 {
+        fleet.tick(0, 1100).unwrap();
+    }
+    assert!(!workspace.is_purging().unwrap());
+    assert_eq!(workspace.status().trouble, None);
+}
+
+/// As that of a purge whose process was killed when it had begun.
+fn write_note(fleet: &Fleet, inos: Vec<Ino>) {
+    type Intent = (Vec<Ino>, Vec<ObjectId>, Option<u64>, Option<u64>, Vec<ObjectId>, i64);
+    let intent: Intent = (inos, Vec::new(), None, None, Vec::new(), 0);
+    let mut note = encode(&intent);
+    let sum = blake3_256(&note);
+    note.extend_from_slice(&sum);
+    replace_file(fleet.homes[0].disk(), &Path::new(STATE).join(PURGE_FILE), &note).unwrap();
+}
+
+fn examine(fleet: &Fleet) -> strongroom_check::Report {
+    let subject =
+        Subject { store: fleet.store().clone(), keys: keys(), local: None, now: fleet.now_ns() };
+    strongroom_check::examine(&subject, &mut |_| ()).unwrap()
 }
 
 #[test]
@@ -270,9 +359,8 @@ fn another_home_goes_on_while_something_is_purged() {
 
 #[test]
 fn pages_of_snapshots_that_a_purge_wrote_anew_are_not_swept_by_who_knew_the_old_ones() {
-    const DAY: u64 = 24 * 3600 * 1000;
     let tuning = Tuning { unnamed_grace: Duration::from_secs(60), ..small_tuning() };
-    let mut scene = Scene::new(2, &tuning, 9);
+    let scene = Scene::new(2, &tuning, 9);
     let bob = scene.fleet.homes[1].workspace().unwrap().clone();
     scene.fleet.tick(1, 2500).unwrap();
     bob.usage().unwrap();
@@ -282,6 +370,13 @@ fn pages_of_snapshots_that_a_purge_wrote_anew_are_not_swept_by_who_knew_the_old_
         scene.fleet.tick(0, 1200).unwrap();
     }
     assert!(!scene.workspace.is_purging().unwrap());
+    days_go_by(scene, bob);
+}
+
+/// The other home writes, writes checkpoints and collects for some days.
+fn days_go_by(scene: Scene, bob: Workspace) {
+    const DAY: u64 = 24 * 3600 * 1000;
+    let mut scene = scene;
     for day in 0..4 {
         for round in 0..30 {
             save(&bob, &format!("bob {round}"), &plain(day * 100 + round, 3)).unwrap();
@@ -295,6 +390,34 @@ fn pages_of_snapshots_that_a_purge_wrote_anew_are_not_swept_by_who_knew_the_old_
     assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
     let present = read_tree(&scene.workspace).unwrap();
     scene.check(&present);
+}
+
+#[test]
+fn pages_of_snapshots_that_a_purge_wrote_anew_are_not_swept_by_who_opened_in_the_middle_of_it() {
+    let tuning = Tuning { unnamed_grace: Duration::from_secs(60), ..small_tuning() };
+    let mut scene = Scene::new(2, &tuning, 9);
+    scene.fleet.homes[1].down(Down::Closed).unwrap();
+    let kept = scene.workspace.snapshots().unwrap();
+    let key = Key::Checkpoint(kept.iter().map(|snapshot| snapshot.seq).min().unwrap());
+    let snapshot = |scene: &Scene| now(scene.fleet.store().get(key, None)).unwrap();
+    let before = snapshot(&scene);
+    let (reached, go) = scene.fleet.homes[0].stops_before_put(key);
+    let alice = scene.workspace.clone();
+    let purge = std::thread::spawn(move || alice.purge(&[b"vault".to_vec()]).map(drop));
+    reached.recv_timeout(Duration::from_secs(120)).unwrap();
+    // All commits of the purge are there, the snapshots are as they were.
+    scene.fleet.homes[1].open().unwrap();
+    let bob = scene.fleet.homes[1].workspace().unwrap().clone();
+    bob.usage().unwrap();
+    assert!(snapshot(&scene) == before);
+    go.send(()).unwrap();
+    purge.join().unwrap().unwrap();
+    for _ in 0..20 {
+        scene.fleet.tick(1, 1200).unwrap();
+        scene.fleet.tick(0, 1200).unwrap();
+    }
+    assert!(snapshot(&scene) != before && !scene.workspace.is_purging().unwrap());
+    days_go_by(scene, bob);
 }
 
 #[test]
@@ -528,8 +651,7 @@ impl Life {
         if !leaks.is_empty() {
             return Err(format!("something purged is still stored: {leaks:?}"));
         }
-        let subject = Subject { store: self.fleet.store().clone(), keys: keys(), local: None };
-        let report = strongroom_check::examine(&subject, &mut |_| ()).unwrap();
+        let report = examine(&self.fleet);
         let found: Vec<_> = report.findings.iter().map(|finding| &finding.text).collect();
         if report.is_clean() { Ok(self.purges) } else { Err(format!("check finds {found:?}")) }
     }

@@ -300,12 +300,15 @@ impl Inner {
     async fn put(&self, key: Key, body: Body) -> Result<Uploaded> {
         let _turn = match &body {
             // Read when it is its turn: not all of a large batch at once.
-            Body::File(_) => Some(self.files.acquire().await.expect("never closed")),
+            Body::File(_) | Body::Copy(_) => {
+                Some(self.files.acquire().await.expect("never closed"))
+            }
             Body::Bytes(_) => None,
         };
         let (bytes, file) = match body {
             Body::Bytes(bytes) => (bytes, None),
             Body::File(path) => (self.read_staged(key, &path).await?, Some(path)),
+            Body::Copy(path) => (self.read_staged(key, &path).await?, None),
         };
         let len = bytes.len() as u64;
         let condition = match key {

@@ -6,8 +6,8 @@ mod common;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,10 +22,20 @@ use strongroom_store::{
     Body, Error, ErrorKind, Family, FolderStore, Key, Later, Listed, Put, Store, Uploaded, wait,
 };
 
-/// A member that can be told to fail.
+/// A member that can be told to fail, to take nothing more, or to go away at a put.
 struct Moody {
     store: Arc<dyn Store>,
+    is_far: bool,
     is_away: Arc<AtomicBool>,
+    is_full: Arc<AtomicBool>,
+    leaving: Arc<Mutex<Option<Leaving>>>,
+}
+
+/// How a member goes away at its next put.
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    takes_it: bool,
+    stays_away: bool,
 }
 
 impl Moody {
@@ -46,7 +56,22 @@ impl Store for Moody {
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        if self.is_full.load(Ordering::Relaxed) {
+            let error = Error::new(ErrorKind::Full, "this member is full");
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        if let Some(leaving) = self.leaving.lock().unwrap().take() {
+            let taken = leaving.takes_it.then(|| wait(self.store.put(key, body)));
+            assert!(taken.is_none_or(|taken| taken.is_ok()));
+            self.is_away.store(leaving.stays_away, Ordering::Relaxed);
+            let error = Error::new(ErrorKind::Unavailable, "this member went away");
+            return Box::pin(std::future::ready(Err(error)));
+        }
         self.or(|| self.store.put(key, body))
+    }
+
+    fn is_far(&self) -> bool {
+        self.is_far
     }
 
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
@@ -68,6 +93,8 @@ struct Three {
     roots: Vec<PathBuf>,
     members: Vec<Arc<dyn Store>>,
     away: Vec<Arc<AtomicBool>>,
+    full: Vec<Arc<AtomicBool>>,
+    leaving: Vec<Arc<Mutex<Option<Leaving>>>>,
     mirror: Arc<MirrorStore>,
 }
 
@@ -75,14 +102,17 @@ impl Three {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let roots: Vec<PathBuf> = (0..3).map(|n| folder.path().join(n.to_string())).collect();
-        let away: Vec<Arc<AtomicBool>> = (0..3).map(|_| Arc::default()).collect();
         let members: Vec<Arc<dyn Store>> = roots.iter().map(|root| create(root)).collect();
-        let seats = members.iter().zip(&away).enumerate().map(|(n, (store, is_away))| {
-            let moody = Moody { store: store.clone(), is_away: is_away.clone() };
-            Member { name: n.to_string(), store: Arc::new(moody) }
-        });
-        let mirror = Arc::new(MirrorStore::new(seats.collect(), &machine()).unwrap());
-        Self { _folder: folder, roots, members, away, mirror }
+        let (away, full): (Vec<Arc<AtomicBool>>, Vec<_>) =
+            (0..3).map(|_| (Arc::default(), Arc::default())).unzip();
+        let leaving: Vec<Arc<Mutex<Option<Leaving>>>> = (0..3).map(|_| Arc::default()).collect();
+        let mirror = Arc::new(mirror_of(3, &members, &away, &full, &leaving));
+        Self { _folder: folder, roots, members, away, full, leaving, mirror }
+    }
+
+    /// Another mirror, of the first two alone, that remembers nothing.
+    fn first_two(&self) -> MirrorStore {
+        mirror_of(2, &self.members, &self.away, &self.full, &self.leaving)
     }
 
     fn plain(&self) -> Vec<Member> {
@@ -113,6 +143,22 @@ impl Three {
     fn holds(&self, member: usize, key: Key) -> Option<Bytes> {
         wait(self.members[member].get(key, None)).ok()
     }
+}
+
+fn mirror_of(
+    count: usize,
+    members: &[Arc<dyn Store>],
+    away: &[Arc<AtomicBool>],
+    full: &[Arc<AtomicBool>],
+    leaving: &[Arc<Mutex<Option<Leaving>>>],
+) -> MirrorStore {
+    let seats = (0..count).map(|n| {
+        let (store, is_away, is_full) = (members[n].clone(), away[n].clone(), full[n].clone());
+        let (is_far, leaving) = (n == 2, leaving[n].clone());
+        let moody = Moody { store, is_far, is_away, is_full, leaving };
+        Member { name: n.to_string(), store: Arc::new(moody) }
+    });
+    MirrorStore::new(seats.collect(), &machine()).unwrap()
 }
 
 fn create(root: &Path) -> Arc<dyn Store> {
@@ -163,32 +209,112 @@ fn with_two_of_three_away_nothing_is_claimed() {
     assert_eq!(listed.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
+/// What is journaled here is then durable before it is committed there.
+#[test]
+fn a_mirror_is_far_if_one_member_is() {
+    let three = Three::new();
+    assert!(three.mirror.is_far());
+    assert!(!three.first_two().is_far());
+}
+
 #[test]
 fn with_one_of_two_away_nothing_is_replaced() {
+    for away in 0..2 {
+        let three = Three::new();
+        let two = three.first_two();
+        let device = Key::Device(DeviceId([5; 16]));
+        let put = |bytes| wait(two.put(device, Body::Bytes(Bytes::from_static(bytes))));
+        put(b"old").unwrap();
+        // Nothing was asked of it since.
+        three.away[away].store(true, Ordering::Relaxed);
+        assert_eq!(put(b"new").unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(three.holds(1 - away, device).unwrap(), &b"old"[..]);
+        if away == 1 {
+            continue;
+        }
+        // What is new is taken by the other one alone.
+        wait(two.put(object(1), Body::Bytes(Bytes::from_static(b"new")))).unwrap();
+        assert!(!two.reaches_all(), "a deletion would miss a member");
+        assert_eq!(put(b"new").unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(three.holds(1 - away, device).unwrap(), &b"old"[..]);
+        three.away[away].store(false, Ordering::Relaxed);
+        until_it_reaches_all(&two);
+        put(b"new").unwrap();
+        assert_eq!(three.holds(away, device).unwrap(), &b"new"[..]);
+    }
+}
+
+#[test]
+fn what_one_of_two_does_not_take_is_not_replaced() {
+    for full in 0..2 {
+        let three = Three::new();
+        let device = Key::Device(DeviceId([5; 16]));
+        let put = |two: &MirrorStore, bytes| {
+            wait(two.put(device, Body::Bytes(Bytes::from_static(bytes))))
+        };
+        let two = three.first_two();
+        put(&two, b"old").unwrap();
+        three.full[full].store(true, Ordering::Relaxed);
+        assert_eq!(put(&two, b"new").unwrap_err().kind(), ErrorKind::Full, "{full}");
+        drop(two);
+        // Who comes next knows nothing of it, and finds what was not replaced.
+        three.full[full].store(false, Ordering::Relaxed);
+        let two = three.first_two();
+        assert_eq!(wait(two.get(device, None)).unwrap(), &b"old"[..], "{full}");
+        until_it_reaches_all(&two);
+        for member in 0..2 {
+            assert_eq!(three.holds(member, device).unwrap(), &b"old"[..], "{full} {member}");
+        }
+        put(&two, b"new").unwrap();
+        drop(two);
+        assert_eq!(wait(three.first_two().get(device, None)).unwrap(), &b"new"[..]);
+    }
+}
+
+#[test]
+fn what_one_of_two_goes_away_at_is_put_back_where_somebody_answers() {
+    let ways = [(true, true), (true, false), (false, true), (false, false)];
+    for (gone, (takes_it, stays_away)) in (0..2).flat_map(|gone| ways.map(|way| (gone, way))) {
+        let three = Three::new();
+        let device = Key::Device(DeviceId([5; 16]));
+        let leaving = Leaving { takes_it, stays_away };
+        let two = three.first_two();
+        let put = |bytes| wait(two.put(device, Body::Bytes(Bytes::from_static(bytes))));
+        put(b"old").unwrap();
+        *three.leaving[gone].lock().unwrap() = Some(leaving);
+        let error = put(b"new").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{gone} {leaving:?}");
+        drop(two);
+        // Who comes next while it is away finds what was there before, and so does everybody if it answered again at once.
+        let found = wait(three.first_two().get(device, None)).unwrap();
+        assert_eq!(found, &b"old"[..], "{gone} {leaving:?}");
+        assert_eq!(three.holds(1 - gone, device).unwrap(), &b"old"[..], "{gone} {leaving:?}");
+        let is_left = takes_it && stays_away;
+        let there: &[u8] = if is_left { b"new" } else { b"old" };
+        assert_eq!(three.holds(gone, device).unwrap(), there, "{gone} {leaving:?}");
+        assert!(error.to_string().contains("either may count"), "{error}");
+    }
+}
+
+#[test]
+fn what_was_not_there_is_not_there_where_one_of_two_does_not_take_it() {
     let three = Three::new();
-    let seats = three.plain().into_iter().zip(&three.away).take(2).map(|(member, is_away)| {
-        let moody = Moody { store: member.store, is_away: is_away.clone() };
-        Member { name: member.name, store: Arc::new(moody) }
-    });
-    let two = MirrorStore::new(seats.collect(), &machine()).unwrap();
     let device = Key::Device(DeviceId([5; 16]));
-    let put = |bytes| wait(two.put(device, Body::Bytes(Bytes::from_static(bytes))));
-    put(b"old").unwrap();
-    three.away[0].store(true, Ordering::Relaxed);
-    // What is new is taken by the other one alone; that the first is away is known from here on.
-    wait(two.put(object(1), Body::Bytes(Bytes::from_static(b"new")))).unwrap();
-    assert!(!two.reaches_all(), "a deletion would miss a member");
-    assert_eq!(put(b"new").unwrap_err().kind(), ErrorKind::Unavailable);
-    assert_eq!(three.holds(1, device).unwrap(), &b"old"[..]);
-    three.away[0].store(false, Ordering::Relaxed);
+    three.full[0].store(true, Ordering::Relaxed);
+    let error = wait(three.first_two().put(device, Body::Bytes(Bytes::from_static(b"new"))));
+    // Nobody is in doubt: it was refused, and the other one gave it up.
+    assert_eq!(error.unwrap_err().to_string(), "this member is full");
+    let missing = wait(three.first_two().get(device, None)).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+}
+
+fn until_it_reaches_all(mirror: &MirrorStore) {
     let began = Instant::now();
-    while !two.reaches_all() {
-        assert!(began.elapsed() < Duration::from_secs(120), "the first never caught up");
-        two.heal();
+    while !mirror.reaches_all() {
+        assert!(began.elapsed() < Duration::from_secs(120), "a member never caught up");
+        mirror.heal();
         std::thread::sleep(Duration::from_millis(50));
     }
-    put(b"new").unwrap();
-    assert_eq!(three.holds(0, device).unwrap(), &b"new"[..]);
 }
 
 #[test]
@@ -338,4 +464,42 @@ fn scrub_repairs_what_the_majority_has_otherwise_and_names_what_nobody_can_tell(
     assert_eq!((scrubbed.repaired, scrubbed.unresolved), (1, vec![object(2)]));
     assert_eq!(three.holds(0, object(1)).unwrap(), &b"right"[..]);
     assert_eq!(three.holds(0, object(2)).unwrap(), &b"short"[..], "left as it was");
+}
+
+/// A member whose list of objects begins anew each time.
+struct Anew(Arc<dyn Store>, AtomicU64);
+
+impl Store for Anew {
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        self.0.get(key, range)
+    }
+
+    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        self.0.put(key, body)
+    }
+
+    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        self.0.put_if_absent(key, bytes)
+    }
+
+    fn list<'a>(&'a self, family: Family, _: Option<Key>) -> Later<'a, Vec<Listed>> {
+        assert!(self.1.fetch_add(1, Ordering::Relaxed) < 50, "it is asked without end");
+        self.0.list(family, None)
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        self.0.delete(key)
+    }
+}
+
+#[test]
+fn scrub_ends_where_a_list_begins_anew_each_time() {
+    let three = Three::new();
+    three.put(object(1), b"right");
+    let mut members = three.plain();
+    for member in &mut members {
+        member.store = Arc::new(Anew(member.store.clone(), AtomicU64::new(0)));
+    }
+    let error = scrub(&members, &mut |_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
 }

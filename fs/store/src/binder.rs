@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -279,6 +279,10 @@ impl Store for Binder {
         self.store.is_far()
     }
 
+    fn adopt(&self, key: Key, path: &Path, len: u64) -> bool {
+        self.store.adopt(key, path, len)
+    }
+
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
         let store = match self.store() {
             Ok(store) => store,
@@ -331,6 +335,10 @@ impl Store for Binder {
 
     fn reaches_all(&self) -> bool {
         self.store.reaches_all()
+    }
+
+    fn is_mirrored(&self) -> bool {
+        self.store.is_mirrored()
     }
 
     fn distrust(&self, key: Key) -> bool {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use strongroom_host::disk::{Disk, DiskFile, DiskSpace, OpenMode, create_folder_durably};
+use strongroom_host::disk::{Disk, DiskFile, DiskSpace, OpenMode, create_folder_durably, read_all};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Family, Key};
@@ -263,6 +263,10 @@ impl FolderStore {
         let failed = |cause| Error::io(format!("`{key}` cannot be staged"), cause);
         match body {
             Body::Bytes(bytes) => self.stage_bytes(key, bytes),
+            Body::Copy(path) => {
+                let bytes = read_all(&*self.disk, path).map_err(failed)?;
+                self.stage_bytes(key, &bytes)
+            }
             Body::File(path) => {
                 let file = self.disk.open(path, OpenMode::Write).map_err(failed)?;
                 let len = file.len().map_err(failed)?;

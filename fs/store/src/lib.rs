@@ -15,7 +15,7 @@ mod key;
 
 use std::future::Future;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -42,6 +42,8 @@ pub enum Body {
     /// A staged file of the local disk, completely written. The store may move it away: its path must not be
     /// used after a put that succeeded. After one that failed it is still there.
     File(PathBuf),
+    /// A file of the local disk, completely written, that stays where it is.
+    Copy(PathBuf),
 }
 
 /// Evidence that something is durable in the store. Made by a put alone.
@@ -139,8 +141,15 @@ pub trait Store: Send + Sync {
         })
     }
 
-    /// Whether it is reached over a network.
+    /// Whether puts go over a network: then it pays to begin them before anybody waits, and they go on without being
+    /// polled once they were polled for the first time.
     fn is_far(&self) -> bool {
+        false
+    }
+
+    /// Offers a local file with all of an object, `len` bytes, that is in the store: to be kept as a copy nearer than that.
+    /// False if it stays where it is.
+    fn adopt(&self, _key: Key, _path: &Path, _len: u64) -> bool {
         false
     }
 
@@ -173,6 +182,11 @@ pub trait Store: Send + Sync {
     /// Whether a deletion reaches every copy there is. A mirror with a member away, or behind, says no.
     fn reaches_all(&self) -> bool {
         true
+    }
+
+    /// Whether what is put goes to several copies, which may differ: whoever reads learns of one of them.
+    fn is_mirrored(&self) -> bool {
+        false
     }
 
     /// Forgets a copy kept nearer than the store because it did not verify. True if there was one: a get may then

@@ -1,6 +1,6 @@
-//! Inode numbers in a file of the local state: eight bytes each, then BLAKE3-256 of them.
+//! Inode numbers in a file of the local state: eight bytes each, with or without a time of eight bytes, then BLAKE3-256 of all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_crypto::hash::blake3_256;
 use strongroom_format::ids::Ino;
@@ -9,25 +9,62 @@ const SUM_LEN: usize = 32;
 
 /// The file.
 pub(crate) fn bytes_of(inos: &BTreeSet<Ino>) -> Vec<u8> {
-    let mut bytes: Vec<u8> = inos.iter().flat_map(|ino| ino.0.to_le_bytes()).collect();
+    with_sum(inos.iter().flat_map(|ino| ino.0.to_le_bytes()).collect())
+}
+
+/// The file, with a time for each.
+pub(crate) fn bytes_of_times(times: &BTreeMap<Ino, i64>) -> Vec<u8> {
+    with_sum(
+        times
+            .iter()
+            .flat_map(|(ino, time)| [ino.0.to_le_bytes(), time.to_le_bytes()])
+            .flatten()
+            .collect(),
+    )
+}
+
+/// What a file says; none if it is not whole.
+pub(crate) fn parse(bytes: &[u8]) -> Option<BTreeSet<Ino>> {
+    let (numbers, none) = without_sum(bytes)?.as_chunks::<8>();
+    let inos = numbers.iter().map(|number| Ino(u64::from_le_bytes(*number)));
+    none.is_empty().then(|| inos.collect())
+}
+
+/// What a file with times says; none if it is not whole.
+pub(crate) fn parse_times(bytes: &[u8]) -> Option<BTreeMap<Ino, i64>> {
+    let (numbers, none) = without_sum(bytes)?.as_chunks::<8>();
+    let (entries, half) = numbers.as_chunks::<2>();
+    let times = entries
+        .iter()
+        .map(|[ino, time]| (Ino(u64::from_le_bytes(*ino)), i64::from_le_bytes(*time)));
+    (none.is_empty() && half.is_empty()).then(|| times.collect())
+}
+
+fn with_sum(bytes: Vec<u8>) -> Vec<u8> {
+    let mut bytes = bytes;
     let sum = blake3_256(&bytes);
     bytes.extend_from_slice(&sum);
     bytes
 }
 
-/// What a file says; none if it is not whole.
-pub(crate) fn parse(bytes: &[u8]) -> Option<BTreeSet<Ino>> {
+fn without_sum(bytes: &[u8]) -> Option<&[u8]> {
     let (facts, sum) = bytes.split_at_checked(bytes.len().checked_sub(SUM_LEN)?)?;
-    let (numbers, none) = facts.as_chunks::<8>();
-    if blake3_256(facts) != *sum || !none.is_empty() {
-        return None;
-    }
-    Some(numbers.iter().map(|number| Ino(u64::from_le_bytes(*number))).collect())
+    (blake3_256(facts) == *sum).then_some(facts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_read_as_they_are_written_and_a_cut_file_is_none() {
+        for times in [BTreeMap::new(), BTreeMap::from([(Ino(1), 5), (Ino(7), -5)])] {
+            let bytes = bytes_of_times(&times);
+            assert_eq!(parse_times(&bytes), Some(times));
+            assert!((0..bytes.len()).all(|at| parse_times(&bytes[..at]).is_none()));
+        }
+        assert_eq!(parse_times(&bytes_of(&BTreeSet::from([Ino(1)]))), None);
+    }
 
     #[test]
     fn a_list_reads_as_it_is_written_and_a_broken_or_cut_one_is_none() {

@@ -119,6 +119,8 @@ pub struct State {
     pub outdated: BTreeSet<Ino>,
     /// Whether the map holds a rule or a snapshot; none: to be looked up.
     pub keeps_history: Option<bool>,
+    /// How often that had to be decided anew.
+    pub history_changes: u64,
     /// Bytes of log since the last checkpoint.
     pub log_bytes: u64,
     /// Set when durability is unknown: every later change fails.
@@ -248,6 +250,7 @@ impl State {
     fn note_history(&mut self, op: &Op) {
         if let Op::SetSnapshot { .. } | Op::SetXattr { ino: Ino::ROOT, .. } = op {
             self.keeps_history = None;
+            self.history_changes += 1;
         }
     }
 

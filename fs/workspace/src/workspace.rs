@@ -21,8 +21,10 @@ use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
 use crate::door::{Answer, Change};
 use crate::error::{Error, ErrorKind, Result};
+use crate::history::purge::Setback;
 use crate::inbound::alone::taken_over;
 use crate::inbound::apart::away;
+use crate::inbound::renew::Renewing;
 use crate::inbound::roster::{Roster, revoked};
 use crate::limits::Tuning;
 use crate::ops::ask::Requests;
@@ -120,12 +122,16 @@ pub struct Inner {
     pub(crate) stands_at: OnceLock<Head>,
     /// Hash of the checkpoint that an old state stands on.
     pub(crate) stands_on: Mutex<Option<[u8; 32]>>,
+    /// Commits that somebody is making snapshots of: no map names them yet.
+    pub(crate) frozen_commits: Mutex<Vec<u64>>,
     /// Checkpoints read while collecting.
     pub(crate) past: Mutex<BTreeMap<u64, Arc<PastRoot>>>,
     /// Held by who changes pins, or brings them up to date.
     pub(crate) pinning: Mutex<()>,
-    /// Held by who purges.
-    pub(crate) purging: Mutex<()>,
+    /// Held by who purges: what the last try met.
+    pub(crate) purging: Mutex<Setback>,
+    /// Held for a moment by who needs a newer map to read, or brings it.
+    pub(crate) renewing: Mutex<Renewing>,
     /// Commit up to which what is pinned is here.
     pub(crate) pinned_at: AtomicU64,
     /// What was asked through the mount.
@@ -202,7 +208,7 @@ pub struct Status {
     pub checkpoints: u64,
     /// Open handles.
     pub open_handles: u64,
-    /// Why the last commit did not go through, if it did not.
+    /// Why the last commit did not go through, others' could not be taken in, or a purge does not go on, if so.
     pub trouble: Option<String>,
     /// Whether it may change.
     pub mode: Mode,
@@ -343,7 +349,7 @@ impl Inner {
                         (inner.pages.fetch(page).await, 1, 0);
                     loop {
                         if let Err(error) = fetched
-                            && !inner.is_worth_another_look(&error, &mut failed)
+                            && !inner.is_worth_another_look(&error, &mut failed).await
                         {
                             return Err(error);
                         }
@@ -433,6 +439,7 @@ impl Inner {
             true => Some(taken_over().to_string()),
             false => self.outbound.try_lock().and_then(|outbound| outbound.trouble()),
         };
+        let trouble = trouble.or_else(|| self.purge_trouble());
         // Who asks the store at this moment holds the other.
         let trouble = trouble.or_else(|| self.is_apart().then(|| away().to_string()));
         let state = self.state.lock();
@@ -500,6 +507,7 @@ pub(crate) fn fresh_state(
         unmarked_base: false,
         outdated: BTreeSet::new(),
         keeps_history: None,
+        history_changes: 0,
         log_bytes: 0,
         poisoned: false,
         batch_bytes_limit,

@@ -52,8 +52,9 @@ const POLL: Duration = Duration::from_millis(250);
 pub struct Holder {
     /// The device.
     pub device: DeviceId,
-    /// Its public key, verified.
-    pub kem: KemPublicKey,
+    /// Its public key, verified; none of one that is no device of the organisation any more. What the others hold opens
+    /// what they are enough for; no new key is cut for it.
+    pub kem: Option<KemPublicKey>,
 }
 
 /// Who is needed.
@@ -262,14 +263,20 @@ impl Custody for Quorum {
         if meeting.find(&path)?.is_some() {
             return Err(Error::new(ErrorKind::Exists, "there is a key of that id in custody"));
         }
+        let gone = Error::new(
+            ErrorKind::Invalid,
+            "a holder of the quorum is no device of the organisation any more: name others with `app custody`",
+        );
+        let holders = self.terms.holders.iter().map(|own| Some((own.device, own.kem.as_ref()?)));
+        let holders = holders.collect::<Option<Vec<_>>>().ok_or(gone)?;
         let key = Secret::fill_with(|out| entropy.fill(out));
-        let cut = split(&key, self.terms.holders.len(), self.terms.enough, entropy);
+        let cut = split(&key, holders.len(), self.terms.enough, entropy);
         let mut shares = Vec::new();
-        for (holder, share) in self.terms.holders.iter().zip(cut) {
-            let context = meeting.share_context(&place.application, &place.key, &holder.device);
-            let share = holder.kem.wrap(&context, entropy.array(), share.expose());
+        for ((device, kem), share) in holders.into_iter().zip(cut) {
+            let context = meeting.share_context(&place.application, &place.key, &device);
+            let share = kem.wrap(&context, entropy.array(), share.expose());
             let bad = |_| Error::new(ErrorKind::Invalid, "a holder's public key cannot be used");
-            shares.push(Wrapped { device: holder.device, share: share.map_err(bad)? });
+            shares.push(Wrapped { device, share: share.map_err(bad)? });
         }
         let enough = u16::try_from(self.terms.enough).unwrap_or(u16::MAX);
         meeting.write(&path, &cbor::encode(&Kept { enough, shares }))?;
@@ -331,17 +338,19 @@ impl Meeting {
         Ok(found)
     }
 
-    /// Agrees to a request: opens this device's share and wraps it to whoever asked.
+    /// Agrees to a request, as [`Meeting::requests`] had it: opens this device's share and wraps it to whoever asked.
     ///
     /// # Errors
-    /// `NotFound` when there is no such request, or it is over; `Denied` when this device holds no share of that key.
+    /// `NotFound` when that request is no longer there, or it is over; `Denied` when this device holds no share of that key.
     ///
     /// # Security
-    /// Only after a person has agreed to what the request says.
-    pub fn approve(&self, id: &KeyId, trust: Trust<'_>) -> Result<Request> {
-        let none = Error::new(ErrorKind::NotFound, "there is no such request, or it is over");
-        let request = self.request(&self.request_path(id), trust)?;
-        let request = request.filter(|request| request.id == *id).ok_or(none)?;
+    /// Only after a person has agreed to what the request says. Whoever may write to the folder may have put another
+    /// there meanwhile: that one gets nothing.
+    pub fn approve(&self, request: &Request, trust: Trust<'_>) -> Result<()> {
+        let there = self.request(&self.request_path(&request.id), trust)?;
+        if there.as_ref() != Some(request) {
+            return Err(NO_REQUEST);
+        }
         let kept = self.kept(&request.application, &request.key)?.ok_or(Error::MISSING_KEY)?;
         let own = self.own_share(&request.application, &request.key, &kept);
         let stranger = Error::new(ErrorKind::Denied, "this device holds no share of that key");
@@ -349,11 +358,10 @@ impl Meeting {
         let bad = || Error::new(ErrorKind::Invalid, "the request has no usable key");
         let public: &[u8; PUBLIC_LEN] = request.public[..].try_into().map_err(|_| bad())?;
         let public = KemPublicKey::parse(public).map_err(|_| bad())?;
-        let context = answer_context(&request, &self.member.device());
+        let context = answer_context(request, &self.member.device());
         let answer = public.wrap(&context, self.entropy.array(), share.expose());
-        let path = self.share_path(id, &self.member.device());
-        self.write(&path, &answer.map_err(|_| bad())?)?;
-        Ok(request)
+        let path = self.share_path(&request.id, &self.member.device());
+        self.write(&path, &answer.map_err(|_| bad())?)
     }
 
     fn request(&self, path: &Path, trust: Trust<'_>) -> Result<Option<Request>> {
@@ -452,6 +460,9 @@ impl Meeting {
 /// The public key of a certified device.
 pub type Trust<'t> = &'t dyn Fn(&DeviceId) -> Option<VerifyingKey>;
 
+/// What a holder is told who is to agree to what is not there.
+pub const NO_REQUEST: Error =
+    Error::new(ErrorKind::NotFound, "there is no such request, or it is over");
 const NO_KEY: Error = Error::new(ErrorKind::Invalid, "a key of the quorum is damaged");
 
 fn answer_context(request: &Request, holder: &DeviceId) -> Context {

@@ -9,7 +9,8 @@
 //! 3. The tree covers leaves that hold hashes of sealed details: it verifies before and after an erasure.
 //! 4. Where writers stood in the organisation's log never falls along a log: who was removed writes no more once anybody has
 //!    written, or closed the log, who knew of it; before, only what this device had seen of them counts.
-//! 5. Hashes of the tree lie in tiles of 256, written after the record they belong to and made anew from it if missing.
+//! 5. Hashes of the tree lie in tiles of 256, written after the record they belong to. They are unsigned and follow from the
+//!    records: compared with the head before the next is signed, and made anew where they are wrong or missing.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

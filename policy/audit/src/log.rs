@@ -18,10 +18,12 @@ use strongroom_store::Shelf;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::grant::Grant;
-use crate::merkle::{self, leaf_hash};
+use crate::merkle;
 use crate::shelves::Shelves;
-use crate::tiles::{Above, Grown, NONE, StoredTiles, items};
+use crate::tiles::{Above, Grown, StoredTiles, items};
 use crate::trust::{Trust, follows, verify_record};
+
+mod mend;
 
 /// Signs for the device that writes.
 pub trait Signer {
@@ -235,30 +237,6 @@ impl Log {
         self.shelves.application()
     }
 
-    /// Brings the tiles up to the newest record, if the writer of the records from `first` on died before they were there.
-    ///
-    /// # Errors
-    /// Those of the store; `Corrupt`.
-    pub fn settle(&self, sealer: &dyn Sealer, first: u64) -> Result<()> {
-        let Some(header) = self.head() else { return Ok(()) };
-        if StoredTiles::new(&self.shelves, header.tree_size, &NONE).is_complete()? {
-            return Ok(());
-        }
-        let mut leaves: Vec<Hash> = Vec::new();
-        for seq in first..=header.seq {
-            let (_, body) = self.body(sealer, seq)?;
-            leaves.extend(body.entries.iter().map(|entry| leaf_hash(&entry.leaf)));
-        }
-        let before = header.tree_size.checked_sub(leaves.len() as u64).ok_or_else(bad_size)?;
-        let tiles = StoredTiles::new(&self.shelves, before, &NONE);
-        let grown = tiles.grow(&leaves)?;
-        let above = Above { below: &tiles, grown: &grown };
-        if merkle::root(&above, header.tree_size)? != header.tree_root {
-            return Err(Error::corrupt("the audit tree does not lead to its head"));
-        }
-        self.shelves.put(items(&grown))
-    }
-
     /// The leaf that a draft becomes when it is appended next at that time by that device.
     pub fn leaf(&self, draft: &Draft, now: i64, device: DeviceId) -> Vec<u8> {
         cbor::encode(&filled(draft, self.next_seq(), now, device).0)
@@ -311,8 +289,8 @@ impl Log {
             grants.push(grant);
         }
         let leaves: Vec<Vec<u8>> = entries.iter().map(|entry| entry.leaf.clone()).collect();
-        let tiles = StoredTiles::new(&self.shelves, self.tree_size(), &self.grown);
-        let hashes: Vec<Hash> = leaves.iter().map(|leaf| leaf_hash(leaf)).collect();
+        let tiles = self.sound_tiles(sealer)?;
+        let hashes: Vec<Hash> = leaves.iter().map(|leaf| merkle::leaf_hash(leaf)).collect();
         let grown = tiles.grow(&hashes)?;
         let tree_size = self.tree_size() + hashes.len() as u64;
         let tree_root = merkle::root(&Above { below: &tiles, grown: &grown }, tree_size)?;
@@ -430,13 +408,12 @@ impl Log {
         Ok((record.header, body))
     }
 
-    /// Root of the keystore as of a record. Chain and signature are not verified here.
+    /// Root of the keystore as of a record of somebody who counted. The chain is not verified here.
     ///
     /// # Errors
     /// `NotFound`, `Corrupt`.
-    pub fn keystore_at(&self, seq: u64) -> Result<Option<Root>> {
-        let bytes = self.shelves.fetch(Shelf::Log, u128::from(seq))?;
-        Ok(Record::parse(&bytes)?.header.keystore)
+    pub fn keystore_at(&self, trust: &dyn Trust, seq: u64) -> Result<Option<Root>> {
+        Ok(self.header(trust, seq)?.0.keystore)
     }
 
     /// SHA-256 of a record's header. Chain and signature are not verified here.
@@ -472,10 +449,6 @@ impl Log {
 
     fn stored(&self) -> StoredTiles<'_> {
         StoredTiles::new(&self.shelves, self.tree_size(), &self.grown)
-    }
-
-    pub(crate) fn stored_root(&self) -> Result<Hash> {
-        merkle::root(&self.stored(), self.tree_size())
     }
 
     /// Header of a record, its signature verified, and its hash.
@@ -564,10 +537,6 @@ fn missing(error: Error) -> Error {
         ErrorKind::NotFound => Error::corrupt("a register record is missing"),
         _ => error,
     }
-}
-
-fn bad_size() -> Error {
-    Error::corrupt("a register record has more entries than the tree")
 }
 
 fn forked() -> Error {

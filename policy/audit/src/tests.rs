@@ -9,7 +9,7 @@ use strongroom_records::log::{About, Kind};
 use strongroom_store::{Body, FolderStore, Key, PolicyKey, Store};
 
 use super::*;
-use crate::merkle::{Tiles, verify_consistency, verify_inclusion};
+use crate::merkle::{Tiles, leaf_hash, verify_consistency, verify_inclusion};
 use crate::shelves::Shelves;
 use crate::verify::verify;
 use strongroom_crypto::secret::RegisterKey;
@@ -21,6 +21,7 @@ use strongroom_records::log::{Entry, Header, Record, Stand};
 use strongroom_store::Shelf;
 
 mod closing;
+mod tiles;
 
 const APPLICATION: ApplicationId = ApplicationId([3; 16]);
 const STAND: Stand = Stand { position: 1, head: Hash([7; 32]) };
@@ -318,7 +319,6 @@ fn tiles_that_a_dead_writer_left_behind_are_settled() {
     log.append(&desk, &desk, batch(5, drafts)).unwrap();
     let after = get(&store, Shelf::Tile, 1);
     put(&store, Shelf::Tile, 1, before);
-    assert!(!report(&store, &desk).findings.is_empty());
     let log = Log::find(shelves(&store), &desk, None).unwrap();
     log.settle(&desk, log.head().unwrap().seq).unwrap();
     assert_eq!(get(&store, Shelf::Tile, 1), after);

@@ -7,8 +7,8 @@ use std::collections::btree_map::Entry;
 use strongroom_records::ids::Hash;
 use strongroom_store::Shelf;
 
-use crate::error::{Error, Result};
-use crate::merkle::{TILE_WIDTH, Tiles, fold};
+use crate::error::{ErrorKind, Result};
+use crate::merkle::{self, TILE_WIDTH, Tiles, fold};
 use crate::shelves::Shelves;
 
 /// LIMIT: levels of tiles; eight hold any number of leaves a u64 counts.
@@ -49,32 +49,52 @@ impl<'s> StoredTiles<'s> {
         Ok(true)
     }
 
+    /// Whether they are those of a head, as far as a tree grows from them.
+    pub fn lead_to(&self, root: &Hash) -> Result<bool> {
+        is_root(self, self.size, root)
+    }
+
     /// The tiles that change when leaves are added.
     pub fn grow(&self, leaves: &[Hash]) -> Result<Grown> {
         let mut grown = Grown::new();
         for (size, leaf) in (self.size..).zip(leaves) {
-            self.push(&mut grown, size, *leaf)?;
+            push(&mut grown, size, *leaf, |level, index| self.tile(level, index))?;
         }
         Ok(grown)
     }
+}
 
-    fn push(&self, grown: &mut Grown, size: u64, leaf: Hash) -> Result<()> {
-        let mut hash = leaf;
-        for level in 0..LEVEL_COUNT {
-            let place = (level, count_at(size, level) / TILE_WIDTH);
-            let tile = match grown.entry(place) {
-                Entry::Occupied(there) => there.into_mut(),
-                Entry::Vacant(vacant) => vacant.insert(self.tile(place.0, place.1)?),
-            };
-            tile.push(hash);
-            if tile.len() as u64 != TILE_WIDTH {
-                break;
-            }
-            let mut whole = tile.clone();
-            fold(&mut whole);
-            hash = whole[0];
+/// Adds a leaf to the tiles of a tree of `size` leaves; `begin` is what is there of one that has not changed yet.
+pub(crate) fn push(
+    grown: &mut Grown,
+    size: u64,
+    leaf: Hash,
+    begin: impl Fn(u8, u64) -> Result<Vec<Hash>>,
+) -> Result<()> {
+    let mut hash = leaf;
+    for level in 0..LEVEL_COUNT {
+        let place = (level, count_at(size, level) / TILE_WIDTH);
+        let tile = match grown.entry(place) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(begin(place.0, place.1)?),
+        };
+        tile.push(hash);
+        if tile.len() as u64 != TILE_WIDTH {
+            break;
         }
-        Ok(())
+        let mut whole = tile.clone();
+        fold(&mut whole);
+        hash = whole[0];
+    }
+    Ok(())
+}
+
+/// Whether tiles have that root; not, where some are missing.
+pub(crate) fn is_root(tiles: &dyn Tiles, size: u64, root: &Hash) -> Result<bool> {
+    match merkle::root(tiles, size) {
+        Ok(found) => Ok(found == *root),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -91,15 +111,16 @@ impl Tiles for StoredTiles<'_> {
         // What is beyond the size belongs to a later record.
         let expected = count_at(self.size, level).saturating_sub(index * TILE_WIDTH);
         let expected = usize::try_from(expected.min(TILE_WIDTH)).unwrap_or(0);
+        if expected == 0 {
+            return Ok(Vec::new());
+        }
         if let Some(tile) = self.above.get(&(level, index)) {
             return Ok(tile.iter().take(expected).copied().collect());
         }
         let bytes = self.shelves.find(Shelf::Tile, name(level, index))?.unwrap_or_default();
-        let (hashes, rest) = bytes.as_chunks::<32>();
-        if !rest.is_empty() || hashes.len() as u64 > TILE_WIDTH {
-            return Err(Error::corrupt("a tile of the audit tree is damaged"));
-        }
-        let tile: Vec<Hash> = hashes.iter().take(expected).map(|hash| Hash(*hash)).collect();
+        // Unsigned: what is cut off or wrong shows where it is needed, and is made anew from the records.
+        let hashes = bytes.as_chunks::<32>().0.iter();
+        let tile: Vec<Hash> = hashes.take(expected).map(|hash| Hash(*hash)).collect();
         self.read.borrow_mut().insert((level, index), tile.clone());
         Ok(tile)
     }

@@ -12,6 +12,7 @@ use strongroom_store::Shelf;
 use crate::error::{ErrorKind, Result};
 use crate::log::{Log, Sealer};
 use crate::merkle::{TILE_WIDTH, leaf_hash, node_hash};
+use crate::tiles::{self, Grown};
 use crate::trust::{Trust, follows, verify_record};
 
 /// What is wrong with a log.
@@ -30,6 +31,8 @@ pub struct Report {
     pub records: u64,
     /// Entries.
     pub entries: u64,
+    /// Tiles of the tree that were damaged or gone, and were made anew.
+    pub mended_tiles: u64,
     /// What is wrong; empty for a sound log.
     pub findings: Vec<Finding>,
 }
@@ -50,6 +53,7 @@ impl Visit for () {
 }
 
 /// Verifies everything from the first record to the head. `head_key` is the register's, none in the list of applications.
+/// Tiles that are not what sound records say are made anew; nobody else may be writing.
 ///
 /// # Errors
 /// Those of the store; what is wrong with the log is in the report.
@@ -60,21 +64,108 @@ pub fn verify(
     head_key: Option<&VerifyingKey>,
     visit: &mut dyn Visit,
 ) -> Result<Report> {
-    let mut walk = Walk::new(log, trust, sealer, head_key);
-    for seq in 0..log.next_seq() {
-        match walk.record(seq, visit) {
-            Ok(()) => walk.report.records += 1,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound) => {
-                walk.find(seq, "a record is missing");
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
-                walk.find(seq, "a record is damaged or forged");
-            }
-            Err(error) => return Err(error),
-        }
+    let mut verification = Verification::default();
+    verification.go_on(log, trust, sealer, head_key, visit)?;
+    verification.end(log)
+}
+
+/// A verification that is under way. The log may grow meanwhile.
+#[derive(Default)]
+pub struct Verification {
+    next: u64,
+    parent: Option<Hash>,
+    before: Option<Header>,
+    // Hashes of perfect subtrees, largest first, with their sizes: enough for the root of what was seen.
+    peaks: Vec<(u64, Hash)>,
+    chains: BTreeMap<Pseudonym, (u64, Hash)>,
+    // Tiles of what was seen, without the full ones that were found in the store.
+    tiles: Grown,
+    report: Report,
+}
+
+impl Verification {
+    /// The first record that was not looked at yet.
+    pub fn next_seq(&self) -> u64 {
+        self.next
     }
-    walk.tiles()?;
-    Ok(walk.report)
+
+    /// Verifies on up to the head as it is known.
+    ///
+    /// # Errors
+    /// As [`verify`].
+    pub fn go_on(
+        &mut self,
+        log: &Log,
+        trust: &dyn Trust,
+        sealer: &dyn Sealer,
+        head_key: Option<&VerifyingKey>,
+        visit: &mut dyn Visit,
+    ) -> Result<()> {
+        let mut walk = Walk { log, trust, sealer, head_key, seen: self };
+        for seq in walk.seen.next..log.next_seq() {
+            match walk.record(seq, visit) {
+                Ok(()) => walk.seen.report.records += 1,
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound) => {
+                    walk.find(seq, "a record is missing");
+                }
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) =>
+                {
+                    walk.find(seq, "a record is damaged or forged");
+                }
+                Err(error) => return Err(error),
+            }
+            walk.seen.next = seq + 1;
+        }
+        self.drop_found_tiles(log)
+    }
+
+    /// What was found. Nobody may be writing, and everything that was written is verified. Tiles that are not what was seen are
+    /// made anew, unless there are other findings.
+    ///
+    /// # Errors
+    /// As [`verify`].
+    pub fn end(mut self, log: &Log) -> Result<Report> {
+        if self.report.findings.is_empty() {
+            self.report.mended_tiles = log.put_misfits(&self.tiles)?;
+        }
+        Ok(self.report)
+    }
+
+    /// Full tiles do not change any more: what was found in the store need not be looked for again.
+    fn drop_found_tiles(&mut self, log: &Log) -> Result<()> {
+        let is_full = |tile: &[Hash]| tile.len() as u64 == TILE_WIDTH;
+        let full = self.tiles.iter().filter(|(_, tile)| is_full(tile));
+        let mut found = Vec::new();
+        for (place, tile) in full {
+            if log.has_tile(*place, tile)? {
+                found.push(*place);
+            }
+        }
+        found.iter().for_each(|place| drop(self.tiles.remove(place)));
+        Ok(())
+    }
+
+    fn grow(&mut self, leaf: Hash) -> Result<()> {
+        tiles::push(&mut self.tiles, self.report.entries, leaf, |_, _| Ok(Vec::new()))?;
+        let mut peak = (1, leaf);
+        while let Some((size, left)) = self.peaks.pop_if(|(size, _)| *size == peak.0) {
+            peak = (2 * size, node_hash(&left, &peak.1));
+        }
+        self.peaks.push(peak);
+        Ok(())
+    }
+
+    fn root(&self) -> (u64, Hash) {
+        let size = self.peaks.iter().map(|(size, _)| size).sum();
+        let root = self
+            .peaks
+            .iter()
+            .rev()
+            .map(|(_, hash)| *hash)
+            .reduce(|right, left| node_hash(&left, &right));
+        (size, root.unwrap_or_else(crate::merkle::empty_root))
+    }
 }
 
 struct Walk<'w> {
@@ -82,36 +173,12 @@ struct Walk<'w> {
     trust: &'w dyn Trust,
     sealer: &'w dyn Sealer,
     head_key: Option<&'w VerifyingKey>,
-    parent: Hash,
-    before: Option<Header>,
-    // Hashes of perfect subtrees, largest first, with their sizes: enough for the root of what was seen.
-    peaks: Vec<(u64, Hash)>,
-    chains: BTreeMap<Pseudonym, (u64, Hash)>,
-    report: Report,
+    seen: &'w mut Verification,
 }
 
-impl<'w> Walk<'w> {
-    fn new(
-        log: &'w Log,
-        trust: &'w dyn Trust,
-        sealer: &'w dyn Sealer,
-        head_key: Option<&'w VerifyingKey>,
-    ) -> Self {
-        Self {
-            log,
-            trust,
-            sealer,
-            head_key,
-            parent: Hash::NONE,
-            before: None,
-            peaks: Vec::new(),
-            chains: BTreeMap::new(),
-            report: Report::default(),
-        }
-    }
-
+impl Walk<'_> {
     fn find(&mut self, seq: u64, what: &'static str) {
-        self.report.findings.push(Finding { seq, what });
+        self.seen.report.findings.push(Finding { seq, what });
     }
 
     fn record(&mut self, seq: u64, visit: &mut dyn Visit) -> Result<()> {
@@ -122,14 +189,14 @@ impl<'w> Walk<'w> {
         if header.seq != seq || !is_own {
             self.find(seq, "a record lies in the place of another");
         }
-        if header.parent != self.parent {
+        if header.parent != self.seen.parent.unwrap_or(Hash::NONE) {
             self.find(seq, "a record does not follow the one before");
         }
-        if !follows(self.before.as_ref(), header) {
+        if !follows(self.seen.before.as_ref(), header) {
             self.find(seq, "a record stands where it may not stand");
         }
-        self.parent = record.signed.hash();
-        self.before = Some(header.clone());
+        self.seen.parent = Some(record.signed.hash());
+        self.seen.before = Some(header.clone());
         verify_record(&record, self.trust)?;
         let (_, body) = self.log.body(self.sealer, seq)?;
         let mut entries = Vec::with_capacity(body.entries.len());
@@ -142,8 +209,8 @@ impl<'w> Walk<'w> {
 
     fn entry(&mut self, seq: u64, logged: &Logged) -> Result<Entry> {
         let entry: Entry = cbor::decode_canonical(&logged.leaf)?;
-        self.grow(leaf_hash(&logged.leaf));
-        self.report.entries += 1;
+        self.seen.grow(leaf_hash(&logged.leaf))?;
+        self.seen.report.entries += 1;
         if entry.seq != seq {
             self.find(seq, "an entry names another record");
         }
@@ -153,18 +220,18 @@ impl<'w> Walk<'w> {
         }
         if let Some(about) = &entry.about {
             let (number, previous) =
-                self.chains.get(&about.subject).copied().unwrap_or((0, Hash::NONE));
+                self.seen.chains.get(&about.subject).copied().unwrap_or((0, Hash::NONE));
             if (about.number, about.previous) != (number + 1, previous) {
                 self.find(seq, "the entries about a subject have a gap or a fork");
             }
             let own = Hash(sha256(&logged.leaf));
-            self.chains.insert(about.subject, (about.number, own));
+            self.seen.chains.insert(about.subject, (about.number, own));
         }
         Ok(entry)
     }
 
     fn head(&mut self, header: &Header) {
-        let (size, root) = self.root();
+        let (size, root) = self.seen.root();
         if (header.tree_size, header.tree_root) != (size, root) {
             self.find(header.seq, "a head is not that of the entries so far");
         }
@@ -176,47 +243,5 @@ impl<'w> Walk<'w> {
                 self.find(header.seq, "the signature of a head does not hold");
             }
         }
-    }
-
-    /// The tiles that proofs are made from lead to the head as well, all of them.
-    fn tiles(&mut self) -> Result<()> {
-        let seq = self.log.next_seq().saturating_sub(1);
-        let mut damaged = false;
-        match self.log.stored_root() {
-            Ok(root) => damaged |= root != self.root().1,
-            Err(error) if error.kind() == ErrorKind::Corrupt => damaged = true,
-            Err(error) => return Err(error),
-        }
-        let size = self.log.tree_size();
-        for first in (0..size).step_by(usize::try_from(TILE_WIDTH).unwrap_or(256)) {
-            match self.log.prove_inclusion(first) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Corrupt => damaged = true,
-                Err(error) => return Err(error),
-            }
-        }
-        if damaged && self.report.findings.is_empty() {
-            self.find(seq, "hashes of the audit tree are missing or damaged");
-        }
-        Ok(())
-    }
-
-    fn grow(&mut self, leaf: Hash) {
-        let mut peak = (1, leaf);
-        while let Some((size, left)) = self.peaks.pop_if(|(size, _)| *size == peak.0) {
-            peak = (2 * size, node_hash(&left, &peak.1));
-        }
-        self.peaks.push(peak);
-    }
-
-    fn root(&self) -> (u64, Hash) {
-        let size = self.peaks.iter().map(|(size, _)| size).sum();
-        let root = self
-            .peaks
-            .iter()
-            .rev()
-            .map(|(_, hash)| *hash)
-            .reduce(|right, left| node_hash(&left, &right));
-        (size, root.unwrap_or_else(crate::merkle::empty_root))
     }
 }

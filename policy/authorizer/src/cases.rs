@@ -108,6 +108,7 @@ impl Case {
             "activity",
             "subject",
             "consent",
+            "others",
             "application_active",
             "operator_certified",
         ];
@@ -125,6 +126,13 @@ impl Case {
         };
         let consent = case.get("consent").filter(|json| !json.is_null());
         let consent = consent.map(|json| consent_of(json, class, &mut classes)).transpose()?;
+        let mut others = Vec::new();
+        if let Some(json) = case.get("others") {
+            for (id, json) in json.as_object().ok_or("`others` is no JSON object")? {
+                let id = ActivityId::parse(id).ok_or("`others` is by ids of activities")?;
+                others.push(Consent { activity: id, ..consent_of(json, class, &mut classes)? });
+            }
+        }
         let request = Request {
             application: ApplicationId([1; 16]),
             activity: activity.as_ref().map_or(JOB, |activity| activity.id),
@@ -140,6 +148,7 @@ impl Case {
             activity,
             subject: subject(case)?,
             consent,
+            others,
             is_special: flag(case, "special")?.unwrap_or(false),
             operator_certified: flag(case, "operator_certified")?.unwrap_or(true),
         };

@@ -169,10 +169,19 @@ pub struct Facts {
     pub subject: Option<SubjectState>,
     /// The subject's answer to the activity.
     pub consent: Option<Consent>,
+    /// The subject's answers to other activities: no ground for anything, but policies may forbid because of them.
+    pub others: Vec<Consent>,
     /// Whether the class is of the special categories.
     pub is_special: bool,
     /// Whether the organisation certifies the device.
     pub operator_certified: bool,
+}
+
+/// A subject's answer to an activity, and those to others.
+pub fn answers(all: &[Consent], activity: &ActivityId) -> (Option<Consent>, Vec<Consent>) {
+    let (own, others): (Vec<_>, Vec<_>) =
+        all.iter().cloned().partition(|consent| consent.activity == *activity);
+    (own.into_iter().next(), others)
 }
 
 /// What a decision point says.

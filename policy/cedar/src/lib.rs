@@ -15,6 +15,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use cedar_policy::{Authorizer, Decision, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use serde_json::Value;
 use strongroom_authorizer::{DecisionPoint, Facts, Request, Verdict};
 use strongroom_crypto::hash::Sha256;
 use strongroom_records::ids::Hash;
@@ -45,6 +46,8 @@ pub struct Cedar {
     policies: PolicySet,
     schema: Schema,
     digest: Hash,
+    /// Whether some policy speaks of answers to other activities than the one that asks.
+    reads_others: bool,
 }
 
 impl Cedar {
@@ -69,10 +72,14 @@ impl Cedar {
         if let Some(error) = level.validation_errors().next() {
             return Err(Refused(format!("the policies look too far: {error}")));
         }
+        let reads_others = policies.policies().any(|policy| {
+            let json = policy.to_json();
+            json.is_err() || json.is_ok_and(|json| reads_others(&json))
+        });
         let digest = Hash(
             Sha256::new().update(SCHEMA.as_bytes()).update(&[0]).update(text.as_bytes()).finish(),
         );
-        Ok(Self { policies, schema, digest })
+        Ok(Self { policies, schema, digest, reads_others })
     }
 
     /// Ids of the policies: their `@id`, or Cedar's own.
@@ -86,7 +93,8 @@ impl Cedar {
 
     fn answer(&self, request: &Request, facts: &Facts) -> Option<Verdict> {
         let asked = slice::request(request, facts, &self.schema)?;
-        let entities = slice::entities(request, facts, &self.schema)?;
+        let others = if self.reads_others { &facts.others[..] } else { &[] };
+        let entities = slice::entities(request, facts, others, &self.schema)?;
         let response = Authorizer::new().is_authorized(&asked, &self.policies, &entities);
         let diagnostics = response.diagnostics();
         let mut policies: Vec<String> = diagnostics.reason().map(|id| self.shown(id)).collect();
@@ -96,6 +104,20 @@ impl Cedar {
             policies,
             failed: diagnostics.errors().next().is_some(),
         })
+    }
+}
+
+/// Whether an expression asks for a tag under another key than that of the activity that asks.
+fn reads_others(json: &Value) -> bool {
+    let is_other = |(name, json): (&String, &Value)| {
+        let right = &json["right"]["."];
+        let is_own = right["left"]["Var"] == "principal" && right["attr"] == "key";
+        matches!(&**name, "hasTag" | "getTag") && !is_own
+    };
+    match json {
+        Value::Object(fields) => fields.iter().any(is_other) || fields.values().any(reads_others),
+        Value::Array(all) => all.iter().any(reads_others),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

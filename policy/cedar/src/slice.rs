@@ -28,8 +28,14 @@ pub(crate) fn request(request: &Request, facts: &Facts, schema: &Schema) -> Opti
         .ok()
 }
 
-/// The entities it needs.
-pub(crate) fn entities(request: &Request, facts: &Facts, schema: &Schema) -> Option<Entities> {
+/// The entities it needs, with the subject's answers to `others` where policies speak of them.
+pub(crate) fn entities(
+    request: &Request,
+    facts: &Facts,
+    others: &[Consent],
+    schema: &Schema,
+) -> Option<Entities> {
+    let answers: Vec<&Consent> = facts.consent.iter().chain(others).collect();
     let activity = facts.activity.as_ref()?;
     let mut all = vec![
         entity(
@@ -56,9 +62,9 @@ pub(crate) fn entities(request: &Request, facts: &Facts, schema: &Schema) -> Opt
             ],
         )?,
         acting(activity)?,
-        subject(request, facts)?,
+        subject(request, facts, &answers)?,
     ];
-    for own in classes(request, facts, activity) {
+    for own in classes(request, &answers, activity) {
         let is_special = own == request.class && facts.is_special;
         all.push(entity("DataClass", &own.0.to_string(), [flag("special", is_special)])?);
     }
@@ -82,7 +88,7 @@ fn acting(activity: &Activity) -> Option<Entity> {
     entity("Activity", &activity.id.to_string(), attributes)
 }
 
-fn subject(request: &Request, facts: &Facts) -> Option<Entity> {
+fn subject(request: &Request, facts: &Facts, answers: &[&Consent]) -> Option<Entity> {
     let state = match facts.subject? {
         SubjectState::Active => "active",
         SubjectState::Restricted => "restricted",
@@ -91,7 +97,7 @@ fn subject(request: &Request, facts: &Facts) -> Option<Entity> {
     };
     let attributes = HashMap::from([attribute("state", Value::new_string(state.to_owned()))]);
     let mut tags = Vec::new();
-    if let Some(consent) = &facts.consent {
+    for consent in answers {
         tags.push((consent.activity.to_string(), answer(consent)?));
     }
     let uid = uid("Subject", &request.subject.to_string())?;
@@ -128,8 +134,8 @@ fn purposes<'p>(named: impl IntoIterator<Item = &'p str>) -> Option<Vec<Entity>>
     Some(all)
 }
 
-fn classes(request: &Request, facts: &Facts, activity: &Activity) -> HashSet<ClassId> {
-    let consented = facts.consent.iter().flat_map(|consent| consent.classes.iter().copied());
+fn classes(request: &Request, answers: &[&Consent], activity: &Activity) -> HashSet<ClassId> {
+    let consented = answers.iter().flat_map(|consent| consent.classes.iter().copied());
     activity.classes.iter().copied().chain(consented).chain([request.class]).collect()
 }
 

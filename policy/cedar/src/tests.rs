@@ -74,6 +74,7 @@ fn facts() -> Facts {
         activity: Some(activity()),
         subject: Some(SubjectState::Active),
         consent: Some(consent()),
+        others: Vec::new(),
         is_special: false,
         operator_certified: true,
     }
@@ -239,6 +240,42 @@ fn all_combinations_equal_an_independent_computation() {
         }
     }
     assert!(allowed > 100);
+}
+
+/// Who withdrew from the newsletter is not profiled, to say it in a policy.
+#[test]
+fn a_policy_may_speak_of_an_answer_to_another_activity_and_of_its_classes() {
+    let other = ActivityId([6; 16]);
+    let text = format!(
+        "{BUILT_IN}\n@id(\"together\") forbid (principal, action, resource) when {{
+            resource.subject.hasTag(\"{other}\") && resource.subject.getTag(\"{other}\").status == \"withdrawn\" }};
+        @id(\"not-owned\") forbid (principal, action, resource) when {{
+            resource.subject.hasTag(\"{other}\") && resource.subject.getTag(\"{other}\").classes.contains(DataClass::\"2\") }};"
+    );
+    let cedar = Cedar::read(&text).unwrap();
+    assert!(cedar.reads_others && !built_in().reads_others);
+    let of = |status, class| {
+        let said = Consent { activity: other, status, classes: vec![class], ..consent() };
+        let facts = Facts { others: vec![said], ..facts() };
+        let decision = decide(&cedar, open(), &facts);
+        (decision.reason(), decision.policies().join(" "))
+    };
+    let (given, withdrawn) = (ConsentStatus::Given, ConsentStatus::Withdrawn);
+    assert_eq!(of(given, HEALTH), (None, "consent".to_owned()));
+    let refused = Some(Reason::PolicyRefuses);
+    assert_eq!(of(withdrawn, HEALTH), (refused, "together".to_owned()));
+    assert_eq!(of(given, ClassId::OWNED), (refused, "not-owned".to_owned()));
+    // And it is no ground for anything.
+    let said = Consent { activity: other, ..consent() };
+    let none = Facts { consent: None, others: vec![said], ..facts() };
+    expect(&open(), &none, Some(Reason::NotAnswered));
+    // A case can say so.
+    let case = format!(
+        r#"{{"cases": [{{"name": "who withdrew elsewhere", "consent": {{"status": "given"}}, "expect": "deny",
+            "others": {{"{other}": {{"status": "withdrawn"}}}}}}]}}"#
+    );
+    assert_eq!(Cases::parse(&case).unwrap().run(&cedar), []);
+    assert!(Cases::parse(&case.replace(&other.to_string(), "newsletter")).is_err());
 }
 
 #[test]

@@ -103,7 +103,7 @@ pub struct DeclaredClass {
 /// A policy set: in force, proposed, or one that was in force. Each is a cell of the register.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct PolicySet {
-    /// Rises by one with each set.
+    /// Rises with each set that is proposed.
     #[n(0)]
     pub version: u64,
     /// The policies, in the policy language.
@@ -118,6 +118,9 @@ pub struct PolicySet {
     /// When it came into force, or was proposed.
     #[n(4)]
     pub time: i64,
+    /// Version of the one in force before; 0 for the built-in one.
+    #[n(5)]
+    pub previous: u64,
 }
 
 /// A device's signature under a policy set.

@@ -151,7 +151,7 @@ pub enum Kind {
     /// Its key was changed.
     #[n(2)]
     ApplicationRotated,
-    /// It was disabled or enabled.
+    /// It was finished, disabled or enabled, or its key is kept somewhere else: its line says.
     #[n(3)]
     ApplicationState,
     /// A subject was created.

@@ -220,4 +220,10 @@ pub struct ExportDeed {
     /// Bytes of the subject's own files.
     #[n(3)]
     pub bytes: u64,
+    /// Entries about the subject that it shows: those numbered from 1 to this one.
+    #[n(4)]
+    pub entries: u64,
+    /// SHA-256 of the leaf of the last of them.
+    #[n(5)]
+    pub last_entry: Hash,
 }

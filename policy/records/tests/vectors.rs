@@ -342,11 +342,12 @@ fn application_vectors() -> Vec<Vector> {
         point: Some("http://127.0.0.1:8181".into()),
     };
     let set = PolicySet {
-        version: 1,
+        version: 3,
         text: "permit (principal, action, resource);".into(),
         digest: hash(14),
         approvals: vec![Approval { device: DEVICE, signature: [36; 64], stand: STAND }],
         time: TIME,
+        previous: 1,
     };
     vec![
         cbor("application", &listed),
@@ -354,7 +355,7 @@ fn application_vectors() -> Vec<Vector> {
         cbor("policy set", &set),
         cbor(
             "approvable",
-            &Approvable { application: APPLICATION, version: 1, digest: hash(14), stand: STAND },
+            &Approvable { application: APPLICATION, version: 3, digest: hash(14), stand: STAND },
         ),
         cbor("activities", &Activities { activities: vec![activity()] }),
         cbor("keystore node", &node()),
@@ -402,6 +403,8 @@ fn subject_vectors() -> Vec<Vector> {
                 manifest: hash(39),
                 files: 2,
                 bytes: 100,
+                entries: 7,
+                last_entry: hash(41),
             })),
         ),
         cbor("receipt, rotation", &receipt(Deed::Rotation(destroyed()))),

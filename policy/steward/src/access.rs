@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use strongroom_audit::Grant;
-use strongroom_authorizer::{Action, Decision, Facts, Request, decide};
+use strongroom_authorizer::{Action, Decision, Facts, Request, answers, decide};
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
 use strongroom_records::application::{DeclaredClass, Description};
 use strongroom_records::ids::{ActivityId, ClassId, Hash, Pseudonym, SubjectId};
@@ -79,14 +79,17 @@ impl Custodian {
         class: ClassId,
     ) -> Result<Facts> {
         let device = self.services().keys.device_id();
-        let consent = activity.as_ref().zip(own).and_then(|(activity, own)| {
-            own.record.consents.iter().find(|consent| consent.activity == activity.id).cloned()
-        });
+        let all = own.map_or(&[][..], |own| &own.record.consents);
+        let (consent, others) = match &activity {
+            Some(activity) => answers(all, &activity.id),
+            None => (None, Vec::new()),
+        };
         Ok(Facts {
             application_active: self.is_active(),
             activity,
             subject: own.map(|own| own.cell.state),
             consent,
+            others,
             is_special: self.is_special(class)?,
             operator_certified: self.counts(&device),
         })

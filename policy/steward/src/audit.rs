@@ -1,20 +1,25 @@
 //! Reading the audit log: entries, one subject's report with proofs, verification of everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use strongroom_audit::merkle::leaf_hash;
-use strongroom_audit::verify::{Finding, Visit, verify};
+use strongroom_audit::merkle::{leaf_hash, verify_inclusion};
+use strongroom_audit::verify::{Finding, Verification, Visit};
 use strongroom_crypto::hash::sha256;
 use strongroom_format::cbor;
 use strongroom_records::ids::{ApplicationId, Hash, SubjectId};
+use strongroom_records::keystore::Root;
 use strongroom_records::log::{Entry, Header, Logged, base64, head_note, head_origin};
 use strongroom_records::register::Payload;
 use strongroom_records::subject::Detail;
 use strongroom_store::Shelf;
 
 use crate::custodian::Custodian;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::subjects::Subject;
+
+/// Records of others that are verified while they wait, and how often more than that are while they do not.
+const LEFT_COUNT_MAX: u64 = 64;
+const ROUND_COUNT_MAX: u32 = 8;
 
 /// An entry about a subject.
 #[derive(Clone, Debug)]
@@ -38,6 +43,10 @@ pub struct SubjectReport {
     pub lines: Vec<ReportLine>,
     /// For each entry, the proof that it is in the tree.
     pub proofs: Vec<Vec<Hash>>,
+    /// Number of the last entry, as the register says; 0 if there is none.
+    pub last_number: u64,
+    /// SHA-256 of its leaf.
+    pub last_entry: Hash,
     /// The signed head they lead to, as a C2SP note.
     pub head: String,
     /// Entries in the tree of that head.
@@ -57,6 +66,8 @@ pub struct Verified {
     pub cells: u64,
     /// Nodes of the keystore.
     pub nodes: u64,
+    /// Tiles of the audit tree that were damaged or gone, and were made anew.
+    pub mended_tiles: u64,
     /// What is wrong; empty for a sound register.
     pub findings: Vec<Finding>,
 }
@@ -90,14 +101,35 @@ impl Custodian {
     /// `NotFound`; `Corrupt` when entries are missing.
     pub fn report(&self, subject: &SubjectId) -> Result<SubjectReport> {
         let lines = self.entries_about(subject)?;
+        match self.proven(lines.clone()) {
+            Ok(report) if report.holds() => return Ok(report),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => {}
+            Err(error) => return Err(error),
+        }
+        // The records are whole, so it is the hashes, which follow from all records.
+        let register = self.register();
+        register.log().mend(&register.sealer())?;
+        self.proven(lines)
+    }
+
+    fn proven(&self, lines: Vec<ReportLine>) -> Result<SubjectReport> {
         let log = self.register().log();
         let mut proofs = Vec::with_capacity(lines.len());
         for line in &lines {
             proofs.push(log.prove_inclusion(line.index)?);
         }
         let header = log.head().ok_or_else(|| Error::corrupt("the register is empty"))?;
-        let (tree_size, tree_root) = (header.tree_size, header.tree_root);
-        Ok(SubjectReport { lines, proofs, head: self.signed_head()?, tree_size, tree_root })
+        let (last_number, last_entry) = end_of(&lines);
+        Ok(SubjectReport {
+            lines,
+            proofs,
+            last_number,
+            last_entry,
+            head: self.signed_head()?,
+            tree_size: header.tree_size,
+            tree_root: header.tree_root,
+        })
     }
 
     /// The newest head as a signed C2SP note.
@@ -125,39 +157,83 @@ impl Custodian {
         format!("{}+{id}+{}", head_origin(&application), base64(&typed))
     }
 
-    /// Verifies every record, entry, head, tile and cell of the register.
+    /// Verifies every record, entry, head, tile and cell of the register. Tiles that are not what sound records say are made
+    /// anew. Nobody else may be writing.
     ///
     /// # Errors
     /// Those of the store; what is wrong with the register is in the answer.
     pub fn verify(&self) -> Result<Verified> {
-        let register = self.register();
-        let mut cells = Cells::default();
-        let head_key = register.head_key().verifying_key();
-        let log = register.log();
-        let report = verify(log, self.services(), &register.sealer(), Some(head_key), &mut cells)?;
-        let mut verified = Verified {
-            records: report.records,
-            entries: report.entries,
-            cells: 0,
-            nodes: 0,
-            findings: report.findings,
-        };
-        for (name, (seq, hash)) in cells.last {
-            verified.cells += 1;
+        let mut seen = Seen::default();
+        self.look_through(&mut seen)?;
+        self.verified(seen)
+    }
+
+    /// The same, with others let in until what they wrote meanwhile is little.
+    ///
+    /// # Errors
+    /// As [`Custodian::verify`].
+    pub fn verify_beside_others(&mut self) -> Result<Verified> {
+        let mut seen = Seen::default();
+        self.stand_aside();
+        for _ in 0..ROUND_COUNT_MAX {
+            self.look_through(&mut seen)?;
+            self.follow()?;
+            if self.record_count() <= seen.log.next_seq() + LEFT_COUNT_MAX {
+                break;
+            }
+        }
+        self.come_back()?;
+        self.look_through(&mut seen)?;
+        self.verified(seen)
+    }
+
+    /// Looks at all that is new, and again at what did not fit: whoever wrote meanwhile may have changed it.
+    fn look_through(&self, seen: &mut Seen) -> Result<()> {
+        let (register, cells) = (self.register(), &mut seen.cells);
+        let (log, sealer) = (register.log(), register.sealer());
+        let head_key = Some(register.head_key().verifying_key());
+        seen.log.go_on(log, self.services(), &sealer, head_key, cells)?;
+        let mut misfits = BTreeSet::new();
+        for name in std::mem::take(&mut cells.due) {
             let found = match register.unstored_cell(&name) {
                 Some(cell) => Some(cell.into()),
                 None => log.shelves().find(Shelf::Cell, u128::from_be_bytes(name))?,
             };
-            if found.is_none_or(|bytes| sha256(&bytes) != hash) {
-                let what = "a cell of the register is not the one that was recorded";
-                verified.findings.push(Finding { seq, what });
+            let recorded = cells.last.get(&name).map(|(_, hash)| *hash);
+            if found.map(|bytes| sha256(&bytes)) != recorded {
+                misfits.insert(name);
             }
         }
-        let seq = log.next_seq().saturating_sub(1);
-        let (nodes, broken) =
-            register.keystore().check(register.root(), &register.stored_nodes())?;
-        verified.nodes = nodes;
-        if !broken.is_empty() {
+        cells.due = misfits;
+        let is_known = seen.nodes.as_ref().is_some_and(|(root, _)| root == register.root());
+        if !is_known {
+            let nodes = register.stored_nodes();
+            let (count, broken) = register.keystore().check(register.root(), &nodes)?;
+            // What is broken may be so because somebody else writes.
+            seen.nodes = broken.is_empty().then(|| (register.root().clone(), count));
+            seen.node_count = count;
+        }
+        Ok(())
+    }
+
+    fn verified(&self, seen: Seen) -> Result<Verified> {
+        let log = self.register().log();
+        let report = seen.log.end(log)?;
+        let mut verified = Verified {
+            records: report.records,
+            entries: report.entries,
+            cells: seen.cells.last.len() as u64,
+            nodes: seen.node_count,
+            mended_tiles: report.mended_tiles,
+            findings: report.findings,
+        };
+        for name in &seen.cells.due {
+            let Some((seq, _)) = seen.cells.last.get(name) else { continue };
+            let what = "a cell of the register is not the one that was recorded";
+            verified.findings.push(Finding { seq: *seq, what });
+        }
+        if seen.nodes.is_none() {
+            let seq = log.next_seq().saturating_sub(1);
             let what = "nodes of the keystore are missing or damaged";
             verified.findings.push(Finding { seq, what });
         }
@@ -180,8 +256,10 @@ impl Custodian {
             Ok(true)
         })?;
         lines.reverse();
-        check_chain(&lines, own.cell.entry_number, own.cell.entry_hash)?;
-        Ok(lines)
+        match is_chain(&lines, own.cell.entry_number, own.cell.entry_hash) {
+            true => Ok(lines),
+            false => Err(Error::corrupt("entries about a subject are missing")),
+        }
     }
 
     /// Entries about a subject, newest first, each with its record and place in the tree, as long as `visit` wants more.
@@ -212,42 +290,53 @@ impl Custodian {
     }
 }
 
-/// The numbers run from 1 without a gap, each with the hash of the one before, up to what the register says is the last.
-fn check_chain(lines: &[ReportLine], last: u64, hash: Hash) -> Result<()> {
-    let mut expected = (1, Hash::NONE);
-    for line in lines {
+/// Number of the last entry and the SHA-256 of its leaf.
+fn end_of(lines: &[ReportLine]) -> (u64, Hash) {
+    let hash = lines.last().map_or(Hash::NONE, |line| Hash(sha256(&line.leaf)));
+    (lines.len() as u64, hash)
+}
+
+/// Whether the numbers run from 1 without a gap, each with the hash of the one before, up to the last.
+fn is_chain(lines: &[ReportLine], last_number: u64, last_entry: Hash) -> bool {
+    let mut before = (0, Hash::NONE);
+    let is_next = |line: &ReportLine| {
         let about = line.entry.about.as_ref().map(|about| (about.number, about.previous));
-        if about != Some(expected) {
-            return Err(Error::corrupt("entries about a subject are missing"));
-        }
-        expected = (expected.0 + 1, Hash(sha256(&line.leaf)));
-    }
-    if expected == (last + 1, hash) || (last == 0 && lines.is_empty()) {
-        Ok(())
-    } else {
-        Err(Error::corrupt("entries about a subject are missing"))
-    }
+        let follows = about == Some((before.0 + 1, before.1));
+        before = (before.0 + 1, Hash(sha256(&line.leaf)));
+        follows
+    };
+    lines.iter().all(is_next) && end_of(lines) == (last_number, last_entry)
 }
 
 impl SubjectReport {
-    /// Whether every proof leads from its entry to the head, and the entries are a chain without gaps.
+    /// Whether every proof leads from its entry to the head, and the entries are a chain without gaps up to the last.
     pub fn holds(&self) -> bool {
-        let mut expected = (1, Hash::NONE);
-        self.lines.iter().zip(&self.proofs).all(|(line, proof)| {
-            let about = line.entry.about.as_ref().map(|about| (about.number, about.previous));
-            let is_next = about == Some(expected);
-            expected = (expected.0 + 1, Hash(sha256(&line.leaf)));
+        let is_proven = |(line, proof): (&ReportLine, &Vec<Hash>)| {
             let (index, leaf) = (line.index, leaf_hash(&line.leaf));
-            let (size, root) = (self.tree_size, &self.tree_root);
-            is_next && strongroom_audit::merkle::verify_inclusion(&leaf, index, size, proof, root)
-        })
+            verify_inclusion(&leaf, index, self.tree_size, proof, &self.tree_root)
+        };
+        self.lines.len() == self.proofs.len()
+            && is_chain(&self.lines, self.last_number, self.last_entry)
+            && self.lines.iter().zip(&self.proofs).all(is_proven)
     }
+}
+
+/// What a verification has seen so far.
+#[derive(Default)]
+struct Seen {
+    log: Verification,
+    cells: Cells,
+    /// The root of the keystore of which every node was whole, and how many there are.
+    nodes: Option<(Root, u64)>,
+    node_count: u64,
 }
 
 /// Last change of every cell.
 #[derive(Default)]
 struct Cells {
     last: BTreeMap<[u8; 16], (u64, [u8; 32])>,
+    /// Those that have to be compared with the store.
+    due: BTreeSet<[u8; 16]>,
 }
 
 impl Visit for Cells {
@@ -260,6 +349,7 @@ impl Visit for Cells {
         let payload = Payload::parse(payload)?;
         for change in payload.cells {
             self.last.insert(change.name, (header.seq, sha256(&change.cell)));
+            self.due.insert(change.name);
         }
         Ok(())
     }

@@ -8,12 +8,14 @@
 //! 1. What is gone is told before anything else is answered.
 //! 2. A device is told nothing that is not on record, and given a key only by a grant that names it.
 //! 3. A life of a counter knows its own sessions only: what another life told is asked for anew, from the beginning.
-//! 4. A session owes an acknowledgement of what it was told is gone, until its leases of that are over. Leases that no session
+//! 4. Who is refused because others write keeps its session and what it has; any other refusal ends the session.
+//! 5. A session owes an acknowledgement of what it was told is gone, until its leases of that are over. Leases that no session
 //!    knows of, of another life or of a session that was refused, are waited for all the same.
 
 mod asks;
 mod let_go;
 mod letter;
+mod opened;
 mod past;
 mod roster;
 mod session;
@@ -27,23 +29,23 @@ use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
 use strongroom_format::cbor;
 use strongroom_keyring::organisation::{Device, Organisation};
-use strongroom_records::exchange::{Answer, Ask, Envelope, Lease, Need, OpenedFiles, Refusal};
+use strongroom_records::exchange::{Answer, Ask, Envelope, Lease, Need, Refusal};
 use strongroom_records::ids::{ApplicationId, Pseudonym, SessionId, SubjectId};
 use strongroom_store::{Body, Family, Key, Letter, wait};
 
 use crate::custodian::Custodian;
 use crate::directory::Stewardship;
 use crate::error::{Error, ErrorKind, Result, stored};
-use crate::fence::{Fence, Fenced};
+use crate::fence::{self, Fence, Fenced};
 use crate::leases::{Operator, Wanted};
 use crate::letters::{self, Direction, Outside};
 use crate::services::Services;
 
 use asks::Left;
-use letter::{answer, lease, listing};
-use past::Past;
+use letter::{answer, listing, loan};
+use past::{Lent, Past, Whose};
 use session::{News, Session};
-pub use turns::{Settled, Turns};
+pub use turns::{Settled, Ticket, Turns};
 
 /// LIMIT: sessions at a time.
 const SESSION_COUNT_MAX: usize = 1024;
@@ -79,6 +81,8 @@ pub struct Counter {
     past: Past,
     /// Asks that were looked at and stay where they are.
     left: BTreeMap<Key, Left>,
+    /// Until when others who write are waited for in this turn.
+    patience_end: Duration,
     incarnation: u64,
     turns: Turns,
 }
@@ -113,6 +117,7 @@ impl Counter {
             refused: BTreeMap::new(),
             past,
             left: BTreeMap::new(),
+            patience_end: Duration::ZERO,
             incarnation,
             turns,
         };
@@ -135,6 +140,7 @@ impl Counter {
     /// Those of the store; `Corrupt`. The next turn goes on where this one ended.
     pub fn turn(&mut self) -> Result<()> {
         let ticket = self.turns.asked();
+        self.patience_end = self.now() + fence::LIMIT;
         self.follow()?;
         self.flush()?;
         for key in self.letters()? {
@@ -145,6 +151,7 @@ impl Counter {
         let owing = self.sessions.values().filter(|session| session.owes(now)).count();
         let owing = owing + self.past.owing(now);
         self.turns.ended(ticket, owing);
+        self.note_opened()?;
         self.note_let_go()
     }
 
@@ -190,8 +197,8 @@ impl Counter {
             self.mark(place, news.rules, &news.subjects);
             for subject in &news.subjects {
                 if !self.past.is_over() {
-                    let subject = self.custodians[place].subject(subject)?.pseudonym;
-                    self.past.owe(|lent| (lent.place, lent.subject) == (place, subject));
+                    let whose = Whose::Logged(self.custodians[place].subject(subject)?.pseudonym);
+                    self.past.owe(|lent| (lent.place, lent.whose) == (place, whose));
                 }
             }
             let Err(error) = self.decide_anew(place) else { return Ok(()) };
@@ -333,10 +340,11 @@ impl Counter {
         }
         // ORDER: nothing fails from here on without an answer, and what failed before is done again.
         session.next_ask = outside.number + 1;
+        self.hear_opened(&id, ask.opened);
         if ask.needs.contains(&Need::End) {
             return self.end(&id);
         }
-        self.serve(&id, outside.number, &ask)
+        self.serve(&id, outside.number, &ask.needs)
     }
 
     /// A conversation that this life of the counter does not know yet.
@@ -398,7 +406,10 @@ impl Counter {
         let nothing = answer(ApplicationId::DIRECTORY, Some(to), News::default(), Vec::new());
         self.post(&id, Answer { refusal: Some(refusal), ..nothing })?;
         self.flush()?;
-        self.forget(id, to + 1);
+        let is_admitted = self.sessions.get(&id).is_some_and(Session::is_admitted);
+        if refusal != Refusal::Unavailable || !is_admitted {
+            self.forget(id, to + 1);
+        }
         Ok(())
     }
 
@@ -406,7 +417,14 @@ impl Counter {
     /// number would be one.
     fn forget(&mut self, id: SessionId, next_ask: u64) {
         let Some(session) = self.sessions.remove(&id) else { return };
-        self.past.owe_until(session.operator.device, session.last_end());
+        if let Some(rules) = &session.rules {
+            let (device, place) = (session.operator.device, session.place);
+            let activity = rules.activity().id;
+            for (subject, end) in session.leases() {
+                let whose = Whose::Known(subject);
+                self.past.owe_until(Lent { device, place, activity, whose }, end);
+            }
+        }
         let ask = session.next_ask.max(next_ask);
         self.refused.insert(id, Next { ask, answer: session.next_answer });
         while self.refused.len() > SESSION_COUNT_MAX {
@@ -425,48 +443,22 @@ impl Counter {
         Ok(())
     }
 
-    fn serve(&mut self, id: &SessionId, number: u64, ask: &Ask) -> Result<()> {
-        if let Err(error) = self.note_opened(id, &ask.opened) {
-            return self.refuse(*id, number, &error);
-        }
-        if ask.needs.is_empty() {
+    fn serve(&mut self, id: &SessionId, number: u64, needs: &[Need]) -> Result<()> {
+        if needs.is_empty() {
             return Ok(());
         }
-        match self.served(id, number, &ask.needs) {
+        match self.served(id, number, needs) {
             Ok(answer) => self.post(id, answer),
             Err(error) => self.refuse(*id, number, &error),
         }
     }
 
-    /// Only of what it was given, and no more often than it was.
-    fn note_opened(&mut self, id: &SessionId, opened: &[OpenedFiles]) -> Result<()> {
-        let Some(session) = self.sessions.get(id) else { return Ok(()) };
-        let known: Vec<OpenedFiles> = opened
-            .iter()
-            .take(LEASE_COUNT_MAX)
-            .filter(|one| session.was_given(&one.subject, one.class))
-            .cloned()
-            .collect();
-        let place = session.place;
-        if known.is_empty() {
-            return Ok(());
-        }
-        for _ in 0..CONFLICT_COUNT_MAX {
-            let _guard = self.wait_for_fence(place)?;
-            self.look(place)?;
-            self.custodians[place].catch_up()?;
-            let Some(session) = self.sessions.get(id) else { return Ok(()) };
-            let Some(rules) = &session.rules else { return Ok(()) };
-            match self.custodians[place].note_opened(rules, &known) {
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                noted => return noted,
-            }
-        }
-        Err(Error::new(ErrorKind::Unavailable, "others write all the time"))
-    }
-
     fn served(&mut self, id: &SessionId, number: u64, needs: &[Need]) -> Result<Answer> {
-        let place = self.sessions.get(id).ok_or_else(Error::denied)?.place;
+        let session = self.sessions.get(id).ok_or_else(Error::denied)?;
+        let (place, is_stale) = (session.place, session.is_stale());
+        if is_stale {
+            self.look(place)?;
+        }
         let application = self.custodians[place].listed().application;
         let (mut wanted, mut next) = (Vec::new(), None);
         for need in needs {
@@ -489,28 +481,38 @@ impl Counter {
             }
         }
         wanted.truncate(2 * LEASE_COUNT_MAX);
-        let (leases, news) = self.give(id, &wanted)?;
+        let given = self.give(id, &wanted);
+        if given.is_err()
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            // Whoever was on the page waits for the next one.
+            session.stale.extend(wanted.iter().map(|one| one.subject));
+        }
+        let (leases, news) = given?;
         Ok(Answer { next, ..answer(application, Some(number), news, leases) })
     }
 
     /// Decides, records and releases. What is refused is looked at again: it may be gone.
     fn give(&mut self, id: &SessionId, wanted: &[Wanted]) -> Result<(Vec<Lease>, News)> {
-        let (mut leases, mut refused) = (Vec::new(), BTreeSet::new());
+        let (mut loans, mut refused) = (Vec::new(), BTreeSet::new());
         if wanted.is_empty() {
-            return Ok((leases, News::default()));
+            return Ok((Vec::new(), News::default()));
         }
         let grants = self.lend(id, wanted)?;
         let session = self.sessions.get_mut(id).ok_or_else(Error::denied)?;
         let custodian = &self.custodians[session.place];
         for (one, grant) in wanted.iter().zip(grants) {
             match grant {
-                Some(grant) => leases.extend(lease(custodian, session, one, &grant)?),
+                Some(grant) => loans.extend(loan(custodian, session, one, &grant)?),
                 None => drop(refused.insert(one.subject)),
             }
         }
+        // ORDER: what is noted as given is on its way, so nothing fails from here on. What cannot be looked at now is by the
+        // next turn.
+        loans.iter().for_each(|loan| session.give(loan));
         session.stale.extend(refused);
-        let news = session.reconsider(custodian)?;
-        Ok((leases, news))
+        let news = session.reconsider(custodian).unwrap_or_default();
+        Ok((loans.into_iter().map(|loan| loan.lease).collect(), news))
     }
 
     fn lend(&mut self, id: &SessionId, wanted: &[Wanted]) -> Result<Vec<Option<Grant>>> {
@@ -529,10 +531,10 @@ impl Counter {
         Err(Error::new(ErrorKind::Unavailable, "others write all the time"))
     }
 
-    /// While others write, what they record is followed and told.
+    /// While others write, what they record is followed and told. However many ask, a turn waits once.
     fn wait_for_fence(&mut self, place: usize) -> Result<Fenced> {
         let (fence, clock) = (self.fence.clone(), Arc::clone(&self.services.clock));
-        fence.raise(&*clock, || {
+        fence.raise_until(&*clock, self.patience_end, || {
             self.look(place)?;
             self.flush()
         })

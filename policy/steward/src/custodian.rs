@@ -16,6 +16,7 @@ use crate::register::{Register, SINGLE, Transaction};
 use crate::schema::Schema;
 use crate::scope::Order;
 use crate::services::Services;
+use crate::turnstile::Turnstile;
 
 /// LIMIT: a day.
 pub(crate) const LEASE_SECONDS_MAX: u32 = 86_400;
@@ -28,6 +29,8 @@ pub struct Custodian {
     point: Mutex<Option<ReadSet>>,
     /// The activity that was asked about last is the last.
     pub(crate) orders: Vec<Order>,
+    /// What keeps others out while it works.
+    pub(crate) turnstile: Option<Box<dyn Turnstile>>,
 }
 
 /// The text of a set of policies, none for the built-in one, who is asked beside it, and what decides by both.
@@ -35,7 +38,7 @@ type ReadSet = (Option<String>, Option<(String, Duration)>, Arc<dyn DecisionPoin
 
 impl Custodian {
     pub(crate) fn new(register: Register, listed: Listed) -> Self {
-        Self { register, listed, point: Mutex::default(), orders: Vec::new() }
+        Self { register, listed, point: Mutex::default(), orders: Vec::new(), turnstile: None }
     }
 
     /// Its line in the list of applications.

@@ -53,7 +53,7 @@ impl Stewardship {
         let log = Log::find(shelves, &services, pin.as_ref())?;
         let sealer = DirectorySealer::opening(&services);
         log.settle(&sealer, log.newest_change()?.unwrap_or(0))?;
-        // The list is short, so all of it is verified each time.
+        // The list is short, so all of it is verified each time, and its tiles are made good.
         let report = verify(&log, &services, &sealer, None, &mut ())?;
         if !report.findings.is_empty() {
             return Err(Error::corrupt("the list of applications is damaged or forged"));
@@ -170,6 +170,15 @@ impl Stewardship {
     /// `NotFound`; those of the store.
     pub fn set_state(&mut self, name: &str, state: ApplicationState) -> Result<()> {
         let line = Listed { state, ..self.find(name)?.clone() };
+        self.write(Kind::ApplicationState, line)
+    }
+
+    /// Writes down where an application's key is kept from now on. Whoever asks for that has opened it from there.
+    ///
+    /// # Errors
+    /// `NotFound`; those of the store.
+    pub fn set_custody(&mut self, name: &str, locator: &str) -> Result<()> {
+        let line = Listed { custody: locator.to_owned(), ..self.find(name)?.clone() };
         self.write(Kind::ApplicationState, line)
     }
 

@@ -9,18 +9,27 @@
 //!
 //! Keys come by ordinary grants of the application's own work, one class after the other; each is on record before its
 //! files are read. Any BagIt validator checks the package, `sha256sum -c manifest-sha256.txt` does too.
+//!
+//! It is made in pieces, so that whoever takes it slowly keeps nobody else out:
+//!
+//! 1. Between two pieces no key is at hand. Each begins with what is on record then: somebody who was erased has no further one,
+//!    and a class whose grant is over is decided anew.
+//! 2. A file is in it as it was when its turn came; the manifest names what is in it.
+//! 3. That it was done is recorded when all but receipt and tag manifest are with the target.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+use strongroom_audit::Grant;
 use strongroom_authorizer::{Action, Reason};
 use strongroom_crypto::hash::sha256;
+use strongroom_crypto::secret::SubjectKey;
 use strongroom_records::activity::Activity;
-use strongroom_records::ids::{FileId, Hash, SubjectId};
+use strongroom_records::ids::{ClassId, FileId, Hash, SubjectId};
 use strongroom_records::log::{Kind, Outcome};
 use strongroom_records::receipt::{Deed, ExportDeed};
-use strongroom_records::subject::ConsentStatus;
+use strongroom_records::subject::{ConsentStatus, File};
 
 use crate::access::Asked;
 use crate::audit::{ReportLine, SubjectReport};
@@ -28,7 +37,13 @@ use crate::custodian::Custodian;
 use crate::error::{Error, Result};
 use crate::files::OpenFolder;
 use crate::register::Transaction;
+use crate::subjects::Subject;
 use crate::times::time_text;
+
+/// LIMIT: bytes of files after which a piece of an export ends.
+const PIECE_LEN: usize = 8 << 20;
+/// Of a grant's life, what a piece of an export needs at the least, in nanoseconds.
+const LIFE_MIN: i64 = 1_000_000_000;
 
 /// Where a package goes. Paths are relative, with `/` between their parts.
 pub trait Target {
@@ -48,9 +63,24 @@ pub struct Exported {
     pub receipt: Vec<u8>,
 }
 
-/// A package being written: what is in it so far.
-struct Bag<'t> {
-    target: &'t mut dyn Target,
+/// An export that is under way.
+pub struct Export {
+    subject: SubjectId,
+    /// Classes whose files are still to come, the next one last.
+    classes: Vec<ClassId>,
+    /// What the class under way was released by, and the last of its files that is done.
+    grant: Option<Grant>,
+    after: Option<String>,
+    listed: Vec<Value>,
+    names: FileNames,
+    bag: Bag,
+    /// What the receipt will say, once all but that is written.
+    deed: Option<ExportDeed>,
+}
+
+/// What is in a package so far.
+#[derive(Default)]
+struct Bag {
     payload: Vec<(String, Hash)>,
     tags: Vec<(String, Hash)>,
     payload_len: u64,
@@ -64,101 +94,164 @@ impl Custodian {
     /// # Errors
     /// `Denied` for an erased subject; those of the target.
     pub fn export(&mut self, subject: &SubjectId, target: &mut dyn Target) -> Result<Exported> {
-        let mut bag = Bag {
-            target,
-            payload: Vec::new(),
-            tags: Vec::new(),
-            payload_len: 0,
-            files: 0,
-            bytes: 0,
+        let mut export = self.begin_export(subject)?;
+        loop {
+            if let Some(exported) = self.go_on(&mut export, target)? {
+                return Ok(exported);
+            }
+        }
+    }
+
+    /// Begins an export, of which nothing is decided or read yet.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn begin_export(&self, subject: &SubjectId) -> Result<Export> {
+        self.subject(subject)?;
+        let mut classes = self.classes()?;
+        classes.reverse();
+        Ok(Export {
+            subject: *subject,
+            classes,
+            grant: None,
+            after: None,
+            listed: Vec::new(),
+            names: FileNames::new(),
+            bag: Bag::default(),
+            deed: None,
+        })
+    }
+
+    /// Writes the next piece, at most one file more than 8 MiB; the export, when that was the last. After an error of the
+    /// custodian it may be asked again for the same piece.
+    ///
+    /// # Errors
+    /// `Denied` for a subject that is erased by now; those of the target.
+    pub fn go_on(
+        &mut self,
+        export: &mut Export,
+        target: &mut dyn Target,
+    ) -> Result<Option<Exported>> {
+        match (export.classes.last().copied(), export.deed.clone()) {
+            (Some(class), _) => self.export_files(export, class, target)?,
+            (None, None) => self.export_rest(export, target)?,
+            (None, Some(deed)) => return self.close_export(export, deed, target).map(Some),
+        }
+        Ok(None)
+    }
+
+    /// Some files of a class, which is released and on record first.
+    fn export_files(
+        &mut self,
+        export: &mut Export,
+        class: ClassId,
+        target: &mut dyn Target,
+    ) -> Result<()> {
+        let name = self.class_name(class)?;
+        let lasts = self.services().clock.now_ns().saturating_add(LIFE_MIN);
+        let grant = match export.grant.take().filter(|grant| grant.is_good(class, lasts)) {
+            Some(grant) => grant,
+            None => {
+                let subject = export.subject.to_string();
+                let asked = Asked { activity: None, subject, class: name.clone(), purpose: None };
+                self.ask(&asked, Action::Export)?.1
+            }
         };
-        let line = self.subject(subject)?;
-        let (listed, names) = self.export_files(subject, &mut bag)?;
-        let consents = self.consents(subject)?;
-        let report = self.report(subject)?;
+        let register = self.register();
+        let (own, key) = self.still_there(&export.subject)?;
+        let folder = OpenFolder::open(register, &grant, &key, &own.cell)?;
+        export.grant = Some(grant);
+        let is_done = |file: &File| export.after.as_ref().is_some_and(|after| file.name <= *after);
+        let files = &folder.folder.files;
+        let (from, mut len) = (files.partition_point(is_done), 0);
+        let mut left = files.iter().skip(from).peekable();
+        while let Some(file) = left.next_if(|_| len < PIECE_LEN) {
+            let plain = folder.read(register, &export.subject, file)?;
+            len += plain.len();
+            export.bag.add(&format!("data/files/{name}/{}", file.name), &plain, target)?;
+            export.note(file, &name, &plain);
+        }
+        if left.peek().is_none() {
+            export.classes.pop();
+            (export.grant, export.after) = (None, None);
+        }
+        Ok(())
+    }
+
+    /// A subject and its key, unless it was erased meanwhile.
+    fn still_there(&self, subject: &SubjectId) -> Result<(Subject, SubjectKey)> {
+        let register = self.register();
+        let own = register.subject(subject)?.ok_or_else(Error::no_subject)?;
+        let key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
+        Ok((own, key))
+    }
+
+    /// All but the files, to the manifest.
+    fn export_rest(&self, export: &mut Export, target: &mut dyn Target) -> Result<()> {
+        self.still_there(&export.subject)?;
+        let line = self.subject(&export.subject)?;
+        let consents = self.consents(&export.subject)?;
+        let report = self.report(&export.subject)?;
+        let now = time_text(self.services().clock.now_ns());
+        let (names, bag) = (&export.names, &mut export.bag);
         let about = json!({
             "format": "strongroom-export/1",
             "application": self.listed().name,
-            "subject": subject.to_string(),
+            "subject": export.subject.to_string(),
             "created": time_text(line.created),
-            "exported": time_text(self.services().clock.now_ns()),
-            "files": listed,
+            "exported": now,
+            "files": std::mem::take(&mut export.listed),
         });
-        bag.json("data/subject.json", &about)?;
+        bag.json("data/subject.json", &about, target)?;
         let answers: Vec<Value> = consents.iter().map(|(a, s)| self.answer_json(a, *s)).collect();
-        bag.json("data/consents.json", &Value::from(answers))?;
-        let lines = report.lines.iter().map(|line| report_line_json(line, &names));
+        bag.json("data/consents.json", &Value::from(answers), target)?;
+        let lines = report.lines.iter().map(|line| report_line_json(line, names));
         let lines: Vec<Value> = lines.collect();
-        bag.json("data/access-report.json", &Value::from(lines))?;
-        bag.json("data/proofs/entries.json", &proofs_json(&report))?;
-        bag.add("data/proofs/head.txt", report.head.as_bytes())?;
-        bag.add("data/index.html", page(&about, &consents, &report, &names).as_bytes())?;
-        self.close_bag(subject, bag)
-    }
-
-    /// The files themselves, class by class, each released and on record first.
-    fn export_files(
-        &mut self,
-        subject: &SubjectId,
-        bag: &mut Bag<'_>,
-    ) -> Result<(Vec<Value>, FileNames)> {
-        let (mut listed, mut names) = (Vec::new(), FileNames::new());
-        for class in self.classes()? {
-            let name = self.class_name(class)?;
-            let text = subject.to_string();
-            let asked = Asked { activity: None, subject: text, class: name.clone(), purpose: None };
-            let (own, grant) = self.ask(&asked, Action::Export)?;
-            let register = self.register();
-            let key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
-            let folder = OpenFolder::open(register, &grant, &key, &own.cell)?;
-            for file in &folder.folder.files {
-                let plain = folder.read(register, subject, file)?;
-                let path = format!("data/files/{name}/{}", file.name);
-                bag.add(&path, &plain)?;
-                names.insert(file.id, format!("{name}/{}", file.name));
-                bag.files += 1;
-                bag.bytes += file.len;
-                listed.push(json!({
-                    "path": path.trim_start_matches("data/"),
-                    "class": name,
-                    "size": file.len,
-                    "sha256": Hash(sha256(&plain)).to_string(),
-                    "written": time_text(file.written),
-                }));
-            }
-        }
-        Ok((listed, names))
-    }
-
-    fn close_bag(&mut self, subject: &SubjectId, mut bag: Bag<'_>) -> Result<Exported> {
+        bag.json("data/access-report.json", &Value::from(lines), target)?;
+        bag.json("data/proofs/entries.json", &proofs_json(&report), target)?;
+        bag.add("data/proofs/head.txt", report.head.as_bytes(), target)?;
+        let page = page(&about, &consents, &report, names);
+        bag.add("data/index.html", page.as_bytes(), target)?;
         let manifest = manifest(&bag.payload);
-        bag.tag("manifest-sha256.txt", manifest.as_bytes())?;
-        bag.tag("bagit.txt", b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")?;
+        bag.tag("manifest-sha256.txt", manifest.as_bytes(), target)?;
+        let bagit = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
+        bag.tag("bagit.txt", bagit, target)?;
         let oxum = format!("{}.{}", bag.payload_len, bag.payload.len());
-        let now = self.services().clock.now_ns();
-        let date = time_text(now);
-        let date = date.split('T').next().unwrap_or_default();
+        let date = now.split('T').next().unwrap_or_default();
         let info =
             format!("Bagging-Date: {date}\nPayload-Oxum: {oxum}\nBag-Software-Agent: strongroom\n");
-        bag.tag("bag-info.txt", info.as_bytes())?;
-        let deed = ExportDeed {
-            subject: *subject,
+        bag.tag("bag-info.txt", info.as_bytes(), target)?;
+        export.deed = Some(ExportDeed {
+            subject: export.subject,
             manifest: Hash(sha256(manifest.as_bytes())),
             files: bag.files,
             bytes: bag.bytes,
-        };
-        let mut own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+            entries: report.last_number,
+            last_entry: report.last_entry,
+        });
+        Ok(())
+    }
+
+    /// Records it. What is written last says so.
+    fn close_export(
+        &mut self,
+        export: &mut Export,
+        deed: ExportDeed,
+        target: &mut dyn Target,
+    ) -> Result<Exported> {
+        let (mut own, _) = self.still_there(&export.subject)?;
         let register = self.register();
         let mut transaction = Transaction::new(register);
+        let now = transaction.now;
         register.tell(&mut transaction, &mut own, Kind::Export, None, None, |entry| {
             entry.object = Some(deed.manifest);
         });
         register.put_subject(&mut transaction, &mut own);
         let (position, _) = self.register_mut().commit(transaction)?;
         let receipt = self.receipt(now, position, Deed::Export(deed.clone()));
-        bag.tag("receipt.cbor", &receipt)?;
-        let tags = self::manifest(&bag.tags);
-        bag.target.write("tagmanifest-sha256.txt", tags.as_bytes())?;
+        export.bag.tag("receipt.cbor", &receipt, target)?;
+        let tags = self::manifest(&export.bag.tags);
+        target.write("tagmanifest-sha256.txt", tags.as_bytes())?;
         Ok(Exported { deed, receipt })
     }
 
@@ -182,22 +275,40 @@ impl Custodian {
     }
 }
 
-impl Bag<'_> {
-    fn add(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.target.write(path, bytes)?;
+impl Export {
+    /// A file is in the package.
+    fn note(&mut self, file: &File, class: &str, plain: &[u8]) {
+        let path = format!("{class}/{}", file.name);
+        self.listed.push(json!({
+            "path": format!("files/{path}"),
+            "class": class,
+            "size": file.len,
+            "sha256": Hash(sha256(plain)).to_string(),
+            "written": time_text(file.written),
+        }));
+        self.names.insert(file.id, path);
+        self.after = Some(file.name.clone());
+        self.bag.files += 1;
+        self.bag.bytes += file.len;
+    }
+}
+
+impl Bag {
+    fn add(&mut self, path: &str, bytes: &[u8], target: &mut dyn Target) -> Result<()> {
+        target.write(path, bytes)?;
         self.payload.push((path.to_owned(), Hash(sha256(bytes))));
         self.payload_len += bytes.len() as u64;
         Ok(())
     }
 
-    fn tag(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.target.write(path, bytes)?;
+    fn tag(&mut self, path: &str, bytes: &[u8], target: &mut dyn Target) -> Result<()> {
+        target.write(path, bytes)?;
         self.tags.push((path.to_owned(), Hash(sha256(bytes))));
         Ok(())
     }
 
-    fn json(&mut self, path: &str, json: &Value) -> Result<()> {
-        self.add(path, format!("{json:#}\n").as_bytes())
+    fn json(&mut self, path: &str, json: &Value, target: &mut dyn Target) -> Result<()> {
+        self.add(path, format!("{json:#}\n").as_bytes(), target)
     }
 }
 
@@ -243,8 +354,10 @@ fn proofs_json(report: &SubjectReport) -> Value {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let proof = |(line, proof): (&ReportLine, &Vec<Hash>)| {
         json!({
+            "number": line.entry.about.as_ref().map(|about| about.number),
             "index": line.index,
             "leaf": hex(&line.leaf),
+            "sha256": Hash(sha256(&line.leaf)).to_string(),
             "proof": proof.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     };

@@ -8,7 +8,7 @@ use strongroom_host::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
 /// LIMIT: how long somebody waits for another writer.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Others are kept out while it lives.
@@ -37,9 +37,18 @@ impl Fence {
     pub fn raise(
         &self,
         clock: &dyn Clock,
+        meanwhile: impl FnMut() -> Result<()>,
+    ) -> Result<Fenced> {
+        self.raise_until(clock, clock.since_boot() + LIMIT, meanwhile)
+    }
+
+    /// The same, for whoever waits until a time since the machine started and no longer.
+    pub(crate) fn raise_until(
+        &self,
+        clock: &dyn Clock,
+        end: Duration,
         mut meanwhile: impl FnMut() -> Result<()>,
     ) -> Result<Fenced> {
-        let end = clock.since_boot() + LIMIT;
         loop {
             if let Some(fenced) = self.try_raise() {
                 return Ok(fenced);

@@ -28,11 +28,12 @@ const LEASE_LONGEST: i64 = LEASE_SECONDS_MAX as i64 * 1_000_000_000;
 pub struct Holder {
     /// Which.
     pub device: DeviceId,
-    /// When the last of its leases is over, by this device's clock.
+    /// When the last of the leases is over that it was not heard to have let go of, by this device's clock; of all of them
+    /// where it was.
     pub until: i64,
-    /// The same of those that other custodians lent, if any did.
+    /// The same of those that other custodians lent, if any are left.
     pub until_elsewhere: Option<i64>,
-    /// When it was heard to have let go of everything.
+    /// When it was heard to have let go of everything, by each custodian of what that lent.
     pub let_go: Option<i64>,
 }
 
@@ -42,9 +43,20 @@ impl Holder {
         self.let_go.is_none() && now < self.until
     }
 
+    /// Takes in what is known of further leases: nothing is let go of before all of it is.
+    fn join(&mut self, other: &Self) {
+        self.until = match (self.let_go, other.let_go) {
+            (Some(_), None) => other.until,
+            (None, Some(_)) => self.until,
+            (Some(_), Some(_)) | (None, None) => self.until.max(other.until),
+        };
+        self.until_elsewhere = self.until_elsewhere.max(other.until_elsewhere);
+        self.let_go = self.let_go.zip(other.let_go).map(|(own, other)| own.max(other));
+    }
+
     /// Whether it may still use something that another custodian lent.
     pub fn is_waited_for_elsewhere(&self, now: i64) -> bool {
-        self.let_go.is_none() && self.until_elsewhere.is_some_and(|until| now < until)
+        self.until_elsewhere.is_some_and(|until| now < until)
     }
 }
 
@@ -67,7 +79,8 @@ impl Custodian {
         self.each_about(&own, |header, entry, _, _| {
             let is_its = entry.activity == Some(activity) && self.is_consumers(&entry.operator);
             if is_its && entry.seq > record && entry.kind == Kind::LetGo {
-                let_go.insert(entry.operator, entry.time);
+                // Whoever hears it lent as well, and knows what it lent.
+                let_go.insert((entry.operator, header.device), entry.time);
             }
             // Somebody else's clock: the lease was lent before the record, so it lives no longer than its life after it.
             let apart = if header.device == device { 0 } else { CLOCK_APART_MAX };
@@ -76,24 +89,21 @@ impl Custodian {
                 end.saturating_add(apart).min(longest)
             });
             if let (Some(end), Some(class)) = (end.filter(|end| *end > at), entry.class) {
-                let lender = (entry.operator, class, header.device != device);
+                let lender = (entry.operator, header.device, class);
                 let longest = lent.entry(lender).or_insert(end);
                 *longest = end.max(*longest);
             }
             Ok(entry.time >= began)
         })?;
         let mut holders: BTreeMap<DeviceId, Holder> = BTreeMap::new();
-        for ((device, class, is_elsewhere), end) in lent {
-            if self.may_keep(&own, name, device, class, end)? {
+        for ((holder, lender, class), end) in lent {
+            if self.may_keep(&own, name, holder, class, end)? {
                 continue;
             }
-            let (let_go, until_elsewhere) = (let_go.get(&device).copied(), None);
-            let new = Holder { device, until: end, until_elsewhere, let_go };
-            let holder = holders.entry(device).or_insert(new);
-            holder.until = holder.until.max(end);
-            if is_elsewhere {
-                holder.until_elsewhere = holder.until_elsewhere.max(Some(end));
-            }
+            let let_go = let_go.get(&(holder, lender)).copied();
+            let until_elsewhere = Some(end).filter(|_| lender != device && let_go.is_none());
+            let new = Holder { device: holder, until: end, until_elsewhere, let_go };
+            holders.entry(holder).and_modify(|own| own.join(&new)).or_insert(new);
         }
         Ok(holders.into_values().collect())
     }

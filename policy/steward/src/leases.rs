@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use strongroom_audit::{Draft, Grant};
-use strongroom_authorizer::{Action, DecisionPoint, Facts, Request, decide};
+use strongroom_authorizer::{Action, DecisionPoint, Facts, Request, answers, decide};
 use strongroom_crypto::seal::{CHUNK_LEN, CHUNK_SEALED_LEN, Opener, PREFIX_LEN, sealed_len};
 use strongroom_crypto::secret::ClassKey;
 use strongroom_format::ids::DeviceId;
@@ -373,15 +373,14 @@ impl Custodian {
     }
 
     fn known(&self, rules: &Rules, own: Option<&Subject>, class: ClassId) -> Facts {
-        let consent = own.and_then(|own| {
-            let consents = &own.record.consents;
-            consents.iter().find(|consent| consent.activity == rules.activity.id).cloned()
-        });
+        let all = own.map_or(&[][..], |own| &own.record.consents);
+        let (consent, others) = answers(all, &rules.activity.id);
         Facts {
             application_active: rules.active,
             activity: Some(rules.activity.clone()),
             subject: own.map(|own| own.cell.state),
             consent,
+            others,
             is_special: rules.is_special(class),
             operator_certified: rules.operator.is_certified,
         }

@@ -7,7 +7,8 @@
 //! erased   as every erasure: keys ended, receipt signed
 //! ```
 //!
-//! Interrupted anywhere, the same call goes on: every file is in exactly one of the two folders at every moment.
+//! Interrupted anywhere, the same call goes on: every file is in exactly one of the two folders at every moment. Others write
+//! between two records of it: it is joined when nothing is left to move.
 //!
 //! **Answers.** A no of either stays a no. Two yeses become the narrower of both: classes that both cover, the earlier end,
 //! explicit only if both were. A yes of one, where the other was never asked, stays: it is the same person.
@@ -59,15 +60,15 @@ impl Custodian {
         }
         self.keep_what_is_kept(into, from)?;
         let mut files = 0;
-        let classes: Vec<ClassId> = gone.cell.classes.iter().map(|own| own.class).collect();
-        for class in classes {
-            loop {
-                match self.move_some(into, from, class)? {
-                    0 => break,
-                    moved => files += moved,
-                }
+        loop {
+            match self.move_any(into, from)? {
+                0 => break,
+                moved => files += moved,
             }
+            self.let_others_in()?;
         }
+        // Others were let in, and are not from here on.
+        self.keep_what_is_kept(into, from)?;
         self.join(into, from)?;
         Ok(Merged { files, erased: self.erase_for(from, Cause::Decided)? })
     }
@@ -106,6 +107,19 @@ impl Custodian {
         register.tell(&mut transaction, &mut own, kind, None, None, |_| ());
         register.put_subject(&mut transaction, &mut own);
         self.register_mut().commit(transaction).map(drop)
+    }
+
+    /// Moves some files of any class; how many.
+    fn move_any(&mut self, into: &SubjectId, from: &SubjectId) -> Result<u64> {
+        let classes: Vec<ClassId> =
+            self.living(from)?.cell.classes.iter().map(|own| own.class).collect();
+        for class in classes {
+            match self.move_some(into, from, class)? {
+                0 => {}
+                moved => return Ok(moved),
+            }
+        }
+        Ok(0)
     }
 
     /// Moves some files of a class; how many.

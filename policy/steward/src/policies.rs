@@ -5,7 +5,8 @@
 //!                                                      no ──▶ waits; another device activates it by its signature
 //! ```
 //!
-//! One set waits at a time: a new proposal takes the place of the one before.
+//! One set waits at a time: a new proposal takes the place of the one before, under a number of its own. A set is approved by
+//! number and digest: who approves it has read that one and no other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,19 +78,28 @@ impl Custodian {
             return Err(Error::invalid("a policy set is larger than 1 MiB"));
         }
         let digest = self.services().language.read(text)?.digest();
-        let version = self.policy_set()?.map_or(0, |set| set.version) + 1;
+        let previous = self.policy_set()?.map_or(0, |set| set.version);
+        let waits = self.stored_set(&PROPOSED)?.map_or(0, |set| set.version);
+        // Also above one that was never in force: a number means one text.
+        let version = previous.max(waits) + 1;
         let approvals = vec![self.approval(version, digest)?];
         let time = self.services().clock.now_ns();
-        self.put_policies(PolicySet { version, text: text.to_owned(), digest, approvals, time })
+        let text = text.to_owned();
+        self.put_policies(PolicySet { version, text, digest, approvals, time, previous })
     }
 
-    /// Approves the set that waits, as this device. In force once enough devices have.
+    /// Approves the set that waits, as this device, if it is that version with that digest. In force once enough devices have.
     ///
     /// # Errors
-    /// `NotFound` when none of that version waits; `Denied` when this device stands behind it already.
-    pub fn activate_policies(&mut self, version: u64) -> Result<Standing> {
-        let set = self.proposed_policies()?.filter(|set| set.version == version);
-        let none = || Error::new(ErrorKind::NotFound, "no policy set of that version waits");
+    /// `NotFound` when another one or none waits; `Denied` when this device stands behind it already.
+    ///
+    /// # Security
+    /// Only with the digest of what a person has read: another set may have taken its place since.
+    pub fn activate_policies(&mut self, version: u64, digest: &Hash) -> Result<Standing> {
+        let set = self.proposed_policies()?;
+        let set = set.filter(|set| set.version == version && set.digest == *digest);
+        let none =
+            || Error::new(ErrorKind::NotFound, "no policy set of that version and digest waits");
         let mut set = set.ok_or_else(none)?;
         let approval = self.approval(set.version, set.digest)?;
         if set.approvals.iter().any(|other| other.device == approval.device) {
@@ -138,14 +148,16 @@ impl Custodian {
     /// # Errors
     /// As [`Custodian::policy_set`].
     pub fn policy_history(&self) -> Result<Vec<PolicySet>> {
-        let newest = self.policy_set()?.map_or(0, |set| set.version);
-        let mut history = Vec::new();
-        for version in 1..=newest {
-            let set = self.stored_set(&archived(version))?;
+        let mut history: Vec<PolicySet> = self.policy_set()?.into_iter().collect();
+        while let Some(before) = history.last().map(|set| set.previous).filter(|set| *set > 0) {
+            let set = self.stored_set(&archived(before))?;
+            // Numbers fall, so this ends.
+            let set = set.filter(|set| set.version == before && set.previous < before);
             let set = set.ok_or_else(|| Error::corrupt("a policy set of before is missing"))?;
             self.verify_approvals(&set)?;
             history.push(set);
         }
+        history.reverse();
         Ok(history)
     }
 

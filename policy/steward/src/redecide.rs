@@ -6,7 +6,7 @@
 //! LIMIT: reads the register from its first record on. A narrower purpose than the activity's own is not on record: such a
 //! request is decided again for the activity's own.
 
-use strongroom_authorizer::{Action, DecisionPoint, Facts, Reason, Request, decide};
+use strongroom_authorizer::{Action, DecisionPoint, Facts, Reason, Request, answers, decide};
 use strongroom_format::cbor;
 use strongroom_records::activity::{Activities, Activity};
 use strongroom_records::application::Description;
@@ -158,7 +158,7 @@ impl Custodian {
             redecided.reason = Reason::from_number(was.reason);
             return Ok(Some(redecided));
         };
-        let consents = &own.record.consents;
+        let (consent, others) = answers(&own.record.consents, &id);
         let request = Request {
             application: self.register().application(),
             activity: id,
@@ -174,7 +174,8 @@ impl Custodian {
             application_active: true,
             activity,
             subject: Some(own.cell.state),
-            consent: consents.iter().find(|consent| consent.activity == id).cloned(),
+            consent,
+            others,
             is_special: then
                 .description
                 .classes

@@ -75,19 +75,22 @@ impl Custodian {
     /// Those of custody and store.
     pub fn retire(&mut self, carry: Carry) -> Result<Retired> {
         let mut retired = Retired::default();
-        let rules = self.retention()?;
-        let all = if rules.is_empty() { Vec::new() } else { self.subject_ids()? };
+        let all = if self.retention()?.is_empty() { Vec::new() } else { self.subject_ids()? };
         for some in all.chunks(SWITCH_COUNT) {
             let mut changed = Vec::new();
             for subject in some {
                 let before = retired.files;
                 let mut is_changed = false;
-                for (class, days) in &rules {
-                    is_changed |= self.retire_class(subject, *class, *days, carry, &mut retired)?;
+                // Others are let in: what they say of retention counts.
+                for (class, days) in self.retention()? {
+                    is_changed |= self.retire_class(subject, class, days, carry, &mut retired)?;
                 }
                 retired.subjects += u64::from(retired.files > before);
                 changed.extend(is_changed.then_some(*subject));
+                self.let_others_in()?;
             }
+            // Somebody who was erased meanwhile has no keys.
+            changed.retain(|subject| self.living(subject).is_ok());
             if carry == Carry::Out && !changed.is_empty() {
                 let before = self.switch_keys(&changed, None)?.0;
                 self.destroy_before(&before)?;
@@ -137,8 +140,7 @@ impl Custodian {
             return Ok(false);
         }
         if due.is_empty() {
-            self.reseal(subject, Some(class), &mut Resealed::default(), &mut |_| ())?;
-            return Ok(true);
+            return self.end_class(subject, class);
         }
         let detail = Detail { files: due.clone(), ..Detail::default() };
         let mut buckets = Buckets::default();
@@ -158,7 +160,13 @@ impl Custodian {
         register.put_subject(&mut transaction, &mut own);
         register.put_leaves(&mut transaction, buckets)?;
         self.register_mut().commit(transaction)?;
-        self.reseal(subject, Some(class), &mut Resealed::default(), &mut |_| ())?;
+        self.end_class(subject, class)
+    }
+
+    /// What is left of a class goes under its new key.
+    fn end_class(&mut self, subject: &SubjectId, class: ClassId) -> Result<bool> {
+        let mut done = Resealed::default();
+        self.reseal_if_it_lives(subject, Some(class), &mut done, &mut |_| ())?;
         Ok(true)
     }
 }

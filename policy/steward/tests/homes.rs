@@ -155,3 +155,25 @@ fn keys_that_were_left_are_found_by_a_few_records_however_many_there_are() {
     shop.rotate().unwrap();
     assert_eq!(world.vault.list(&application).unwrap().len(), 1);
 }
+
+/// A key that another home made and is about to record is named by no record of anybody; the store says that an old one does.
+#[test]
+fn a_record_that_the_store_made_up_ends_no_application_key() {
+    let world = World::new(47);
+    let mut shop = world.create("shop");
+    let application = shop.listed().application;
+    let [before] = world.vault.list(&application).unwrap()[..] else { panic!("one key") };
+    shop.rotate().unwrap();
+    let (organisation, ids) = (world.services.keys.organisation(), SimEntropy::new(247));
+    let key = KeyId(ids.bytes());
+    let theirs = KeyPlace { organisation, application, generation: 3, key };
+    world.vault.create(&theirs, &ids).unwrap();
+    for (place, bytes) in world.store.live() {
+        let mut bytes = bytes.to_vec();
+        let Some(at) = bytes.windows(16).position(|some| some == before.0) else { continue };
+        bytes[at..at + 16].copy_from_slice(&key.0);
+        world.store.put_now(place, bytes.into());
+    }
+    assert_eq!(shop.sweep().unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(world.vault.list(&application).unwrap().contains(&key));
+}

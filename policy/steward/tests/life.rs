@@ -210,8 +210,8 @@ fn four_eyes_are_two_devices_where_the_application_demands_them() {
     assert_eq!(shop.activities().unwrap()[0].state, ActivityState::Proposed);
     let proposed = shop.propose_policies(strongroom_cedar::BUILT_IN).unwrap();
     assert_eq!((proposed.version, proposed.missing), (1, 1));
-    assert_eq!(kind(shop.activate_policies(1)), ErrorKind::Denied);
-    assert_eq!(kind(shop.activate_policies(2)), ErrorKind::NotFound);
+    assert_eq!(kind(shop.activate_policies(1, &proposed.digest)), ErrorKind::Denied);
+    assert_eq!(kind(shop.activate_policies(2, &proposed.digest)), ErrorKind::NotFound);
     assert_eq!(shop.policy_set().unwrap(), None);
 }
 

@@ -8,6 +8,7 @@ use common::{World, answer, by, kind, own, registered};
 use strongroom_authorizer::Reason;
 use strongroom_cedar::BUILT_IN;
 use strongroom_records::activity::Basis;
+use strongroom_records::application::PolicySet;
 use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::ConsentStatus;
 use strongroom_steward::{Custodian, ErrorKind, Stewardship};
@@ -47,17 +48,17 @@ fn a_set_waits_for_another_device_and_is_in_force_with_its_signature() {
     let proposed = shop.propose_policies(&closed).unwrap();
     assert_eq!((proposed.version, proposed.missing), (1, 1));
     assert!(shop.read_file(&own(ada, "owned"), "file").is_ok(), "what waits decides nothing");
-    assert_eq!(kind(shop.activate_policies(1)), ErrorKind::Denied);
+    assert_eq!(kind(shop.activate_policies(1, &proposed.digest)), ErrorKind::Denied);
     drop(shop);
 
     let mut others = Stewardship::open(theirs.clone()).unwrap();
     let mut bob = others.application("shop", world.custody()).unwrap();
     assert_eq!(bob.proposed_policies().unwrap().unwrap().text, closed);
-    let standing = bob.activate_policies(1).unwrap();
+    let standing = bob.activate_policies(1, &proposed.digest).unwrap();
     assert_eq!((standing.version, standing.digest, standing.missing), (1, proposed.digest, 0));
     assert_eq!(kind(bob.read_file(&own(ada, "owned"), "file")), ErrorKind::Denied);
     assert_eq!(bob.proposed_policies().unwrap(), None);
-    assert_eq!(kind(bob.activate_policies(1)), ErrorKind::NotFound);
+    assert_eq!(kind(bob.activate_policies(1, &proposed.digest)), ErrorKind::NotFound);
     let behind = bob.policy_set().unwrap().unwrap().approvals;
     let devices = [world.services.keys.device_id(), theirs.keys.device_id()];
     assert_eq!(behind.iter().map(|approval| approval.device).collect::<Vec<_>>(), devices);
@@ -66,7 +67,34 @@ fn a_set_waits_for_another_device_and_is_in_force_with_its_signature() {
 }
 
 #[test]
-fn every_set_that_was_in_force_is_kept_and_a_newer_proposal_takes_the_place_of_an_older() {
+fn the_second_person_signs_what_they_read_or_nothing() {
+    let (world, theirs) = World::of_two(45);
+    let mut shop = world.stewardship().create("shop", "vault:", world.custody(), 2).unwrap();
+    let read = shop.propose_policies(&narrower()).unwrap();
+    let bob = || {
+        let others = Stewardship::open(theirs.clone()).unwrap();
+        others.application("shop", world.custody()).unwrap()
+    };
+    assert_eq!(bob().proposed_policies().unwrap().unwrap().text, narrower());
+    let newer = shop.propose_policies(BUILT_IN).unwrap();
+    assert_eq!((read.version, newer.version), (1, 2));
+    for (version, digest) in [(1, read.digest), (2, read.digest), (1, newer.digest)] {
+        assert_eq!(kind(bob().activate_policies(version, &digest)), ErrorKind::NotFound);
+    }
+    assert_eq!(bob().policy_set().unwrap(), None);
+    assert_eq!(bob().activate_policies(2, &newer.digest).unwrap().missing, 0);
+    // A number that was given is not given again, and what never was in force is no part of the history.
+    let mut shop = world.open("shop");
+    let last = shop.propose_policies(&narrower()).unwrap();
+    assert_eq!(last.version, 3);
+    bob().activate_policies(3, &last.digest).unwrap();
+    let versions = |set: &PolicySet| (set.version, set.previous);
+    let kept: Vec<(u64, u64)> = bob().policy_history().unwrap().iter().map(versions).collect();
+    assert_eq!(kept, [(2, 0), (3, 2)]);
+}
+
+#[test]
+fn every_set_that_was_in_force_is_kept() {
     let world = World::new(42);
     let (mut shop, _) = shop(&world);
     assert_eq!(shop.policy_history().unwrap(), []);
@@ -107,6 +135,36 @@ fn a_decision_is_explained_by_the_policies_of_then() {
     assert_eq!(one.policies, ["no-owned"]);
     assert!(shop.explain(0).unwrap().is_empty());
     assert_eq!(kind(shop.explain(10_000)), ErrorKind::NotFound);
+}
+
+/// An answer to one activity is a reason to refuse another, once a policy says so.
+#[test]
+fn a_policy_about_another_activitys_answer_applies_where_it_is_asked_for_and_where_it_is_tried() {
+    let world = World::new(45);
+    let (mut shop, ada) = shop(&world);
+    registered(&mut shop, "profiling", Basis::Contract, &["owned"]);
+    let name = shop.scope("profiling").unwrap()[0].0;
+    let asked = by("profiling", name, "owned");
+    let all = shop.activities().unwrap();
+    let newsletter = all.iter().find(|one| one.name == "newsletter").unwrap().id;
+    let together = with(&format!(
+        r#"@id("together") forbid (principal, action, resource) when {{ !principal.own &&
+            resource.subject.hasTag("{newsletter}") && resource.subject.getTag("{newsletter}").status == "withdrawn" }};"#
+    ));
+    let since = strongroom_host::clock::Clock::now_ns(&*world.clock);
+    shop.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+    assert!(shop.read_file(&asked, "file").is_ok());
+    let tried = shop.what_if(&together, since).unwrap();
+    let last = tried.last().unwrap();
+    assert_eq!((last.differs(), last.reason), (true, Some(Reason::PolicyRefuses)));
+
+    shop.propose_policies(&together).unwrap();
+    assert_eq!(kind(shop.read_file(&asked, "file")), ErrorKind::Denied);
+    let one = shop.explain(shop.record_count() - 1).unwrap().remove(0);
+    assert_eq!((one.reason, one.policies), (Some(Reason::PolicyRefuses), vec!["together".into()]));
+    assert_eq!(shop.scope("profiling").unwrap(), []);
+    shop.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
+    assert!(shop.read_file(&asked, "file").is_ok());
 }
 
 /// What-if equals what then happens: the same requests under the new set.

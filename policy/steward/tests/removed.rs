@@ -61,12 +61,12 @@ fn an_approval_of_a_device_that_was_removed_meanwhile_does_not_count() {
     let (world, theirs) = World::of_two(63);
     world.stewardship().create("shop", "vault:", world.custody(), 2).unwrap();
     let mut bob = open(theirs.clone(), &world).unwrap();
-    bob.propose_policies(strongroom_cedar::BUILT_IN).unwrap();
+    let waits = bob.propose_policies(strongroom_cedar::BUILT_IN).unwrap();
     bob.register_activity(common::proposal("newsletter", Basis::Consent, &["owned"])).unwrap();
     world.open("shop");
     let knowing = removed(&world, &theirs);
     let mut shop = open(knowing, &world).unwrap();
-    assert_eq!(shop.activate_policies(1).unwrap().missing, 1);
+    assert_eq!(shop.activate_policies(1, &waits.digest).unwrap().missing, 1);
     assert_eq!(shop.policy_set().unwrap(), None);
     assert_eq!(shop.approve_activity("newsletter").unwrap(), ActivityState::Proposed);
 }
@@ -200,9 +200,9 @@ fn whoever_has_seen_the_logs_closes_them_if_nobody_did() {
 fn a_set_in_force_stays_when_one_who_approved_it_is_removed() {
     let (world, theirs) = World::of_two(69);
     let mut alice = world.stewardship().create("shop", "vault:", world.custody(), 2).unwrap();
-    alice.propose_policies(strongroom_cedar::BUILT_IN).unwrap();
+    let waits = alice.propose_policies(strongroom_cedar::BUILT_IN).unwrap();
     let mut bob = open(theirs.clone(), &world).unwrap();
-    assert_eq!(bob.activate_policies(1).unwrap().missing, 0);
+    assert_eq!(bob.activate_policies(1, &waits.digest).unwrap().missing, 0);
     world.open("shop");
     let knowing = removed(&world, &theirs);
     let shop = open(knowing, &world).unwrap();

@@ -9,7 +9,8 @@
 //! 1. A lease counts from before it was asked for, less a margin: it is over here before it is at the custodian's. One that
 //!    answers nothing known here is none, whenever it was written.
 //! 2. The desk waits for nobody: letters travel on a thread of their own, so that a lease ends whatever the network does.
-//! 3. A custodian that begins a new life is told nothing of the old one: all is shut, and asked for anew.
+//! 3. A custodian that begins a new life is told nothing of the old one: all is shut, and asked for anew. So is it after a refusal,
+//!    unless the custodian could not answer just then: its session goes on, and leases end by themselves.
 
 mod courier;
 mod needs;
@@ -109,8 +110,8 @@ pub(crate) struct FarDesk {
     page: Option<Pseudonym>,
     /// Who waits for all pages.
     for_all: Vec<Request>,
-    /// Not asked for again before that, unless somebody waits.
-    page_after: Duration,
+    /// Nothing is asked for before that, unless somebody waits.
+    quiet_until: Duration,
     ahead: Ahead,
     opened_since: Option<Duration>,
 }
@@ -147,7 +148,7 @@ impl FarDesk {
             incarnation: 0,
             page: None,
             for_all: Vec::new(),
-            page_after: Duration::ZERO,
+            quiet_until: Duration::ZERO,
             ahead: Ahead::default(),
             opened_since: None,
         };
@@ -274,10 +275,12 @@ impl FarDesk {
             self.page = answer.next;
         }
         self.inner.count(answer.leases.len());
-        if answer.refusal.is_some() {
-            // The custodian has forgotten the session, whichever ask it was.
-            self.begin_anew();
-            self.page_after = self.now() + REFUSED_PAUSE;
+        if let Some(refusal) = answer.refusal {
+            if refusal != Refusal::Unavailable {
+                // The custodian has forgotten the session, whichever ask it was.
+                self.begin_anew();
+            }
+            self.quiet_until = self.now() + REFUSED_PAUSE;
         }
         match self.asked.take_if(|asked| answer.to == Some(asked.number)) {
             Some(asked) => self.close_ask(asked, answer),
@@ -436,8 +439,10 @@ impl FarDesk {
         self.set_apart();
         let now = self.now();
         let is_wanted = !self.queue.is_empty() || !self.for_all.is_empty();
-        let is_page = self.page.is_some() && (now >= self.page_after || is_wanted);
-        if self.asked.is_none() && (is_page || !self.queue.is_empty() || self.wants_renewal(now)) {
+        let is_loud = now >= self.quiet_until;
+        let is_page = self.page.is_some() && (is_loud || is_wanted);
+        let is_renewal = is_loud && self.wants_renewal(now);
+        if self.asked.is_none() && (is_page || !self.queue.is_empty() || is_renewal) {
             let waiting = std::mem::take(&mut self.queue);
             let needs = self.needs(&waiting);
             if is_page || !needs.is_empty() {

@@ -2,17 +2,18 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use strongroom_host::clock::Clock;
 use strongroom_host::disk::{Disk, DiskSpace};
 use strongroom_host::sim::{Chance, SimClock, SimDisk, SimEntropy};
 use strongroom_store::{
     Binder, Body, Error as StoreError, ErrorKind as StoreErrorKind, Family, FolderStore, Key,
-    Later, Listed, Mode as StoreMode, Put, Store, Uploaded, now,
+    Later, Listed, Mode as StoreMode, Put, Store, Uploaded, wait,
 };
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use strongroom_workspace::{Mode, Options, Services, Status, Tuning, Workspace};
@@ -28,24 +29,33 @@ const BINDER: &str = "/cache/binder";
 
 /// A home's way to the store: it can be cut, and lose what is asked or what is answered.
 pub struct Line {
-    store: Arc<dyn Store>,
+    store: Mutex<Arc<dyn Store>>,
     disk: Mutex<Arc<dyn Disk>>,
     cut: AtomicBool,
     /// One in so many requests is lost, half of them after they were carried out; 0: none.
     lossy: AtomicU64,
     /// Requests that are still carried out; the line is cut after them.
     left: AtomicU64,
+    stop: Mutex<Option<Stop>>,
     chance: Mutex<Chance>,
+}
+
+/// What waits before it is put: says when it is reached, and is told when to go on.
+struct Stop {
+    at: Key,
+    reached: mpsc::Sender<()>,
+    go: mpsc::Receiver<()>,
 }
 
 impl Line {
     fn new(store: Arc<dyn Store>, disk: &SimDisk, seed: u64) -> Self {
         Self {
-            store,
+            store: Mutex::new(store),
             disk: Mutex::new(Arc::new(disk.clone())),
             cut: AtomicBool::new(false),
             lossy: AtomicU64::new(0),
             left: AtomicU64::new(u64::MAX),
+            stop: Mutex::new(None),
             chance: Mutex::new(Chance::new(seed)),
         }
     }
@@ -75,10 +85,11 @@ impl Line {
         ask: impl FnOnce(&dyn Store) -> strongroom_store::Result<T>,
     ) -> Later<'_, T> {
         let lost = self.lost();
+        let store = self.store.lock().clone();
         let answer = match lost {
             Some(Lost::Request) => Err(away()),
-            Some(Lost::Answer) => ask(&*self.store).and(Err(away())),
-            None => ask(&*self.store),
+            Some(Lost::Answer) => ask(&*store).and(Err(away())),
+            None => ask(&*store),
         };
         Box::pin(std::future::ready(answer))
     }
@@ -96,16 +107,22 @@ fn away() -> StoreError {
 
 impl Store for Line {
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
-        self.pass(|store| now(store.get(key, range)))
+        self.pass(|store| wait(store.get(key, range)))
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        let is_taken = matches!(body, Body::File(_));
+        let stop = self.stop.lock().take_if(|stop| stop.at == key);
+        if let Some(stop) = stop {
+            // Who gave up waiting lets it go on.
+            let _ = stop.reached.send(()).map(|()| stop.go.recv());
+        }
         let (bytes, file) = match body {
             Body::Bytes(bytes) => (bytes, None),
-            Body::File(path) => {
+            Body::File(path) | Body::Copy(path) => {
                 let read = strongroom_host::disk::read_all(&**self.disk.lock(), &path);
                 match read {
-                    Ok(bytes) => (bytes.into(), Some(path)),
+                    Ok(bytes) => (bytes.into(), is_taken.then_some(path)),
                     Err(error) => {
                         let message = format!("a staged file: {error}");
                         let error = StoreError::new(StoreErrorKind::Internal, message);
@@ -115,7 +132,7 @@ impl Store for Line {
             }
         };
         self.pass(|store| {
-            let done = now(store.put(key, Body::Bytes(bytes)))?;
+            let done = wait(store.put(key, Body::Bytes(bytes)))?;
             if let Some(path) = file {
                 // As a store on the same disk does, which takes the file away.
                 let _ = self.disk.lock().remove(&path);
@@ -125,19 +142,27 @@ impl Store for Line {
     }
 
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.pass(|store| now(store.put_if_absent(key, bytes)))
+        self.pass(|store| wait(store.put_if_absent(key, bytes)))
     }
 
     fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.pass(|store| now(store.list(family, after)))
+        self.pass(|store| wait(store.list(family, after)))
     }
 
     fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.pass(|store| now(store.delete(key)))
+        self.pass(|store| wait(store.delete(key)))
     }
 
     fn space(&self) -> Option<DiskSpace> {
         None
+    }
+
+    fn reaches_all(&self) -> bool {
+        self.store.lock().reaches_all()
+    }
+
+    fn is_mirrored(&self) -> bool {
+        self.store.lock().is_mirrored()
     }
 }
 
@@ -286,6 +311,23 @@ impl Home {
         self.line.left.store(requests.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// The next put of a key waits: hears when it is reached, and tells it to go on.
+    pub fn stops_before_put(&self, key: Key) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let ((reached, hear), (tell, go)) = (mpsc::channel(), mpsc::channel());
+        *self.line.stop.lock() = Some(Stop { at: key, reached, go });
+        (hear, tell)
+    }
+
+    /// The line leads to another store from here on.
+    pub fn leads_to(&self, store: Arc<dyn Store>) {
+        *self.line.store.lock() = store;
+    }
+
+    /// Its wall clock shows this, nanoseconds since 1970.
+    pub fn set_now_ns(&self, now_ns: i64) {
+        self.clock.set_now_ns(now_ns);
+    }
+
     /// Whether the line is cut.
     pub fn is_cut(&self) -> bool {
         self.line.cut.load(Ordering::Relaxed)
@@ -312,9 +354,11 @@ impl Fleet {
     /// # Panics
     /// If there is no store.
     pub fn new(seed: u64, count: usize, tuning: &Tuning) -> Self {
-        let shared = Arc::new(new_disk());
-        let store = FolderStore::open(shared, PathBuf::from(STORE), StoreMode::ReadWrite);
-        let store: Arc<dyn Store> = Arc::new(store.expect("the store of a new workspace"));
+        Self::over(new_store(), seed, count, tuning)
+    }
+
+    /// As [`Fleet::new`], over a store with a new workspace in it.
+    pub fn over(store: Arc<dyn Store>, seed: u64, count: usize, tuning: &Tuning) -> Self {
         let mut chance = Chance::new(seed ^ 0xf1ee7);
         let homes = (0..count as u64).map(|number| {
             let disk = SimDisk::new(seed * 10 + number);
@@ -344,6 +388,11 @@ impl Fleet {
     /// From here on a home that is told to mount again does so while all come to rest.
     pub fn mount_again(&mut self) {
         self.mounts_again = true;
+    }
+
+    /// The latest of their clocks: whoever goes by an earlier one misses what another has collected.
+    pub fn now_ns(&self) -> i64 {
+        self.homes.iter().map(|home| home.clock.now_ns()).max().unwrap_or(0)
     }
 
     /// The store that all share.
@@ -415,4 +464,13 @@ impl Fleet {
         let rests = |status: &Status| status.is_clean() && status.head_seq == first.head_seq;
         rests(&first) && statuses.all(|status| rests(&status))
     }
+}
+
+/// A store with a new workspace in it: each time the same one.
+///
+/// # Panics
+/// If there is none.
+pub fn new_store() -> Arc<dyn Store> {
+    let store = FolderStore::open(Arc::new(new_disk()), PathBuf::from(STORE), StoreMode::ReadWrite);
+    Arc::new(store.expect("the store of a new workspace"))
 }

@@ -3,6 +3,7 @@
 //! A [`step::Step`] names paths and slots of open handles, never inode numbers, so the same step runs on a workspace,
 //! on the plain model and on a folder of the local file system. Everything follows from one seed.
 
+pub mod distant;
 pub mod files;
 pub mod fleet;
 pub mod generate;

@@ -140,11 +140,12 @@ pub struct Story {
     temporary: u64,
 }
 
-/// Lives a life of one seed.
+/// Lives a life of one seed. Returns how many devices showed files in the end and were held to what was promised there; the others
+/// say that the store is not what it was.
 ///
 /// # Errors
 /// What a device did that it must not do.
-pub fn live(seed: u64, plan: Plan, tuning: &Tuning) -> Told<()> {
+pub fn live(seed: u64, plan: Plan, tuning: &Tuning) -> Told<usize> {
     let life = || {
         let mut story = Story::new(seed, plan, tuning)?;
         story.honest()?;

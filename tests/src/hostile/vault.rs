@@ -358,17 +358,18 @@ impl Face {
         const STAGED: [Lie; 4] = [Lie::DataNotKept, Lie::KeptFlipped, Lie::AnswerLost, Lie::Away];
         let (mood, lie) = self.ask(match body {
             Body::Bytes(_) => &FROM_MEMORY,
-            Body::File(_) => &STAGED,
+            Body::File(_) | Body::Copy(_) => &STAGED,
         });
         if lie == Some(Lie::Away) {
             return Err(away());
         }
+        let is_taken = matches!(body, Body::File(_));
         let (bytes, file) = match body {
             Body::Bytes(bytes) => (bytes, None),
-            Body::File(path) => {
+            Body::File(path) | Body::Copy(path) => {
                 let read = read_all(&**self.disk.lock(), &path);
                 let read = read.map_err(|_| Error::new(ErrorKind::Internal, "a staged file"))?;
-                (Bytes::from(read), Some(path))
+                (Bytes::from(read), is_taken.then_some(path))
             }
         };
         let len = bytes.len() as u64;

@@ -464,7 +464,8 @@ impl Copy {
             entropy: Arc::new(MachineEntropy),
             in_use: InUse::No,
         };
-        let subject = Subject { store, keys: sample().keys.clone(), local: Some(local) };
+        let (keys, now) = (sample().keys.clone(), services().clock.now_ns());
+        let subject = Subject { store, keys, local: Some(local), now };
         strongroom_check::examine(&subject, &mut |_| ()).unwrap()
     }
 

@@ -1,4 +1,5 @@
-//! Where connections come in: how many there are, how long they are waited for, and how many have shown no token that holds.
+//! Where connections come in: how many there are, how long they are waited for, how many have shown no token that holds, and
+//! how much is kept for them together.
 //!
 //! Each door counts for itself: who crowds the one on a loopback address, as anybody on the machine may, keeps nobody
 //! from the socket.
@@ -15,9 +16,15 @@ use strongroom_host::clock::Clock;
 /// LIMIT: connections of one door at a time, and those among them that have shown no token that holds.
 const GUEST_COUNT_MAX: usize = 128;
 const STRANGER_COUNT_MAX: usize = 32;
+/// LIMIT: bytes of bodies and answers that are here for the connections of one door, together. Those up to the second length are
+/// not counted: what is small goes by, however much others send.
+const HELD_LEN_MAX: usize = 256 << 20;
+pub const SMALL_LEN_MAX: usize = 64 << 10;
+/// LIMIT: exports under way by one door; each holds a piece.
+const EXPORT_COUNT_MAX: usize = 4;
 /// LIMIT: how long who shows no token may stay, whatever is said meanwhile.
 const STRANGER_TIME: Duration = Duration::from_secs(10);
-/// LIMIT: how long a head, a body or the taking of an answer may last; and how long a connection may be idle.
+/// LIMIT: how long a head, a body or the taking of an answer, or of a piece of one, may last; and how long a connection may be idle.
 const GUEST_TIME: Duration = Duration::from_secs(120);
 
 /// A connection of the machine, whose waits can be bounded.
@@ -60,6 +67,33 @@ impl Wire for TcpStream {
 pub struct Door {
     guests: AtomicUsize,
     strangers: AtomicUsize,
+    held: AtomicUsize,
+    exports: AtomicUsize,
+}
+
+/// Part of what a door has to give; given back when it is dropped.
+pub struct Share {
+    door: Arc<Door>,
+    of: fn(&Door) -> &AtomicUsize,
+    count: usize,
+}
+
+impl Share {
+    fn take(
+        door: &Arc<Door>,
+        of: fn(&Door) -> &AtomicUsize,
+        (count, max): (usize, usize),
+    ) -> Option<Self> {
+        let more = |before: usize| before.checked_add(count).filter(|after| *after <= max);
+        of(door).fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
+        Some(Self { door: Arc::clone(door), of, count })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        (self.of)(&self.door).fetch_sub(self.count, Ordering::SeqCst);
+    }
 }
 
 /// A connection that was let in; counted off when it ends, however it ends.
@@ -75,6 +109,17 @@ impl Guest {
         let strangers = door.strangers.fetch_add(1, Ordering::SeqCst);
         let guest = Self { door: Arc::clone(door), is_known: false };
         (guests < GUEST_COUNT_MAX && strangers < STRANGER_COUNT_MAX).then_some(guest)
+    }
+
+    /// Room for a body or an answer, unless others have it.
+    pub fn hold(&self, len: usize) -> Option<Share> {
+        let counted = if len > SMALL_LEN_MAX { len } else { 0 };
+        Share::take(&self.door, |door| &door.held, (counted, HELD_LEN_MAX))
+    }
+
+    /// A turn to export, unless others have all of them.
+    pub fn export(&self) -> Option<Share> {
+        Share::take(&self.door, |door| &door.exports, (1, EXPORT_COUNT_MAX))
     }
 
     /// A token that holds was shown.

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as far as a local API needs it: requests with a length, answers with a length, connections that stay.
+//! HTTP/1.1 as far as a local API needs it: requests with a length, answers with a length or in chunks, connections that stay.
 //!
 //! Refused rather than guessed: chunked bodies, more than one length, anything longer than its limit.
 
@@ -29,6 +29,8 @@ pub struct Request {
     pub key: Option<String>,
     /// Whether the connection stays.
     pub keeps: bool,
+    /// Whether its answer may come in chunks.
+    pub takes_chunks: bool,
     /// Whether it waits to be told to send its body.
     pub waits: bool,
     /// Length of its body.
@@ -77,19 +79,57 @@ impl Answer {
     /// # Errors
     /// Those of the connection.
     pub fn write(&self, to: &mut dyn Write, keeps: bool) -> io::Result<()> {
-        let connection = if keeps { "keep-alive" } else { "close" };
-        let head = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
-             X-Content-Type-Options: nosniff\r\nConnection: {connection}\r\n\r\n",
-            self.status,
-            reason(self.status),
-            self.kind,
-            self.body.len(),
-        );
-        to.write_all(head.as_bytes())?;
+        let len = format!("Content-Length: {}", self.body.len());
+        write_head(to, (self.status, self.kind), &len, keeps)?;
         to.write_all(&self.body)?;
         to.flush()
     }
+}
+
+fn write_head(
+    to: &mut dyn Write,
+    (status, kind): (u16, &str),
+    len: &str,
+    keeps: bool,
+) -> io::Result<()> {
+    let reason = reason(status);
+    let connection = if keeps { "keep-alive" } else { "close" };
+    let head = format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\n{len}\r\nCache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\nConnection: {connection}\r\n\r\n",
+    );
+    to.write_all(head.as_bytes())
+}
+
+/// Begins an answer whose length nobody knows yet. It goes on with [`chunk`] and ends with [`end_chunks`].
+///
+/// # Errors
+/// Those of the connection.
+pub fn begin_chunks(to: &mut dyn Write, kind: &str, keeps: bool) -> io::Result<()> {
+    write_head(to, (200, kind), "Transfer-Encoding: chunked", keeps)
+}
+
+/// Some bytes of it.
+///
+/// # Errors
+/// Those of the connection.
+pub fn chunk(to: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
+    // One without bytes would be the last.
+    if !bytes.is_empty() {
+        to.write_all(format!("{:x}\r\n", bytes.len()).as_bytes())?;
+        to.write_all(bytes)?;
+        to.write_all(b"\r\n")?;
+    }
+    to.flush()
+}
+
+/// Its end.
+///
+/// # Errors
+/// Those of the connection.
+pub fn end_chunks(to: &mut dyn Write) -> io::Result<()> {
+    to.write_all(b"0\r\n\r\n")?;
+    to.flush()
 }
 
 /// What reading a request ends with.
@@ -188,6 +228,7 @@ fn head(bytes: &[u8]) -> Result<Option<(Request, usize)>, Answer> {
         path: path.to_owned(),
         query: query.to_owned(),
         keeps: parsed.version == Some(1),
+        takes_chunks: parsed.version == Some(1),
         ..Request::default()
     };
     let mut body_len = None;

@@ -13,13 +13,17 @@
 //! 3. A request that changes something and is repeated under its idempotency key is done once: for the life of the process by
 //!    its stored answer, and beyond by the ids of subjects, which follow from the key. What shows anything of anybody is
 //!    decided and recorded each time.
-//! 4. Nobody without a token takes more than a head's room, ten seconds, and one of a few places.
+//! 4. What takes long works apart, and keeps nobody waiting for longer than a record.
+//! 5. Nobody without a token takes more than a head's room, ten seconds, and one of a few places.
+//! 6. Bodies and answers of all connections of a door have a limit together, and exports go out as they are made: no connection,
+//!    however slow, keeps anybody out of an application.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod activities;
 mod call;
 mod door;
+mod export;
 mod force;
 mod http;
 mod package;
@@ -43,10 +47,10 @@ pub use routes::described;
 pub use tokens::{Role, Tokens};
 
 use call::Call;
-use door::{Guest, Timed};
+use door::{Guest, Share, Timed};
 use http::{Answer, Read1, Request};
 use replay::{Replay, Replays};
-use routes::{Route, Who};
+use routes::{Act, Route, Who, Whole};
 use tokens::Token;
 
 /// How an application is reached. Implemented by whoever puts the program together.
@@ -85,10 +89,12 @@ pub struct Agent {
     clock: Arc<dyn Clock>,
 }
 
-/// One application: whoever has its lock works on it.
+/// One application: whoever has the custodian's lock works on it.
 struct Desk {
     entrance: Box<dyn Entrance>,
     custodian: Mutex<Option<Custodian>>,
+    /// Whoever does something long.
+    apart: Mutex<()>,
 }
 
 /// A request of somebody who may make it, before its body is read.
@@ -97,6 +103,8 @@ struct Admitted<'a> {
     route: &'static Route,
     params: Vec<String>,
     token: Token,
+    /// Room for the body.
+    _room: Share,
 }
 
 impl Agent {
@@ -112,7 +120,7 @@ impl Agent {
         let mut desks = BTreeMap::new();
         for (name, entrance) in entrances {
             let custodian = Mutex::new(Some(entrance.open()?));
-            desks.insert(name, Desk { entrance, custodian });
+            desks.insert(name, Desk { entrance, custodian, apart: Mutex::default() });
         }
         Ok(Arc::new(Self { desks, tokens, replays: Mutex::default(), clock }))
     }
@@ -151,23 +159,40 @@ impl Agent {
             };
             let admitted = self.admit(&request, &mut guest);
             wire.next_step(&guest);
-            let (answer, keeps) = match admitted {
+            let keeps = match admitted {
                 Ok(admitted) => {
                     http::read_body(wire, &mut left, &mut request)?;
-                    (self.answer(&request, admitted), request.keeps)
+                    self.serve(wire, &guest, &request, admitted)?
                 }
                 // What is refused, or asks whether the agent lives, needs no body.
                 Err(answer) => {
-                    let keeps = http::skip_body(wire, &mut left, &mut request)?;
-                    (answer, keeps && request.keeps)
+                    let keeps = http::skip_body(wire, &mut left, &mut request)? && request.keeps;
+                    wire.next_step(&guest);
+                    answer.write(wire, keeps).map(|()| keeps)?
                 }
             };
-            wire.next_step(&guest);
-            answer.write(wire, keeps)?;
             if !keeps {
                 return Ok(());
             }
         }
+    }
+
+    /// Answers a request whose body is there. Whether the connection stays.
+    fn serve<W: Wire>(
+        &self,
+        wire: &mut Timed<'_, W>,
+        guest: &Guest,
+        request: &Request,
+        admitted: Admitted<'_>,
+    ) -> io::Result<bool> {
+        let Admitted { desk, route, params, token, _room } = admitted;
+        let call = Call { request, params, token: &token };
+        let Act::Whole(act) = route.act else { return self.export(wire, guest, &call, desk) };
+        let answer = self.answer(&call, desk, (route, act));
+        let room = guest.hold(answer.body.len());
+        let answer = if room.is_some() { answer } else { too_much() };
+        wire.next_step(guest);
+        answer.write(wire, request.keeps).map(|()| request.keeps)
     }
 
     /// Whether somebody may ask this, and send that much with it; or the answer.
@@ -202,27 +227,28 @@ impl Agent {
             let message = format!("the body is larger than {} bytes", route.body_len_max);
             return Err(Answer::refused(413, "invalid", &message));
         }
-        Ok(Admitted { desk, route, params, token })
+        let _room = guest.hold(request.body_len).ok_or_else(too_much)?;
+        Ok(Admitted { desk, route, params, token, _room })
     }
 
-    /// Answers a request whose body is there.
-    fn answer(&self, request: &Request, admitted: Admitted<'_>) -> Answer {
-        let Admitted { desk, route, params, token } = admitted;
+    /// The answer of what is answered as a whole.
+    fn answer(&self, call: &Call<'_>, desk: &Desk, (route, act): (&Route, Whole)) -> Answer {
         // The token may have ended while the body came.
-        if !request.body.is_empty()
-            && let Err(answer) = self.token(request)
+        if !call.request.body.is_empty()
+            && let Err(answer) = self.token(call.request)
         {
             return answer;
         }
-        let slot = match self.replayed(request, route, &token) {
+        let slot = match self.replayed(call.request, route, call.token) {
             Ok(slot) => slot,
             Err(answer) => return answer,
         };
-        let call = Call { request, params, token: &token };
-        let mut answer = desk.act(&|custodian| (route.act)(&call, custodian));
+        let act = &mut |custodian: &mut Custodian| act(call, custodian);
+        let done = if route.is_long { desk.act_apart(act) } else { desk.act(act) };
+        let mut answer = done.unwrap_or_else(|error| refused(&error));
         if answer.status < 300 && route.changes_what_may_be_seen() {
             let announced = (desk.entrance.announce(), self.clock.now_ns());
-            force::tell(&mut answer, desk.watch(&|own| force::of(&call, route, announced, own)));
+            force::tell(&mut answer, desk.watch(&|own| force::of(call, route, announced, own)));
         }
         if let Some(slot) = slot {
             self.replays().keep(slot, &answer);
@@ -272,24 +298,37 @@ impl Desk {
         self.custodian.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the application; once more where somebody else wrote meanwhile.
-    fn act(&self, act: &dyn Fn(&mut Custodian) -> Result<Answer>) -> Answer {
-        let mut held = self.lock();
+    /// Does something with the application.
+    fn act<T>(&self, act: &mut dyn FnMut(&mut Custodian) -> Result<T>) -> Result<T> {
+        self.act_with(&mut self.lock(), act)
+    }
+
+    /// Does something long, one such thing at a time, with the application opened for itself: others work meanwhile, and are let
+    /// in by what is done. When the agent ends it is interrupted, and goes on when it is asked for again.
+    fn act_apart<T>(&self, act: &mut dyn FnMut(&mut Custodian) -> Result<T>) -> Result<T> {
+        let _others_wait = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        self.act_with(&mut None, act)
+    }
+
+    /// Does something; once more where somebody else wrote meanwhile.
+    fn act_with<T>(
+        &self,
+        held: &mut Option<Custodian>,
+        act: &mut dyn FnMut(&mut Custodian) -> Result<T>,
+    ) -> Result<T> {
         for last in [false, true] {
-            let done = self.entered(&mut held, act);
-            match done {
-                Ok(answer) => return answer,
-                // Whatever it knows may be half true now: it is opened anew.
-                Err(error) if is_refusal(error.kind()) => return refused(&error),
-                Err(error) => {
+            match self.entered(held, act) {
+                Err(error) if !is_refusal(error.kind()) => {
+                    // Whatever it knows may be half true now: it is opened anew.
                     *held = None;
                     if last || error.kind() != ErrorKind::Conflict {
-                        return refused(&error);
+                        return Err(error);
                     }
                 }
+                done => return done,
             }
         }
-        refused(&Error::new(ErrorKind::Conflict, "somebody else wrote meanwhile"))
+        Err(Error::new(ErrorKind::Conflict, "somebody else wrote meanwhile"))
     }
 
     /// Looks at the application as it is on record now; nobody else is kept out.
@@ -300,11 +339,11 @@ impl Desk {
         look(custodian).ok()
     }
 
-    fn entered(
+    fn entered<T>(
         &self,
         held: &mut Option<Custodian>,
-        act: &dyn Fn(&mut Custodian) -> Result<Answer>,
-    ) -> Result<Answer> {
+        act: &mut dyn FnMut(&mut Custodian) -> Result<T>,
+    ) -> Result<T> {
         let custodian = match held {
             Some(custodian) => custodian,
             None => held.insert(self.entrance.open()?),
@@ -318,6 +357,11 @@ impl Desk {
 fn is_refusal(kind: ErrorKind) -> bool {
     use ErrorKind as K;
     matches!(kind, K::NotFound | K::Exists | K::Invalid | K::Denied | K::Held)
+}
+
+fn too_much() -> Answer {
+    let message = "too much is on its way at a time: ask again";
+    Answer::refused(503, "unavailable", message)
 }
 
 fn not_allowed() -> Answer {

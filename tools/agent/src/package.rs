@@ -1,18 +1,23 @@
-//! An export as one stream: a tar archive in the POSIX interchange format.
+//! Pieces of an export as one stream: a tar archive in the POSIX interchange format.
 
 use strongroom_steward::{Result, Target};
 
 const BLOCK_LEN: usize = 512;
 
-/// A package that grows in memory.
+/// Members of an archive, one after the other.
 #[derive(Default)]
 pub struct Package {
     bytes: Vec<u8>,
 }
 
 impl Package {
-    /// The archive, closed.
-    pub fn finish(mut self) -> Vec<u8> {
+    /// A piece of the archive, with whatever was put into it.
+    pub fn piece(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The last piece, and the end of the archive.
+    pub fn last_piece(mut self) -> Vec<u8> {
         self.bytes.resize(self.bytes.len() + 2 * BLOCK_LEN, 0);
         self.bytes
     }
@@ -87,7 +92,7 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        tar.stdin.take().unwrap().write_all(&package.finish()).unwrap();
+        tar.stdin.take().unwrap().write_all(&package.last_piece()).unwrap();
         let output = tar.wait_with_output().unwrap();
         assert!(output.status.success());
         let listed = String::from_utf8(output.stdout).unwrap();

@@ -3,6 +3,7 @@
 use strongroom_steward::{Custodian, Result};
 
 use crate::call::Call;
+use crate::door::SMALL_LEN_MAX;
 use crate::http::Answer;
 use crate::{activities, subjects};
 
@@ -17,7 +18,17 @@ pub enum Who {
     Auditor,
 }
 
-type Act = fn(&Call<'_>, &mut Custodian) -> Result<Answer>;
+/// Does what is asked and says what came of it.
+pub type Whole = fn(&Call<'_>, &mut Custodian) -> Result<Answer>;
+
+/// How it is answered.
+#[derive(Clone, Copy)]
+pub enum Act {
+    /// As a whole.
+    Whole(Whole),
+    /// With everything about a subject, in pieces.
+    Export,
+}
 
 /// One thing that can be asked.
 pub struct Route {
@@ -25,11 +36,13 @@ pub struct Route {
     path: &'static str,
     /// Whose token it takes.
     pub who: Who,
-    /// What is done.
+    /// How it is answered.
     pub act: Act,
     /// Whether it is done once under an idempotency key. Only what changes something, and whose answer has nothing of
     /// anybody's data: that answer is kept, and given again without a decision or a record.
     pub is_once: bool,
+    /// Whether it may take as long as there are people: it is done apart.
+    pub is_long: bool,
     /// LIMIT: bytes of a body.
     pub body_len_max: usize,
 }
@@ -37,6 +50,10 @@ pub struct Route {
 impl Route {
     const fn once(self) -> Self {
         Self { is_once: true, ..self }
+    }
+
+    const fn long(self) -> Self {
+        Self { is_long: true, ..self }
     }
 
     const fn up_to(self, body_len_max: usize) -> Self {
@@ -55,12 +72,18 @@ impl Route {
     }
 }
 
-const fn route(method: &'static str, path: &'static str, who: Who, act: Act) -> Route {
-    Route { method, path, who, act, is_once: false, body_len_max: BODY_LEN_MAX }
+const fn route(method: &'static str, path: &'static str, who: Who, whole: Whole) -> Route {
+    let act = Act::Whole(whole);
+    Route { method, path, who, act, is_once: false, is_long: false, body_len_max: BODY_LEN_MAX }
+}
+
+const fn export_route(path: &'static str) -> Route {
+    let (method, who, act) = ("POST", Own, Act::Export);
+    Route { method, path, who, act, is_once: false, is_long: false, body_len_max: BODY_LEN_MAX }
 }
 
 /// LIMIT: bytes of a body; of one with texts of people's; of many people; of a file, for which 64 MiB are taken.
-const BODY_LEN_MAX: usize = 64 << 10;
+const BODY_LEN_MAX: usize = SMALL_LEN_MAX;
 const TEXT_LEN_MAX: usize = 1 << 20;
 const MANY_LEN_MAX: usize = 32 << 20;
 const FILE_LEN_MAX: usize = 64 << 20;
@@ -84,9 +107,9 @@ const ROUTES: &[Route] = &[
         .up_to(TEXT_LEN_MAX),
     route("POST", "subjects/{subject}/names/{activity}", Own, subjects::name),
     route("GET", "subjects/{subject}/report", Own, subjects::report),
-    route("POST", "subjects/{subject}/export", Own, subjects::export),
+    export_route("subjects/{subject}/export"),
     route("POST", "subjects/{subject}/erase", Own, subjects::erase).once(),
-    route("POST", "subjects/{subject}/rotate", Own, subjects::rotate).once(),
+    route("POST", "subjects/{subject}/rotate", Own, subjects::rotate).once().long(),
     route("PUT", "subjects/{subject}/restriction", Own, subjects::restrict),
     route("PUT", "subjects/{subject}/holds/{ground}", Own, subjects::hold),
     route("DELETE", "subjects/{subject}/holds/{ground}", Own, subjects::lift),
@@ -97,10 +120,10 @@ const ROUTES: &[Route] = &[
     route("POST", "activities/{activity}/end", Own, activities::end).once(),
     route("PUT", "schema", Own, activities::schema).up_to(TEXT_LEN_MAX),
     route("POST", "classes", Own, activities::class).once(),
-    route("GET", "retention", Own, activities::retention),
-    route("PUT", "retention/{class}", Own, activities::set_retention),
-    route("POST", "retention/run", Own, activities::retire).once(),
-    route("POST", "rotate", Own, activities::rotate).once(),
+    route("GET", "retention", Own, activities::retention).long(),
+    route("PUT", "retention/{class}", Own, activities::set_retention).long(),
+    route("POST", "retention/run", Own, activities::retire).once().long(),
+    route("POST", "rotate", Own, activities::rotate).once().long(),
     route("GET", "jobs/{activity}/subjects", Job, activities::scope),
     route("GET", "jobs/{activity}/subjects/{name}/files/{class}", Job, activities::files),
     route("GET", "jobs/{activity}/subjects/{name}/files/{class}/{file}", Job, activities::get),
@@ -108,7 +131,7 @@ const ROUTES: &[Route] = &[
         .up_to(FILE_LEN_MAX),
     route("GET", "audit", Audit, activities::audit),
     route("GET", "audit/head", Audit, activities::head),
-    route("POST", "audit/verify", Audit, activities::verify),
+    route("POST", "audit/verify", Audit, activities::verify).long(),
 ];
 
 /// Method and path of everything that can be asked, as the description writes it.

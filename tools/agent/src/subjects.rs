@@ -11,7 +11,6 @@ use strongroom_steward::{
 
 use crate::call::{Call, flag, invalid, moment, text, texts};
 use crate::http::Answer;
-use crate::package::Package;
 
 /// Lists subjects, without any content.
 pub fn list(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
@@ -208,13 +207,6 @@ pub fn report(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let lines: Vec<Value> = lines.collect();
     let json = json!({"entries": lines, "complete": report.holds(), "head": report.head});
     Ok(Answer::json(200, &json))
-}
-
-/// Exports everything about a subject, as a tar archive.
-pub fn export(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    let mut package = Package::default();
-    custodian.export(&call.subject()?, &mut package)?;
-    Ok(Answer::bytes("application/x-tar", package.finish()))
 }
 
 /// Erases a subject for good. Asked again it answers the same.

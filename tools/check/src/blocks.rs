@@ -1,25 +1,30 @@
 //! Blocks of files: header part and every segment that a file uses, fetched, verified and opened.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use strongroom_crypto::block::{OpenedHeader, SEGMENT_LEN, header_len, segment_len, segment_range};
 use strongroom_crypto::usage::Context;
+use strongroom_format::ids::{Digest, ObjectId};
 use strongroom_format::inode::Extent;
 use strongroom_store::{Key, Store};
 use strongroom_workspace::later::wait;
 
+use crate::known::{BlockId, KnownBlocks};
 use crate::{ErrorKind, Result, Subject, history};
 
 /// LIMIT: blocks remembered, so that their segments are opened once.
 const RECENT_COUNT: usize = 32;
 
 /// Verifies extents one after the other.
-pub(crate) struct Blocks {
+pub(crate) struct Blocks<'a> {
     store: Arc<dyn Store>,
     context: Context,
+    /// Objects that may be gone: nothing is asked of them.
+    excused: &'a BTreeSet<ObjectId>,
+    known: &'a mut KnownBlocks,
     /// The last blocks, newest last: pieces of one block come close to one another.
     recent: VecDeque<Block>,
     scratch: Vec<u8>,
@@ -35,11 +40,16 @@ struct Block {
     segments: BTreeMap<u64, bool>,
 }
 
-impl Blocks {
-    pub(crate) fn new(subject: &Subject) -> Self {
+impl<'a> Blocks<'a> {
+    pub(crate) fn new(
+        subject: &Subject,
+        excused: &'a BTreeSet<ObjectId>,
+        known: &'a mut KnownBlocks,
+    ) -> Self {
         let context = Context::block(&history::place(subject));
         let scratch = vec![0; SEGMENT_LEN as usize];
-        Self { store: subject.store.clone(), context, recent: VecDeque::new(), scratch, bytes: 0 }
+        let store = subject.store.clone();
+        Self { store, context, excused, known, recent: VecDeque::new(), scratch, bytes: 0 }
     }
 
     /// The bytes of the file that an extent cannot give.
@@ -47,6 +57,10 @@ impl Blocks {
         let first = u64::from(extent.block_offset) / SEGMENT_LEN;
         let end = u64::from(extent.block_offset) + u64::from(extent.len);
         let last = (end - 1) / SEGMENT_LEN;
+        let is_known = self.known.has(&BlockId::of(extent), first..=last);
+        if is_known || self.excused.contains(&extent.object) {
+            return Ok(Vec::new());
+        }
         let known = self.recent.iter().position(|block| is_same_block(&block.extent, extent));
         let mut block = match known.and_then(|index| self.recent.remove(index)) {
             Some(block) => block,
@@ -59,11 +73,23 @@ impl Blocks {
                 push_range(&mut bad, file_range(extent, index));
             }
         }
+        let sound = block.segments.iter().filter(|(_, opens)| **opens).map(|(index, _)| *index);
+        self.known.note(extent, sound);
         if self.recent.len() == RECENT_COUNT {
             self.recent.pop_front();
         }
         self.recent.push_back(block);
         Ok(bad)
+    }
+
+    /// Takes note of an extent that cannot be read in full. True if no state before had its block.
+    pub(crate) fn note_broken(&mut self, extent: &Extent) -> bool {
+        self.known.note_broken(BlockId::of(extent))
+    }
+
+    /// The same of a page.
+    pub(crate) fn note_broken_page(&mut self, page: &Digest) -> bool {
+        self.known.note_broken_page(page)
     }
 
     /// Reads the header part, and with it what lies directly behind.

@@ -1,9 +1,9 @@
 //! What the keys of the map say of one another. They come in order (names, inodes, extents, objects, orphans), so one
 //! pass and two sorted lists of numbers are enough.
 
-mod rules;
+pub(crate) mod rules;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use strongroom_crypto::lthash::LtHash;
 use strongroom_format::ids::{Ino, ObjectId};
@@ -14,9 +14,10 @@ use strongroom_workspace::tree::map::Value;
 
 use crate::blocks::{Blocks, push_range};
 use crate::history::History;
+use crate::known::Known;
 use crate::merge::{Merge, Reader};
 use crate::report::{Area, Kind, Report};
-use crate::walk::{Span, Walk};
+use crate::walk::{Span, Visit, Walk};
 use crate::{Error, Progress, Result, Subject, Watch};
 
 /// How often progress is told, in entries.
@@ -71,7 +72,9 @@ struct Census<'a, 'w> {
     report: &'a mut Report,
     watch: &'a mut Watch<'w>,
     history: &'a History,
-    blocks: Blocks,
+    blocks: Blocks<'a>,
+    /// Entries that are not sound, so far.
+    flaws: u64,
     found: Found,
     digest: LtHash,
     paged_count: u64,
@@ -100,10 +103,11 @@ struct Census<'a, 'w> {
 /// LIMIT: contradictions kept to be told one by one.
 const DOUBT_COUNT_MAX: usize = 10_000;
 
-/// Examines tree and changes.
+/// Examines tree and changes. Blocks in `excused` objects may be gone.
 pub(crate) fn examine(
     subject: &Subject,
     history: &History,
+    (excused, known): (&BTreeSet<ObjectId>, &mut Known),
     report: &mut Report,
     watch: &mut Watch<'_>,
 ) -> Result<Found> {
@@ -111,7 +115,8 @@ pub(crate) fn examine(
         report,
         watch,
         history,
-        blocks: Blocks::new(subject),
+        blocks: Blocks::new(subject, excused, &mut known.blocks),
+        flaws: 0,
         found: Found::default(),
         digest: LtHash::new(),
         paged_count: 0,
@@ -132,6 +137,7 @@ pub(crate) fn examine(
     };
     let (from, to) = Key::all();
     let mut walk = Walk::new(&history.pages, (from.as_bytes(), to.as_bytes()));
+    walk.known = Some((&mut known.pages, Visit::All));
     let mut merge = Merge::new(&history.map.overlay, &mut census);
     walk.run(&history.map.tree, &mut merge)?;
     merge.catch_up(None)?;
@@ -182,7 +188,13 @@ impl Reader for Census<'_, '_> {
         self.found.is_pruned |= at.level > 0;
         self.report.find(Area::Manifest, Kind::Changed, error.to_string());
         self.found.gaps.push(span);
+        self.blocks.note_broken_page(&at.hash);
+        self.flaws += 1;
         Ok(())
+    }
+
+    fn flaws(&self) -> u64 {
+        self.flaws
     }
 }
 
@@ -194,6 +206,7 @@ impl Census<'_, '_> {
 
     /// Something wrong whatever else is readable.
     fn wrong(&mut self, text: String) {
+        self.flaws += 1;
         self.report.find(Area::Manifest, Kind::Contradiction, text);
     }
 
@@ -330,9 +343,12 @@ impl Census<'_, '_> {
             self.tear(ino, (extent.offset, end));
             return Ok(());
         }
-        for range in self.blocks.verify(extent)? {
-            self.tear(ino, range);
+        let torn = self.blocks.verify(extent)?;
+        if !torn.is_empty() {
+            self.flaws += 1;
+            self.blocks.note_broken(extent);
         }
+        torn.into_iter().for_each(|range| self.tear(ino, range));
         if self.report.counts.extents.is_multiple_of(WATCH_EVERY / 8) {
             self.tell_progress();
         }

@@ -1,17 +1,19 @@
 //! Checkpoint and log: verified by the engine's own reader, applied by the engine's own rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use strongroom_crypto::secret::NameKey;
 use strongroom_crypto::usage::Place;
-use strongroom_format::ids::{CompartmentId, ObjectId};
-use strongroom_format::inode::ObjectUse;
+use strongroom_format::ids::{CompartmentId, DeviceId, Ino, ObjectId, SnapshotId};
+use strongroom_format::inode::{ObjectUse, Snapshot};
 use strongroom_format::key::Key;
 use strongroom_format::op::Op;
 use strongroom_format::page::{Page, PageRef};
 use strongroom_keyring::organisation::Organisation;
 use strongroom_store::{Family, Key as StoreKey, Store};
+use strongroom_workspace::history::keep::{KEEP_XATTR, Keep, keep_in};
+use strongroom_workspace::history::snapshot::snapshots_in;
 use strongroom_workspace::inbound::log::{Checkpoint, Commit, Reader, list_sizes};
 use strongroom_workspace::inbound::roster::Roster;
 use strongroom_workspace::state::Head;
@@ -32,6 +34,7 @@ const PAGE_CACHE_BYTES: u64 = 16 << 20;
 
 /// What checkpoint and log say.
 pub(crate) struct History {
+    organisation: Organisation,
     pub(crate) checkpoint: Checkpoint,
     /// The tree of the checkpoint, and the changes since as its overlay.
     pub(crate) map: Map,
@@ -42,11 +45,35 @@ pub(crate) struct History {
     pub(crate) heads: BTreeMap<u64, Head>,
     /// Last journal record that the commits contain, by incarnation of this device.
     pub(crate) journals_upto: BTreeMap<u64, u64>,
-    /// Objects that the commits since the checkpoint brought to life: length and hash.
-    pub(crate) added: BTreeMap<ObjectId, (u64, [u8; 32])>,
+    /// What the commits since the checkpoint say of objects.
+    pub(crate) deeds: Deeds,
     /// Whether the log was read to its end and every operation applied.
     pub(crate) is_whole: bool,
 }
+
+/// What commits did with objects, and whether what they let go of had to stay.
+#[derive(Default)]
+pub(crate) struct Deeds {
+    keeping: Keeping,
+    /// Objects they brought: length and hash.
+    pub(crate) added: BTreeMap<ObjectId, (u64, [u8; 32])>,
+    /// Objects they let go of.
+    pub(crate) released: BTreeSet<ObjectId>,
+    /// Those of them that went while nothing but the present was kept: gone at once, whatever is kept since.
+    pub(crate) excused: BTreeSet<ObjectId>,
+}
+
+/// Whether more than the present is kept: as homes decide it, commit by commit.
+#[derive(Default)]
+struct Keeping {
+    has_rule: bool,
+    snapshots: BTreeSet<SnapshotId>,
+    /// Homes that write, or once did.
+    homes: BTreeSet<(DeviceId, u64)>,
+}
+
+/// Snapshots, by commit.
+pub(crate) type Snapshots = Vec<(SnapshotId, Arc<Snapshot>)>;
 
 /// Pages, fetched where they are needed.
 struct Patient(Arc<Pages>);
@@ -78,8 +105,7 @@ pub(crate) fn examine(
     report: &mut Report,
     watch: &mut Watch<'_>,
 ) -> Result<Option<History>> {
-    let roster = Arc::new(Roster::new(organisation));
-    let reader = Reader { store: &subject.store, keys: &subject.keys, roster, broken: None };
+    let reader = reader(subject, &organisation);
     let checkpoint = match reader.checkpoint() {
         Ok(checkpoint) => checkpoint,
         Err(error) => {
@@ -87,7 +113,9 @@ pub(crate) fn examine(
             return Ok(None);
         }
     };
-    let mut history = begin(subject, checkpoint);
+    let pages =
+        Pages::new(subject.store.clone(), subject.keys.clone(), place(subject), PAGE_CACHE_BYTES);
+    let mut history = begin(subject, organisation, (checkpoint, Arc::new(pages)))?;
     let start = history.head;
     let read = reader.commits(start, &mut |commit| {
         history.apply(subject, commit, report);
@@ -102,13 +130,19 @@ pub(crate) fn examine(
     Ok(Some(history))
 }
 
+/// A reader that knows nothing of the pins of others: a checkpoint that a purge wrote anew has a later one than those after it.
+fn reader<'s>(subject: &'s Subject, organisation: &Organisation) -> Reader<'s> {
+    let roster = Arc::new(Roster::new(organisation.clone()));
+    Reader { store: &subject.store, keys: &subject.keys, roster, broken: None }
+}
+
 /// The kind of finding an error of the reader is; other errors end the examination.
-fn kind_of(error: &Error) -> Result<Kind> {
+pub(crate) fn kind_of(error: &Error) -> Result<Kind> {
     match error.kind() {
         // The reader's words for something that is not there.
         ErrorKind::Corrupt if error.to_string().ends_with("is missing") => Ok(Kind::Missing),
         ErrorKind::Corrupt if error.to_string().contains("no checkpoint") => Ok(Kind::Missing),
-        ErrorKind::Corrupt | ErrorKind::Unsupported => Ok(Kind::Changed),
+        ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Purged => Ok(Kind::Changed),
         _ => Err(error.clone()),
     }
 }
@@ -121,29 +155,44 @@ pub(crate) fn place(subject: &Subject) -> Place {
     }
 }
 
-fn begin(subject: &Subject, checkpoint: Checkpoint) -> History {
+fn begin(
+    subject: &Subject,
+    organisation: Organisation,
+    (checkpoint, pages): (Checkpoint, Arc<Pages>),
+) -> Result<History> {
     let state = &checkpoint.state;
-    let (store, keys) = (subject.store.clone(), subject.keys.clone());
-    let pages = Arc::new(Pages::new(store, keys, place(subject), PAGE_CACHE_BYTES));
     let tree = Tree { root: state.root, height: state.height, count: state.count };
     let source = Arc::new(Patient(pages.clone()));
     let map = Map::new(tree, source);
     let head = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
     let own = state.journals.iter().filter(|mark| mark.device == subject.keys.device_id());
-    History {
+    let mut history = History {
+        organisation,
         names: NameHash::new(NameKey::from_bytes(&state.name_key)),
         journals_upto: own.map(|mark| (mark.incarnation, mark.journal_upto)).collect(),
         heads: BTreeMap::from([(head.seq, head)]),
-        added: BTreeMap::new(),
+        deeds: Deeds::default(),
         is_whole: true,
         checkpoint,
         map,
         pages,
         head,
-    }
+    };
+    history.deeds = Deeds::behind(&history)?;
+    Ok(history)
 }
 
 impl History {
+    /// A reader of what this workspace keeps beside this.
+    pub(crate) fn reader<'s>(&self, subject: &'s Subject) -> Reader<'s> {
+        reader(subject, &self.organisation)
+    }
+
+    /// The state of another checkpoint, without a log behind it.
+    pub(crate) fn at(&self, subject: &Subject, checkpoint: Checkpoint) -> Result<History> {
+        begin(subject, self.organisation.clone(), (checkpoint, self.pages.clone()))
+    }
+
     fn apply(&mut self, subject: &Subject, commit: &Commit, report: &mut Report) {
         let mut refused = 0;
         for op in &commit.body.ops {
@@ -159,11 +208,8 @@ impl History {
         self.is_whole &= refused == 0;
         for added in &commit.header.added {
             self.note_added(added.object, added.len);
-            self.added.insert(added.object, (added.len, added.hash.0));
         }
-        for released in &commit.header.released {
-            self.added.remove(released);
-        }
+        self.deeds.note(commit);
         if commit.header.author == subject.keys.device_id() {
             self.journals_upto.insert(commit.header.incarnation, commit.body.head.journal_upto);
         }
@@ -189,6 +235,75 @@ impl History {
                 Key::object(object),
                 Some(Value::Object(usage)),
             )]));
+        }
+    }
+}
+
+/// The rule and the snapshots that a map names. None if that cannot be read.
+pub(crate) fn kept_in(map: &Map) -> Result<Option<(Keep, Snapshots)>> {
+    let found = keep_in(map).and_then(|keep| Ok((keep, snapshots_in(map)?)));
+    match settled(found) {
+        Ok(kept) => Ok(Some(kept)),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Keeping {
+    /// At a checkpoint. What cannot be read there keeps nothing.
+    fn of(history: &History) -> Result<Self> {
+        let state = &history.checkpoint.state;
+        let homes = state.slots.iter().map(|slot| (slot.device, slot.incarnation)).collect();
+        let Some((keep, snapshots)) = kept_in(&history.map)? else {
+            return Ok(Self { homes, ..Self::default() });
+        };
+        let snapshots = snapshots.into_iter().map(|(id, _)| id).collect();
+        Ok(Self { has_rule: !keep.is_none(), snapshots, homes })
+    }
+
+    fn follow(&mut self, commit: &Commit) {
+        self.homes.insert((commit.header.author, commit.header.incarnation));
+        for op in &commit.body.ops {
+            match op {
+                Op::SetXattr { ino: Ino::ROOT, name, value, .. } if name == KEEP_XATTR => {
+                    let rule = value.as_deref().map(Keep::parse);
+                    // One that cannot be read keeps everything.
+                    self.has_rule =
+                        rule.is_some_and(|rule| rule.is_none_or(|rule| !rule.is_none()));
+                }
+                Op::SetSnapshot { id, snapshot: Some(_) } => drop(self.snapshots.insert(*id)),
+                Op::SetSnapshot { id, snapshot: None } => drop(self.snapshots.remove(id)),
+                _ => {}
+            }
+        }
+    }
+
+    fn keeps(&self) -> bool {
+        self.has_rule || !self.snapshots.is_empty() || self.homes.len() > 1
+    }
+}
+
+impl Deeds {
+    /// Those of commits behind a state.
+    pub(crate) fn behind(history: &History) -> Result<Self> {
+        let keeping = Keeping::of(history)?;
+        Ok(Self { keeping, ..Self::default() })
+    }
+
+    /// Whether several homes write, or once did.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.keeping.homes.len() > 1
+    }
+
+    /// Follows the next commit.
+    pub(crate) fn note(&mut self, commit: &Commit) {
+        self.keeping.follow(commit);
+        for added in &commit.header.added {
+            self.added.insert(added.object, (added.len, added.hash.0));
+        }
+        self.released.extend(&commit.header.released);
+        if !self.keeping.keeps() {
+            self.excused.extend(&commit.header.released);
         }
     }
 }

@@ -6,6 +6,8 @@
 //! walk         every page of the tree: hash, seal, level, order, range of keys
 //! merge        tree and later changes, one stream by key ── census   what the keys say of one another
 //! │                                                     └── blocks   every segment of every file
+//! past         snapshots and kept history, each state from its own checkpoint
+//! │            └ survey  pages and blocks that no state read before has; census where they are damaged
 //! stored       objects: there, as long as they should be; page objects whole; objects that nobody names
 //! local        this device: the head it remembers, records in its journal that no commit holds yet
 //! names        paths of the files concerned, for the owner's eyes
@@ -13,8 +15,9 @@
 //!
 //! 1. No lock is taken and no byte written. 2. One damaged page hides what is in it and nothing else. 3. What cannot be
 //!    read is never guessed: where something is missing, contradictions that it could explain are counted, not reported.
-//! 4. LIMIT: memory grows by some 60 bytes for each name and by the changes since the checkpoint, not with file sizes.
-//!    What is wrong is only told; repair and rescue live nowhere yet.
+//! 4. LIMIT: memory grows by some 60 bytes for each name and by the changes since the checkpoint, not with file sizes; where
+//!    there are snapshots or history, by what `known` remembers of pages and blocks and by some 60 bytes for each object.
+//!    What is wrong is only told; repair and rescue live nowhere yet. Personal data is verified by `audit verify`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -23,13 +26,17 @@ mod census;
 mod dry;
 mod foundation;
 mod history;
+mod known;
 mod local;
 mod merge;
 mod names;
+mod past;
 mod report;
 mod stored;
+mod survey;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -39,7 +46,9 @@ use strongroom_keyring::DeviceKeys;
 use strongroom_store::Store;
 pub use strongroom_workspace::error::{Error, ErrorKind, Result};
 
-pub use report::{Area, Counts, FileDamage, Finding, Kind, Lost, Report};
+use known::Known;
+use past::Past;
+pub use report::{Area, Counts, FileDamage, Finding, Kind, Lost, Report, Then};
 
 /// What is examined.
 pub struct Subject {
@@ -49,6 +58,8 @@ pub struct Subject {
     pub keys: Arc<DeviceKeys>,
     /// Where this device keeps its local state.
     pub local: Option<Local>,
+    /// Wall clock, nanoseconds since 1970: how far back a rule that goes by age keeps history.
+    pub now: i64,
 }
 
 /// Local state of a device.
@@ -113,8 +124,13 @@ fn examine_once(subject: &Subject, watch: &mut Watch<'_>) -> Result<Report> {
     let Some(organisation) = foundation::examine(subject, &mut report)? else { return Ok(report) };
     let history = history::examine(subject, organisation, &mut report, watch)?;
     if let Some(history) = &history {
-        let found = census::examine(subject, history, &mut report, watch)?;
-        stored::examine(subject, history, &found, &mut report, watch)?;
+        let mut past = Past::plan(subject, history, &mut report, watch)?;
+        let mut known = Known::new(past.remember());
+        let nothing = BTreeSet::new();
+        let found = census::examine(subject, history, (&nothing, &mut known), &mut report, watch)?;
+        past.examine(subject, history, &mut known, (&mut report, watch))?;
+        let named = (&found, &past, &known.blocks);
+        stored::examine(subject, history, named, &mut report, watch)?;
         names::tell(history, &found, &mut report)?;
     }
     local::examine(subject, history.as_ref(), &mut report)?;

@@ -20,17 +20,23 @@ pub(crate) trait Reader {
     fn malformed(&mut self, key: &[u8]) -> Result<()>;
     /// A page that cannot be read.
     fn gap(&mut self, at: &PageRef, span: Span, error: &Error) -> Result<()>;
+    /// What was not found sound up to now.
+    fn flaws(&self) -> u64 {
+        0
+    }
 }
 
 /// Lays the overlay over a walk.
 pub(crate) struct Merge<'a, R> {
     overlay: Peekable<btree_map::Iter<'a, Key, Option<Value>>>,
     reader: &'a mut R,
+    /// Entries of pages that a change replaced: nobody looked at these.
+    replaced: u64,
 }
 
 impl<'a, R: Reader> Merge<'a, R> {
     pub(crate) fn new(overlay: &'a Layer, reader: &'a mut R) -> Self {
-        Self { overlay: overlay.iter().peekable(), reader }
+        Self { overlay: overlay.iter().peekable(), reader, replaced: 0 }
     }
 
     /// Gives what of the overlay lies before a key, or all of it.
@@ -57,6 +63,7 @@ impl<R: Reader> Sink for Merge<'_, R> {
         self.reader.paged(key, value);
         self.catch_up(Some(key))?;
         if let Some((key, newer)) = self.overlay.next_if(|(newer, _)| newer.as_bytes() == key) {
+            self.replaced += 1;
             return self.give(key, newer.as_ref());
         }
         match (key::parse(key), Value::parse(key, value)) {
@@ -68,5 +75,9 @@ impl<R: Reader> Sink for Merge<'_, R> {
     fn gap(&mut self, at: &PageRef, span: Span, error: &Error) -> Result<()> {
         self.catch_up(Some(&span.from))?;
         self.reader.gap(at, span, error)
+    }
+
+    fn flaws(&self) -> u64 {
+        self.replaced + self.reader.flaws()
     }
 }

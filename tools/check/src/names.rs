@@ -32,7 +32,8 @@ pub(crate) fn tell(history: &History, found: &Found, report: &mut Report) -> Res
         .into_iter()
         .flat_map(|(ino, lost)| {
             let paths = paths(ino, &names);
-            paths.into_iter().map(move |path| FileDamage { path, ino: ino.0, lost: lost.clone() })
+            let lost = move |path| FileDamage { then: None, path, ino: ino.0, lost: lost.clone() };
+            paths.into_iter().map(lost)
         })
         .collect();
     files.sort_by(|a, b| (&a.path, a.ino).cmp(&(&b.path, b.ino)));

@@ -89,9 +89,20 @@ pub struct Finding {
     pub text: String,
 }
 
+/// A state before the present.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Then {
+    /// The commit that left it.
+    pub seq: u64,
+    /// Names of its snapshots; none: only the history's rule keeps it.
+    pub snapshots: Vec<String>,
+}
+
 /// What it means for one file or folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileDamage {
+    /// The state that it is damaged in; none: the present.
+    pub then: Option<Then>,
     /// Path from the root of the workspace; empty where no name could be read.
     pub path: Vec<u8>,
     /// Inode number.
@@ -130,6 +141,12 @@ pub struct Counts {
     pub bytes: u64,
     /// Objects in the store.
     pub objects: u64,
+    /// Those of them that only snapshots and history need.
+    pub past_objects: u64,
+    /// Their bytes.
+    pub past_bytes: u64,
+    /// Commits before the checkpoint that history keeps.
+    pub past_commits: u64,
     /// Objects in the store that nothing refers to: leftovers, not damage.
     pub unnamed_objects: u64,
     /// Their bytes.
@@ -187,6 +204,19 @@ impl Report {
         }
     }
 
+    /// Takes over what was found in an earlier state.
+    pub(crate) fn take_of(&mut self, then: &Then, told: Report) {
+        for Finding { area, kind, text } in told.findings {
+            self.find(area, kind, format!("{}: {text}", then.words()));
+        }
+        for file in told.files {
+            self.tell_file(FileDamage { then: Some(then.clone()), ..file });
+        }
+        self.counts.untold += told.counts.untold;
+        self.counts.undecided += told.counts.undecided;
+        self.counts.unreadable_pages += told.counts.unreadable_pages;
+    }
+
     /// For people.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
@@ -234,6 +264,12 @@ impl Report {
             let (objects, bytes) = (counts.unnamed_objects, counts.unnamed_bytes);
             note(format!("{objects} objects of {bytes} bytes are not in use"));
         }
+        if counts.past_objects > 0 || counts.past_commits > 0 || counts.snapshots > 0 {
+            note(format!(
+                "beside the present: {} snapshots, {} commits of history, {} more objects of {} bytes",
+                counts.snapshots, counts.past_commits, counts.past_objects, counts.past_bytes
+            ));
+        }
         note(format!(
             "{}: {} names, {} inodes, {} bytes in {} blocks, {} pages, {} objects, {} commits up to {}",
             if self.is_clean() { "sound" } else { "damaged" },
@@ -274,6 +310,9 @@ impl Report {
                 "extents": counts.extents,
                 "bytes": counts.bytes,
                 "objects": counts.objects,
+                "past_objects": counts.past_objects,
+                "past_bytes": counts.past_bytes,
+                "past_commits": counts.past_commits,
                 "unnamed_objects": counts.unnamed_objects,
                 "unnamed_bytes": counts.unnamed_bytes,
                 "orphans": counts.orphans,
@@ -289,7 +328,10 @@ impl Report {
 
 impl FileDamage {
     fn to_json(&self) -> Value {
+        let then = self.then.as_ref();
         let mut value = json!({
+            "commit": then.map(|then| then.seq),
+            "snapshots": then.map_or(&[][..], |then| &then.snapshots),
             "path": String::from_utf8(self.path.clone()).unwrap_or_else(|_| escaped(&self.path)),
             "inode": self.ino,
             "lost": self.lost.name(),
@@ -323,10 +365,31 @@ impl Lost {
     }
 }
 
+impl Then {
+    /// Without names: for findings.
+    pub(crate) fn words(&self) -> String {
+        let what = if self.snapshots.is_empty() { "history" } else { "snapshot" };
+        format!("{what} at commit {}", self.seq)
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<String> = self.snapshots.iter().map(|name| format!("`{name}`")).collect();
+        match names.len() {
+            0 => format!("as of commit {}", self.seq),
+            1 => format!("in snapshot {}", names[0]),
+            _ => format!("in snapshots {}", names.join(", ")),
+        }
+    }
+}
+
 fn shown(file: &FileDamage) -> String {
-    match file.path.is_empty() {
+    let path = match file.path.is_empty() {
         true => format!("(inode {}, name not readable)", file.ino),
         false => escaped(&file.path),
+    };
+    match &file.then {
+        Some(then) => format!("{path} {}", then.names()),
+        None => path,
     }
 }
 
@@ -367,7 +430,7 @@ mod tests {
         let mut report = Report::default();
         assert!(report.is_clean());
         let lost = Lost::Bytes(vec![(0, 10), (65_536, 70_000)]);
-        report.tell_file(FileDamage { path: b"/a/b".to_vec(), ino: 7, lost });
+        report.tell_file(FileDamage { then: None, path: b"/a/b".to_vec(), ino: 7, lost });
         assert!(!report.is_clean());
         let first = report.to_text().lines().next().map(str::to_owned);
         assert_eq!(first.as_deref(), Some("/a/b: bytes 0..10, 65536..70000 cannot be read"));

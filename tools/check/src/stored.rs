@@ -1,4 +1,5 @@
-//! Objects in the store against those that are named: data objects by the map, page objects by the checkpoint.
+//! Objects in the store against those that are named: data objects by the map, page objects by the checkpoint, either by earlier
+//! states.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,8 @@ use strongroom_workspace::later::wait;
 
 use crate::census::Found;
 use crate::history::History;
+use crate::known::KnownBlocks;
+use crate::past::Past;
 use crate::report::{Area, Kind, Report};
 use crate::{ErrorKind, Progress, Result, Subject, Watch};
 
@@ -22,7 +25,7 @@ const READ_LEN: u64 = 1 << 20;
 pub(crate) fn examine(
     subject: &Subject,
     history: &History,
-    found: &Found,
+    (found, past, known): (&Found, &Past, &KnownBlocks),
     report: &mut Report,
     watch: &mut Watch<'_>,
 ) -> Result<()> {
@@ -30,8 +33,8 @@ pub(crate) fn examine(
         history.checkpoint.root.page_objects.iter().map(|entry| (entry.object, *entry)).collect();
     let mut there = BTreeSet::new();
     // Objects of commits that could not be read have names that are not known.
-    let all_named = !found.hides(MapKey::objects()) && history.is_whole;
-    let mut stage = Stage { found, ledger: &ledger, all_named, report };
+    let all_named = !found.hides(MapKey::objects()) && history.is_whole && past.is_whole;
+    let mut stage = Stage { found, ledger: &ledger, past, all_named, report };
     let mut after = None;
     loop {
         let listed = list_sizes(&subject.store, Family::Object, after)?;
@@ -48,11 +51,14 @@ pub(crate) fn examine(
     }
     stage.tell_missing(&there);
     compare_ledger(found, &ledger, report);
-    let pages = ledger.values().map(|entry| (entry.object, entry.stored_len, entry.hash.0));
-    let added = history.added.iter().map(|(object, (len, hash))| (*object, *len, *hash));
-    for (object, len, hash) in pages.chain(added) {
-        if there.contains(&object) {
+    let pages: BTreeMap<_, _> =
+        past.pages.iter().chain(&ledger).map(|(object, entry)| (*object, entry)).collect();
+    let pages = pages.into_values().map(|entry| (entry.object, (entry.stored_len, entry.hash.0)));
+    let added = past.added.iter().map(|(object, facts)| (*object, *facts));
+    for (count, (object, (len, hash))) in (0..).zip(pages.chain(added)) {
+        if there.contains(&object) && !known.cover(object, len) {
             whole(subject, (object, len, hash), report)?;
+            watch(Progress { stage: "whole objects", count, bytes: 0 });
         }
     }
     Ok(())
@@ -61,6 +67,7 @@ pub(crate) fn examine(
 struct Stage<'a> {
     found: &'a Found,
     ledger: &'a BTreeMap<ObjectId, PageObject>,
+    past: &'a Past,
     all_named: bool,
     report: &'a mut Report,
 }
@@ -69,7 +76,14 @@ impl Stage<'_> {
     /// Whether something names an object that is there; compares its length.
     fn is_named(&mut self, object: ObjectId, len: u64) -> bool {
         let data = self.found.uses.get(&object).map(|usage| usage.stored_len);
-        let said = data.or(self.ledger.get(&object).map(|entry| entry.stored_len));
+        let mut said = data.or(self.ledger.get(&object).map(|entry| entry.stored_len));
+        if said.is_none() {
+            said = self.past.len_of(object);
+            if said.is_some() {
+                self.report.counts.past_objects += 1;
+                self.report.counts.past_bytes += len;
+            }
+        }
         match said {
             Some(said) if said == len => {}
             Some(said) => {
@@ -87,7 +101,9 @@ impl Stage<'_> {
 
     fn tell_missing(&mut self, there: &BTreeSet<ObjectId>) {
         self.report.counts.objects = there.len() as u64;
-        for object in self.found.uses.keys().chain(self.ledger.keys()) {
+        let named: BTreeSet<&ObjectId> =
+            self.found.uses.keys().chain(self.ledger.keys()).chain(self.past.named()).collect();
+        for object in named {
             if !there.contains(object) {
                 let text = format!("`{}`", Key::Object(*object));
                 self.report.find(Area::Object, Kind::Missing, text);

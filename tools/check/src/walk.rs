@@ -9,6 +9,7 @@ use strongroom_workspace::later::wait;
 use strongroom_workspace::tree::btree::Tree;
 use strongroom_workspace::tree::pages::Pages;
 
+use crate::known::KnownPages;
 use crate::{Error, ErrorKind, Result};
 
 /// Keys `from..to`; an end that is missing is open.
@@ -36,6 +37,17 @@ pub(crate) trait Sink {
     fn entry(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
     /// A page that cannot be read: where it is and which keys it hides.
     fn gap(&mut self, at: &PageRef, span: Span, error: &Error) -> Result<()>;
+    /// Entries up to now that were not found sound as the pages have them.
+    fn flaws(&self) -> u64;
+}
+
+/// Which pages a walk reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// All.
+    All,
+    /// Those that no walk before found sound, with all that is beneath them.
+    New,
 }
 
 /// A walk under way.
@@ -46,11 +58,13 @@ pub(crate) struct Walk<'a> {
     /// Pages seen, by object.
     pub(crate) seen: BTreeMap<ObjectId, u32>,
     pub(crate) page_count: u64,
+    /// Where pages that are sound are noted; none: nowhere.
+    pub(crate) known: Option<(&'a mut KnownPages, Visit)>,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(pages: &'a Pages, bounds: (&'a [u8], &'a [u8])) -> Self {
-        Self { pages, bounds, seen: BTreeMap::new(), page_count: 0 }
+        Self { pages, bounds, seen: BTreeMap::new(), page_count: 0, known: None }
     }
 
     pub(crate) fn run(&mut self, tree: &Tree, sink: &mut dyn Sink) -> Result<()> {
@@ -64,6 +78,12 @@ impl<'a> Walk<'a> {
         if !span.meets(self.bounds.0, self.bounds.1) {
             return Ok(());
         }
+        if let Some((known, Visit::New)) = &self.known
+            && known.has(&at.hash)
+        {
+            return Ok(());
+        }
+        let flaws = sink.flaws();
         *self.seen.entry(at.object).or_default() += 1;
         self.page_count += 1;
         let page = match wait(self.pages.fetch(*at)) {
@@ -94,6 +114,11 @@ impl<'a> Walk<'a> {
                     self.visit(&child, Span { from, to }, sink)?;
                 }
             }
+        }
+        if let Some((known, _)) = &mut self.known
+            && sink.flaws() == flaws
+        {
+            known.note(at.hash);
         }
         Ok(())
     }

@@ -102,9 +102,12 @@ Returns when everything is here. What changes later is brought in as long as the
     /// Drop copies of files that this device keeps; what is pinned or not yet in the store stays
     #[command(after_help = "Example:\n  strongroom free ~/work/films")]
     Free(offline::Paths),
-    /// Verify every byte that the present state of a workspace needs, changing nothing
+    /// Verify every byte that a workspace needs, changing nothing
     #[command(
-        after_help = "Example:\n  strongroom check ~/work.strongroom --passphrase-file ~/work.pass"
+        after_help = "Example:\n  strongroom check ~/work.strongroom --passphrase-file ~/work.pass
+
+Reads the present, snapshots, and what the rule keeps of history. What applications keep of people
+is verified by `strongroom audit verify`."
     )]
     Check(Check),
     /// Compare all members of a mirror and repair what differs; fills a fresh one

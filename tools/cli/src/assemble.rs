@@ -255,7 +255,8 @@ pub fn check(home: &Home, place: &Place, passphrase: &Passphrase) -> Result<Repo
     });
     let began = services.clock.elapsed();
     let mut line = ui::Progress::start();
-    let found = strongroom_check::examine(&Subject { store, keys, local }, &mut |progress| {
+    let subject = Subject { store, keys, local, now: services.clock.now_ns() };
+    let found = strongroom_check::examine(&subject, &mut |progress| {
         let bytes = ui::bytes_text(progress.bytes);
         line.show(
             services.clock.elapsed() - began,

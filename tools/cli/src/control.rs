@@ -2,11 +2,23 @@
 //! port and no other permission than being allowed to use the mount.
 
 use std::path::Path;
+#[cfg(feature = "custody")]
+use std::path::PathBuf;
+#[cfg(feature = "custody")]
+use std::sync::mpsc;
+#[cfg(feature = "custody")]
+use std::time::Duration;
 
+#[cfg(feature = "custody")]
+use parking_lot::Mutex;
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use rustix::io::Errno;
 use serde_json::Value;
+#[cfg(feature = "custody")]
+use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::entropy::{Entropy, MachineEntropy};
+#[cfg(feature = "custody")]
+use strongroom_host::thread;
 use strongroom_workspace::ask::{REPLY_LEN_MAX, Reply, Request};
 
 use crate::exit::{Exit, Failure, Result};
@@ -18,6 +30,10 @@ const SYNC: &str = "user.strongroom.sync";
 
 #[cfg(feature = "custody")]
 const FOLLOW: &str = "user.strongroom.follow";
+
+#[cfg(feature = "custody")]
+/// How long views are waited for, all of them together.
+const VIEWS_LIMIT: Duration = Duration::from_secs(5);
 
 /// LIMIT: Linux allows no longer attribute.
 const STATUS_LEN_MAX: usize = 64 << 10;
@@ -56,17 +72,57 @@ pub struct Told {
 
 #[cfg(feature = "custody")]
 /// Has every view of this home look at the register now; returns when what was recorded is in force in them, open files
-/// and mappings included.
+/// and mappings included, or after [`VIEWS_LIMIT`].
 pub fn tell_views(home: &Home) -> Told {
-    let mut told = Told::default();
+    let (clock, mut told) = (MachineClock::new(), Told::default());
+    let (say, said) = mpsc::channel();
     for note in note::all(home).unwrap_or_default().iter().filter(|note| note.is_view) {
-        let mut buffer = vec![0; STATUS_LEN_MAX];
-        match getxattr(note.reached(), FOLLOW, &mut buffer[..]) {
-            Ok(_) => told.told += 1,
-            Err(_) => told.silent += 1,
-        }
+        told.silent += 1;
+        ask_view(note.reached(), say.clone(), clock.since_boot());
+    }
+    drop(say);
+    let end = clock.since_boot() + VIEWS_LIMIT;
+    while let Ok(is_told) = said.recv_timeout(end.saturating_sub(clock.since_boot())) {
+        told.told += u64::from(is_told);
+        told.silent -= u64::from(is_told);
     }
     told
+}
+
+/// Views that were asked and have not answered, and since when.
+#[cfg(feature = "custody")]
+static ASKED: Mutex<Vec<(PathBuf, Duration)>> = Mutex::new(Vec::new());
+
+#[cfg(feature = "custody")]
+/// Asks a view from a thread of its own: for one whose process stands still the kernel waits without end.
+fn ask_view(view: PathBuf, say: mpsc::Sender<bool>, now: Duration) {
+    let asked = (view, now);
+    {
+        let mut all = ASKED.lock();
+        // LIMIT: one that let somebody wait for all that time is asked again once it has answered, or threads would pile up.
+        if all.iter().any(|(own, since)| *own == asked.0 && now >= *since + VIEWS_LIMIT) {
+            return;
+        }
+        all.push(asked.clone());
+    }
+    let asking = asked.clone();
+    let work = move || {
+        let is_told = getxattr(&asking.0, FOLLOW, &mut vec![0; STATUS_LEN_MAX][..]).is_ok();
+        forget_asked(&asking);
+        // Whoever asked may have stopped waiting.
+        let _ = say.send(is_told);
+    };
+    if thread::spawn("asking a view", work).is_err() {
+        forget_asked(&asked);
+    }
+}
+
+#[cfg(feature = "custody")]
+fn forget_asked(asked: &(PathBuf, Duration)) {
+    let mut all = ASKED.lock();
+    if let Some(at) = all.iter().position(|own| own == asked) {
+        all.swap_remove(at);
+    }
 }
 
 /// Sends what was written so far to the store.

@@ -359,6 +359,54 @@ fn commands_work_beside_an_agent_and_many_connections_at_once() {
     assert_eq!((wide.code, wide.err.lines().count()), (2, 2), "{}", wide.err);
 }
 
+/// Records of all registers in a store.
+fn record_count(place: &Place) -> usize {
+    let registers = fs::read_dir(place.store().join("policy")).unwrap();
+    let logs = registers.filter_map(|one| fs::read_dir(one.unwrap().path().join("log")).ok());
+    logs.map(Iterator::count).sum()
+}
+
+/// New keys for everybody, by a command or by the agent: whoever withdraws waits for a record, and not for all.
+#[test]
+fn who_withdraws_does_not_wait_until_everybody_has_new_keys() {
+    let place = place();
+    let web = token(&place, "web", "shop", "");
+    let agent = Running::start(&place, "");
+    let mut shop = agent.client(&web, "shop");
+    shop.done("POST", "activities", &activity("newsletter", "consent", &["identifiable"]));
+    shop.done("POST", "activities/newsletter/approve", &Value::Null);
+    let new = vec![json!({"profile": {"name": "canary"}}); 36];
+    let made = shop.done("POST", "subjects/import", &json!({ "subjects": new }));
+    let path = format!("subjects/{}/consents/newsletter", made["subjects"][7].as_str().unwrap());
+    let by_agent = || {
+        let all = json!({"everybody": true, "deep": true});
+        agent.client(&web, "shop").done("POST", "rotate", &all);
+    };
+    let by_command = || drop(say(&place, "app rotate --everybody --deep --app shop"));
+    let mut is_between = |work: &(dyn Fn() + Sync)| {
+        let before = record_count(&place);
+        std::thread::scope(|scope| {
+            let working = scope.spawn(work);
+            while record_count(&place) < before + 8 && !working.is_finished() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            for status in ["given", "withdrawn"] {
+                shop.done("PUT", &path, &json!({ "status": status }));
+            }
+            let is_between = !working.is_finished();
+            working.join().unwrap();
+            is_between
+        })
+    };
+    for work in [&by_agent as &(dyn Fn() + Sync), &by_command] {
+        // On a busy machine the work may be done before anybody gets a word in.
+        assert!((0..3).any(|_| is_between(work)));
+    }
+    assert_eq!(shop.get("subjects")["total"], 36);
+    let verified = say(&place, "audit verify --app shop");
+    assert!(verified.contains("sound"), "{verified}");
+}
+
 #[test]
 fn the_example_application_keeps_people_and_the_job_writes_to_who_agreed() {
     let place = place();

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::agent::{Client, Running, token};
 use common::{Place, Said, can_mount, is_mounted};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// A workspace with an application, and the machine of its consumer `mailer`: another home, passphrase and mountpoint.
@@ -53,13 +54,6 @@ impl Two {
         subject
     }
 
-    /// The process of the mount on the consumer's machine.
-    fn daemon(&self) -> rustix::process::Pid {
-        let notes = fs::read_dir(self.place.path("home2/run")).unwrap().flatten();
-        let mut pids = notes.filter_map(|note| note.path().file_stem()?.to_str()?.parse().ok());
-        rustix::process::Pid::from_raw(pids.next().unwrap()).unwrap()
-    }
-
     fn order(&self) -> Option<PathBuf> {
         let subjects = fs::read_dir(self.place.path("drive2/subjects")).ok()?;
         let person = subjects.flatten().next()?;
@@ -73,6 +67,26 @@ impl Drop for Two {
             let mut command = self.place.command("unmount --lazy drive2");
             let _ = command.env("STRONGROOM_HOME", self.place.path("home2")).output();
         }
+    }
+}
+
+/// A mount whose process stands still, as after ctrl-Z, until this is dropped.
+struct Stopped(Pid);
+
+impl Stopped {
+    /// Stops the one mount of a home.
+    fn mount_of(place: &Place, home: &str) -> Self {
+        let notes = fs::read_dir(place.path(home).join("run")).unwrap().flatten();
+        let mut pids = notes.filter_map(|note| note.path().file_stem()?.to_str()?.parse().ok());
+        let process = Pid::from_raw(pids.next().unwrap()).unwrap();
+        kill_process(process, Signal::STOP).unwrap();
+        Self(process)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).unwrap();
     }
 }
 
@@ -248,17 +262,73 @@ fn an_answer_that_covers_less_is_in_force_on_consumers_machines_when_the_command
         let path = format!("subjects/{subject}/consents/newsletter");
         shop.done("PUT", &path, &json!({"status": "withdrawn"}))
     };
-    let daemon = two.daemon();
-    let signal = |signal| rustix::process::kill_process(daemon, signal).unwrap();
-    signal(rustix::process::Signal::STOP);
+    let stopped = Stopped::mount_of(&two.place, "home2");
     let answer = withdraw(&mut shop);
-    signal(rustix::process::Signal::CONT);
+    drop(stopped);
     assert_eq!((&answer["in_force"], &answer["silent"]), (&json!(false), &json!(1)));
     let began = Instant::now();
     while withdraw(&mut shop)["in_force"] != true {
         assert!(began.elapsed() < Duration::from_secs(60), "it answers again");
     }
     assert_eq!(address.read_at(&mut [0; 8], 0).unwrap_err().raw_os_error(), Some(13));
+}
+
+#[test]
+fn a_view_of_this_machine_that_stands_still_keeps_nobody_waiting_and_counts_as_one_that_still_shows()
+ {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    let command = |line: &str| {
+        let mut command = place.command(&format!("{line} -w STORE --passphrase-file PASS"));
+        command.stdin(Stdio::null());
+        command
+    };
+    let here = |line: &str| place.said(command(line).output().unwrap()).expect_done();
+    let json = |text: &str| -> Value { serde_json::from_str(text).unwrap() };
+    here("app create shop");
+    let web = token(&place, "web", "shop", "");
+    let agent = Running::start(&place, "");
+    let mut shop = agent.client(&web, "shop");
+    newsletter(&mut shop);
+    let [ada, bob] = ["ada", "bob"].map(|_| {
+        let made = shop.done("POST", "subjects", &Value::Null);
+        made["subject"].as_str().unwrap().to_owned()
+    });
+    for subject in [&ada, &bob] {
+        say(&mut shop, subject, "given");
+    }
+    place
+        .run("mount STORE DRIVE --background --app shop --activity newsletter --passphrase-file PASS")
+        .expect_done();
+    let of_ada = format!("{ada} --app shop --json");
+    let said = |answer: &Value| ["views_told", "views_silent"].map(|name| answer[name].clone());
+    let answer = json(&here(&format!("subject restrict {of_ada}")));
+    assert_eq!((said(&answer), &answer["state"]), ([json!(1), json!(0)], &json!("restricted")));
+
+    let stopped = Stopped::mount_of(&place, "home");
+    let mut withdrawing =
+        command(&format!("consent withdraw --activity newsletter --subject {of_ada}"));
+    let mut withdrawing = withdrawing.stdout(Stdio::piped()).spawn().unwrap();
+    let asking = std::thread::spawn(move || {
+        let path = format!("subjects/{bob}/consents/newsletter");
+        shop.done("PUT", &path, &json!({"status": "withdrawn"}))
+    });
+    let began = Instant::now();
+    while withdrawing.try_wait().unwrap().is_none() || !asking.is_finished() {
+        assert!(began.elapsed() < Duration::from_secs(90), "nobody waits for what stands still");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = withdrawing.wait_with_output().unwrap();
+    let (answer, by_api) =
+        (json(&String::from_utf8(output.stdout).unwrap()), asking.join().unwrap());
+    assert_eq!((said(&answer), &answer["in_force"]), ([json!(0), json!(1)], &json!(false)));
+    assert_eq!((&by_api["silent"], &by_api["in_force"]), (&json!(1), &json!(false)));
+    drop(stopped);
+    let answer = json(&here(&format!("subject erase --yes {of_ada}")));
+    assert_eq!(said(&answer), [json!(1), json!(0)]);
+    place.unmount();
 }
 
 /// Neither in its environment nor in a descriptor: whoever runs a job says to us where secrets are, not to the job.

@@ -22,13 +22,36 @@ impl Two {
         fs::create_dir(place.path("meeting")).unwrap();
         place.run("init STORE --little-memory --name desk --passphrase-file PASS").expect_done();
         let two = Self { place };
-        let asked = two
-            .there("device request STORE --little-memory --passphrase-file HERE/pass2")
-            .expect_done();
-        let code = asked.trim_end();
-        let add = format!("device add STORE --passphrase-file PASS --code {code} --name laptop");
-        two.place.run(&add).expect_done();
+        two.take_in("home2", "laptop");
         two
+    }
+
+    /// Makes the device of a home one of the organisation's.
+    fn take_in(&self, home: &str, name: &str) {
+        let request = "device request STORE --little-memory --passphrase-file HERE/pass2";
+        let asked = self.place.said(self.command(home, request).output().unwrap()).expect_done();
+        let code = asked.trim_end();
+        let add = format!("device add STORE --passphrase-file PASS --code {code} --name {name}");
+        self.place.run(&add).expect_done();
+    }
+
+    /// `&holder=DEVICE` for each.
+    fn holders(&self) -> Vec<String> {
+        let listed =
+            self.place.run("device list STORE --passphrase-file PASS --json").expect_done();
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        let holder = |one: &Value| format!("&holder={}", one["device"].as_str().unwrap());
+        listed["devices"].as_array().unwrap().iter().map(holder).collect()
+    }
+
+    /// Runs on the first machine, and the second agrees to what it asks for.
+    fn agreed(&self, line: &str) -> Said {
+        let asking = self.started(line);
+        let id = self.request();
+        let agree =
+            format!("app agree HERE/meeting {id} --yes -w STORE --passphrase-file HERE/pass2");
+        self.there(&agree).expect_done();
+        self.place.said(asking.wait_with_output().unwrap())
     }
 
     fn command(&self, home: &str, line: &str) -> Command {
@@ -68,11 +91,7 @@ impl Two {
 #[test]
 fn neither_of_two_holders_has_the_key_without_the_other() {
     let two = Two::new();
-    let listed = two.place.run("device list STORE --passphrase-file PASS --json").expect_done();
-    let listed: Value = serde_json::from_str(&listed).unwrap();
-    let devices = listed["devices"].as_array().unwrap();
-    let holders: String =
-        devices.iter().map(|one| format!("&holder={}", one["device"].as_str().unwrap())).collect();
+    let holders = two.holders().concat();
     let folder = two.place.path("meeting").display().to_string();
     let create = format!("app create vault --custody quorum:{folder}?k=2{holders}");
     let made = two.place.run(&format!("{create} -w STORE --passphrase-file PASS"));
@@ -99,4 +118,50 @@ fn neither_of_two_holders_has_the_key_without_the_other() {
     assert!(said.err.contains("too few holders of the quorum have agreed yet"), "{}", said.err);
     let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.iter().all(|path| path.extension().is_some_and(|own| own == "key")), "{left:?}");
+}
+
+#[test]
+fn a_holder_who_is_removed_closes_nothing_and_another_place_is_written_down() {
+    let two = Two::new();
+    let remaining = two.holders().concat();
+    two.take_in("home3", "lost");
+    let all = two.holders();
+    let lost = all.iter().find(|own| !remaining.contains(*own)).unwrap();
+    // The folder as somebody types it who stands beside it.
+    let create = format!("app create vault --custody quorum:meeting?k=2{}", all.concat());
+    two.place.run(&format!("{create} -w STORE --passphrase-file PASS")).expect_done();
+    let device = lost.strip_prefix("&holder=").unwrap();
+    two.place
+        .run(&format!("device revoke STORE {device} --yes --passphrase-file PASS"))
+        .expect_done();
+
+    let listed = two.agreed("subject list --app vault");
+    assert_eq!((listed.code, &*listed.out), (0, ""), "{}", listed.err);
+    let again = format!("app custody quorum:meeting?k=2{} --app vault", all.concat());
+    let refused = two.place.run(&format!("{again} -w STORE --passphrase-file PASS"));
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    let moved =
+        two.agreed(&format!("app custody quorum:meeting?k=2{remaining} --app vault --json"));
+    let line: Value = serde_json::from_str(&moved.out).unwrap();
+    let place = format!("quorum:HERE/meeting?k=2{remaining}");
+    assert_eq!((moved.code, line["custody"].as_str()), (0, Some(&*place)), "{}", moved.err);
+    let rotated = two.agreed("app rotate --app vault");
+    assert_eq!(rotated.code, 0, "{}", rotated.err);
+}
+
+#[test]
+fn the_place_of_a_key_file_is_found_from_any_folder_and_written_anew_once_it_moved() {
+    let place = Place::with_workspace();
+    let from = |folder: &str, line: &str| {
+        let mut command = place.command(&format!("{line} -w STORE --passphrase-file PASS"));
+        place.said(command.current_dir(place.path(folder)).stdin(Stdio::null()).output().unwrap())
+    };
+    from("", "app create shop --custody file:shop.key").expect_done();
+    from("drive", "subject list --app shop").expect_done();
+    fs::rename(place.path("shop.key"), place.path("moved.key")).unwrap();
+    assert_eq!(from("", "subject list --app shop").code, 5);
+    // Nothing is written down that does not open.
+    assert_eq!(from("", "app custody file:nowhere.key --app shop").code, 5);
+    from("drive", "app custody file:../moved.key --app shop").expect_done();
+    from("", "subject list --app shop").expect_done();
 }

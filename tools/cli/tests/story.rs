@@ -291,6 +291,11 @@ fn export(story: &Story, subjects: &[String]) {
     command.arg(&receipt).args(["--organisation", &organisation, "-w"]).arg(story.place.store());
     let said = story.place.said(command.output().unwrap()).expect_done();
     assert!(said.starts_with("export, ") && said.contains("holds"), "{said}");
+    // Which entry is the last one is said under the signature, and it is the last one shown.
+    let proofs: Value = serde_json::from_str(&read("data/proofs/entries.json")).unwrap();
+    let shown = proofs["entries"].as_array().unwrap();
+    let last = shown.last().unwrap()["sha256"].as_str().unwrap();
+    assert!(said.ends_with(&format!("entries 1 to {}, the last {last}\n", shown.len())), "{said}");
     fs::remove_dir_all(&bag).unwrap();
 }
 
@@ -492,9 +497,11 @@ fn policies_are_tried_set_explained_and_held_against_the_past() {
     let history = story.json("policy history --app shop");
     assert_eq!(history["sets"][0]["digest"], set["digest"]);
     assert_eq!(story.done("policy show --version 1 --app shop"), closed);
-    let none = story.say("policy activate 2 --app shop");
-    let first = "strongroom: no policy set of that version waits";
+    let digest = set["digest"].as_str().unwrap();
+    let none = story.say(&format!("policy activate 2 {digest} --app shop"));
+    let first = "strongroom: no policy set of that version and digest waits";
     assert_eq!((none.code, none.err.lines().next()), (1, Some(first)));
+    assert_eq!(story.say("policy activate 2 ab --app shop").code, 2);
 }
 
 #[test]

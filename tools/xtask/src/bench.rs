@@ -12,6 +12,8 @@ const NEEDS: &[Need] = &[
     Need { program: "git", package: "git" },
 ];
 
+const NEEDS_SCALE: &[Need] = &[Need { program: "python3", package: "python3" }];
+
 /// The peers are found by the script: some are not Debian's.
 const NEEDS_REMOTE: &[Need] = &[
     Need { program: "curl", package: "curl" },
@@ -26,6 +28,7 @@ const NEEDS_REMOTE: &[Need] = &[
 pub fn run(arguments: &[&str]) -> Outcome {
     let (script, needs, arguments) = match arguments {
         ["remote", rest @ ..] => ("remote.py", NEEDS_REMOTE, rest),
+        ["scale", rest @ ..] => ("scale.py", NEEDS_SCALE, rest),
         all => ("bench.py", NEEDS, all),
     };
     machine::require(FUSE)?;

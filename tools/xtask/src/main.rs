@@ -27,6 +27,7 @@ Usage: cargo xtask TASK
   suites [NAME] [--long]   a suite of tests/suites, or a list of them
   bench [--quick]      workloads on ext4, gocryptfs, a passthrough and Strongroom -> docs/benchmarks.md
   bench remote [--delay MS]  a bucket through rclone crypt, JuiceFS, s3fs and Strongroom -> docs/benchmarks-remote.md
+  bench scale          a folder of up to 1,000,000 files, sparse files and appends -> docs/scale.md
   fuzz [--seconds N]   mutated and random input for every decoder, by seed
   docs                 manual pages and help snapshot from the command line's definition
 ";

@@ -16,7 +16,7 @@ mod shelf;
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -182,6 +182,11 @@ impl Inner {
         let (bytes, path) = match body {
             Body::Bytes(bytes) => (bytes, None),
             Body::File(path) => (self.read_staged(key, path.clone()).await?, Some(path)),
+            Body::Copy(path) => {
+                let bytes = self.read_staged(key, path).await?;
+                // Kept when the file itself is offered: it need not be written twice.
+                return self.store.put(key, Body::Bytes(bytes)).await;
+            }
         };
         let uploaded = self.store.put(key, Body::Bytes(bytes.clone())).await?;
         if let Key::Object(id) = key {
@@ -270,6 +275,10 @@ impl Store for CachedStore {
         self.inner.store.is_far()
     }
 
+    fn adopt(&self, key: Key, path: &Path, len: u64) -> bool {
+        matches!(key, Key::Object(id) if self.inner.shelf.adopt(id, path, len))
+    }
+
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
         self.inner.store.put_if_absent(key, bytes)
     }
@@ -300,6 +309,10 @@ impl Store for CachedStore {
 
     fn reaches_all(&self) -> bool {
         self.inner.store.reaches_all()
+    }
+
+    fn is_mirrored(&self) -> bool {
+        self.inner.store.is_mirrored()
     }
 
     fn distrust(&self, key: Key) -> bool {

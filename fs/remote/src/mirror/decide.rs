@@ -56,10 +56,71 @@ impl Inner {
         Ok(Put::Created(Uploaded::attest(key, bytes.len() as u64)))
     }
 
+    /// Replaces on most members: where as many hold the old as the new, nobody can tell which counts. `replaced` are those of
+    /// `keys` that are replaced.
+    pub(super) async fn replace(
+        self: &Arc<Self>,
+        replaced: Vec<Key>,
+        keys: &[Key],
+        work: impl Fn(&dyn Store) -> Result<()> + Clone + Send + 'static,
+    ) -> Result<()> {
+        let is_all_needed = self.quorum() * 2 <= self.members.len();
+        let mut before = Vec::new();
+        if is_all_needed {
+            // What is remembered of a member may be older than what became of it.
+            let wanted = replaced.clone();
+            before = self.on_all(move |store| hold(store, &wanted)).await;
+        }
+        let well = (0..self.members.len()).filter(|index| !self.is_away(*index)).count();
+        if well * 2 <= self.members.len() {
+            let text =
+                "a member of the mirror is away, and what is replaced must be on most of them";
+            return Err(Error::new(ErrorKind::Unavailable, text));
+        }
+        if !is_all_needed {
+            return self.settle(keys, self.on_all(work).await);
+        }
+        // ORDER: the first comes last. It wins a draw: what another one does not take is as it was.
+        for index in (0..self.members.len()).rev() {
+            if let Err(error) = self.ask(index, work.clone()).await {
+                keys.iter().for_each(|key| self.miss(index, *key));
+                let before = counting(&before, &replaced);
+                return Err(self.put_back(index, before, error).await);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the members that were asked, of which the `last` failed, hold what was there before. Returns what to say.
+    async fn put_back(
+        &self,
+        last: usize,
+        before: Vec<(Key, Option<Bytes>)>,
+        error: Error,
+    ) -> Error {
+        // Who did not answer may do later what it was asked for.
+        let mut is_sure = !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Internal);
+        for index in last..self.members.len() {
+            let before = before.clone();
+            let put = self.ask(index, move |store| {
+                before.iter().try_for_each(|(key, bytes)| be_again(store, *key, bytes.as_ref()))
+            });
+            is_sure &= put.await.is_ok();
+        }
+        if is_sure {
+            return error;
+        }
+        let text = "the members may hold what was there before or what is new: either may count";
+        Error::new(error.kind(), format!("{error}; {text}"))
+    }
+
     pub(super) async fn delete(self: &Arc<Self>, key: Key) -> Result<()> {
         self.missed.lock().retain(|(_, missed)| *missed != key);
         let said = self.on_all(move |store| wait(store.delete(key))).await;
         let gone = said.iter().filter(|answer| matches!(answer, Some(Ok(())))).count();
+        for (index, answer) in said.iter().enumerate() {
+            self.note_removal(index, key, matches!(answer, Some(Ok(()))));
+        }
         if gone >= self.quorum() {
             return Ok(());
         }
@@ -79,4 +140,39 @@ pub(super) fn same_everywhere(store: &dyn Store, key: Key, bytes: &Bytes) -> Res
         Err(error) => return Err(error),
     }
     wait(store.put(key, Body::Bytes(bytes.clone()))).map(drop)
+}
+
+/// What a member holds under each of some keys.
+fn hold(store: &dyn Store, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+    keys.iter().map(|key| held(store, *key)).collect()
+}
+
+fn held(store: &dyn Store, key: Key) -> Result<Option<Bytes>> {
+    match wait(store.get(key, None)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What counts of what members hold: what the first of them has that has any.
+fn counting(
+    members: &[Option<Result<Vec<Option<Bytes>>>>],
+    keys: &[Key],
+) -> Vec<(Key, Option<Bytes>)> {
+    let held: Vec<&Vec<Option<Bytes>>> =
+        members.iter().filter_map(|said| said.as_ref()?.as_ref().ok()).collect();
+    let first = |at: usize| held.iter().find_map(|held| held[at].clone());
+    keys.iter().enumerate().map(|(at, key)| (*key, first(at))).collect()
+}
+
+/// Makes a member hold again what is replaced in place, or nothing.
+fn be_again(store: &dyn Store, key: Key, before: Option<&Bytes>) -> Result<()> {
+    if held(store, key)?.as_ref() == before {
+        return Ok(());
+    }
+    match before {
+        Some(bytes) => wait(store.put(key, Body::Bytes(bytes.clone()))).map(drop),
+        None => wait(store.delete(key)),
+    }
 }

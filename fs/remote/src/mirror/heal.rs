@@ -1,10 +1,10 @@
-//! Copying to members what they missed.
+//! Copying to members what they missed, and removing what they kept.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use strongroom_store::ErrorKind;
+use strongroom_store::{ErrorKind, wait};
 use tokio::runtime::Handle;
 
 use super::Inner;
@@ -55,6 +55,12 @@ impl Inner {
                 self.healed.fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.missed.lock().len()
+        let due: Vec<_> = self.kept.lock().iter().take(ROUND_COUNT).copied().collect();
+        for (index, key) in due.into_iter().filter(|(index, _)| !self.is_away(*index)) {
+            if self.ask(index, move |store| wait(store.delete(key))).await.is_ok() {
+                self.kept.lock().remove(&(index, key));
+            }
+        }
+        self.missed.lock().len() + self.kept.lock().len()
     }
 }

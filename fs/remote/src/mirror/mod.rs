@@ -4,12 +4,13 @@
 //! put            all members at once; done when all but one have it
 //! get            the quickest member that is well; whoever lacks it, or has something else, is passed over
 //! put-if-absent  the first member that answers decides, then the others follow
-//! healing        what a member missed is copied to it from the others, in the background
+//! healing        what a member missed is copied to it from the others, what it kept is removed, in the background
 //! ```
 //!
 //! 1. A put that returned is on all members but one.
 //! 2. That something is missing is said only when everybody who answers says so, and no more than one does not answer.
-//! 3. What is replaced in place (device files, cells) is read from as many members as must agree; the majority counts.
+//! 3. What is replaced in place (device files, cells) must reach most members, which of two are both, or is put back as it was;
+//!    it is read from as many members as must agree, and the majority counts, of two that differ the first.
 //! 4. Bytes are not judged here: who reads verifies, and has a copy that does not verify passed over ([`Store::distrust`]).
 //!
 //! LIMIT: the first member arbitrates only while everybody reaches it: a mirror serves one writing device. What members
@@ -36,6 +37,7 @@ use strongroom_store::{
     Body, DiskSpace, Error, ErrorKind, Family, Key, LIST_COUNT_MAX, Later, Listed, PolicyKey, Put,
     Result, Shelf, Store, Uploaded, wait,
 };
+use tokio::sync::Semaphore;
 
 pub use away::Away;
 
@@ -46,6 +48,8 @@ use crate::runtime::{Threads, begin};
 const AWAY: Duration = Duration::from_secs(5);
 /// LIMIT: things a member missed that are remembered; `scrub` finds the others.
 const MISSED_COUNT_MAX: usize = 100_000;
+/// LIMIT: puts of one thing each that are under way at once. The others are read from their files when it is their turn.
+const UPLOAD_COUNT_MAX: usize = 8;
 /// LIMIT: objects whose source is remembered, to know whom not to ask again.
 const SERVED_COUNT_MAX: usize = 10_000;
 /// Fewest and most members.
@@ -69,7 +73,10 @@ pub(crate) struct Inner {
     members: Vec<Seat>,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
+    uploads: Semaphore,
     missed: Mutex<BTreeSet<(usize, Key)>>,
+    /// What was removed, and a member has still.
+    kept: Mutex<BTreeSet<(usize, Key)>>,
     served: Mutex<HashMap<Key, usize>>,
     distrusted: Mutex<BTreeMap<Key, BTreeSet<usize>>>,
     passed_over: AtomicU64,
@@ -103,7 +110,9 @@ impl MirrorStore {
             members: members.into_iter().map(seat).collect(),
             disk: machine.disk.clone(),
             clock: machine.clock.clone(),
+            uploads: Semaphore::new(UPLOAD_COUNT_MAX),
             missed: Mutex::default(),
+            kept: Mutex::default(),
             served: Mutex::default(),
             distrusted: Mutex::default(),
             passed_over: AtomicU64::new(0),
@@ -114,7 +123,7 @@ impl MirrorStore {
         Ok(Self { inner, threads })
     }
 
-    /// Copies what members missed to those that answer now. Returns how much is still missed.
+    /// Copies what members missed to those that answer now, and removes what they kept. Returns how much is left to do.
     pub fn heal(&self) -> usize {
         let inner = self.inner.clone();
         let healed = begin(self.threads.handle(), async move { Ok(inner.heal().await) });
@@ -176,6 +185,16 @@ impl Inner {
         let mut missed = self.missed.lock();
         if missed.len() < MISSED_COUNT_MAX {
             missed.insert((index, key));
+        }
+    }
+
+    /// Whether a member removed something. What may be put again under the same key is not removed later.
+    fn note_removal(&self, index: usize, key: Key, is_gone: bool) {
+        let mut kept = self.kept.lock();
+        if is_gone {
+            kept.remove(&(index, key));
+        } else if kept.len() < MISSED_COUNT_MAX && !is_replaced(key) {
+            kept.insert((index, key));
         }
     }
 
@@ -314,9 +333,10 @@ impl Inner {
 
     /// Bytes of a body, read once for all members.
     async fn whole(&self, key: Key, body: Body) -> Result<(Bytes, Option<PathBuf>)> {
-        let path = match body {
+        let (path, is_taken) = match body {
             Body::Bytes(bytes) => return Ok((bytes, None)),
-            Body::File(path) => path,
+            Body::File(path) => (path, true),
+            Body::Copy(path) => (path, false),
         };
         let (disk, file) = (self.disk.clone(), path.clone());
         let read = tokio::task::spawn_blocking(move || read_all(&*disk, &file)).await;
@@ -325,7 +345,7 @@ impl Inner {
             Error::new(ErrorKind::Internal, text)
         };
         let bytes = read.map_err(|_| failed())?.map_err(|_| failed())?;
-        Ok((bytes.into(), Some(path)))
+        Ok((bytes.into(), is_taken.then_some(path)))
     }
 
     /// Does something on all members side by side, those left alone aside unless they are needed. Returns what each
@@ -376,16 +396,6 @@ impl Inner {
         Err(failed.unwrap_or_else(away))
     }
 
-    /// What is replaced must be on most members: where as many hold the old as the new, nobody can tell which counts.
-    fn need_majority(&self) -> Result<()> {
-        let well = (0..self.members.len()).filter(|index| !self.is_away(*index)).count();
-        if well * 2 > self.members.len() {
-            return Ok(());
-        }
-        let text = "a member of the mirror is away, and what is replaced must be on most of them";
-        Err(Error::new(ErrorKind::Unavailable, text))
-    }
-
     async fn put_many(self: &Arc<Self>, bodies: Vec<(Key, Body)>) -> Result<Vec<Uploaded>> {
         let mut whole = Vec::with_capacity(bodies.len());
         let mut files = Vec::new();
@@ -395,17 +405,17 @@ impl Inner {
             files.extend(file);
         }
         let keys: Vec<Key> = whole.iter().map(|(key, _)| *key).collect();
-        if keys.iter().copied().any(is_replaced) {
-            self.need_majority()?;
-        }
+        let replaced: Vec<Key> = keys.iter().copied().filter(|key| is_replaced(*key)).collect();
         let uploaded =
             whole.iter().map(|(key, bytes)| Uploaded::attest(*key, bytes.len() as u64)).collect();
-        let said = self.on_all(move |store| {
+        let work = move |store: &dyn Store| {
             let bodies = whole.iter().map(|(key, bytes)| (*key, Body::Bytes(bytes.clone())));
             wait(store.put_many(bodies.collect())).map(drop)
-        });
-        let said = said.await;
-        self.settle(&keys, said)?;
+        };
+        match replaced.is_empty() {
+            false => self.replace(replaced, &keys, work).await?,
+            true => self.settle(&keys, self.on_all(work).await)?,
+        }
         for file in files {
             // What cannot go now is taken by the next open: a commit names the object.
             let _ = self.disk.remove(&file);
@@ -484,6 +494,7 @@ impl Store for MirrorStore {
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
         self.begin(|inner| async move {
+            let _turn = inner.uploads.acquire().await.expect("never closed");
             let mut uploaded = inner.put_many(vec![(key, body)]).await?;
             Ok(uploaded.remove(0))
         })
@@ -491,6 +502,10 @@ impl Store for MirrorStore {
 
     fn put_many<'a>(&'a self, bodies: Vec<(Key, Body)>) -> Later<'a, Vec<Uploaded>> {
         self.begin(|inner| async move { inner.put_many(bodies).await })
+    }
+
+    fn is_far(&self) -> bool {
+        self.inner.members.iter().any(|seat| seat.member.store.is_far())
     }
 
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
@@ -519,7 +534,11 @@ impl Store for MirrorStore {
 
     fn reaches_all(&self) -> bool {
         let none_away = (0..self.inner.members.len()).all(|index| !self.inner.is_away(index));
-        none_away && self.inner.missed.lock().is_empty()
+        none_away && self.inner.missed.lock().is_empty() && self.inner.kept.lock().is_empty()
+    }
+
+    fn is_mirrored(&self) -> bool {
+        true
     }
 
     fn distrust(&self, key: Key) -> bool {

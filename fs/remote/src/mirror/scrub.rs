@@ -68,6 +68,12 @@ fn page(members: &[Member], family: Family, after: Option<Key>) -> Result<Vec<Ke
     let mut end: Option<Key> = None;
     for member in members {
         let listed = wait(member.store.list(family, after)).map_err(|error| of(member, &error))?;
+        let keys = || listed.iter().map(|listed| listed.key);
+        if !after.into_iter().chain(keys()).is_sorted_by(|a, b| a < b) {
+            // Who believed a page that repeats itself would ask for ever.
+            let error = Error::new(ErrorKind::Corrupt, "its list is not in order");
+            return Err(of(member, &error));
+        }
         if let Some(last) = listed.last() {
             // Also of a page that is not full: a look behind it costs one listing.
             end = Some(end.map_or(last.key, |end| end.min(last.key)));

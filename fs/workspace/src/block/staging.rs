@@ -3,19 +3,25 @@
 //! A staged object is append-only and holds ciphertext only. Its place in the file is given out first, then the
 //! sealed bytes are written there; the journal record that names the block comes after. A commit puts closed
 //! objects into the store, which moves the file. What no record names after a crash is removed at open.
+//!
+//! Where the store is far away a full object is put as soon as its last block is written and durable: the file stays until
+//! the commit, so that a crash in between finds what it would have found without.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use strongroom_crypto::block::block_len;
 use strongroom_format::ids::ObjectId;
 use strongroom_host::disk::{Disk, DiskFile, OpenMode, create_folder_durably};
 use strongroom_host::entropy::Entropy;
+use strongroom_store::{Body, Key as StoreKey, Later, Store, Uploaded};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::later::wait;
 
 /// One staged object.
 pub struct Staged {
@@ -25,10 +31,79 @@ pub struct Staged {
     pub path: PathBuf,
     file: Arc<dyn DiskFile>,
     len: AtomicU64,
+    written: AtomicU64,
     unsynced: AtomicBool,
+    ahead: Mutex<Ahead>,
+}
+
+/// How far an object has come that is put before a commit names it.
+enum Ahead {
+    Staged,
+    Begun(Later<'static, Uploaded>),
+    Stored,
+    /// A put of it failed or was given up: the store has it or not.
+    Unknown,
 }
 
 impl Staged {
+    fn new(id: ObjectId, path: PathBuf, file: Arc<dyn DiskFile>, len: u64) -> Self {
+        let (len, written) = (AtomicU64::new(len), AtomicU64::new(len));
+        let (unsynced, ahead) = (AtomicBool::new(false), Mutex::new(Ahead::Staged));
+        Self { id, path, file, len, written, unsynced, ahead }
+    }
+
+    /// Whether every place given out was written.
+    fn is_written(&self) -> bool {
+        self.written.load(Ordering::Acquire) == self.len()
+    }
+
+    /// Begins to put it, unless that began before and has not failed. Nothing may be given out of it any more.
+    pub fn begin_put(&self, store: &Arc<dyn Store>) {
+        let mut ahead = self.ahead.lock();
+        if let Ahead::Begun(begun) = &mut *ahead {
+            match poll_once(begun) {
+                Poll::Ready(Ok(_)) => *ahead = Ahead::Stored,
+                // What the store said long ago is no answer now.
+                Poll::Ready(Err(_)) => *ahead = Ahead::Unknown,
+                Poll::Pending => return,
+            }
+        }
+        if matches!(*ahead, Ahead::Stored) {
+            return;
+        }
+        let (store, key, path) = (store.clone(), StoreKey::Object(self.id), self.path.clone());
+        let mut begun: Later<'static, Uploaded> =
+            Box::pin(async move { store.put(key, Body::Copy(path)).await });
+        // Polled once, so that it begins.
+        *ahead = Ahead::Begun(match poll_once(&mut begun) {
+            Poll::Ready(done) => Box::pin(std::future::ready(done)),
+            Poll::Pending => begun,
+        });
+    }
+
+    /// Waits for the put that was begun. One that failed may be begun again.
+    ///
+    /// # Errors
+    /// What the store said: it may have it or not.
+    pub fn end_put(&self) -> Result<()> {
+        let mut ahead = self.ahead.lock();
+        if let Ahead::Begun(begun) = std::mem::replace(&mut *ahead, Ahead::Unknown) {
+            wait(async { Ok(begun.await.map(drop)?) })?;
+        }
+        *ahead = Ahead::Stored;
+        Ok(())
+    }
+
+    /// Ends a put that nobody needs any more: whether the store may have the object by it. Of what was put before this process
+    /// nothing is said: a commit may name it.
+    pub fn give_up_put(&self) -> bool {
+        let mut ahead = self.ahead.lock();
+        if matches!(*ahead, Ahead::Begun(_)) {
+            *ahead = Ahead::Unknown;
+        }
+        !matches!(*ahead, Ahead::Staged)
+    }
+
     /// Bytes given out so far.
     pub fn len(&self) -> u64 {
         self.len.load(Ordering::Acquire)
@@ -49,8 +124,10 @@ impl Staged {
     /// Writes a sealed block at the place given out for it.
     pub fn write(&self, place: u32, sealed: &[u8]) -> Result<()> {
         self.file.write_at(sealed, u64::from(place))?;
-        // ORDER: after the write, or a sync in between would take the mark and miss the bytes.
+        // ORDER: after the write, or a sync in between would take the mark and miss the bytes; and before they count as
+        // written, or a sync that is done because they are would pass over them, and they would be put.
         self.unsynced.store(true, Ordering::Release);
+        self.written.fetch_add(sealed.len() as u64, Ordering::AcqRel);
         Ok(())
     }
 
@@ -64,6 +141,12 @@ impl Staged {
     }
 }
 
+fn poll_once(
+    begun: &mut Later<'static, Uploaded>,
+) -> Poll<std::result::Result<Uploaded, strongroom_store::Error>> {
+    begun.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+}
+
 struct Current {
     object: Arc<Staged>,
     plain_bytes: u64,
@@ -73,6 +156,8 @@ struct Current {
 struct Shelf {
     current: Option<Current>,
     objects: BTreeMap<ObjectId, Arc<Staged>>,
+    /// Those that are full, until somebody asks or a commit takes them.
+    full: Vec<Arc<Staged>>,
     /// Whether a file was created since the folder was last synced.
     new_names: bool,
 }
@@ -109,8 +194,7 @@ impl Staging {
             // is read back from the disk, or a later sync would say yes to bytes that are in memory alone.
             file.sync_data()?;
             file.drop_cache();
-            let (len, unsynced) = (AtomicU64::new(entry.len), AtomicBool::new(false));
-            shelf.objects.insert(id, Arc::new(Staged { id, path, file, len, unsynced }));
+            shelf.objects.insert(id, Arc::new(Staged::new(id, path, file, entry.len)));
             shelf.new_names = true;
         }
         Ok(Self {
@@ -140,8 +224,9 @@ impl Staging {
         let mut shelf = self.shelf.lock();
         let full = |current: &Current| current.plain_bytes + plain_len > self.object_bytes_max;
         if shelf.current.as_ref().is_none_or(full) {
-            if let Some(ended) = &shelf.current {
+            if let Some(ended) = shelf.current.take() {
                 ended.object.file.will_sync();
+                shelf.full.push(ended.object);
             }
             let object = self.create()?;
             shelf.objects.insert(object.id, object.clone());
@@ -159,8 +244,7 @@ impl Staging {
         let id = ObjectId(self.entropy.array());
         let path = self.folder.join(id.to_string());
         let file = self.disk.open(&path, OpenMode::CreateNew)?;
-        let (len, unsynced) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Arc::new(Staged { id, path, file, len, unsynced }))
+        Ok(Arc::new(Staged::new(id, path, file, 0)))
     }
 
     /// The staged object with this id.
@@ -168,10 +252,23 @@ impl Staging {
         self.shelf.lock().objects.get(&id).cloned()
     }
 
+    /// Objects that are full and completely written, each told once.
+    pub fn take_full(&self) -> Vec<Arc<Staged>> {
+        let mut shelf = self.shelf.lock();
+        shelf.full.extract_if(.., |object| object.is_written()).collect()
+    }
+
+    /// Puts everything anew that was put ahead: so long after, the store may have taken it for something that nobody names.
+    pub fn forget_puts(&self) {
+        let objects: Vec<_> = self.shelf.lock().objects.values().cloned().collect();
+        objects.iter().for_each(|object| *object.ahead.lock() = Ahead::Staged);
+    }
+
     /// Ends the object being gathered and returns all that are staged.
     pub fn close_all(&self) -> Vec<Arc<Staged>> {
         let mut shelf = self.shelf.lock();
         shelf.current = None;
+        shelf.full.clear();
         let objects: Vec<_> = shelf.objects.values().cloned().collect();
         objects.iter().for_each(|object| object.end());
         objects

@@ -46,9 +46,17 @@ impl Keep {
         *self == Self::default()
     }
 
-    /// How long by age.
-    pub(crate) fn age(&self) -> Duration {
-        Duration::from_secs(u64::from(self.days.unwrap_or(0)) * 24 * 3600)
+    /// The last commit that history need not reach back to by count, if this is the newest.
+    pub fn last_before(&self, head: u64) -> u64 {
+        head.saturating_sub(self.last.unwrap_or(0))
+    }
+
+    /// The time that history reaches back to by age, nanoseconds since 1970; none: not at all. Where several homes write, it is
+    /// kept for `shared` at least.
+    pub fn began(&self, shared: Duration, now: i64) -> Option<i64> {
+        let days = Duration::from_secs(u64::from(self.days.unwrap_or(0)) * 24 * 3600);
+        let age = i64::try_from(days.max(shared).as_nanos()).unwrap_or(i64::MAX);
+        (age > 0).then(|| now.saturating_sub(age))
     }
 
     pub(crate) fn of(root: &Inode) -> Self {
@@ -69,7 +77,10 @@ impl fmt::Display for Keep {
 }
 
 /// The rule that a map holds.
-pub(crate) fn keep_in(map: &Map) -> Look<Keep> {
+///
+/// # Errors
+/// Those of the map.
+pub fn keep_in(map: &Map) -> Look<Keep> {
     match map.get(&Key::inode(Ino::ROOT))? {
         Some(Value::Inode(root)) => Ok(Keep::of(&root)),
         _ => Ok(Keep::default()),

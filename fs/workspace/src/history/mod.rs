@@ -14,7 +14,7 @@
 
 pub mod at;
 pub mod keep;
-pub(crate) mod past;
+pub mod past;
 pub mod purge;
 pub mod restore;
 pub mod snapshot;

@@ -39,11 +39,7 @@ impl<'a> Past<'a> {
     /// The oldest checkpoint with all of the log behind it: from here on every commit is a state. Those before stand
     /// alone.
     pub(crate) fn floor(&self) -> Result<Option<u64>> {
-        let Some(newest) = self.checkpoints.last().copied() else { return Ok(None) };
-        // Those without a body come first, if any: a search in halves finds the end of them.
-        let whole = self.first_that(|seq| Ok(!self.is_bare(seq)?))?;
-        let first = self.log.get(whole).copied().unwrap_or(newest + 1);
-        Ok(self.checkpoints.iter().copied().find(|seq| *seq + 1 >= first))
+        floor(&self.checkpoints, &self.log, |seq| self.is_bare(seq))
     }
 
     /// Makes sure that the state after a commit can be read.
@@ -56,20 +52,6 @@ impl<'a> Past<'a> {
             true if self.is_bare(seq)? => Err(purged(StoreKey::Log(seq))),
             true | false => Err(gone()),
         }
-    }
-
-    /// Index of the first commit that is so, where all behind it are, too.
-    fn first_that(&self, is_so: impl Fn(u64) -> Result<bool>) -> Result<usize> {
-        let (mut low, mut high) = (0, self.log.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if is_so(self.log[middle])? {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-        }
-        Ok(low)
     }
 
     /// When its author made a commit; one that is gone was made before everything.
@@ -101,7 +83,8 @@ impl<'a> Past<'a> {
             }
         }
         let from = found.unwrap_or(0).max(floor);
-        let later = self.first_that(|seq| Ok(seq > from && self.time_of(seq)? > time))?;
+        let is_later = |seq| Ok(seq > from && self.time_of(seq)? > time);
+        let later = first_that(&self.log, is_later)?;
         let last = later.checked_sub(1).map(|index| self.log[index]);
         Ok(last.filter(|last| *last > from).or(found))
     }
@@ -146,6 +129,57 @@ impl<'a> Past<'a> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The oldest of these checkpoints that has all of the log behind it, both rising by number. A commit without its body, which a
+/// purge took, is no log.
+///
+/// # Errors
+/// Those of `is_bare`.
+pub fn floor(
+    checkpoints: &[u64],
+    log: &[u64],
+    is_bare: impl Fn(u64) -> Result<bool>,
+) -> Result<Option<u64>> {
+    let Some(newest) = checkpoints.last().copied() else { return Ok(None) };
+    // Those without a body come first, if any: a search in halves finds the end of them.
+    let whole = first_that(log, |seq| Ok(!is_bare(seq)?))?;
+    let first = log.get(whole).copied().unwrap_or(newest + 1);
+    Ok(checkpoints.iter().copied().find(|seq| *seq + 1 >= first))
+}
+
+/// The floor that collection comes to: the newest of these checkpoints that is old, if all before it are, and of no commit after
+/// `last`. Clocks of homes differ: one that looks old among newer ones removes nothing.
+///
+/// # Errors
+/// Those of `is_old`.
+pub fn floor_due(
+    checkpoints: &[u64],
+    last: u64,
+    is_old: impl Fn(u64) -> Result<bool>,
+) -> Result<u64> {
+    let mut floor = checkpoints.first().copied().unwrap_or(0);
+    for seq in checkpoints.iter().copied().skip(1).filter(|seq| *seq <= last) {
+        if !is_old(seq)? {
+            break;
+        }
+        floor = seq;
+    }
+    Ok(floor)
+}
+
+/// Index of the first commit that is so, where all behind it are, too.
+fn first_that(log: &[u64], is_so: impl Fn(u64) -> Result<bool>) -> Result<usize> {
+    let (mut low, mut high) = (0, log.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_so(log[middle])? {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok(low)
 }
 
 fn number(key: StoreKey) -> Option<u64> {

@@ -24,6 +24,7 @@ mod strip;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 use strongroom_crypto::hash::blake3_256;
@@ -33,6 +34,7 @@ use strongroom_format::op::Op;
 use strongroom_host::disk::{read_all, replace_file};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::outbound::background::pause_after;
 use crate::outbound::commit::Reason;
 use crate::workspace::{Inner, Workspace};
 use find::Found;
@@ -64,6 +66,25 @@ pub(crate) struct Intent {
     /// When the log may be stripped, nanoseconds since 1970.
     #[n(5)]
     due: i64,
+}
+
+/// When a purge began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    /// Just now.
+    Now,
+    /// Before, perhaps by another process.
+    Before,
+}
+
+/// What a purge that is under way met.
+#[derive(Debug, Default)]
+pub(crate) struct Setback {
+    error: Option<Error>,
+    /// Tries that met something, in a row.
+    count: u32,
+    /// When it is tried again, in time since the start.
+    again: Duration,
 }
 
 /// What a purge came to.
@@ -110,7 +131,7 @@ impl Workspace {
             due: 0,
         };
         inner.write_intent(&intent)?;
-        let goes_on = !inner.go_on(intent)?;
+        let goes_on = !inner.go_on(intent, Begun::Now)?;
         Ok(Purged { inodes: found.inos.len() as u64, moved: found.moved, goes_on })
     }
 
@@ -124,23 +145,36 @@ impl Workspace {
 }
 
 impl Inner {
-    /// Goes on with a purge that is under way, if there is one.
-    ///
-    /// # Errors
-    /// Those of the store; it is tried again.
-    pub(crate) fn purge_if_under_way(self: &Arc<Self>) -> Result<()> {
-        if self.journal.get().is_none() || self.is_ending() {
-            return Ok(());
+    /// Goes on with a purge that is under way, if there is one. What it meets is told in the status, and it is tried again:
+    /// nothing else waits for it.
+    pub(crate) fn purge_if_under_way(self: &Arc<Self>) {
+        let now = self.services.clock.elapsed();
+        let Some(mut setback) = self.purging.try_lock() else { return };
+        if self.journal.get().is_none() || self.is_ending() || now < setback.again {
+            return;
         }
-        let Some(_one) = self.purging.try_lock() else { return Ok(()) };
-        match self.intent()? {
-            Some(intent) => self.go_on(intent).map(drop),
-            None => Ok(()),
-        }
+        let went = match self.intent() {
+            Ok(Some(intent)) => self.go_on(intent, Begun::Before).map(drop),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        *setback = match went {
+            Ok(()) => Setback::default(),
+            Err(error) => Setback {
+                error: Some(error),
+                count: setback.count.saturating_add(1),
+                again: now + pause_after(setback.count),
+            },
+        };
+    }
+
+    /// What keeps a purge from going on.
+    pub(crate) fn purge_trouble(&self) -> Option<String> {
+        self.purging.try_lock()?.error.as_ref().map(ToString::to_string)
     }
 
     /// True when it is done.
-    fn go_on(self: &Arc<Self>, intent: Intent) -> Result<bool> {
+    fn go_on(self: &Arc<Self>, intent: Intent, begun: Begun) -> Result<bool> {
         let mut intent = intent;
         self.need_all_copies()?;
         if intent.expunged.is_none() {
@@ -160,7 +194,7 @@ impl Inner {
         if intent.frozen.is_none() {
             intent.frozen = Some(self.freeze_fresh()?);
             intent.due = self.strip_time();
-            self.rewrite_snapshots(&mut intent)?;
+            self.rewrite_snapshots(&mut intent, begun)?;
             self.write_intent(&intent)?;
         }
         if self.services.clock.now_ns() < intent.due {
@@ -168,9 +202,11 @@ impl Inner {
         }
         self.follow(&mut self.outbound.lock())?;
         // One may have been made elsewhere before that home heard of it.
-        self.rewrite_snapshots(&mut intent)?;
+        self.rewrite_snapshots(&mut intent, begun)?;
         self.write_intent(&intent)?;
-        self.strip(&mut intent)?;
+        self.strip(&mut intent, begun)?;
+        // ORDER: before the note goes. One that went away meanwhile has all of it still.
+        self.need_all_copies()?;
         self.remove_intent()?;
         Ok(true)
     }
@@ -181,7 +217,7 @@ impl Inner {
         self.outbound.lock().rewrite_all = true;
         loop {
             self.do_now(&Op::Expunge { inos: Vec::new() })?;
-            let head = self.freeze_now()?;
+            let head = self.freeze_now()?.head;
             if !self.outbound.lock().rewrite_all {
                 return Ok(head.seq);
             }
@@ -193,6 +229,11 @@ impl Inner {
         let grace = self.options.tuning.purge_grace.as_nanos();
         let grace = i64::try_from(grace).unwrap_or(i64::MAX);
         self.services.clock.now_ns().saturating_add(if shared { grace } else { 0 })
+    }
+
+    /// Whether what looks done may be undone in a copy: what members of a mirror missed is forgotten with the process.
+    fn may_differ(&self, begun: Begun) -> bool {
+        begun == Begun::Before && self.store.is_mirrored()
     }
 
     /// A member of a mirror that is away would keep what is purged, and `scrub` would bring it back.

@@ -33,7 +33,10 @@ pub fn is_snapshot_name(name: &str) -> bool {
 }
 
 /// All snapshots that a map names, by commit.
-pub(crate) fn snapshots_in(map: &Map) -> Look<Vec<(SnapshotId, Arc<Snapshot>)>> {
+///
+/// # Errors
+/// Those of the map.
+pub fn snapshots_in(map: &Map) -> Look<Vec<(SnapshotId, Arc<Snapshot>)>> {
     let (from, to) = Key::snapshots();
     let mut found = Vec::new();
     map.scan(&from, &to, None, &mut |key, value| {
@@ -94,28 +97,32 @@ impl Inner {
         if all.len() >= SNAPSHOTS_MAX {
             return Err(Error::new(ErrorKind::Full, "there are 10,000 snapshots"));
         }
-        let head = self.freeze_now()?;
+        let frozen = self.freeze_now()?;
         let snapshot = Snapshot {
             name: name.to_owned(),
-            seq: head.seq,
-            head: head.hash,
+            seq: frozen.head.seq,
+            head: frozen.head.hash,
             time: self.services.clock.now_ns(),
             device: self.keys.device_id(),
         };
         let id = SnapshotId(self.services.entropy.array());
         self.do_now(&Op::SetSnapshot { id, snapshot: Some(snapshot.clone()) })?;
         self.commit(Reason::Asked)?;
+        // ORDER: now the committed map has it.
+        drop(frozen);
         Ok(Arc::new(snapshot))
     }
 
-    /// Commits everything and writes the checkpoint of that very commit.
-    pub(crate) fn freeze_now(&self) -> Result<Head> {
+    /// Commits everything and writes the checkpoint of that very commit, which stays as long as what is returned.
+    pub(crate) fn freeze_now(&self) -> Result<Frozen<'_>> {
         for _ in 0..FREEZE_TRIES_MAX {
             self.commit(Reason::Freezing)?;
             let outbound = self.outbound.lock();
             let head = self.state.lock().head;
             if outbound.checkpoint_seq == head.seq {
-                return Ok(head);
+                // ORDER: while nobody else commits: what comes after it lets go of what it needs.
+                self.frozen_commits.lock().push(head.seq);
+                return Ok(Frozen { head, inner: self });
             }
         }
         let message = "others commit faster than a checkpoint is written; try again";
@@ -134,21 +141,61 @@ impl Inner {
         self.tidy_up(&mut outbound, Reason::Asked)
     }
 
-    /// Whether anything but the present is kept: a rule, or a snapshot. While that is not known, it is.
+    /// Commits that snapshots stand for, also those whose making or end is not committed yet.
+    pub(crate) fn needed_commits(&self) -> Result<BTreeSet<u64>> {
+        // ORDER: before the maps, one of which has it when it is here no more.
+        let frozen = self.frozen_commits.lock().clone();
+        let maps = {
+            let state = self.state.lock();
+            [state.map.committed(), state.map.snapshot()]
+        };
+        let mut needed: BTreeSet<u64> = frozen.into_iter().collect();
+        for map in &maps {
+            needed.extend(pinned_in(map)?);
+        }
+        Ok(needed)
+    }
+
+    /// Whether anything but the present is kept: a rule, or a snapshot. While that is not known, it is, and while a change of it is
+    /// on its way: a commit that was cut before may settle after it.
     pub(crate) fn keeps_history(&self, outbound: &Outbound) -> bool {
-        if outbound.is_shared() {
+        if outbound.is_shared() || !self.frozen_commits.lock().is_empty() {
             return true;
         }
-        let (known, map) = {
+        let (changes, maps) = {
             let state = self.state.lock();
-            (state.keeps_history, state.map.committed())
+            if let Some(known) = state.keeps_history {
+                return known;
+            }
+            (state.history_changes, [state.map.committed(), state.map.snapshot()])
         };
-        let looked = known.map_or_else(|| keeps(&map), Ok);
-        if let Ok(keeps) = looked {
-            self.state.lock().keeps_history = Some(keeps);
+        let Ok([before, after]) = both(&maps) else { return true };
+        let mut state = self.state.lock();
+        if before == after && state.history_changes == changes {
+            state.keeps_history = Some(after);
         }
-        looked.unwrap_or(true)
+        before || after || state.history_changes != changes
     }
+}
+
+/// A commit with a checkpoint of its own, which collection leaves alone until this is dropped.
+pub(crate) struct Frozen<'a> {
+    /// The commit.
+    pub(crate) head: Head,
+    inner: &'a Inner,
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let mut frozen = self.inner.frozen_commits.lock();
+        if let Some(index) = frozen.iter().position(|seq| *seq == self.head.seq) {
+            frozen.swap_remove(index);
+        }
+    }
+}
+
+fn both([before, after]: &[Map; 2]) -> Result<[bool; 2]> {
+    Ok([keeps(before)?, keeps(after)?])
 }
 
 fn keeps(map: &Map) -> Result<bool> {

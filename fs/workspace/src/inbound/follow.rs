@@ -227,7 +227,6 @@ impl Inner {
         if commits.iter().any(Commit::purges) {
             // Whoever writes the next checkpoint writes it without pages from before.
             (outbound.rewrite_all, outbound.renew_to) = (true, Some(head.seq));
-            outbound.others_purge = true;
         }
         state.head = head;
         self.install_rebased(&mut state, rebased);
@@ -265,6 +264,7 @@ impl Inner {
         state.cut_count = 0;
         state.next_counter = rebased.next_counter;
         state.keeps_history = None;
+        state.history_changes += 1;
         let left_out = self.options.tuning.broken == Some(Broken::BaseNotJournaled);
         state.unmarked_base = rebased.count == 0 && !left_out;
         let State { doomed, nameless, map, .. } = state;

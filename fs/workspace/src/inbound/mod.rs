@@ -15,6 +15,6 @@ mod news;
 pub mod open;
 mod rebase;
 pub mod recover;
-mod renew;
+pub(crate) mod renew;
 pub mod roster;
 mod taken;

@@ -1,17 +1,19 @@
 //! Files that were removed while they were open. Others mount meanwhile: what is without a name belongs to the home where it
 //! lost the last one, and only that home knows when nobody there has it open any more. So each home keeps a list of its
 //! own, and ends them when it opens again. What a home leaves that never opens again goes when nothing has changed in it for
-//! `UNNAMED_GRACE`.
+//! `UNNAMED_GRACE`, by the clock of who changed it, and another one has known it for as long, by its own: one of the two may be wrong.
 //!
 //! ```text
-//! 0      inode numbers, u64 each
-//!        BLAKE3-256 of all before
+//! nameless   inode numbers, u64 each
+//!            BLAKE3-256 of all before
+//! unclaimed  inode number, u64, and when it was first seen here, i64, nanoseconds since 1970; each
+//!            BLAKE3-256 of all before
 //! ```
 //!
 //! ORDER: an inode is in the list before the commit is put that takes its last name, and until one is that ends it: what a commit covers
 //! is not replayed from the journal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use strongroom_format::ids::Ino;
@@ -22,12 +24,15 @@ use crate::error::Result;
 use crate::ino_list;
 use crate::ops::remove::purge_if_orphan;
 use crate::outbound::commit::Outbound;
+use crate::state::State;
 use crate::tree::map::{Map, subject};
 use crate::tree::pages::patiently;
 use crate::workspace::Inner;
 
 /// Name of the file in the folder of the local state.
 pub const NAMELESS_FILE: &str = "nameless";
+/// Name of the file with those of other homes.
+const UNCLAIMED_FILE: &str = "unclaimed";
 
 impl Inner {
     /// Ends the orphans that this home left, and those that nobody came back for.
@@ -40,14 +45,20 @@ impl Inner {
         };
         let mut state = self.state.lock();
         let orphans = self.waiting(&mut state, |state| state.orphans())?;
+        let is_own = |state: &State, ino: &Ino| {
+            is_alone || own.contains(ino) || state.nameless.contains(ino)
+        };
+        let others = orphans.iter().copied().filter(|ino| !is_own(&state, ino));
+        let since = self.note_unclaimed(others.collect())?;
         let (now, wall) = (self.services.clock.elapsed(), self.services.clock.now_ns());
         let grace = i64::try_from(self.options.tuning.unnamed_grace.as_nanos()).unwrap_or(i64::MAX);
         let count_max = self.options.tuning.extents_per_removal;
         for ino in orphans {
             let inode = self.waiting(&mut state, |state| state.find_inode(ino))?;
-            let is_old = inode.is_some_and(|inode| wall.saturating_sub(inode.ctime) >= grace);
-            let is_own = is_alone || own.contains(&ino) || state.nameless.contains(&ino);
-            if !is_own && !is_old {
+            let is_old = |time: i64| wall.saturating_sub(time) >= grace;
+            let is_left = since.get(&ino).is_some_and(|since| is_old(*since))
+                && inode.is_some_and(|inode| is_old(inode.ctime));
+            if !is_own(&state, &ino) && !is_left {
                 continue;
             }
             // It may have to go piece by piece.
@@ -58,6 +69,23 @@ impl Inner {
             })?;
         }
         Ok(())
+    }
+
+    /// Since when orphans of other homes are known here. Costs nothing where there are none.
+    fn note_unclaimed(&self, inos: BTreeSet<Ino>) -> Result<BTreeMap<Ino, i64>> {
+        if inos.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let path = self.options.state_folder.join(UNCLAIMED_FILE);
+        let bytes = read_all(&*self.services.disk, &path).ok();
+        let before = bytes.and_then(|bytes| ino_list::parse_times(&bytes)).unwrap_or_default();
+        let now = self.services.clock.now_ns();
+        let since = |ino: Ino| (ino, before.get(&ino).copied().unwrap_or(now).min(now));
+        let after: BTreeMap<Ino, i64> = inos.into_iter().map(since).collect();
+        if after != before {
+            replace_file(&*self.services.disk, &path, &ino_list::bytes_of_times(&after))?;
+        }
+        Ok(after)
     }
 
     /// Takes the list from the local disk.

@@ -92,9 +92,11 @@ impl Workspace {
             closed: AtomicBool::new(false),
             stands_at: OnceLock::new(),
             stands_on: Mutex::default(),
+            frozen_commits: Mutex::default(),
             past: Mutex::default(),
             pinning: Mutex::default(),
             purging: Mutex::default(),
+            renewing: Mutex::default(),
             pinned_at: AtomicU64::new(u64::MAX),
             requests: Mutex::default(),
             overfull: AtomicBool::new(false),
@@ -186,9 +188,9 @@ fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
         checkpoint_due: None,
         written: None,
         contact: (0, Duration::ZERO),
+        settled: Duration::ZERO,
         renewed: Duration::ZERO,
         rewrite_all: false,
-        others_purge: false,
         fresh_written: false,
         renew_to: None,
         has_past: !checkpoint.is_alone,
@@ -285,6 +287,7 @@ impl Inner {
             self.note_contact(&mut outbound);
         }
         outbound.renewed = self.services.clock.elapsed();
+        outbound.settled = outbound.renewed;
         Ok((state, outbound))
     }
 

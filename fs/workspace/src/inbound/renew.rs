@@ -2,12 +2,16 @@
 //! this home was away for so long that what it needs may be gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Poll, Waker};
 
 use strongroom_crypto::hash::blake3_256;
 use strongroom_format::ids::Ino;
 use strongroom_format::key::Key;
+use strongroom_host::thread;
 use strongroom_store::{Family, Key as StoreKey};
 
 use super::log::{Checkpoint, Reader, get, list};
@@ -20,6 +24,29 @@ use crate::state::{Head, State};
 use crate::tree::map::{Map, Value};
 use crate::tree::pages::patiently;
 use crate::workspace::{Inner, Mode};
+
+/// LIMIT: pages of an old map that are found gone before the rest is taken for gone as well: each costs a request.
+const GONE_COUNT_MAX: u32 = 8;
+
+/// Taking in the newest state because a reader met what is gone: one round at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Renewing {
+    is_under_way: bool,
+    /// Rounds that ended.
+    rounds: u64,
+    /// Whether it was worth it, the last time.
+    went: bool,
+    waiting: Vec<Waker>,
+}
+
+impl Renewing {
+    fn end(&mut self, went: bool) {
+        self.is_under_way = false;
+        self.rounds += 1;
+        self.went = went;
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
+}
 
 impl Inner {
     /// The store answered, and this home has all there is.
@@ -86,18 +113,54 @@ impl Inner {
 
     /// Takes in the newest state where nothing is written here and something that the map names is missing. True when it is
     /// worth looking again.
-    pub(crate) fn catch_up(&self, error: &Error) -> bool {
-        if self.options.mode != Mode::ReadOnly || self.stands_at.get().is_some() {
-            return false;
-        }
+    fn catch_up_now(&self, error: &Error) -> bool {
         let mut outbound = self.outbound.lock();
         self.renew_after(error, &mut outbound) || self.follow(&mut outbound).is_ok()
     }
 
+    /// As [`Inner::catch_up_now`], on a thread of its own, which all who need it at the same time wait for: a poll blocks nobody.
+    pub(crate) async fn catch_up(self: &Arc<Self>, error: &Error) -> bool {
+        if self.options.mode != Mode::ReadOnly || self.stands_at.get().is_some() {
+            return false;
+        }
+        let before = self.begin_renewing(error);
+        poll_fn(|context| {
+            let mut renewing = self.renewing.lock();
+            if renewing.rounds != before {
+                return Poll::Ready(renewing.went);
+            }
+            renewing.waiting.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// How many rounds there were, when another one is on its way.
+    fn begin_renewing(self: &Arc<Self>, error: &Error) -> u64 {
+        let mut renewing = self.renewing.lock();
+        let before = renewing.rounds;
+        if !renewing.is_under_way {
+            let (inner, error) = (self.clone(), error.clone());
+            let work = move || {
+                let went = inner.catch_up_now(&error);
+                inner.renewing.lock().end(went);
+            };
+            renewing.is_under_way = true;
+            if thread::spawn("renew", work).is_err() {
+                renewing.end(false);
+            }
+        }
+        before
+    }
+
     /// Whether a look that failed is worth another one: it met what is gone, and the map may have been old. `count` counts.
-    pub(crate) fn is_worth_another_look(&self, error: &Error, count: &mut u32) -> bool {
+    pub(crate) async fn is_worth_another_look(
+        self: &Arc<Self>,
+        error: &Error,
+        count: &mut u32,
+    ) -> bool {
         *count += 1;
-        error.kind() == ErrorKind::Corrupt && *count <= READ_TRIES_MAX && self.catch_up(error)
+        error.kind() == ErrorKind::Corrupt && *count <= READ_TRIES_MAX && self.catch_up(error).await
     }
 
     /// The same map over a newer tree.
@@ -157,9 +220,9 @@ impl Inner {
             let known: BTreeSet<Ino> = state.lookups.keys().copied().chain([Ino::ROOT]).collect();
             (state.map.committed(), known)
         };
-        let mut changes = Vec::new();
+        let (mut changes, mut gone) = (Vec::new(), 0);
         for folder in &known {
-            changes.extend(changed_names(&old, &fresh.map, *folder)?);
+            changes.extend(changed_names(&old, &fresh.map, *folder, &mut gone)?);
         }
         let renewed = outbound.renewed;
         *outbound = Outbound { renewed, contact: outbound.contact, ..other };
@@ -187,9 +250,11 @@ impl Outbound {
     }
 }
 
-/// Names of a folder that stand for something else, as far as the old map can still be read.
-fn changed_names(old: &Map, new: &Map, folder: Ino) -> Result<Vec<Change>> {
-    let before = entries(old, folder).unwrap_or_default();
+/// Names of a folder that stand for something else, as far as the old map can still be read. `gone` counts where it cannot.
+fn changed_names(old: &Map, new: &Map, folder: Ino, gone: &mut u32) -> Result<Vec<Change>> {
+    let before = (*gone < GONE_COUNT_MAX).then(|| entries(old, folder));
+    *gone += u32::from(matches!(before, Some(Err(_))));
+    let before = before.and_then(Result::ok).unwrap_or_default();
     let after = entries(new, folder)?;
     let names: BTreeSet<&Vec<u8>> = before.keys().chain(after.keys()).collect();
     let changed = names.into_iter().filter(|name| before.get(*name) != after.get(*name));

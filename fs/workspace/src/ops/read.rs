@@ -134,7 +134,12 @@ impl Inner {
         Ok(plan)
     }
 
-    async fn plan_waiting(&self, handle: HandleId, offset: u64, len: u32) -> Result<ReadPlan> {
+    async fn plan_waiting(
+        self: &Arc<Self>,
+        handle: HandleId,
+        offset: u64,
+        len: u32,
+    ) -> Result<ReadPlan> {
         let (mut tries, mut failed) = (0, 0);
         loop {
             let fetched = match look_again(tries, || self.try_plan(handle, offset, len)) {
@@ -143,7 +148,7 @@ impl Inner {
                 Err(Need::Page(page)) => self.pages.fetch(page).await.map(drop),
             };
             if let Err(error) = fetched
-                && !self.is_worth_another_look(&error, &mut failed)
+                && !self.is_worth_another_look(&error, &mut failed).await
             {
                 return Err(error);
             }
@@ -152,7 +157,7 @@ impl Inner {
     }
 
     async fn finish_read(
-        &self,
+        self: &Arc<Self>,
         handle: HandleId,
         offset: u64,
         len: u32,
@@ -168,7 +173,7 @@ impl Inner {
                 // Overwritten and collected since it was planned: the map knows where the bytes are now.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     // Where others write, this map may be old.
-                    self.catch_up(&error);
+                    self.catch_up(&error).await;
                     plan = self.plan_waiting(handle, offset, len).await?;
                 }
                 Err(error) => return Err(error),

@@ -11,7 +11,7 @@ use crate::workspace::Inner;
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Pause after the last of some failures in a row.
-pub(super) fn pause_after(failed_count: u32) -> Duration {
+pub(crate) fn pause_after(failed_count: u32) -> Duration {
     (BATCH_AGE_MAX * (1 << failed_count.min(5))).min(RETRY_PAUSE_MAX)
 }
 
@@ -27,11 +27,13 @@ impl Inner {
         }
     }
 
-    /// Takes in what others committed, commits if that is due, compacts if that is, and takes large files away that lost their last name.
+    /// Puts what is full, takes in what others committed, commits if that is due, compacts if that is, and takes large
+    /// files away that lost their last name.
     ///
     /// # Errors
     /// Those of the store, of the commit and of the removal.
     pub(crate) fn upkeep(self: &std::sync::Arc<Self>) -> Result<()> {
+        self.put_ahead()?;
         // What others did must not keep back what was done here: a store that is away fails in both.
         let polled = self.poll_if_due();
         if self.commit_is_due() {
@@ -40,7 +42,7 @@ impl Inner {
         polled?;
         self.compact_if_due();
         self.renew_pins();
-        self.purge_if_under_way()?;
+        self.purge_if_under_way();
         self.purge_doomed()
     }
 

@@ -152,14 +152,14 @@ pub struct Outbound {
     pub leftovers: Leftovers,
     /// When the store last answered and this home had all there is: by the wall clock and since the start.
     pub contact: (i64, Duration),
+    /// When a cut was last committed, by the clock that never goes back.
+    pub settled: Duration,
     /// Whether the next checkpoint may name no page from before: something is being purged.
     pub rewrite_all: bool,
     /// Whether the pages in the store for the checkpoint under way are such.
     pub fresh_written: bool,
     /// A commit that purged something: a checkpoint before it must not be built upon any longer.
     pub renew_to: Option<u64>,
-    /// Whether another home purged something since this one opened: roots of snapshots may be replaced at any time.
-    pub others_purge: bool,
     /// Whether there is more in the store than the present, so that collection has to look.
     pub has_past: bool,
     /// When a newer checkpoint was last looked for.
@@ -288,7 +288,12 @@ impl Inner {
     }
 
     fn commit_once(&self, outbound: &mut Outbound, reason: Reason) -> Result<()> {
-        if !self.is_contact_fresh(outbound) {
+        let is_fresh = self.is_contact_fresh(outbound);
+        let unsettled = self.services.clock.elapsed().saturating_sub(outbound.settled);
+        if !is_fresh || unsettled > self.options.tuning.retention / 2 {
+            self.staging.forget_puts();
+        }
+        if !is_fresh {
             self.follow(outbound)?;
         }
         self.check_alone(outbound)?;
@@ -301,6 +306,24 @@ impl Inner {
             if outbound.released.is_empty() {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Begins to put objects that are full, where that takes a while: the commit that names them finds them in the store.
+    ///
+    /// # Errors
+    /// Those of this disk. What the store says is told by a commit: while one fails, the next try is its own.
+    pub(crate) fn put_ahead(&self) -> Result<()> {
+        let is_failing = self.counts.failures.load(Ordering::Relaxed) > 0;
+        if !self.store.is_far() || is_failing || self.writable().is_err() {
+            return Ok(());
+        }
+        let full = self.staging.take_full();
+        if !full.is_empty() {
+            // ORDER: durable here first, or a loss of power could leave less here than there, under one name.
+            self.sync_staging()?;
+            full.iter().for_each(|object| object.begin_put(&self.store));
         }
         Ok(())
     }
@@ -327,7 +350,9 @@ impl Inner {
             self.seal_some(state, ino)?;
             Ok(true)
         };
-        while self.look_unlocked(seal_one)? {}
+        while self.look_unlocked(seal_one)? {
+            self.put_ahead()?;
+        }
         Ok(())
     }
 

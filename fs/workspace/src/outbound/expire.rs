@@ -18,21 +18,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom_format::checkpoint::CheckpointFile;
 use strongroom_format::commit::CommitFile;
 use strongroom_format::ids::ObjectId;
 use strongroom_store::Key as StoreKey;
 
 use super::commit::Outbound;
+use super::publish::unsure;
 use crate::error::Result;
-use crate::history::past::Past;
-use crate::history::snapshot::pinned_in;
-use crate::inbound::log::get;
+use crate::history::past::{Past, floor_due};
+use crate::inbound::log::{Checkpoint, get};
 use crate::later::{wait, wait_all};
 use crate::limits::{Broken, DELETES_AT_ONCE};
 use crate::workspace::Inner;
 
-/// What collection remembers of a checkpoint's root, which never changes.
+/// What collection remembers of a checkpoint's root, which never changes but where a purge wrote a snapshot's anew.
 pub struct PastRoot {
     /// Its author's clock.
     pub time: i64,
@@ -69,16 +68,14 @@ impl Inner {
     /// # Errors
     /// Those of the store; what is left goes another time.
     pub(super) fn expire(&self, outbound: &mut Outbound) -> Result<()> {
-        self.forget_replaced_roots(outbound);
         let past = Past::open(self)?;
-        let (head, map) = {
-            let state = self.state.lock();
-            (state.head.seq, state.map.committed())
-        };
+        let head = self.state.lock().head.seq;
         let pinned = match self.options.tuning.broken {
             Some(Broken::SnapshotsNotKept) => BTreeSet::new(),
-            _ => pinned_in(&map)?,
+            _ => self.needed_commits()?,
         };
+        // Another home's purge may have replaced them, at any time.
+        self.past.lock().retain(|seq, _| !pinned.contains(seq));
         let floor = self.floor(&past, outbound, head)?;
         let stays = |seq: &u64| *seq >= floor || pinned.contains(seq);
         let (kept, gone): (Vec<u64>, Vec<u64>) =
@@ -108,23 +105,8 @@ impl Inner {
 
     /// The oldest checkpoint that is kept with all of the log behind it.
     fn floor(&self, past: &Past<'_>, outbound: &Outbound, head: u64) -> Result<u64> {
-        let last = head.saturating_sub(self.keep()?.last.unwrap_or(0));
-        let mut floor = past.checkpoints.first().copied().unwrap_or(0);
-        // From the oldest on: clocks of homes differ, and one that looks old among newer ones removes nothing.
-        for seq in past.checkpoints.iter().copied().skip(1).filter(|seq| *seq <= last) {
-            if !self.is_old(outbound, seq)? {
-                break;
-            }
-            floor = seq;
-        }
-        Ok(floor)
-    }
-
-    /// What was read of older checkpoints is read again where another home's purge may have replaced them.
-    pub(super) fn forget_replaced_roots(&self, outbound: &Outbound) {
-        if outbound.others_purge {
-            self.past.lock().clear();
-        }
+        let last = self.keep()?.last_before(head);
+        floor_due(&past.checkpoints, last, |seq| self.is_old(outbound, seq))
     }
 
     /// Whether nobody may need what is before a checkpoint, by its age.
@@ -133,19 +115,22 @@ impl Inner {
             true => self.options.tuning.retention,
             false => Duration::ZERO,
         };
-        let age = self.keep()?.age().max(shared);
-        let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
-        let began = self.services.clock.now_ns().saturating_sub(age);
-        Ok(age == 0 || self.past_root(seq)?.is_none_or(|root| root.time <= began))
+        let began = self.keep()?.began(shared, self.services.clock.now_ns());
+        Ok(match began {
+            // What is not shown is not old for that.
+            Some(began) => self.past_root(seq)?.is_some_and(|root| root.time <= began),
+            None => true,
+        })
     }
 
-    /// What a checkpoint's root says. None if another home has removed it.
+    /// What a checkpoint's root says, verified. None if it is not there: another home has removed it, or the store says so.
     pub(crate) fn past_root(&self, seq: u64) -> Result<Option<Arc<PastRoot>>> {
         if let Some(known) = self.past.lock().get(&seq) {
             return Ok(Some(known.clone()));
         }
-        let Some(bytes) = get(&self.store, StoreKey::Checkpoint(seq))? else { return Ok(None) };
-        let root = CheckpointFile::parse(&bytes)?.root;
+        let Some(Checkpoint { root, .. }) = self.reader_anew().checkpoint_at(seq)? else {
+            return Ok(None);
+        };
         let pages = root.page_objects.iter().map(|entry| entry.object).collect();
         let root = Arc::new(PastRoot { time: root.time, pages });
         self.past.lock().insert(seq, root.clone());
@@ -182,8 +167,8 @@ impl Inner {
         }
         let mut named = BTreeSet::new();
         for seq in kept {
-            let root = self.past_root(*seq)?;
-            named.extend(root.iter().flat_map(|root| &root.pages).copied());
+            let root = self.past_root(*seq)?.ok_or_else(|| unsure(StoreKey::Checkpoint(*seq)))?;
+            named.extend(root.pages.iter().copied());
         }
         for seq in gone {
             let Some(root) = self.past_root(*seq)? else { continue };

@@ -96,6 +96,9 @@ impl Inner {
     }
 
     fn put_objects(&self, cut: &mut Cut) -> Result<Vec<ObjectAdded>> {
+        if self.store.is_far() {
+            return self.put_far(cut);
+        }
         let staged = |object: &&Arc<Staged>| self.staging.find(object.id).is_some();
         if let Some(added) = &cut.tried {
             for object in cut.objects.iter().filter(staged) {
@@ -103,12 +106,9 @@ impl Inner {
             }
             return Ok(added.clone());
         }
-        if let Err(error) = self.staging.sync() {
-            // ORDER: before the store syncs the same files. A failure there would be forgotten by the next fsync, which
-            // would say yes to bytes that are lost.
-            self.state.lock().poisoned = true;
-            return Err(error);
-        }
+        // ORDER: before the store syncs the same files. A failure there would be forgotten by the next fsync, which
+        // would say yes to bytes that are lost.
+        self.sync_staging()?;
         let added = cut.objects.iter().map(describe).collect::<Result<Vec<_>>>()?;
         cut.tried = Some(added.clone());
         let before = std::mem::take(&mut cut.tried_before);
@@ -128,6 +128,45 @@ impl Inner {
             self.staging.retire(object.id);
         }
         Ok(added)
+    }
+
+    /// Puts objects over a network; those that are full have been on their way for a while.
+    fn put_far(&self, cut: &mut Cut) -> Result<Vec<ObjectAdded>> {
+        // Nobody waits for what is not wanted any more.
+        for object in &cut.discarded {
+            object.give_up_put();
+        }
+        // ORDER: as in `put_ahead`. Nothing is believed to be in the store that may have lost bytes on its way to this disk.
+        self.sync_staging()?;
+        cut.objects.iter().for_each(|object| object.begin_put(&self.store));
+        let added = match &cut.tried {
+            Some(added) => added.clone(),
+            None => cut.objects.iter().map(describe).collect::<Result<Vec<_>>>()?,
+        };
+        cut.tried = Some(added.clone());
+        let mut failed = None;
+        for object in &cut.objects {
+            // Its file stays until the commit names it: the store may lose what nobody names, and so may the copies here.
+            failed = failed.or(object.end_put().err());
+            if failed.is_none() {
+                // Others may be full by now.
+                self.put_ahead()?;
+            }
+        }
+        failed.map_or(Ok(added), Err)
+    }
+
+    /// Lets go of a staged object that is in the store.
+    fn retire_stored(&self, object: &Staged) {
+        if !self.store.adopt(StoreKey::Object(object.id), &object.path, object.len()) {
+            // What cannot go now is taken by the next open: a commit names the object.
+            let _ = self.services.disk.remove(&object.path);
+        }
+        self.staging.retire(object.id);
+    }
+
+    pub(super) fn sync_staging(&self) -> Result<()> {
+        self.staging.sync().inspect_err(|_| self.state.lock().poisoned = true)
     }
 
     /// Puts an object after a first try that failed. Its file may be in the store already, or may have lost bytes in a
@@ -255,6 +294,13 @@ impl Inner {
         if !keeps {
             outbound.leftovers.stored.extend(cut.released());
         }
+        if self.store.is_far() {
+            cut.objects.iter().for_each(|object| self.retire_stored(object));
+            // Put ahead, and overwritten before anybody named it.
+            let put = cut.discarded.iter().filter(|object| object.give_up_put());
+            outbound.leftovers.stored.extend(put.map(|object| object.id));
+        }
+        outbound.settled = self.services.clock.elapsed();
         outbound.leftovers.stored.extend(cut.superfluous.iter().map(|added| added.object));
         outbound.leftovers.staged.extend(cut.discarded);
         outbound.released.extend(cut.released_later);
@@ -303,7 +349,7 @@ impl Inner {
 }
 
 /// The error of a store that contradicts itself: asked again, it may not.
-fn unsure(key: StoreKey) -> Error {
+pub(super) fn unsure(key: StoreKey) -> Error {
     let message = format!("the store says that `{key}` is there, and does not give it");
     Error::new(ErrorKind::Unavailable, message)
 }

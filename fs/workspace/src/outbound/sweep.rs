@@ -54,7 +54,8 @@ impl Inner {
     }
 
     fn sweep(&self, outbound: &Outbound, before: &Unnamed, now: i64) -> Result<Unnamed> {
-        self.forget_replaced_roots(outbound);
+        // A purge elsewhere may have replaced roots of snapshots, and what is not named here goes.
+        self.past.lock().clear();
         // ORDER: what there is before what is named: a commit in between names what it brought.
         let there = self.object_sizes()?;
         let named = self.named(outbound)?;

@@ -27,7 +27,7 @@ impl Device {
 
     fn holder(number: u8) -> Holder {
         let own = Self::new(number);
-        Holder { device: own.device(), kem: own.kem.public().clone() }
+        Holder { device: own.device(), kem: Some(own.kem.public().clone()) }
     }
 }
 
@@ -70,7 +70,7 @@ impl Clock for Willing {
         self.time.advance(time);
         for meeting in &self.meetings {
             for request in meeting.requests(&trust).unwrap() {
-                meeting.approve(&request.id, &trust).unwrap();
+                meeting.approve(&request, &trust).unwrap();
             }
         }
     }
@@ -102,11 +102,15 @@ fn still() -> Arc<dyn Clock> {
     Arc::new(SimClock::new(START_NS))
 }
 
-/// Device 1 opens a quorum of two of 1, 2 and 3, while some of them are willing.
+/// A device opens a quorum of two of 1, 2 and 3, while some of them are willing.
 fn opened(disk: &SimDisk, asker: u8, willing: &[u8]) -> Quorum {
+    held_by([1, 2, 3].map(Device::holder).into(), disk, asker, willing)
+}
+
+fn held_by(holders: Vec<Holder>, disk: &SimDisk, asker: u8, willing: &[u8]) -> Quorum {
     let meetings = willing.iter().map(|number| meeting(disk, *number, still())).collect();
     let clock = Arc::new(Willing { time: SimClock::new(START_NS), meetings });
-    let terms = Terms { enough: 2, holders: [1, 2, 3].map(Device::holder).into() };
+    let terms = Terms { enough: 2, holders };
     let patience = Duration::from_secs(2);
     Quorum::new(meeting(disk, asker, clock), terms, patience, Box::new(|_| ())).unwrap()
 }
@@ -180,32 +184,57 @@ fn a_holder_alone_opens_nothing_and_what_it_asked_for_is_gone() {
     assert!(opened(&disk, 2, &[1]).unwrap(&place(1, 1), &wrap).is_ok());
 }
 
+/// What a device asks for.
+fn asked(number: u8) -> Request {
+    let once = KemKey::from_seed(Secret::from_bytes(&[number; 32]));
+    Request {
+        organisation: place(1, 1).organisation,
+        application: place(1, 1).application,
+        key: place(1, 1).key,
+        id: KeyId([number; 16]),
+        device: DeviceId([number; 16]),
+        time: START_NS,
+        public: once.public().as_bytes().to_vec(),
+    }
+}
+
+/// The same, signed by the device that it names.
+fn signed(request: &Request) -> Vec<u8> {
+    let record = cbor::encode(request);
+    let signature = Device::new(request.device.0[0]).sign_request(&record);
+    Signed::build(MAGIC, &record, &signature, &[])
+}
+
+#[test]
+fn a_holder_who_is_gone_closes_nothing_that_the_others_can_open_and_gets_no_share_of_a_new_key() {
+    let disk = disk();
+    let maker = opened(&disk, 1, &[]);
+    maker.create(&place(1, 1), &seeded(1)).unwrap();
+    let wanted = Secret::from_bytes(&[5; 32]);
+    let wrap = maker.wrap(&place(1, 1), &wanted, &seeded(2)).unwrap();
+    let mut holders = [1, 2, 3].map(Device::holder);
+    holders[2].kem = None;
+    let quorum = held_by(holders.into(), &disk, 1, &[2]);
+    assert!(quorum.unwrap(&place(1, 1), &wrap).is_ok_and(|key| key == wanted));
+    let refused = quorum.create(&place(1, 2), &seeded(3)).err().unwrap();
+    assert_eq!(
+        (refused.kind(), disk.list(Path::new(FOLDER)).unwrap().len()),
+        (ErrorKind::Invalid, 1)
+    );
+}
+
 #[test]
 fn only_a_holder_answers_and_only_what_a_certified_device_asked_unchanged() {
     let disk = disk();
     opened(&disk, 1, &[]).create(&place(1, 1), &seeded(1)).unwrap();
-    let asking = |number: u8| {
-        let once = KemKey::from_seed(Secret::from_bytes(&[3; 32]));
-        let request = Request {
-            organisation: place(1, 1).organisation,
-            application: place(1, 1).application,
-            key: place(1, 1).key,
-            id: KeyId([number; 16]),
-            device: DeviceId([number; 16]),
-            time: START_NS,
-            public: once.public().as_bytes().to_vec(),
-        };
-        let record = cbor::encode(&request);
-        let signature = Device::new(number).sign_request(&record);
-        Signed::build(MAGIC, &record, &signature, &[])
-    };
+    let asking = |number| signed(&asked(number));
     let holder = meeting(&disk, 2, still());
     let put = |number: u8, bytes: &[u8]| {
         holder.write(&holder.request_path(&KeyId([number; 16])), bytes).unwrap();
-        holder.approve(&KeyId([number; 16]), &trust).map_err(|error| error.kind())
+        holder.approve(&asked(number), &trust).map_err(|error| error.kind())
     };
     assert!(put(4, &asking(4)).is_ok());
-    let stranger = meeting(&disk, 5, still()).approve(&KeyId([4; 16]), &trust);
+    let stranger = meeting(&disk, 5, still()).approve(&asked(4), &trust);
     assert_eq!(stranger.unwrap_err().kind(), ErrorKind::Denied);
     assert_eq!(put(77, &asking(77)), Err(ErrorKind::NotFound), "nobody certified it");
     let whole = asking(4);
@@ -222,6 +251,32 @@ fn only_a_holder_answers_and_only_what_a_certified_device_asked_unchanged() {
     }
 }
 
+/// While a person reads what is asked for, somebody who may write to the folder puts another request in its place.
+#[test]
+fn what_a_holder_was_not_shown_gets_no_share() {
+    let disk = disk();
+    opened(&disk, 1, &[]).create(&place(1, 1), &seeded(1)).unwrap();
+    let holder = meeting(&disk, 2, still());
+    let (shown, path) = (asked(3), holder.request_path(&KeyId([3; 16])));
+    let write = |request: &Request| holder.write(&path, &signed(request)).unwrap();
+    for exchanged in [
+        Request { device: DeviceId([4; 16]), ..shown.clone() },
+        Request { application: place(2, 1).application, ..shown.clone() },
+        Request { key: place(1, 2).key, ..shown.clone() },
+        Request { public: asked(5).public, ..shown.clone() },
+    ] {
+        write(&shown);
+        assert_eq!(holder.requests(&trust).unwrap(), std::slice::from_ref(&shown));
+        write(&exchanged);
+        let refused = holder.approve(&shown, &trust).map_err(|error| error.kind());
+        assert_eq!(refused, Err(ErrorKind::NotFound), "{exchanged:?}");
+        let left = disk.list(Path::new(FOLDER)).unwrap();
+        assert!(left.iter().all(|entry| !entry.name.ends_with(".share")), "{left:?}");
+    }
+    write(&shown);
+    assert!(holder.approve(&shown, &trust).is_ok());
+}
+
 #[test]
 fn a_key_put_together_from_a_bad_share_is_not_kept() {
     let disk = disk();
@@ -235,7 +290,8 @@ fn a_key_put_together_from_a_bad_share_is_not_kept() {
     let mut kept: Kept = cbor::decode_canonical(&good).unwrap();
     let third = Device::holder(3);
     let context = own.share_context(&place.application, &place.key, &third.device);
-    kept.shares[2].share = third.kem.wrap(&context, seeded(4).bytes(), &[7; 64]).unwrap();
+    let kem = third.kem.unwrap();
+    kept.shares[2].share = kem.wrap(&context, seeded(4).bytes(), &[7; 64]).unwrap();
     own.write(&path, &cbor::encode(&kept)).unwrap();
     let quorum = opened(&disk, 1, &[3]);
     assert!(quorum.unwrap(&place, &wrap).is_err());

@@ -129,7 +129,12 @@ pub(crate) fn otherwise<T: Send + 'static>(
     match answer {
         Answer::Ready(Err(error)) if error.kind() == kind => next(),
         Answer::Ready(result) => Answer::Ready(result),
-        later => Answer::Later(Box::pin(async move {
+        // ORDER: stays what it is: a deadline would not end it, and what it does would be carried out all the same.
+        Answer::Blocking(work) => Answer::Blocking(Box::new(move || match work() {
+            Err(error) if error.kind() == kind => next().wait(),
+            result => result,
+        })),
+        later @ Answer::Later(_) => Answer::Later(Box::pin(async move {
             match wait(later, Patience::Unlimited).await {
                 Err(error) if error.kind() == kind => wait(next(), Patience::Unlimited).await,
                 result => result,
@@ -251,5 +256,21 @@ mod tests {
         assert_eq!(kind, ErrorKind::Exists);
         let later = Answer::Later(Box::pin(async { Err(Error::new(ErrorKind::Exists, "taken")) }));
         assert_eq!(value(otherwise(later, ErrorKind::Exists, || Answer::Ready(Ok(2)))).unwrap(), 2);
+    }
+
+    #[test]
+    fn work_that_blocks_has_no_deadline_also_where_something_may_follow() {
+        let blocking =
+            || Answer::Blocking(Box::new(|| Err(Error::new(ErrorKind::Exists, "taken"))));
+        let answer = otherwise(blocking(), ErrorKind::Exists, || Answer::Ready(Ok(2)));
+        assert!(matches!(answer, Answer::Blocking(_)));
+        let runtime = runtime();
+        assert_eq!(runtime.block_on(wait(answer, Patience::Limited)).unwrap(), 2);
+        let slow = Answer::Later(Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ok(3)
+        }));
+        let answer = otherwise(blocking(), ErrorKind::Exists, move || slow);
+        assert_eq!(runtime.block_on(wait(answer, Patience::Limited)).unwrap(), 3);
     }
 }

@@ -22,8 +22,8 @@ pub const ALLOWED: InitFlags = InitFlags::FUSE_ASYNC_READ
 
 /// Largest WRITE. The kernel's own limit is the same.
 pub const WRITE_LEN_MAX: u32 = 1024 * 1024;
-/// Read-ahead to ask for; the kernel may grant less.
-pub const READAHEAD_LEN: u32 = 1024 * 1024;
+/// Read-ahead to ask for; the kernel may grant less. A page fault in a mapped file reads as much around it, so it is not more.
+pub const READ_AHEAD_LEN: u32 = 512 * 1024;
 /// Background requests (read-ahead, asynchronous I/O) in flight.
 pub const BACKGROUND_COUNT: u16 = 64;
 /// From how many on the kernel holds back.
@@ -41,7 +41,7 @@ pub(crate) fn negotiate(config: &mut KernelConfig) -> InitFlags {
     // the kernel's side, and a refusal names the nearest value that works.
     let _ = config.add_capabilities(wanted);
     let _ = config.set_max_write(WRITE_LEN_MAX);
-    if let Err(nearest) = config.set_max_readahead(READAHEAD_LEN) {
+    if let Err(nearest) = config.set_max_readahead(READ_AHEAD_LEN) {
         let _ = config.set_max_readahead(nearest);
     }
     let _ = config.set_max_background(BACKGROUND_COUNT);

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use strongroom_records::ids::{SessionId, SubjectId};
 
 use super::Counter;
+use super::past::{Lent, Whose};
 use super::session::Session;
 use crate::error::{ErrorKind, Result};
+use crate::leases::Rules;
 
 /// LIMIT: people that one record says it of; for others their leases are waited for.
 const NOTED_COUNT_MAX: usize = 1024;
@@ -42,20 +44,41 @@ impl Counter {
         self.custodians[place].catch_up()?;
         let Some(session) = self.sessions.get(id) else { return Ok(true) };
         let Some(rules) = &session.rules else { return Ok(true) };
-        let is_same = |other: &&Session| {
-            other.place == place
-                && other.operator.device == session.operator.device
-                && other.activity == session.activity
-        };
-        let is_held = |subject: &SubjectId| {
-            self.sessions.values().filter(is_same).any(|own| own.holds(subject))
-        };
-        let people = people.iter().filter(|subject| !is_held(subject));
-        let people: Vec<SubjectId> = people.take(NOTED_COUNT_MAX).copied().collect();
-        match self.custodians[place].note_let_go(rules, &people) {
+        let mut free = Vec::new();
+        for subject in people.iter().take(NOTED_COUNT_MAX) {
+            if !self.holds_elsewhere(session, rules, subject)? {
+                free.push(*subject);
+            }
+        }
+        match self.custodians[place].note_let_go(rules, &free) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the device of a session may have anything of somebody, for the same activity, by any lease of this counter.
+    fn holds_elsewhere(
+        &self,
+        session: &Session,
+        rules: &Rules,
+        subject: &SubjectId,
+    ) -> Result<bool> {
+        let (place, device) = (session.place, session.operator.device);
+        let is_same = |other: &&Session| {
+            other.place == place
+                && other.operator.device == device
+                && other.activity == session.activity
+        };
+        if self.sessions.values().filter(is_same).any(|own| own.holds(subject)) {
+            return Ok(true);
+        }
+        if self.past.is_empty() {
+            return Ok(false);
+        }
+        let pseudonym = self.custodians[place].subject(subject)?.pseudonym;
+        let (activity, now) = (rules.activity().id, self.services.clock.now_ns());
+        let has = |whose| self.past.has(&Lent { device, place, activity, whose }, now);
+        Ok([Whose::Logged(pseudonym), Whose::Known(*subject)].into_iter().any(has))
     }
 }

@@ -41,25 +41,33 @@ pub(super) fn listing(prospect: &Prospect) -> Vec<Wanted> {
     prospect.classes.iter().map(one).collect()
 }
 
+/// A lease, as its session has it.
+pub(super) struct Loan {
+    pub lease: Lease,
+    /// Of the folder.
+    pub version: u64,
+    /// By this device's clock.
+    pub end: i64,
+}
+
 /// What a grant is for the device that it names; nothing where the subject has gone since.
-pub(super) fn lease(
+pub(super) fn loan(
     custodian: &Custodian,
-    session: &mut Session,
+    session: &Session,
     wanted: &Wanted,
     grant: &Grant,
-) -> Result<Option<Lease>> {
+) -> Result<Option<Loan>> {
     let Some(rules) = &session.rules else { return Ok(None) };
     let Some(pseudonym) = custodian.known_as(&wanted.subject, &rules.activity().id)? else {
         return Ok(None);
     };
     let class_name = rules.class_name(wanted.class);
     let released = custodian.release_to(grant, &session.operator.device)?;
-    session.give(wanted, pseudonym, released.version, grant.end());
     let keys = released.keys.iter().map(|(generation, key)| LentKey {
         generation: *generation,
         key: Secret32(Box::new(Zeroizing::new(*key.expose()))),
     });
-    Ok(Some(Lease {
+    let lease = Lease {
         subject: wanted.subject,
         pseudonym,
         class: wanted.class,
@@ -69,5 +77,6 @@ pub(super) fn lease(
         record: grant.position(),
         keys: keys.collect(),
         files: released.files,
-    }))
+    };
+    Ok(Some(Loan { lease, version: released.version, end: grant.end() }))
 }

@@ -5,31 +5,42 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_format::cbor;
 use strongroom_format::ids::DeviceId;
-use strongroom_records::ids::Pseudonym;
+use strongroom_records::ids::{ActivityId, Pseudonym, SubjectId};
 use strongroom_records::log::{Entry, Kind};
 
 use super::CLOCK_APART_MAX;
 use crate::custodian::Custodian;
 use crate::error::Result;
 
-/// What is known of them.
+/// When they are over.
 #[derive(Default)]
 pub(super) struct Past {
-    /// When they are over.
+    /// Those of what has not changed since.
     lent: BTreeMap<Lent, i64>,
-    /// Of what may be gone by now.
-    owed: BTreeMap<DeviceId, i64>,
+    /// Those of what may be gone by now.
+    owed: BTreeMap<Lent, i64>,
 }
 
 /// What a lease is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Lent {
-    /// Place of the application.
-    pub place: usize,
-    /// Name of the subject in its log.
-    pub subject: Pseudonym,
     /// Who has it.
     pub device: DeviceId,
+    /// Place of the application.
+    pub place: usize,
+    /// For which activity.
+    pub activity: ActivityId,
+    /// Of whom.
+    pub whose: Whose,
+}
+
+/// A subject, as far as it is known who.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Whose {
+    /// By its name in the log.
+    Logged(Pseudonym),
+    /// As a session had it.
+    Known(SubjectId),
 }
 
 impl Past {
@@ -55,24 +66,28 @@ impl Past {
             }
             for logged in body.entries {
                 let entry: Entry = cbor::decode_canonical(&logged.leaf)?;
-                let (device, activity) = (entry.operator, entry.activity);
+                let device = entry.operator;
                 let subject = entry.about.as_ref().map(|about| about.subject);
+                let lent = (entry.activity.zip(subject)).map(|(activity, subject)| Lent {
+                    device,
+                    place,
+                    activity,
+                    whose: Whose::Logged(subject),
+                });
+                // Who served may be somebody else, and hears of what it lent itself.
+                let is_own = header.device == *own && device != *own;
                 match entry.kind {
                     Kind::Opened | Kind::Lookup | Kind::Export => {}
-                    Kind::LetGo => drop(let_go.insert((subject, device, activity))),
+                    Kind::LetGo => let_go.extend(lent.filter(|_| is_own)),
                     Kind::Access => {
                         let end = entry.judgement.and_then(|judgement| judgement.lease_end);
-                        let is_own = header.device == *own
-                            && device != *own
-                            && !let_go.contains(&(subject, device, activity));
-                        if let Some((subject, end)) = subject.zip(end)
-                            && is_own
-                            && now < end
-                        {
-                            self.note(Lent { place, subject, device }, end);
-                            if changed.contains(&None) || changed.contains(&Some(subject)) {
-                                self.owe_until(device, end);
-                            }
+                        let lives = |(lent, end): &(Lent, i64)| {
+                            is_own && now < *end && !let_go.contains(lent)
+                        };
+                        let Some((lent, end)) = lent.zip(end).filter(lives) else { continue };
+                        match changed.contains(&None) || changed.contains(&subject) {
+                            true => self.owe_until(lent, end),
+                            false => note(&mut self.lent, lent, end),
                         }
                     }
                     _ => drop(changed.insert(subject)),
@@ -82,36 +97,43 @@ impl Past {
         Ok(())
     }
 
-    fn note(&mut self, lent: Lent, end: i64) {
-        let known = self.lent.entry(lent).or_insert(end);
-        *known = end.max(*known);
-    }
-
     /// Whether nothing changes any more by what is recorded.
     pub fn is_over(&self) -> bool {
         self.lent.is_empty()
     }
 
-    /// Something changed about some of them: who has one owes a word.
-    pub fn owe(&mut self, is_it: impl Fn(&Lent) -> bool) {
-        let mut over = Vec::new();
-        self.lent.retain(|lent, end| {
-            let stays = !is_it(lent);
-            over.extend((!stays).then_some((lent.device, *end)));
-            stays
-        });
-        over.into_iter().for_each(|(device, end)| self.owe_until(device, end));
+    /// Whether it knows of no lease.
+    pub fn is_empty(&self) -> bool {
+        self.lent.is_empty() && self.owed.is_empty()
     }
 
-    /// A device has leases until then, and owes a word.
-    pub fn owe_until(&mut self, device: DeviceId, end: i64) {
-        let owed = self.owed.entry(device).or_insert(end);
-        *owed = end.max(*owed);
+    /// Something changed about some of them: who has one owes a word.
+    pub fn owe(&mut self, is_it: impl Fn(&Lent) -> bool) {
+        for (lent, end) in self.lent.extract_if(.., |lent, _| is_it(lent)) {
+            note(&mut self.owed, lent, end);
+        }
+    }
+
+    /// A device has a lease until then, and owes a word.
+    pub fn owe_until(&mut self, lent: Lent, end: i64) {
+        note(&mut self.owed, lent, end);
+    }
+
+    /// Whether a lease may still be used.
+    pub fn has(&self, lent: &Lent, now: i64) -> bool {
+        let ends = [&self.lent, &self.owed].map(|all| all.get(lent));
+        ends.into_iter().flatten().any(|end| now < *end)
     }
 
     /// Devices that owe a word now.
     pub fn owing(&mut self, now: i64) -> usize {
         self.owed.retain(|_, end| now < *end);
-        self.owed.len()
+        let devices: BTreeSet<&DeviceId> = self.owed.keys().map(|lent| &lent.device).collect();
+        devices.len()
     }
+}
+
+fn note(leases: &mut BTreeMap<Lent, i64>, lent: Lent, end: i64) {
+    let known = leases.entry(lent).or_insert(end);
+    *known = end.max(*known);
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use strongroom_authorizer::Action;
 use strongroom_keyring::organisation::Device;
-use strongroom_records::exchange::GoneClasses;
+use strongroom_records::exchange::{GoneClasses, OpenedFiles};
 use strongroom_records::ids::{ClassId, Pseudonym, SubjectId};
 
+use super::letter::Loan;
 use crate::custodian::Custodian;
 use crate::error::Result;
 use crate::leases::{Operator, Prospect, Rules, Wanted};
@@ -39,6 +40,8 @@ pub(super) struct Session {
     owed: BTreeMap<SubjectId, Owed>,
     /// Of whom it has let go, which is not on record yet.
     let_go: BTreeSet<SubjectId>,
+    /// What it said that it opened, which is not on record yet.
+    pub opened: Vec<OpenedFiles>,
     /// It said good-bye: it has nothing, and is told nothing.
     pub is_over: bool,
 }
@@ -111,8 +114,14 @@ impl Session {
             is_hinted: false,
             owed: BTreeMap::new(),
             let_go: BTreeSet::new(),
+            opened: Vec::new(),
             is_over: false,
         }
+    }
+
+    /// Whether it may be lent anything.
+    pub fn is_admitted(&self) -> bool {
+        self.rules.is_some() && self.operator.is_certified
     }
 
     pub fn is_stale(&self) -> bool {
@@ -278,10 +287,12 @@ impl Session {
     }
 
     /// Notes what is given.
-    pub fn give(&mut self, wanted: &Wanted, pseudonym: Pseudonym, version: u64, end: i64) {
+    pub fn give(&mut self, loan: &Loan) {
+        let Loan { lease, version, end } = loan;
+        let (version, end, pseudonym) = (*version, *end, lease.pseudonym);
         let empty = || Told { pseudonym, classes: BTreeMap::new() };
-        let told = self.told.entry(wanted.subject).or_insert_with(empty);
-        let given = told.classes.entry(wanted.class).or_insert(Given { version, end });
+        let told = self.told.entry(lease.subject).or_insert_with(empty);
+        let given = told.classes.entry(lease.class).or_insert(Given { version, end });
         *given = Given { version, end: given.end.max(end) };
     }
 
@@ -335,11 +346,20 @@ impl Session {
         self.let_go.extend(people);
     }
 
-    /// When all that it was ever given is over, unless it has said that it has let go; the beginning of time for nothing.
+    /// Whose data it was given, and when each lease is over that it has not said to have let go of.
+    pub fn leases(&self) -> impl Iterator<Item = (SubjectId, i64)> {
+        let given = |(subject, told): (&SubjectId, &Told)| {
+            let ends: Vec<i64> = told.classes.values().map(|given| given.end).collect();
+            let subject = *subject;
+            ends.into_iter().map(move |end| (subject, end))
+        };
+        let owed = self.owed.iter().map(|(subject, owed)| (*subject, owed.end));
+        self.told.iter().flat_map(given).chain(owed)
+    }
+
+    /// When all of them are over; the beginning of time for none.
     pub fn last_end(&self) -> i64 {
-        let all = self.told.values().flat_map(|told| told.classes.values());
-        let ends = all.map(|given| given.end).chain(self.owed.values().map(|owed| owed.end));
-        ends.max().unwrap_or(i64::MIN)
+        self.leases().map(|(_, end)| end).max().unwrap_or(i64::MIN)
     }
 }
 

@@ -20,6 +20,10 @@ struct Count {
     owing: AtomicU64,
 }
 
+/// What was asked of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u64);
+
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
@@ -28,10 +32,18 @@ pub struct Settled {
 }
 
 impl Turns {
-    /// Waits until everything recorded before this call is in force on all devices, by their own word or because their
-    /// leases are over; at most for `limit`.
+    /// Asks for everything recorded before this call to be in force on all devices.
+    pub fn ask(&self) -> Ticket {
+        Ticket(self.0.asked.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    /// Waits until everything recorded before this call is in force on all devices; at most for `limit`.
     pub fn settle(&self, clock: &dyn Clock, limit: Duration) -> Settled {
-        let ticket = self.0.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.wait(self.ask(), clock, limit)
+    }
+
+    /// Waits until what was asked for is so, by the devices' own word or because their leases are over; at most for `limit`.
+    pub fn wait(&self, Ticket(ticket): Ticket, clock: &dyn Clock, limit: Duration) -> Settled {
         let end = clock.since_boot() + limit;
         while self.0.settled.load(Ordering::SeqCst) < ticket {
             if clock.since_boot() >= end {

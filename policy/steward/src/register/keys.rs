@@ -92,6 +92,7 @@ impl Register {
     }
 
     fn root_at(&self, seq: u64) -> Result<Root> {
-        self.log.keystore_at(seq)?.ok_or_else(|| Error::corrupt("a record names no keystore"))
+        let root = self.log.keystore_at(self.services(), seq)?;
+        root.ok_or_else(|| Error::corrupt("a record names no keystore"))
     }
 }

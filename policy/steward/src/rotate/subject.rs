@@ -10,7 +10,8 @@
 //!
 //! 1. Readers open by either class key until the switch; writers use the new one. Nothing is unreadable at any moment.
 //! 2. Interrupted anywhere, the next call goes on from what the records say.
-//! 3. After the end no live key leads to an old one: the old class keys were wrapped under the old subject key alone, and that
+//! 3. Others write between two records of it. What the next record does is read after they have.
+//! 4. After the end no live key leads to an old one: the old class keys were wrapped under the old subject key alone, and that
 //!    lay in keystores that only the old application key opens.
 //!
 //! The subject's audit key stays: it seals entries that cannot be written anew.
@@ -26,7 +27,7 @@ use strongroom_records::receipt::{Deed, Destroyed, SubjectRotationDeed};
 use strongroom_records::subject::{ClassCell, SubjectState};
 
 use crate::custodian::Custodian;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::OpenFolder;
 use crate::register::Transaction;
 use crate::subjects::Subject;
@@ -116,16 +117,18 @@ impl Custodian {
         let all = self.subject_ids()?;
         for some in all.chunks(SWITCH_COUNT) {
             let due = self.due(some, rotation.began)?;
-            if due.is_empty() {
-                continue;
-            }
             for subject in due.iter().filter(|_| rotation.deep) {
-                self.reseal(subject, None, &mut done, progress)?;
+                self.reseal_if_it_lives(subject, None, &mut done, progress)?;
             }
-            let (before, _) = self.switch_keys(&due, Some(&rotation))?;
-            destroyed = Some(self.destroy_before(&before)?);
-            done.subjects += due.len() as u64;
-            progress(done);
+            // Whoever wrote meanwhile may have erased some, or done them.
+            let due = self.due(&due, rotation.began)?;
+            if !due.is_empty() {
+                let (before, _) = self.switch_keys(&due, Some(&rotation))?;
+                destroyed = Some(self.destroy_before(&before)?);
+                done.subjects += due.len() as u64;
+                progress(done);
+            }
+            self.let_others_in()?;
         }
         // One that died between its last switch and the end of the old key left that key.
         self.sweep()?;
@@ -172,7 +175,23 @@ impl Custodian {
         Ok(due)
     }
 
-    /// The first two steps, for one subject.
+    /// [`Custodian::reseal`], of somebody who may be erased meanwhile.
+    pub(crate) fn reseal_if_it_lives(
+        &mut self,
+        subject: &SubjectId,
+        only: Option<ClassId>,
+        done: &mut Resealed,
+        progress: &mut dyn FnMut(Resealed),
+    ) -> Result<()> {
+        match self.reseal(subject, only, done, progress) {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.living(subject).is_err() => {
+                Ok(())
+            }
+            resealed => resealed,
+        }
+    }
+
+    /// The first two steps, for one subject. Others are let in between.
     pub(crate) fn reseal(
         &mut self,
         subject: &SubjectId,
@@ -186,6 +205,7 @@ impl Custodian {
         for class in classes.into_iter().filter(|class| only.is_none_or(|only| only == *class)) {
             while self.reseal_some(subject, class, done)? {
                 progress(*done);
+                self.let_others_in()?;
             }
         }
         Ok(())

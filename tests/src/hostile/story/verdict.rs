@@ -11,12 +11,22 @@ use super::{Device, FOLDER, PATHS, Story, Told, is_fault, read};
 use crate::harness::files::find;
 use crate::harness::runner::done;
 use crate::harness::seeds::trace;
+use crate::hostile::oracle::original;
 use crate::hostile::vault::Mood;
+
+/// What a device shows at the end.
+#[derive(Default, PartialEq)]
+struct Shown {
+    /// Files; none for one that cannot be read.
+    files: BTreeMap<String, Option<Vec<u8>>>,
+    /// Folders that cannot be listed to their end, as paths of what is in them begin.
+    torn: BTreeSet<&'static str>,
+}
 
 impl Story {
     /// The store is honest again: what was promised is there, and all see the same, but for those who say that the
-    /// store is not what it was.
-    pub(super) fn judge(&mut self) -> Told<()> {
+    /// store is not what it was. Returns how many devices showed files and were held to them.
+    pub(super) fn judge(&mut self) -> Told<usize> {
         for device in &self.devices {
             device.face.be(Mood::default());
         }
@@ -44,19 +54,19 @@ impl Story {
         }
         let there: Vec<usize> =
             (0..self.devices.len()).filter(|device| !refused.contains(device)).collect();
-        let mut trees = Vec::new();
+        let mut all = Vec::new();
         for device in &there {
-            trees.push(self.examine(*device)?);
+            all.push(self.examine(*device)?);
         }
-        for (device, tree) in there.iter().zip(&trees) {
-            if *tree != trees[0] && !self.plan.destroys() {
+        for (device, shown) in there.iter().zip(&all) {
+            if *shown != all[0] && !self.plan.destroys() {
                 return Err(format!("devices {} and {device} show different files", there[0]));
             }
             for number in self.oracle.owed(*device) {
-                self.demand(*device, number, tree)?;
+                self.demand(*device, number, shown)?;
             }
         }
-        Ok(())
+        Ok(all.iter().filter(|shown| !shown.files.is_empty()).count())
     }
 
     /// Devices whose newest commit is not one of the true history.
@@ -116,16 +126,19 @@ impl Story {
         heads.len() <= 1 && heads.iter().all(|(_, clean)| *clean)
     }
 
-    /// Every file that a device has, judged. None for one that cannot be read.
-    fn examine(&mut self, device: usize) -> Told<BTreeMap<String, Option<Vec<u8>>>> {
+    /// Every file that a device has, judged.
+    fn examine(&mut self, device: usize) -> Told<Shown> {
         self.begin(device)?;
-        let names = names(self.devices[device].core()).map_err(|error| error.to_string());
-        let mut tree = BTreeMap::new();
-        for path in match names {
-            Ok(names) => names,
-            Err(_) if self.plan.destroys() => return Ok(tree),
-            Err(error) => return Err(format!("device {device} cannot list: {error}")),
-        } {
+        let mut shown = Shown::default();
+        let mut paths = Vec::new();
+        for prefix in PREFIXES {
+            match names(self.devices[device].core(), prefix, &mut paths) {
+                Ok(()) => {}
+                Err(_) if self.plan.destroys() => drop(shown.torn.insert(prefix)),
+                Err(error) => return Err(format!("device {device} cannot list: {error}")),
+            }
+        }
+        for path in paths {
             let found = read(self.devices[device].core(), &path);
             let bytes = match found {
                 Ok(bytes) => bytes,
@@ -135,9 +148,9 @@ impl Story {
             if let Some(bytes) = &bytes {
                 self.judge_bytes(device, &path, bytes)?;
             }
-            tree.insert(path, bytes);
+            shown.files.insert(path, bytes);
         }
-        Ok(tree)
+        Ok(shown)
     }
 
     fn judge_bytes(&mut self, device: usize, path: &str, bytes: &[u8]) -> Told<()> {
@@ -150,40 +163,35 @@ impl Story {
         judged.map_err(|what| format!("device {device}, at the end: {what}"))
     }
 
-    /// What was promised is in place or in a conflict copy, or cannot be read and says so.
-    fn demand(
-        &self,
-        device: usize,
-        number: u64,
-        tree: &BTreeMap<String, Option<Vec<u8>>>,
-    ) -> Told<()> {
+    /// What was promised is in place or in a conflict copy, or one of these cannot be read and says so.
+    fn demand(&self, device: usize, number: u64, shown: &Shown) -> Told<()> {
         let is_it = |bytes: &Vec<u8>| bytes.first_chunk() == Some(&number.to_le_bytes());
-        let is_there = tree.values().flatten().any(is_it);
-        let is_told =
-            self.plan.destroys() && (tree.is_empty() || tree.values().any(Option::is_none));
-        if is_there || is_told {
+        let path = self.oracle.path_of(number);
+        let is_there = shown.files.values().flatten().any(is_it);
+        let lies_there = |(there, bytes): (&String, &Option<Vec<u8>>)| {
+            bytes.is_none() && original(there) == path
+        };
+        let folder = if path.starts_with(PREFIXES[1]) { PREFIXES[1] } else { PREFIXES[0] };
+        let is_told = shown.files.iter().any(lies_there) || shown.torn.contains(folder);
+        if is_there || (is_told && self.plan.destroys()) {
             return Ok(());
         }
-        let path = self.oracle.path_of(number);
         Err(format!("device {device}: {number:x} at {path} was synced and is lost"))
     }
 }
 
-/// Paths of all files.
-fn names(core: &dyn Core) -> Result<Vec<String>> {
-    let mut all = Vec::new();
-    let folder = find(core, FOLDER)?;
-    for (folder, prefix) in [(Ino::ROOT, ""), (folder, "d/")] {
-        let mut cookie = 0;
-        loop {
-            let entries = done(core.read_folder(folder, cookie, 100, ListDetail::Names))?;
-            let Some(last) = entries.last() else { break };
-            cookie = last.cookie;
-            let files = entries.iter().filter(|entry| entry.kind == Kind::File);
-            all.extend(
-                files.map(|entry| format!("{prefix}{}", String::from_utf8_lossy(&entry.name))),
-            );
-        }
+/// How paths begin, by folder.
+const PREFIXES: [&str; 2] = ["", "d/"];
+
+/// Paths of the files in a folder.
+fn names(core: &dyn Core, prefix: &str, all: &mut Vec<String>) -> Result<()> {
+    let folder = if prefix.is_empty() { Ino::ROOT } else { find(core, FOLDER)? };
+    let mut cookie = 0;
+    loop {
+        let entries = done(core.read_folder(folder, cookie, 100, ListDetail::Names))?;
+        let Some(last) = entries.last() else { return Ok(()) };
+        cookie = last.cookie;
+        let files = entries.iter().filter(|entry| entry.kind == Kind::File);
+        all.extend(files.map(|entry| format!("{prefix}{}", String::from_utf8_lossy(&entry.name))));
     }
-    Ok(all)
 }

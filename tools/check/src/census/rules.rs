@@ -45,7 +45,7 @@ pub(super) fn of_inode(inode: &Inode) -> Vec<&'static str> {
 }
 
 /// What is wrong with an extent by itself.
-pub(super) fn of_extent(extent: &Extent) -> Option<&'static str> {
+pub(crate) fn of_extent(extent: &Extent) -> Option<&'static str> {
     let end = u64::from(extent.block_offset) + u64::from(extent.len);
     let block_len = u64::from(extent.block_len);
     if extent.len == 0 || end > block_len || !(1..=BLOCK_LEN_MAX).contains(&block_len) {

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod closing;
 pub mod counter;
 pub mod quorum;
+mod turnstile;
 
 use std::fs;
 use std::io::Read;
@@ -36,6 +37,8 @@ use strongroom_store::{Mode, Store};
 use zeroize::Zeroizing;
 
 use super::devices::organisation;
+use turnstile::Held;
+
 use crate::args::custody::{In, Of};
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
@@ -44,8 +47,8 @@ use crate::place::Place;
 
 /// LIMIT: how long a command waits for another one that writes.
 const LOCK: &str = ".lock-policy";
-const LOCK_TRIES: u32 = 200;
-const LOCK_PAUSE: Duration = Duration::from_millis(50);
+const LOCK_TRIES: u32 = 2000;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// LIMIT: bytes of a secret handed over.
 const SECRET_LEN_MAX: u64 = 4096;
 
@@ -56,7 +59,7 @@ pub struct Office {
     home: Home,
     workspace: String,
     organisation: OrganisationId,
-    _lock: Box<dyn Send + Sync>,
+    held: Held,
 }
 
 /// Opens the list of applications of a workspace.
@@ -112,13 +115,13 @@ pub fn unlock(home: &Home, place: &Place, secret: Passphrase) -> Result<Unlocked
 /// As [`open`].
 pub fn open_with(home: Home, place: &Place, device: Unlocked) -> Result<Office> {
     let Unlocked { store, keys, mut organisation } = device;
-    let lock = lock(place)?;
+    let held = Held::take(place)?;
     super::devices::follow(&*store, &place.shown(), &mut organisation)?;
     super::devices::learn(&keys, &organisation, place)?;
     let (workspace, id) = (keys.workspace().to_string(), keys.organisation());
     let services = services(&home, store, Arc::new(keys), organisation)?;
     let stewardship = Stewardship::open(services.clone()).map_err(|error| failure(&error))?;
-    Ok(Office { stewardship, services, home, workspace, organisation: id, _lock: lock })
+    Ok(Office { stewardship, services, home, workspace, organisation: id, held })
 }
 
 /// What the steward works with here.
@@ -186,7 +189,10 @@ impl Office {
     pub fn application(&self, name: &str, place: Option<&str>) -> Result<Custodian> {
         let listed = self.stewardship.find(name).map_err(|error| failure(&error))?;
         let custody = self.custody(place.unwrap_or(&listed.custody))?;
-        self.stewardship.application(name, custody).map_err(|error| failure(&error))
+        let opened = self.stewardship.application(name, custody);
+        let mut custodian = opened.map_err(|error| failure(&error))?;
+        custodian.set_turnstile(self.held.turnstile());
+        Ok(custodian)
     }
 
     /// Custody at a place, as this device reaches it.
@@ -195,6 +201,21 @@ impl Office {
     /// As [`custody`].
     pub fn custody(&self, locator: &str) -> Result<Arc<dyn Custody>> {
         custody(locator, &self.services)
+    }
+
+    /// A place as the list of applications has it: commands run in any folder, and holders of a quorum count.
+    ///
+    /// # Errors
+    /// A path is none; a holder is no device of the organisation.
+    pub fn written_down(&self, locator: &str) -> Result<String> {
+        match locator.split_once(':') {
+            Some(("file", path)) => Ok(format!("file:{}", absolute(path)?)),
+            Some(("quorum", rest)) => {
+                let organisation = self.services.organisation.now();
+                Ok(format!("quorum:{}", quorum::written_down(rest, &organisation)?))
+            }
+            _ => Ok(locator.to_owned()),
+        }
     }
 
     /// Lets other commands write again; what is open goes on.
@@ -304,6 +325,14 @@ fn custody(locator: &str, services: &Services) -> Result<Arc<dyn Custody>> {
     }
 }
 
+/// A path from the root on.
+fn absolute(path: &str) -> Result<String> {
+    let whole = std::path::absolute(path)
+        .map_err(|error| Failure::io(format!("finding `{path}`"), &error))?;
+    let no_text = |_| Failure::new(Exit::Failed, "the path of custody is no UTF-8 text");
+    whole.into_os_string().into_string().map_err(no_text)
+}
+
 /// The variable of this process that custody at a place has its secret in, if it is in one.
 pub fn variable_of(locator: &str) -> Option<String> {
     secret_place(locator)?.strip_prefix("env:").map(str::to_owned)
@@ -373,10 +402,9 @@ pub fn failure(error: &Error) -> Failure {
             (Exit::Denied, Some("`strongroom subject show` lists the holds; lift them first"))
         }
         ErrorKind::Locked => (Exit::Locked, Some("give the place of the key with `--custody`")),
-        ErrorKind::Forked | ErrorKind::Corrupt => (
-            Exit::Damaged,
-            Some("`strongroom audit verify` says what is damaged and changes nothing"),
-        ),
+        ErrorKind::Forked | ErrorKind::Corrupt => {
+            (Exit::Damaged, Some("`strongroom audit verify` says what is damaged"))
+        }
         ErrorKind::Unavailable => {
             (Exit::Unreachable, Some("check the connection to the store and retry"))
         }

@@ -22,6 +22,7 @@ use crate::assemble::custody::Office;
 use crate::control;
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
+use crate::ui;
 
 /// LIMIT: bytes of what is read from a file or standard input.
 const INPUT_LEN_MAX: u64 = 64 << 20;
@@ -76,11 +77,17 @@ pub(super) fn moment(text: Option<&str>) -> Result<Option<i64>> {
     parsed.map(Some)
 }
 
-/// Brings what was just recorded into force in every running view of this home; adds to the answer how many there were.
-/// Other commands may write again first: a view may be waiting for its turn.
+/// Brings what was just recorded into force in every running view of this home; adds to the answer how many there were, and
+/// says to people if some did not answer. Other commands may write again first: a view may be waiting for its turn.
 pub(super) fn bring_into_force(office: Office, answer: &mut Value) -> Result<()> {
     drop(office);
     let told = control::tell_views(&Home::find()?);
+    if told.silent > 0 {
+        ui::tell(&format!(
+            "on record; {} views of this machine did not answer and may still show what they had",
+            told.silent
+        ));
+    }
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("views_told".to_owned(), told.told.into());
         fields.insert("views_silent".to_owned(), told.silent.into());

@@ -100,19 +100,36 @@ impl Client {
         let mut line = String::new();
         self.stream.read_line(&mut line).unwrap();
         let status = line.split(' ').nth(1).unwrap_or_default().parse().expect("a status");
-        let mut len = 0;
+        let mut len = None;
         loop {
             line.clear();
             self.stream.read_line(&mut line).unwrap();
             match line.trim_end().split_once(": ") {
-                Some(("Content-Length", value)) => len = value.parse().unwrap(),
+                Some(("Content-Length", value)) => len = Some(value.parse().unwrap()),
                 Some(_) => {}
                 None => break,
             }
         }
-        let mut body = vec![0; len];
-        self.stream.read_exact(&mut body).unwrap();
+        let mut body = vec![0; len.unwrap_or(0)];
+        match len {
+            Some(_) => self.stream.read_exact(&mut body).unwrap(),
+            None => self.read_chunks(&mut body),
+        }
         Reply { status, body }
+    }
+
+    fn read_chunks(&mut self, body: &mut Vec<u8>) {
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).unwrap();
+            let len = usize::from_str_radix(line.trim_end(), 16).unwrap();
+            let mut chunk = vec![0; len + 2];
+            self.stream.read_exact(&mut chunk).unwrap();
+            body.extend_from_slice(&chunk[..len]);
+            if len == 0 {
+                return;
+            }
+        }
     }
 
     /// Asks with a JSON body; must be done.

@@ -13,12 +13,12 @@ use strongroom_format::inode::{Content, Kind};
 use strongroom_format::op::Op;
 use strongroom_store::{Body, Key as StoreKey};
 
-use super::Intent;
 use super::find::{holds, visit_extents};
+use super::{Begun, Intent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::past::Past;
 use crate::history::snapshot::pinned_in;
-use crate::inbound::log::Checkpoint;
+use crate::inbound::log::{Checkpoint, get};
 use crate::later::wait;
 use crate::limits::{Broken, OBJECT_PLAIN_BYTES_MAX};
 use crate::outbound::checkpoint::{HeadFacts, seal_checkpoint};
@@ -100,7 +100,7 @@ impl Inner {
     }
 
     /// Gives every snapshot from before the purge that still needs it a manifest of fresh pages without what is purged.
-    pub(super) fn rewrite_snapshots(&self, intent: &mut Intent) -> Result<()> {
+    pub(super) fn rewrite_snapshots(&self, intent: &mut Intent, begun: Begun) -> Result<()> {
         if self.options.tuning.broken == Some(Broken::SnapshotsNotPurged) {
             return Ok(());
         }
@@ -115,6 +115,9 @@ impl Inner {
             let state = self.scratch(&checkpoint);
             let old = pages.clone().any(|object| doomed.contains(&object));
             if !old && !self.holds_purged(&state, intent)? {
+                if self.may_differ(begun) {
+                    self.level_copies(StoreKey::Checkpoint(seq))?;
+                }
                 continue;
             }
             let new_doomed: Vec<ObjectId> =
@@ -127,6 +130,12 @@ impl Inner {
             self.rewrite_snapshot(state, &checkpoint, intent)?;
         }
         Ok(())
+    }
+
+    /// Makes all copies of something the one that is read.
+    fn level_copies(&self, key: StoreKey) -> Result<()> {
+        let Some(bytes) = get(&self.store, key)? else { return Ok(()) };
+        wait(async { Ok(self.store.put(key, Body::Bytes(bytes)).await.map(drop)?) })
     }
 
     fn holds_purged(&self, state: &State, intent: &Intent) -> Result<bool> {

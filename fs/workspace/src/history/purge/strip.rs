@@ -9,7 +9,7 @@ use strongroom_format::ids::{Ino, ObjectId};
 use strongroom_format::inode::Kind;
 use strongroom_store::{Body, Family, Key as StoreKey};
 
-use super::Intent;
+use super::{Begun, Intent};
 use crate::error::{ErrorKind, Result};
 use crate::history::restore::settle;
 use crate::history::snapshot::pinned_in;
@@ -73,11 +73,11 @@ impl Inner {
     }
 
     /// Drops bodies, then checkpoints, then objects.
-    pub(super) fn strip(&self, intent: &mut Intent) -> Result<()> {
+    pub(super) fn strip(&self, intent: &mut Intent, begun: Begun) -> Result<()> {
         let frozen = intent.frozen.unwrap_or(0);
         for key in keys_of(&self.store, Family::Log)? {
             if key <= StoreKey::Log(frozen) {
-                self.strip_commit(key)?;
+                self.strip_commit(key, begun)?;
             }
         }
         let map = self.state.lock().map.committed();
@@ -104,14 +104,14 @@ impl Inner {
         self.delete_all(gone.map(StoreKey::Object))
     }
 
-    fn strip_commit(&self, key: StoreKey) -> Result<()> {
+    fn strip_commit(&self, key: StoreKey, begun: Begun) -> Result<()> {
         let Some(bytes) = get(&self.store, key)? else { return Ok(()) };
         let file = CommitFile::parse(&bytes)?;
         let left = self.options.tuning.broken == Some(Broken::BodiesNotDropped);
-        if file.is_bare || left {
+        if left || file.is_bare && !self.may_differ(begun) {
             return Ok(());
         }
-        let bare = Bytes::from(file.to_bare());
+        let bare = if file.is_bare { bytes } else { Bytes::from(file.to_bare()) };
         wait(async { Ok(self.store.put(key, Body::Bytes(bare)).await.map(drop)?) })
     }
 }

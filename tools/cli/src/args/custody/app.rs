@@ -16,6 +16,11 @@ pub enum App {
     Create(AppCreate),
     /// List the applications of a workspace
     List(In),
+    /// Say where the application key is from now on: a file that moved, other holders
+    #[command(
+        after_help = "Example:\n  strongroom app custody file:/srv/keys/shop.key -w ~/work.strongroom --app shop"
+    )]
+    Custody(AppCustody),
     /// Change the application key and destroy the old one
     Rotate(AppRotate),
     /// Release nothing any more, until enabled
@@ -58,6 +63,19 @@ pub struct AppLedger {
     /// Keep none any more
     #[arg(long, conflicts_with = "at", help_heading = "Ledger")]
     pub none: bool,
+}
+
+/// `app custody`.
+#[derive(Debug, Args)]
+pub struct AppCustody {
+    /// Where, with the key in it: file:PATH, env:NAME, fd:N, credential:NAME, pkcs11:…, quorum:…
+    #[arg(value_name = "PLACE")]
+    pub at: String,
+    #[command(flatten)]
+    pub place: In,
+    /// Name or id of the application
+    #[arg(long, value_name = "NAME", help_heading = "Where")]
+    pub app: String,
 }
 
 /// `app replay`.

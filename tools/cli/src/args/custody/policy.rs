@@ -12,6 +12,9 @@ pub enum Policy {
     /// Validate policies and put them in force, or propose them where two devices are needed
     Set(PolicySet),
     /// Approve the policies that wait, as another device than proposed them
+    #[command(
+        after_help = "Example:\n  strongroom policy activate 2 3f7b…c1 -w ~/work.strongroom --app shop"
+    )]
     Activate(PolicyActivate),
     /// Validate policies, changing nothing
     #[command(after_help = "Example:\n  strongroom policy check shop.cedar")]
@@ -58,9 +61,12 @@ pub struct PolicyPoint {
 /// `policy activate`.
 #[derive(Debug, Args)]
 pub struct PolicyActivate {
-    /// Version, as `policy show --proposed` prints it
+    /// Version of the policies that were read
     #[arg(value_name = "VERSION")]
     pub version: u64,
+    /// Their digest, as `policy show --proposed` says it
+    #[arg(value_name = "DIGEST")]
+    pub digest: String,
     #[command(flatten)]
     pub of: Of,
 }
@@ -70,7 +76,7 @@ pub struct PolicyActivate {
 pub struct PolicyShow {
     #[command(flatten)]
     pub of: Of,
-    /// Show the policies that wait for approvals
+    /// Show the policies that wait for approvals, and what approves them
     #[arg(long, conflicts_with = "version", help_heading = "Policies")]
     pub proposed: bool,
     /// Show those of a version that was in force

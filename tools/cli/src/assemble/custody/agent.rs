@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use strongroom_agent::{Agent, Announced, Entrance, Tokens};
 use strongroom_custody::Custody;
-use strongroom_host::clock::MachineClock;
+use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_records::application::ApplicationState;
 use strongroom_steward::{Custodian, Error, ErrorKind, Stewardship, Turns};
 
 use super::counter::{Attended, SETTLE_LIMIT};
-use super::{failure, lock, open};
+use super::turnstile::Held;
+use super::{failure, open};
 use crate::args::agent::AgentOptions;
 use crate::args::custody::In;
 use crate::control;
@@ -76,10 +77,10 @@ impl Shared {
         self.stewardship.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fence(&self) -> strongroom_steward::Result<Box<dyn Send>> {
+    fn fence(&self) -> strongroom_steward::Result<Held> {
         let busy =
             |_| Error::new(ErrorKind::Unavailable, "another command works on the applications");
-        Ok(Box::new(lock(&self.place).map_err(busy)?))
+        Held::take(&self.place).map_err(busy)
     }
 }
 
@@ -96,13 +97,17 @@ impl Entrance for Shared {
         custodian.relist(list.find(&self.name)?);
         custodian.follow()?;
         custodian.catch_up()?;
-        Ok(fence)
+        custodian.set_turnstile(fence.turnstile());
+        Ok(Box::new(fence))
     }
 
     fn announce(&self) -> Announced {
+        let clock = MachineClock::new();
+        // The counter hears of it meanwhile: views and devices have the same seconds.
+        let devices = self.turns.as_ref().map(|turns| (turns, turns.ask()));
         let views = Home::find().map(|home| control::tell_views(&home).silent);
-        let settle = |turns: &Turns| turns.settle(&MachineClock::new(), SETTLE_LIMIT).silent;
-        let devices = self.turns.as_ref().map(settle);
+        let left = SETTLE_LIMIT.saturating_sub(clock.elapsed());
+        let devices = devices.map(|(turns, asked)| turns.wait(asked, &clock, left).silent);
         let silent = views.unwrap_or_default() + devices.unwrap_or_default();
         Announced { silent, serves: devices.is_some() }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use strongroom_crypto::kem::KemPublicKey;
 use strongroom_crypto::secret::SecretBytes;
 use strongroom_crypto::sign::{SIGNATURE_LEN, VerifyingKey};
 use strongroom_crypto::usage::{Context, Usage};
@@ -25,24 +26,47 @@ const WAIT_SECONDS: u64 = 300;
 const HINT: &str = "write quorum:/FOLDER?k=2&holder=DEVICE&holder=DEVICE&holder=DEVICE; \
     `strongroom device list --json` shows the ids";
 
-/// Opens a quorum.
+/// A place, as it is written.
+struct Written<'p> {
+    folder: &'p str,
+    terms: &'p str,
+    enough: usize,
+    holders: Vec<DeviceId>,
+    wait: u64,
+}
+
+impl<'p> Written<'p> {
+    fn parse(place: &'p str) -> Result<Self> {
+        let bad = |what: &str| Failure::new(Exit::Usage, what.to_owned()).hint(HINT);
+        let (folder, terms) = place.split_once('?').ok_or_else(|| bad("a quorum has terms"))?;
+        let mut own = Self { folder, terms, enough: 0, holders: Vec::new(), wait: WAIT_SECONDS };
+        for term in terms.split('&') {
+            match term.split_once('=') {
+                Some(("k", count)) => {
+                    own.enough = count.parse().map_err(|_| bad("`k` is no number"))?;
+                }
+                Some(("wait", seconds)) => {
+                    own.wait = seconds.parse().map_err(|_| bad("`wait` is no number"))?;
+                }
+                // Device ids are written like all ids of 16 bytes.
+                Some(("holder", id)) => {
+                    own.holders.push(DeviceId(Pseudonym::parse(id).ok_or_else(|| stranger(id))?.0));
+                }
+                _ => return Err(bad("a quorum has `k`, `holder` and perhaps `wait`")),
+            }
+        }
+        Ok(own)
+    }
+}
+
+/// Opens a quorum. Holders may have been removed since it was made: the others open what they are enough for.
 ///
 /// # Errors
-/// It is not written as one; a holder is no device of the organisation.
+/// It is not written as one.
 pub fn open(place: &str, keys: &Arc<DeviceKeys>, organisation: &Organisation) -> Result<Quorum> {
-    let bad = |what: &str| Failure::new(Exit::Usage, what.to_owned()).hint(HINT);
-    let (folder, terms) = place.split_once('?').ok_or_else(|| bad("a quorum has terms"))?;
-    let (mut enough, mut holders, mut wait) = (0, Vec::new(), WAIT_SECONDS);
-    for term in terms.split('&') {
-        match term.split_once('=') {
-            Some(("k", count)) => enough = count.parse().map_err(|_| bad("`k` is no number"))?,
-            Some(("wait", seconds)) => {
-                wait = seconds.parse().map_err(|_| bad("`wait` is no number"))?;
-            }
-            Some(("holder", id)) => holders.push(holder(id, organisation)?),
-            _ => return Err(bad("a quorum has `k`, `holder` and perhaps `wait`")),
-        }
-    }
+    let Written { folder, enough, holders, wait, .. } = Written::parse(place)?;
+    let holder = |device| Holder { device, kem: kem(&device, organisation) };
+    let holders = holders.into_iter().map(holder).collect();
     let meeting = meeting(Path::new(folder), keys)?;
     let shown = meeting.folder.display().to_string();
     let told = Box::new(move |request: &strongroom_custody::quorum::Request| {
@@ -54,6 +78,18 @@ pub fn open(place: &str, keys: &Arc<DeviceKeys>, organisation: &Organisation) ->
     let terms = Terms { enough, holders };
     let opened = Quorum::new(meeting, terms, Duration::from_secs(wait), told);
     opened.map_err(|error| failure(&error.into()).hint(HINT))
+}
+
+/// A place as it is written down: with the whole path of its folder.
+///
+/// # Errors
+/// It is not written as one; a holder is no device of the organisation.
+pub fn written_down(place: &str, organisation: &Organisation) -> Result<String> {
+    let Written { folder, terms, holders, .. } = Written::parse(place)?;
+    match holders.iter().find(|device| kem(device, organisation).is_none()) {
+        Some(device) => Err(stranger(&device.to_string())),
+        None => Ok(format!("{}?{terms}", super::absolute(folder)?)),
+    }
 }
 
 /// Where the members of a quorum meet.
@@ -78,14 +114,12 @@ pub fn trust(organisation: &Organisation) -> impl Fn(&DeviceId) -> Option<Verify
     |device| organisation.device(device).cloned()
 }
 
-fn holder(id: &str, organisation: &Organisation) -> Result<Holder> {
-    let unknown = || {
-        Failure::new(Exit::Failed, format!("`{id}` is no device of the organisation")).hint(HINT)
-    };
-    // Device ids are written like all ids of 16 bytes.
-    let device = DeviceId(Pseudonym::parse(id).ok_or_else(unknown)?.0);
-    let found = organisation.live().find(|own| own.id() == device).ok_or_else(unknown)?;
-    Ok(Holder { device, kem: found.kem().clone() })
+fn stranger(id: &str) -> Failure {
+    Failure::new(Exit::Failed, format!("`{id}` is no device of the organisation")).hint(HINT)
+}
+
+fn kem(device: &DeviceId, organisation: &Organisation) -> Option<KemPublicKey> {
+    organisation.live().find(|own| own.id() == *device).map(|own| own.kem().clone())
 }
 
 /// This device.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use strongroom_custody::quorum::Request;
+use strongroom_custody::quorum::{NO_REQUEST, Request};
 use strongroom_records::application::{ApplicationState, Listed};
 use strongroom_records::ids::KeyId;
 use strongroom_records::receipt::Ending;
@@ -11,7 +11,9 @@ use strongroom_steward::time_text;
 
 use super::{bring_into_force, input, input_text};
 use crate::args::custody::In;
-use crate::args::custody::app::{App, AppAgree, AppCreate, AppReplay, AppRequests, AppState};
+use crate::args::custody::app::{
+    App, AppAgree, AppCreate, AppCustody, AppReplay, AppRequests, AppState,
+};
 use crate::assemble::custody::{self, Unlocked, failure, quorum};
 use crate::exit::{Exit, Failure, Result};
 use crate::ui::{self, Format};
@@ -48,6 +50,7 @@ pub fn run(options: &App, format: Format) -> Result<Exit> {
             ui::answer(format, "", &json!({"ledger": options.at}))?;
             Ok(Exit::Done)
         }
+        App::Custody(options) => keep_at(options, format),
         App::Replay(options) => replay(options, format),
         App::Lease(options) => {
             let (_office, mut custodian) = custody::application(&options.of)?;
@@ -60,6 +63,18 @@ pub fn run(options: &App, format: Format) -> Result<Exit> {
         App::Requests(options) => requests(options, format),
         App::Agree(options) => agree(options, format),
     }
+}
+
+/// Opened from there first: a place without the key would close the application.
+fn keep_at(options: &AppCustody, format: Format) -> Result<Exit> {
+    let mut office = custody::open(&options.place)?;
+    let locator = office.written_down(&options.at)?;
+    drop(office.application(&options.app, Some(&locator))?);
+    let list = office.stewardship();
+    list.set_custody(&options.app, &locator).map_err(|error| failure(&error))?;
+    let line = list.find(&options.app).map_err(|error| failure(&error))?;
+    ui::answer(format, "", &line_json(line))?;
+    Ok(Exit::Done)
 }
 
 fn replay(options: &AppReplay, format: Format) -> Result<Exit> {
@@ -96,12 +111,14 @@ fn agree(options: &AppAgree, format: Format) -> Result<Exit> {
     let (keys, trust) = (Arc::new(keys), quorum::trust(&organisation));
     let meeting = quorum::meeting(&options.folder, &keys)?;
     let found = meeting.requests(&trust).map_err(|error| failure(&error.into()))?;
-    if let Some(request) = found.iter().find(|request| request.id == id).filter(|_| !options.yes) {
+    let asked = found.iter().find(|request| request.id == id);
+    let request = asked.ok_or_else(|| failure(&NO_REQUEST.into()))?;
+    if !options.yes {
         let shown = request_text(request, organisation.name(&request.device, &keys));
         super::subject::confirm(&format!("{shown}give this device's share to it"))?;
     }
-    let request = meeting.approve(&id, &trust).map_err(|error| failure(&error.into()))?;
-    ui::answer(format, "", &request_json(&request))?;
+    meeting.approve(request, &trust).map_err(|error| failure(&error.into()))?;
+    ui::answer(format, "", &request_json(request))?;
     Ok(Exit::Done)
 }
 
@@ -121,7 +138,7 @@ fn request_json(request: &Request) -> Value {
 fn create(options: &AppCreate, format: Format) -> Result<Exit> {
     let mut office = custody::open(&options.place)?;
     let locator = match &options.custody {
-        Some(locator) => locator.clone(),
+        Some(locator) => office.written_down(locator)?,
         None => office.default_custody()?,
     };
     let custody = office.custody(&locator)?;

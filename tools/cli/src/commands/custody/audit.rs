@@ -41,8 +41,8 @@ fn show(options: &AuditShow, format: Format) -> Result<Exit> {
 }
 
 fn verify(of: &Of, format: Format) -> Result<Exit> {
-    let (_office, custodian) = custody::application(of)?;
-    let verified = custodian.verify().map_err(|error| failure(&error))?;
+    let (_office, mut custodian) = custody::application(of)?;
+    let verified = custodian.verify_beside_others().map_err(|error| failure(&error))?;
     let findings: Vec<Value> = verified
         .findings
         .iter()
@@ -53,13 +53,15 @@ fn verify(of: &Of, format: Format) -> Result<Exit> {
         verified.records, verified.entries, verified.cells, verified.nodes
     );
     text += if findings.is_empty() { "sound\n" } else { "damaged\n" };
+    if verified.mended_tiles > 0 {
+        text += &format!("{} hashes of the audit tree were made anew\n", verified.mended_tiles);
+    }
     for finding in &verified.findings {
         text += &format!("record {}: {}\n", finding.seq, finding.what);
     }
     let json = json!({
         "records": verified.records, "entries": verified.entries, "cells": verified.cells,
-        "nodes": verified.nodes,
-        "findings": findings,
+        "nodes": verified.nodes, "mended_tiles": verified.mended_tiles, "findings": findings,
     });
     ui::answer(format, &text, &json)?;
     Ok(if verified.findings.is_empty() { Exit::Done } else { Exit::Damaged })
@@ -95,15 +97,22 @@ fn receipt(options: &AuditReceipt, format: Format) -> Result<Exit> {
         Deed::LedgerMoved(_) => ("ledger moved", None),
     };
     let time = time_text(receipt.time);
-    let text = format!(
+    let mut text = format!(
         "{what}, {time}, record {}: holds\n{}",
         receipt.position,
         statement.as_ref().map(|text| format!("{text}\n")).unwrap_or_default()
     );
-    let json = json!({
+    let mut json = json!({
         "what": what, "time": time, "application": receipt.application.to_string(),
         "record": receipt.position, "statement": statement, "holds": true,
     });
+    if let Deed::Export(deed) = &receipt.deed {
+        let (manifest, last) = (deed.manifest.to_string(), deed.last_entry.to_string());
+        text += &format!("manifest {manifest}\nentries 1 to {}, the last {last}\n", deed.entries);
+        json["manifest"] = manifest.into();
+        json["entries"] = deed.entries.into();
+        json["last_entry"] = last.into();
+    }
     ui::answer(format, &text, &json)?;
     Ok(Exit::Done)
 }

@@ -78,7 +78,8 @@ fn answer(
     // A yes may cover less than the one before it.
     let holders = settle(&mut custodian, &taken, wait)?;
     let (text, fields) = described(&holders, &names);
-    (json["in_force"], json["devices"]) = (fields["in_force"].clone(), fields["devices"].clone());
+    let is_in_force = fields["in_force"] == true && json["views_silent"] == 0;
+    (json["in_force"], json["devices"]) = (is_in_force.into(), fields["devices"].clone());
     ui::answer(format, &text, &json)?;
     Ok(Exit::Done)
 }

@@ -30,6 +30,7 @@ pub(super) fn run(options: &SubjectImport, format: Format) -> Result<Exit> {
     for some in people.chunks(BATCH_COUNT) {
         let made = custodian.create_subjects(some).map_err(|error| failure(&error))?;
         ids.extend(made.iter().map(ToString::to_string));
+        custodian.let_others_in().map_err(|error| failure(&error))?;
     }
     let text: String = ids.iter().map(|id| format!("{id}\n")).collect();
     ui::answer(format, &text, &json!({"subjects": ids}))?;

@@ -5,6 +5,7 @@ use strongroom_authorizer::cases::Cases;
 use strongroom_authorizer::{Action, Reason};
 use strongroom_cedar::{BUILT_IN, Cedar};
 use strongroom_records::application::PolicySet as Set;
+use strongroom_records::ids::Hash;
 use strongroom_records::log::Outcome;
 use strongroom_steward::{Carry, Redecided, Standing, time_text};
 
@@ -69,8 +70,13 @@ fn set(options: &PolicySet, format: Format) -> Result<Exit> {
 }
 
 fn activate(options: &PolicyActivate, format: Format) -> Result<Exit> {
+    let bad = || {
+        Failure::new(Exit::Usage, "a digest is 64 hexadecimal digits")
+            .hint("`strongroom policy show --proposed` says it")
+    };
+    let digest = Hash::parse(&options.digest).ok_or_else(bad)?;
     let (office, mut custodian) = custody::application(&options.of)?;
-    let standing = custodian.activate_policies(options.version);
+    let standing = custodian.activate_policies(options.version, &digest);
     stand(office, &standing.map_err(|error| failure(&error))?, format)
 }
 
@@ -85,7 +91,10 @@ fn stand(office: Office, standing: &Standing, format: Format) -> Result<Exit> {
             bring_into_force(office, &mut json)?;
             String::new()
         }
-        _ => format!("version {version} waits for the approval of {missing} more devices\n"),
+        _ => format!(
+            "version {version} waits for the approval of {missing} more devices\ndigest {}\n",
+            standing.digest
+        ),
     };
     ui::answer(format, &text, &json)?;
     Ok(Exit::Done)
@@ -105,6 +114,13 @@ fn show(options: &PolicyShow, format: Format) -> Result<Exit> {
     let text = set.as_ref().map_or(BUILT_IN, |set| set.text.as_str());
     let mut json = set.as_ref().map_or_else(|| json!({"version": null, "digest": null}), set_json);
     json["text"] = text.into();
+    if let Some(set) = set.as_ref().filter(|_| options.proposed) {
+        // Not on standard output: that is the policies as they were proposed.
+        ui::tell(&format!(
+            "`strongroom policy activate {} {}` approves these",
+            set.version, set.digest
+        ));
+    }
     ui::answer(format, text, &json)?;
     Ok(Exit::Done)
 }

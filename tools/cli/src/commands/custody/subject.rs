@@ -60,8 +60,10 @@ pub fn run(options: &Subject, format: Format) -> Result<Exit> {
             let (office, mut custodian) = custody::application(&options.one.of)?;
             custodian.restrict(&subject, !options.lift).map_err(|error| failure(&error))?;
             let line = custodian.subject(&subject).map_err(|error| failure(&error))?;
-            bring_into_force(office, &mut Value::Null)?;
-            show_line(&line, "", format)
+            let mut json = line_json(&line);
+            bring_into_force(office, &mut json)?;
+            ui::answer(format, "", &json)?;
+            Ok(Exit::Done)
         }
     }
 }
@@ -206,11 +208,9 @@ fn erase(options: &SubjectErase, format: Format) -> Result<Exit> {
     }
     let (office, mut custodian) = custody::application(&options.one.of)?;
     let erased = custodian.erase(&subject).map_err(|error| failure(&error))?;
-    bring_into_force(office, &mut Value::Null)?;
-    keep_receipt(options.receipt.as_deref(), &erased.receipt)?;
     let deed = &erased.deed;
     let ending = ending_text(deed.destroyed.ending);
-    let json = json!({
+    let mut json = json!({
         "subject": subject.to_string(),
         "objects_removed": deed.objects_removed,
         "objects_left": deed.objects_left,
@@ -218,6 +218,8 @@ fn erase(options: &SubjectErase, format: Format) -> Result<Exit> {
         "irrecoverable_from": deed.irrecoverable_from.map(time_text),
         "statement": deed.statement,
     });
+    bring_into_force(office, &mut json)?;
+    keep_receipt(options.receipt.as_deref(), &erased.receipt)?;
     ui::answer(format, &format!("{}\n", deed.statement), &json)?;
     Ok(if deed.objects_left == 0 { Exit::Done } else { Exit::Partial })
 }

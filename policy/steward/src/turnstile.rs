@@ -1,0 +1,61 @@
+//! The turnstile: lets others write between two records of something long. Everything long goes on from what the records say,
+//! so it may as well stand aside after each of them.
+
+use std::time::Duration;
+
+use crate::custodian::Custodian;
+use crate::error::Result;
+
+/// How long others are let in: whoever waits looks more often whether it is their turn.
+const FREE: Duration = Duration::from_millis(15);
+
+/// What keeps other writers out for somebody who works, and can let them in for a moment.
+pub trait Turnstile: Send {
+    /// Whether others were kept out for so long that it is their turn.
+    fn is_due(&self) -> bool;
+
+    /// Lets others in.
+    fn leave(&mut self);
+
+    /// Keeps them out again.
+    ///
+    /// # Errors
+    /// `Unavailable` when another writer takes too long.
+    fn enter(&mut self) -> Result<()>;
+}
+
+impl Custodian {
+    /// Sets what keeps others out while this one works. Without it nobody is let in before it has done.
+    pub fn set_turnstile(&mut self, turnstile: Box<dyn Turnstile>) {
+        self.turnstile = Some(turnstile);
+    }
+
+    /// Lets others in if it is their turn. What they recorded is known on return: whatever was read before may be old.
+    ///
+    /// # Errors
+    /// `Unavailable` when they take too long; those of following.
+    pub fn let_others_in(&mut self) -> Result<()> {
+        match self.turnstile.as_mut().filter(|turnstile| turnstile.is_due()) {
+            Some(turnstile) => turnstile.leave(),
+            None => return Ok(()),
+        }
+        self.services().clock.sleep(FREE);
+        self.come_back()
+    }
+
+    /// Lets others in until [`Custodian::come_back`], for what only reads.
+    pub(crate) fn stand_aside(&mut self) {
+        if let Some(turnstile) = &mut self.turnstile {
+            turnstile.leave();
+        }
+    }
+
+    /// Keeps others out again, and learns what they recorded.
+    pub(crate) fn come_back(&mut self) -> Result<()> {
+        if let Some(turnstile) = &mut self.turnstile {
+            turnstile.enter()?;
+        }
+        self.follow()?;
+        self.catch_up()
+    }
+}

@@ -1,0 +1,133 @@
+//! An export that is made piece by piece, while others write.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{World, kind, own};
+use serde_json::Value;
+use strongroom_crypto::hash::sha256;
+use strongroom_records::ids::{Hash, SubjectId};
+use strongroom_records::log::Kind;
+use strongroom_records::receipt::Deed;
+use strongroom_steward::{Custodian, ErrorKind, Result, Target, verify_receipt};
+
+const LEN: usize = 5 << 20;
+
+/// What was written, in order.
+#[derive(Default)]
+struct Written(Vec<(String, Vec<u8>)>);
+
+impl Target for Written {
+    fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.0.push((path.to_owned(), bytes.to_vec()));
+        Ok(())
+    }
+}
+
+/// A person with photos of these names.
+fn person(shop: &mut Custodian, names: &[&str]) -> SubjectId {
+    let ada = shop.create_subject(&[]).unwrap();
+    for name in names {
+        shop.put_file(&own(ada, "owned"), name, &vec![name.as_bytes()[0]; LEN]).unwrap();
+    }
+    ada
+}
+
+fn entries(shop: &Custodian, subject: &SubjectId, kind: Kind) -> usize {
+    let report = shop.report(subject).unwrap();
+    report.lines.iter().filter(|line| line.entry.kind == kind).count()
+}
+
+#[test]
+fn an_export_in_pieces_has_each_file_once_and_decides_anew() {
+    let world = World::new(1);
+    let mut shop = world.create("shop");
+    let ada = person(&mut shop, &["a", "b", "c", "e"]);
+    let (mut export, mut written) = (shop.begin_export(&ada).unwrap(), Written::default());
+    while written.0.len() < 2 {
+        assert!(shop.go_on(&mut export, &mut written).unwrap().is_none());
+    }
+    let owned = own(ada, "owned");
+    shop.put_file(&owned, "a", b"too late").unwrap();
+    shop.put_file(&owned, "d", b"in time").unwrap();
+    shop.remove_file(&owned, "e").unwrap();
+    let before = entries(&shop, &ada, Kind::Access);
+    world.clock.advance(Duration::from_secs(24 * 3600));
+    // Opened anew, as where an agent met somebody else's record.
+    let mut shop = world.open("shop");
+    let exported = loop {
+        if let Some(exported) = shop.go_on(&mut export, &mut written).unwrap() {
+            break exported;
+        }
+    };
+    assert_eq!(entries(&shop, &ada, Kind::Access), before + 1);
+    let files: Vec<&str> =
+        written.0.iter().filter_map(|(path, _)| path.strip_prefix("data/files/")).collect();
+    assert_eq!(files, ["owned/a", "owned/b", "owned/c", "owned/d"]);
+    assert_eq!((written.0[0].1.len(), written.0[3].1.as_slice()), (LEN, &b"in time"[..]));
+    let find = |name: &str| &written.0.iter().find(|(path, _)| path == name).unwrap().1;
+    let manifest = find("manifest-sha256.txt");
+    assert_eq!(exported.deed.manifest, Hash(sha256(manifest)));
+    assert_eq!((exported.deed.files, exported.deed.bytes), (4, 3 * LEN as u64 + 7));
+    let lines: Vec<String> = written
+        .0
+        .iter()
+        .filter(|(path, _)| path.starts_with("data/"))
+        .map(|(path, bytes)| format!("{}  {path}", Hash(sha256(bytes))))
+        .collect();
+    assert_eq!(String::from_utf8_lossy(manifest).lines().collect::<Vec<_>>(), lines);
+}
+
+#[test]
+fn who_is_erased_after_any_piece_has_no_further_one() {
+    let world = World::new(2);
+    let mut shop = world.create("shop");
+    for last in ["data/files/owned/a", "bag-info.txt"] {
+        let ada = person(&mut shop, &["a"]);
+        let (mut export, mut written) = (shop.begin_export(&ada).unwrap(), Written::default());
+        while written.0.last().is_none_or(|(path, _)| path != last) {
+            assert!(shop.go_on(&mut export, &mut written).unwrap().is_none());
+        }
+        shop.erase(&ada).unwrap();
+        assert_eq!(kind(shop.go_on(&mut export, &mut written)), ErrorKind::Denied);
+        assert_eq!(written.0.last().unwrap().0, last);
+        assert_eq!(entries(&shop, &ada, Kind::Export), 0);
+    }
+}
+
+/// A custodian that leaves out the newest entries has signed so: the next package, or the log, has what it left out.
+#[test]
+fn the_receipt_of_an_export_says_which_entry_is_the_last() {
+    let world = World::new(3);
+    let mut shop = world.create("shop");
+    let ada = shop.create_subject(&[]).unwrap();
+    shop.put_file(&own(ada, "owned"), "order.txt", b"17 roses").unwrap();
+    let mut written = Written::default();
+    let exported = shop.export(&ada, &mut written).unwrap();
+    let find = |name: &str| &written.0.iter().find(|(path, _)| path == name).unwrap().1;
+    let organisation = world.services.organisation.now();
+    let receipt = verify_receipt(find("receipt.cbor"), &organisation).unwrap();
+    assert_eq!(receipt.deed, Deed::Export(exported.deed.clone()));
+
+    let proofs: Value = serde_json::from_slice(find("data/proofs/entries.json")).unwrap();
+    let shown = proofs["entries"].as_array().unwrap();
+    let last = shown.last().unwrap();
+    assert!(shown.len() > 2);
+    assert_eq!(last["number"], Value::from(exported.deed.entries));
+    assert_eq!(last["sha256"], Value::from(exported.deed.last_entry.to_string()));
+    assert_eq!(exported.deed.entries, shown.len() as u64);
+    // The tree has the same with the entry of the export itself.
+    let report = shop.report(&ada).unwrap();
+    let (before, own) = (&report.lines[shown.len() - 1], &report.lines[shown.len()]);
+    assert_eq!(exported.deed.last_entry, Hash(sha256(&before.leaf)));
+    let about = own.entry.about.as_ref().unwrap();
+    assert_eq!((own.entry.kind, own.entry.object), (Kind::Export, Some(exported.deed.manifest)));
+    assert_eq!(
+        (about.number, about.previous),
+        (exported.deed.entries + 1, exported.deed.last_entry)
+    );
+    assert!(own.index >= proofs["tree_size"].as_u64().unwrap());
+}

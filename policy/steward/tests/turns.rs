@@ -1,0 +1,317 @@
+//! Long work stands aside between its records: whatever others write meanwhile is in force at once, and neither is lost.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use common::{World, answer, own, registered};
+use strongroom_records::activity::Basis;
+use strongroom_records::ids::SubjectId;
+use strongroom_records::subject::{ConsentStatus, SubjectState};
+use strongroom_steward::{
+    Carry, Custodian, Depth, Error, ErrorKind, NewSubject, Stewardship, SubjectLine, Turnstile,
+};
+use strongroom_store::{Key, Shelf};
+
+/// Somebody else, who waits and does one thing at their turn of a number.
+struct Others {
+    other: Arc<Mutex<Custodian>>,
+    turns: Arc<AtomicUsize>,
+    place: usize,
+    deed: Deed,
+    people: People,
+}
+
+type People = [SubjectId; 3];
+type Deed = fn(&mut Custodian, &People);
+type Work = fn(&mut Custodian, &People) -> Result<(), Error>;
+
+impl Turnstile for Others {
+    fn is_due(&self) -> bool {
+        true
+    }
+
+    fn leave(&mut self) {
+        if self.turns.fetch_add(1, Ordering::SeqCst) == self.place {
+            let mut other = self.other.lock().unwrap();
+            other.follow().unwrap();
+            other.catch_up().unwrap();
+            (self.deed)(&mut other, &self.people);
+        }
+    }
+
+    fn enter(&mut self) -> strongroom_steward::Result<()> {
+        Ok(())
+    }
+}
+
+/// Ada, who agreed; her twin; bob. Each has files in both classes, old ones and new ones.
+fn shop(world: &World) -> (Custodian, People) {
+    let mut shop = world.create("shop");
+    registered(&mut shop, "newsletter", Basis::Consent, &["identifiable", "owned"]);
+    shop.set_retention("owned", Some(30)).unwrap();
+    let people = [(); 3].map(|()| shop.create_subject(&[]).unwrap());
+    let put = |shop: &mut Custodian, name: &str| {
+        for subject in people {
+            for class in ["identifiable", "owned"] {
+                shop.put_file(&own(subject, class), name, b"17 roses").unwrap();
+            }
+        }
+    };
+    put(&mut shop, "old");
+    world.clock.advance(std::time::Duration::from_secs(40 * 86_400));
+    put(&mut shop, "new");
+    shop.answer(&people[0], &answer("newsletter", ConsentStatus::Given)).unwrap();
+    (shop, people)
+}
+
+fn line(shop: &Custodian, subject: &SubjectId) -> SubjectLine {
+    shop.subject(subject).unwrap()
+}
+
+fn status(shop: &Custodian, subject: &SubjectId) -> ConsentStatus {
+    shop.consents(subject).unwrap()[0].1
+}
+
+const WORKS: [(&str, Work); 4] = [
+    ("rotate everybody", |shop, _| shop.rotate_everybody(Depth::Deep, &mut |_| ()).map(drop)),
+    ("rotate ada", |shop, [ada, ..]| {
+        shop.rotate_subject(ada, Depth::Deep, None, &mut |_| ()).map(drop)
+    }),
+    ("retention", |shop, _| shop.retire(Carry::Out).map(drop)),
+    ("merge", |shop, [ada, twin, _]| shop.merge_subjects(ada, twin).map(drop)),
+];
+
+fn withdraws(shop: &mut Custodian, [ada, ..]: &People) {
+    shop.answer(ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+}
+
+fn writes(shop: &mut Custodian, people: &People) {
+    shop.declare_class("health", false).unwrap();
+    for subject in people {
+        shop.put_file(&own(*subject, "health"), "late", b"a file").unwrap();
+        shop.put_file(&own(*subject, "owned"), "late", b"a file").unwrap();
+    }
+}
+
+fn holds(shop: &mut Custodian, people: &People) {
+    for subject in people {
+        shop.place_hold(subject, "litigation").unwrap();
+    }
+}
+
+fn erases(shop: &mut Custodian, [_, _, bob]: &People) {
+    shop.erase(bob).unwrap();
+}
+
+fn rotates(shop: &mut Custodian, _: &People) {
+    shop.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap();
+}
+
+/// Works while another does one thing at a turn; whether there was such a turn. Then looks at both.
+fn together(seed: u64, work: (&str, Work), place: usize, deed: (&str, Deed)) -> bool {
+    let world = World::new(seed);
+    let (mut shop, people) = shop(&world);
+    let [ada, twin, bob] = people;
+    let other = Arc::new(Mutex::new(world.open("shop")));
+    let turns = Arc::new(AtomicUsize::new(0));
+    let others = Others { other, turns: Arc::clone(&turns), place, deed: deed.1, people };
+    shop.follow().unwrap();
+    shop.set_turnstile(Box::new(others));
+    let what = format!("{}, at turn {place} somebody {}", work.0, deed.0);
+    (work.1)(&mut shop, &people).unwrap_or_else(|error| panic!("{what}: {error}"));
+    drop(shop);
+    let mut shop = Stewardship::open(world.services.clone())
+        .unwrap()
+        .application("shop", world.custody())
+        .unwrap();
+    let is_merged = line(&shop, &twin).state == SubjectState::Erased;
+    assert_eq!(is_merged, work.0 == "merge", "{what}");
+    let has_turn = turns.load(Ordering::SeqCst) > place;
+    let is = |name: &str| has_turn && deed.0 == name;
+    let expected = if is("withdraws") { ConsentStatus::Withdrawn } else { ConsentStatus::Given };
+    assert_eq!(status(&shop, &ada), expected, "{what}");
+    let expected = if is("erases") { SubjectState::Erased } else { SubjectState::Active };
+    assert_eq!(line(&shop, &bob).state, expected, "{what}");
+    for subject in &people {
+        if line(&shop, subject).state == SubjectState::Erased {
+            continue;
+        }
+        let mut read = |class: &str, name: &str| {
+            let read = shop.read_file(&own(*subject, class), name);
+            read.map(|bytes| bytes.len()).map_err(|error| error.kind())
+        };
+        for class in ["identifiable", "owned"] {
+            assert_eq!(read(class, "new"), Ok(8), "{what}");
+        }
+        assert_eq!(read("identifiable", "old"), Ok(8), "{what}");
+        let is_gone = work.0 == "retention" && !is("holds");
+        if is_gone || work.0 != "retention" {
+            let expected = if is_gone { Err(ErrorKind::NotFound) } else { Ok(8) };
+            assert_eq!(read("owned", "old"), expected, "{what}");
+        }
+        if is("writes") {
+            assert_eq!((read("health", "late"), read("owned", "late")), (Ok(6), Ok(6)), "{what}");
+        }
+        assert_eq!(line(&shop, subject).holds.is_empty(), !is("holds"), "{what}");
+    }
+    if is_merged && is("writes") {
+        let mut names = shop.files(&own(ada, "health")).unwrap();
+        names.sort_by(|one, other| one.name.cmp(&other.name));
+        assert_eq!(names.len(), 2, "{what}: nothing of the one is lost");
+    }
+    assert!(shop.verify().unwrap().findings.is_empty(), "{what}");
+    shop.rotate().unwrap();
+    let application = shop.listed().application;
+    let left = strongroom_custody::Custody::list(&world.vault, &application).unwrap();
+    assert_eq!(left.len(), 1, "{what}: application keys");
+    has_turn
+}
+
+#[test]
+fn whatever_others_write_between_two_records_of_something_long_is_in_force_and_neither_is_lost() {
+    const DEEDS: [(&str, Deed); 5] = [
+        ("withdraws", withdraws),
+        ("writes", writes),
+        ("holds", holds),
+        ("erases", erases),
+        ("rotates", rotates),
+    ];
+    let is_long = std::env::var_os("STRONGROOM_LONG").is_some();
+    for (number, work) in WORKS.into_iter().enumerate() {
+        let mut place = 0;
+        loop {
+            let mut has_turn = false;
+            for (which, deed) in DEEDS.into_iter().enumerate() {
+                // One of them at some turns; all of them at each in the long form.
+                if is_long || which == (place + number) % DEEDS.len() {
+                    has_turn = together(90 + number as u64, work, place, deed);
+                }
+            }
+            if !has_turn {
+                break;
+            }
+            place += if is_long { 1 } else { 3 };
+        }
+        assert!(place >= 2, "{}: others had {place} turns", work.0);
+    }
+}
+
+/// Whether others are kept out; what they do as soon as they are not.
+struct Door {
+    is_shut: Arc<AtomicBool>,
+    on_leave: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Turnstile for Door {
+    fn is_due(&self) -> bool {
+        false
+    }
+
+    fn leave(&mut self) {
+        self.is_shut.store(false, Ordering::SeqCst);
+    }
+
+    fn enter(&mut self) -> strongroom_steward::Result<()> {
+        if let Some(act) = self.on_leave.take() {
+            act();
+        }
+        self.is_shut.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_page_of_a_job_is_looked_for_while_others_write_and_for_a_while_only() {
+    let world = World::new(99);
+    let mut shop = world.create("shop");
+    registered(&mut shop, "newsletter", Basis::Consent, &["owned"]);
+    let new = |_| NewSubject { once: None, lookups: Vec::new(), profile: None };
+    let people = shop.create_subjects(&(0..200).map(new).collect::<Vec<_>>()).unwrap();
+    for seen in [&people[3], &people[30], &people[133]] {
+        shop.answer(seen, &answer("newsletter", ConsentStatus::Given)).unwrap();
+    }
+    // One of them withdraws after they were found.
+    let other = Arc::new(Mutex::new(world.open("shop")));
+    let gone = people[30];
+    let withdraws = move || {
+        let mut other = other.lock().unwrap();
+        other.answer(&gone, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+    };
+    shop.follow().unwrap();
+    let is_shut = Arc::new(AtomicBool::new(true));
+    let on_leave = Some(Box::new(withdraws) as Box<dyn FnOnce() + Send>);
+    shop.set_turnstile(Box::new(Door { is_shut: Arc::clone(&is_shut), on_leave }));
+    // Cells are far away, and counted: while others wait, and in all.
+    let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let (counted, clock, shut) =
+        (Arc::clone(&counts), Arc::clone(&world.clock), Arc::clone(&is_shut));
+    world.store.fail_once(move |key| {
+        if matches!(key, Key::Policy(key) if key.shelf == Shelf::Cell) {
+            clock.advance(std::time::Duration::from_millis(50));
+            counted[0].fetch_add(usize::from(shut.load(Ordering::SeqCst)), Ordering::SeqCst);
+            counted[1].fetch_add(1, Ordering::SeqCst);
+        }
+        false
+    });
+    let (mut after, mut calls, before) = (None, 0, shop.record_count());
+    let page = loop {
+        counts.iter().for_each(|count| count.store(0, Ordering::SeqCst));
+        is_shut.store(true, Ordering::SeqCst);
+        let page = shop.scope_after("newsletter", after, 10).unwrap();
+        let [kept_out, all] = [0, 1].map(|which| counts[which].load(Ordering::SeqCst));
+        calls += 1;
+        assert!(all < 250 && (calls == 1 || kept_out < 20), "{kept_out} of {all}");
+        if !page.shown.is_empty() {
+            break page;
+        }
+        assert_eq!(shop.record_count(), before, "nothing is shown");
+        after = Some(page.next.unwrap());
+    };
+    assert!(calls > 2, "{calls}");
+    assert_eq!((page.shown.len(), page.next), (2, None));
+    // The withdrawal, and the page.
+    assert_eq!(shop.record_count(), before + 2);
+    assert!(shop.verify().unwrap().findings.is_empty());
+}
+
+#[test]
+fn a_register_is_verified_while_others_write_and_what_is_damaged_is_found() {
+    let world = World::new(100);
+    let (mut shop, [ada, _, bob]) = shop(&world);
+    for _ in 0..100 {
+        shop.find_subjects("name", "nobody").unwrap();
+    }
+    let other = Arc::new(Mutex::new(world.open("shop")));
+    shop.follow().unwrap();
+    let is_shut = Arc::new(AtomicBool::new(true));
+    let writes = move || {
+        let mut other = other.lock().unwrap();
+        other.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+        other.erase(&bob).unwrap();
+        other.create_subject(&[]).unwrap();
+    };
+    let on_leave = Some(Box::new(writes) as Box<dyn FnOnce() + Send>);
+    shop.set_turnstile(Box::new(Door { is_shut: Arc::clone(&is_shut), on_leave }));
+    let kept_out = Arc::new(AtomicUsize::new(0));
+    let (counted, shut) = (Arc::clone(&kept_out), Arc::clone(&is_shut));
+    world.store.fail_once(move |key| {
+        let is_record = matches!(key, Key::Policy(key) if key.shelf == Shelf::Log);
+        counted.fetch_add(usize::from(is_record && shut.load(Ordering::SeqCst)), Ordering::SeqCst);
+        false
+    });
+    let verified = shop.verify_beside_others().unwrap();
+    assert_eq!((verified.findings, verified.records), (vec![], shop.record_count()));
+    let read = kept_out.load(Ordering::SeqCst) as u64;
+    assert!(read < shop.record_count() / 2, "{read} of {}", shop.record_count());
+    // What nobody recorded is found all the same.
+    let is_cell = |key: &Key| matches!(key, Key::Policy(key) if key.shelf == Shelf::Cell);
+    let (key, bytes) = world.store.live().into_iter().find(|(key, _)| is_cell(key)).unwrap();
+    let mut damaged = bytes.to_vec();
+    damaged[20] ^= 1;
+    world.store.put_now(key, damaged.into());
+    assert_eq!(shop.verify_beside_others().unwrap().findings.len(), 1);
+}

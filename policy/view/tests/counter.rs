@@ -1,0 +1,541 @@
+//! A custodian's counter, turn by turn: what it lends, whose word counts, what it remembers of an earlier life, and what waits.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+#[path = "common/served.rs"]
+mod served;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::world::{World, is_registers};
+use served::{PASSPHRASE, Served};
+use strongroom_crypto::kdf::PassphraseCost;
+use strongroom_format::cbor;
+use strongroom_host::clock::Clock;
+use strongroom_host::entropy::MachineEntropy;
+use strongroom_keyring::enrolment::{Applicant, request};
+use strongroom_keyring::membership::Writer;
+use strongroom_keyring::{DeviceKeys, device_file};
+use strongroom_records::application::ApplicationState;
+use strongroom_records::exchange::{Answer, Ask, Need, OpenedFiles, Refusal};
+use strongroom_records::ids::{Pseudonym, SessionId, SubjectId};
+use strongroom_records::log::Kind as Told;
+use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
+use strongroom_steward::letters::{self, Direction, Outside};
+use strongroom_steward::{Counter, Holder, Settled};
+use strongroom_store::{Family, Key, Letter, Store};
+
+/// A counter whose turns are taken by hand, and a device that writes its letters itself: nothing happens by itself.
+struct ByHand {
+    served: Served,
+    counter: Counter,
+    device: Arc<DeviceKeys>,
+    session: SessionId,
+    asked: u64,
+    heard: u64,
+    /// What the next ask says was opened.
+    opened: Vec<OpenedFiles>,
+}
+
+/// Time in which a counter takes its turns.
+struct Turning<'c>(Mutex<&'c mut Counter>, Arc<dyn Clock>);
+
+impl Clock for Turning<'_> {
+    fn now_ns(&self) -> i64 {
+        self.1.now_ns()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.1.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.0.lock().unwrap().turn().unwrap();
+        self.1.sleep(time);
+    }
+}
+
+impl ByHand {
+    fn new(seed: u64) -> Self {
+        Self::over(World::new(seed))
+    }
+
+    fn over(world: World) -> Self {
+        let mut served = Served::over(world);
+        served.stop();
+        served.shop.world.services.clock = Arc::clone(&served.shop.world.clock) as Arc<_>;
+        let device = served.device("mailer 1", "mailer");
+        let counter = served.counter();
+        let (session, asked, heard, opened) = (SessionId([0xff; 16]), 0, 0, Vec::new());
+        Self { served, counter, device, session, asked, heard, opened }
+    }
+
+    /// A new life of the counter.
+    fn reopen(&mut self) {
+        self.counter = self.served.counter();
+    }
+
+    /// Goes on as another view of the same device.
+    fn begin_view(&mut self) {
+        self.session.0[0] -= 1;
+        (self.asked, self.heard) = (0, 0);
+    }
+
+    /// Somebody withdraws, and the view says that it has let go. Returns what the register then says of its device.
+    fn let_go(&mut self, subject: SubjectId) -> Holder {
+        self.served.shop.say(subject, "newsletter", Withdrawn);
+        let record = self.served.shop.act(|shop| shop.record_count()) - 1;
+        assert_eq!(self.answer().gone.len(), 1);
+        self.ask(vec![Need::Look]);
+        let office = self.served.shop.world.open("shop");
+        let [holder] = office.holders(&subject, "newsletter", record).unwrap()[..] else {
+            panic!("one device")
+        };
+        holder
+    }
+
+    fn post(&mut self, needs: Vec<Need>) {
+        let (key, letter) = self.next_ask(needs);
+        self.served.shop.world.store.put_now(key, letter);
+    }
+
+    fn next_ask(&mut self, needs: Vec<Need>) -> (Key, Bytes) {
+        let letter = self.letter(needs);
+        let place = Letter { session: self.session.0, number: self.asked };
+        self.asked += 1;
+        (Key::Ask(place), letter.into())
+    }
+
+    /// Asks that lie in the store.
+    fn waiting(&self) -> usize {
+        let store = &self.served.shop.world.store;
+        strongroom_store::now(store.list(Family::Ask, None)).unwrap().len()
+    }
+
+    fn ask(&mut self, needs: Vec<Need>) -> Answer {
+        let number = self.asked;
+        self.post(needs);
+        loop {
+            let answer = self.answer();
+            if answer.to == Some(number) {
+                return answer;
+            }
+        }
+    }
+
+    fn letter(&mut self, needs: Vec<Need>) -> Vec<u8> {
+        let time = self.served.services().clock.now_ns();
+        let outside = Outside { session: self.session, number: self.asked, incarnation: 0, time };
+        let ask = Ask {
+            application: "shop".into(),
+            activity: "newsletter".into(),
+            heard: self.heard,
+            needs,
+            opened: std::mem::take(&mut self.opened),
+            expects: self.heard,
+        };
+        let custodian = self.served.services().keys.device_id();
+        let custodian = self.served.organisation.find(&custodian).unwrap();
+        let (keys, body) = (&self.device, cbor::encode(&ask));
+        letters::write(Direction::Ask, keys, custodian, &outside, &body, &MachineEntropy).unwrap()
+    }
+
+    /// The next answer, within a few turns.
+    fn answer(&mut self) -> Answer {
+        let place = Letter { session: self.session.0, number: self.heard };
+        for _ in 0..4 {
+            self.counter.turn().unwrap();
+            if let Some(letter) = self.served.shop.world.store.get_now(Key::Answer(place)) {
+                self.heard += 1;
+                let custodian = self.served.services().keys.device_id();
+                let custodian = self.served.organisation.find(&custodian).unwrap();
+                let read = letters::read(Direction::Answer, &self.device, custodian, &letter);
+                return cbor::decode_canonical(read.unwrap().1.expose()).unwrap();
+            }
+        }
+        panic!("no answer comes");
+    }
+
+    /// Devices of which it is not known that all is in force there, after ten seconds.
+    fn silent(&mut self) -> u64 {
+        let (turns, clock) = (self.served.turns.clone(), self.served.services().clock);
+        let turning = Turning(Mutex::new(&mut self.counter), clock);
+        let Settled { silent } = turns.settle(&turning, Duration::from_secs(10));
+        silent
+    }
+}
+
+fn everybody() -> Vec<Need> {
+    vec![Need::Page(Pseudonym([0; 16]))]
+}
+
+#[test]
+fn whoever_may_list_alone_is_told_names_and_given_no_key() {
+    let mut hand = ByHand::new(8);
+    hand.served.shop.reader("ada");
+    let page = hand.ask(everybody());
+    assert_eq!(page.leases.len(), 2);
+    for lease in &page.leases {
+        assert_eq!((lease.action, lease.keys.len(), lease.files.len()), (1, 0, 1));
+    }
+    let (subject, class) = (page.leases[0].subject, page.leases[0].class);
+    let read = hand.ask(vec![Need::Open(subject, class)]);
+    let given: Vec<_> = read.leases.iter().map(|own| (own.action, own.keys.len())).collect();
+    assert_eq!(given, [(2, 1)]);
+    // A set that lets nobody open anything leaves names.
+    let closed = r#"@id("closed") forbid (principal, action == Action::"open", resource);"#;
+    let closed = format!("{}\n{closed}", strongroom_cedar::BUILT_IN);
+    hand.served.shop.act(|shop| shop.propose_policies(&closed).map(drop).unwrap());
+    let read = hand.ask(vec![Need::Open(subject, class), Need::Show(subject)]);
+    let given: Vec<_> = read.leases.iter().map(|own| (own.action, own.keys.len())).collect();
+    assert_eq!(given, [(1, 0), (1, 0)]);
+}
+
+#[test]
+fn whoever_comes_later_is_told_by_a_hint_and_lent_when_asked_for() {
+    let mut hand = ByHand::new(9);
+    hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    hand.served.shop.reader("bob");
+    let hint = hand.answer();
+    assert_eq!((hint.to, hint.leases.len(), hint.next), (None, 0, Some(Pseudonym([0; 16]))));
+    hand.served.shop.reader("charlie");
+    // Once is enough.
+    let page = hand.ask(everybody());
+    assert_eq!((page.leases.len(), page.next), (4, None));
+    hand.served.shop.reader("eve");
+    assert_eq!(hand.answer().next, Some(Pseudonym([0; 16])));
+}
+
+#[test]
+fn what_an_earlier_life_lent_is_waited_for_until_it_is_over() {
+    let mut hand = ByHand::new(10);
+    let [ada, bob] = ["ada", "bob"].map(|name| hand.served.shop.reader(name));
+    hand.served.shop.say(bob, "newsletter", Refused);
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    hand.reopen();
+    assert_eq!(hand.silent(), 0);
+    // Nobody was lent anything of this one.
+    hand.served.shop.say(bob, "newsletter", Withdrawn);
+    assert_eq!(hand.silent(), 0);
+    hand.served.shop.say(ada, "newsletter", Withdrawn);
+    assert_eq!(hand.silent(), 1);
+    hand.served.shop.world.clock.advance(Duration::from_secs(300));
+    assert_eq!(hand.silent(), 0);
+    // And not when it is long over.
+    hand.reopen();
+    hand.served.shop.say(ada, "newsletter", Given);
+    assert_eq!(hand.silent(), 0);
+}
+
+#[test]
+fn the_word_of_one_view_counts_for_nothing_that_an_earlier_life_lent_to_another() {
+    let mut hand = ByHand::new(24);
+    let ada = hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    // The first view only reads from here on.
+    hand.reopen();
+    hand.begin_view();
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    let holder = hand.let_go(ada);
+    let now = hand.served.services().clock.now_ns();
+    assert!(holder.let_go.is_none() && holder.is_waited_for(now), "{holder:?}");
+    assert_eq!(hand.silent(), 1);
+    // Nor does the life after.
+    hand.reopen();
+    assert_eq!(hand.silent(), 1);
+    hand.served.shop.world.clock.advance(Duration::from_secs(300));
+    assert_eq!(hand.silent(), 0);
+    assert!(!holder.is_waited_for(hand.served.services().clock.now_ns()));
+}
+
+#[test]
+fn the_word_of_one_view_counts_for_nothing_that_was_lent_to_another_whose_session_is_forgotten() {
+    let mut hand = ByHand::new(25);
+    let ada = hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    // It has heard answers that this life never gave: its session begins anew.
+    hand.heard += 1;
+    assert_eq!(hand.ask(vec![Need::Look]).leases.len(), 0);
+    hand.begin_view();
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    let holder = hand.let_go(ada);
+    let now = hand.served.services().clock.now_ns();
+    assert!(holder.let_go.is_none() && holder.is_waited_for(now), "{holder:?}");
+}
+
+#[test]
+fn what_a_device_lets_go_of_counts_for_the_custodian_that_it_said_so_to() {
+    let (world, theirs) = World::of_two(26);
+    let ours = world.services.clone();
+    let mut hand = ByHand::over(world);
+    let ada = hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    hand.served.shop.world.services = theirs;
+    hand.reopen();
+    hand.begin_view();
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    let holder = hand.let_go(ada);
+    let now = hand.served.services().clock.now_ns();
+    assert!(holder.let_go.is_none() && holder.is_waited_for(now), "{holder:?}");
+    assert!(holder.is_waited_for_elsewhere(now));
+    hand.served.shop.world.services = ours;
+    hand.reopen();
+    assert_eq!(hand.silent(), 1);
+}
+
+#[test]
+fn what_was_withdrawn_while_nobody_served_is_waited_for_until_it_is_over() {
+    let mut hand = ByHand::new(13);
+    let ada = hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    hand.served.shop.say(ada, "newsletter", Withdrawn);
+    hand.reopen();
+    assert_eq!(hand.silent(), 1);
+    hand.served.shop.world.clock.advance(Duration::from_secs(300));
+    assert_eq!(hand.silent(), 0);
+}
+
+#[test]
+fn what_a_session_had_that_was_refused_is_waited_for_until_it_is_over() {
+    let mut hand = ByHand::new(11);
+    let ada = hand.served.shop.reader("ada");
+    let page = hand.ask(everybody());
+    let (subject, class) = (page.leases[0].subject, page.leases[0].class);
+    let held = hand.served.shop.fence.take();
+    let refused = hand.ask(vec![Need::Open(subject, class)]);
+    assert_eq!(refused.refusal, Some(Refusal::Unavailable));
+    drop(held);
+    hand.served.shop.say(ada, "newsletter", Withdrawn);
+    assert_eq!(hand.silent(), 1);
+    hand.served.shop.world.clock.advance(Duration::from_secs(300));
+    assert_eq!(hand.silent(), 0);
+}
+
+#[test]
+fn who_is_refused_because_others_write_keeps_what_it_has_and_hears_what_goes() {
+    let mut hand = ByHand::new(27);
+    let ada = hand.served.shop.reader("ada");
+    let held = hand.served.shop.fence.take();
+    let began = hand.served.shop.world.clock.elapsed();
+    (0..3).for_each(|_| hand.post(everybody()));
+    hand.counter.turn().unwrap();
+    // One turn waits once, and nobody is passed over for good.
+    let waited = hand.served.shop.world.clock.elapsed() - began;
+    assert!(waited < Duration::from_secs(30), "{waited:?}");
+    drop(held);
+    for _ in 0..3 {
+        assert_eq!(hand.answer().refusal, Some(Refusal::Unavailable));
+    }
+    let page = hand.ask(everybody());
+    assert_eq!((page.leases.len(), page.next), (2, None));
+    let read = vec![Need::Open(ada, page.leases[0].class)];
+    let held = hand.served.shop.fence.take();
+    assert_eq!(hand.ask(read.clone()).refusal, Some(Refusal::Unavailable));
+    drop(held);
+    // Nobody has asked since.
+    hand.served.shop.say(ada, "newsletter", Withdrawn);
+    assert_eq!(hand.answer().gone.len(), 1);
+}
+
+#[test]
+fn what_a_device_opened_is_on_record_also_when_others_write_as_it_says_so_or_it_parts() {
+    let mut hand = ByHand::new(28);
+    let ada = hand.served.shop.reader("ada");
+    let page = hand.ask(everybody());
+    let told = |hand: &mut ByHand| {
+        let report = hand.served.shop.act(|shop| shop.report(&ada).unwrap());
+        report.lines.iter().filter(|line| line.entry.kind == Told::Opened).count()
+    };
+    let say = |hand: &mut ByHand, place: usize, needs: Vec<Need>| {
+        let lease = &page.leases[place];
+        let files = vec![lease.files[0].id];
+        hand.opened = vec![OpenedFiles { subject: ada, class: lease.class, files }];
+        hand.post(needs);
+        hand.counter.turn().unwrap();
+    };
+    let held = hand.served.shop.fence.take();
+    say(&mut hand, 0, vec![]);
+    drop(held);
+    assert_eq!(told(&mut hand), 0);
+    hand.counter.turn().unwrap();
+    assert_eq!(told(&mut hand), 1);
+    say(&mut hand, 1, vec![Need::End]);
+    assert_eq!(told(&mut hand), 2);
+}
+
+#[test]
+fn asks_to_a_custodian_that_is_gone_keep_nobody_waiting_and_go_in_the_end() {
+    let mut hand = ByHand::new(12);
+    hand.served.shop.reader("ada");
+    let gone = hand.served.device("mailer 2", "mailer");
+    let gone = hand.served.organisation.find(&gone.device_id()).unwrap();
+    let time = hand.served.services().clock.now_ns();
+    let outside = Outside { session: SessionId([0; 16]), number: 0, incarnation: 0, time };
+    let letter =
+        letters::write(Direction::Ask, &hand.device, gone, &outside, b"", &MachineEntropy).unwrap();
+    let store = Arc::clone(&hand.served.shop.world.store);
+    for number in 0..300 {
+        let place = Letter { session: [0; 16], number };
+        store.put_now(Key::Ask(place), letter.clone().into());
+    }
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    let waiting = || strongroom_store::now(store.list(Family::Ask, None)).unwrap().len();
+    assert_eq!(waiting(), 300, "another custodian may yet answer");
+    hand.served.shop.world.clock.advance(Duration::from_secs(7200));
+    for _ in 0..3 {
+        hand.counter.turn().unwrap();
+    }
+    assert_eq!(waiting(), 0);
+}
+
+#[test]
+fn an_ask_of_a_device_nobody_has_heard_of_waits_until_somebody_has() {
+    let mut hand = ByHand::new(14);
+    hand.served.shop.reader("ada");
+    let (device, record) = hand.served.applicant("mailer 2", "mailer");
+    hand.device = device;
+    hand.post(everybody());
+    for _ in 0..3 {
+        hand.counter.turn().unwrap();
+    }
+    assert_eq!(hand.waiting(), 1);
+    hand.served.record(record);
+    assert_eq!(hand.answer().leases.len(), 2);
+    assert_eq!(hand.waiting(), 0);
+}
+
+#[test]
+fn asks_of_devices_nobody_has_heard_of_wait_for_a_while_and_never_many() {
+    let mut hand = ByHand::new(15);
+    hand.served.shop.reader("ada");
+    let known = Arc::clone(&hand.device);
+    hand.device = hand.served.applicant("mailer 2", "mailer").0;
+    (0..400).for_each(|_| hand.post(everybody()));
+    // Who is known is answered all the same.
+    (hand.device, hand.session, hand.asked) = (known, SessionId([0xfe; 16]), 0);
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    hand.counter.turn().unwrap();
+    assert_eq!(hand.waiting(), 256);
+    hand.served.shop.world.clock.advance(Duration::from_secs(601));
+    for _ in 0..2 {
+        hand.counter.turn().unwrap();
+    }
+    assert_eq!(hand.waiting(), 0);
+}
+
+#[test]
+fn a_device_that_is_taken_in_while_a_turn_looks_away_is_answered_in_that_turn() {
+    let mut hand = ByHand::new(16);
+    hand.served.shop.reader("ada");
+    let cable = hand.served.cable();
+    hand.served.shop.world.services.store = Arc::clone(&cable) as Arc<dyn Store>;
+    hand.reopen();
+    let (device, record) = hand.served.applicant("mailer 2", "mailer");
+    hand.device = device;
+    let ask = hand.next_ask(everybody());
+    let taken_in = Key::Organisation(hand.served.organisation.position() + 1);
+    // After the turn has followed the organisation, and before it looks for asks.
+    *cable.arrives.lock().unwrap() = vec![(taken_in, record.into()), ask];
+    hand.counter.turn().unwrap();
+    assert_eq!(hand.waiting(), 0);
+    let first = Letter { session: hand.session.0, number: 0 };
+    assert!(hand.served.shop.world.store.get_now(Key::Answer(first)).is_some());
+}
+
+#[test]
+fn what_a_turn_learned_before_the_store_failed_is_heeded_in_the_next() {
+    let mut hand = ByHand::new(17);
+    hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    let device = Arc::clone(&hand.device);
+    hand.served.revoke(&device);
+    assert_eq!(hand.served.organisation.position(), 3);
+    // What comes after the record that removes the device.
+    hand.served.shop.world.store.fail_once(|key| *key == Key::Organisation(4));
+    assert!(hand.counter.turn().is_err());
+    assert_eq!(hand.answer().gone.len(), 1);
+}
+
+#[test]
+fn an_application_that_stops_is_shut_though_the_store_failed_meanwhile() {
+    let mut hand = ByHand::new(18);
+    hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    let mut list = hand.served.shop.world.stewardship();
+    list.set_state("shop", ApplicationState::Disabled).unwrap();
+    // The list was followed by then.
+    hand.served.shop.world.store.fail_once(is_registers);
+    assert!(hand.counter.turn().is_err());
+    assert_eq!(hand.answer().gone.len(), 1);
+}
+
+#[test]
+fn an_ask_that_the_store_failed_under_is_answered_by_the_next_turn() {
+    let mut hand = ByHand::new(19);
+    assert_eq!(hand.ask(everybody()).leases.len(), 0);
+    hand.post(vec![Need::Look]);
+    // What was heard is taken away.
+    hand.served.shop.world.store.fail_once(|key| matches!(key, Key::Answer(_)));
+    assert!(hand.counter.turn().is_err());
+    assert_eq!(hand.answer().to, Some(1));
+}
+
+#[test]
+fn a_custodian_that_was_just_taken_in_is_found_by_who_has_not_heard_of_it() {
+    let served = Served::new(20);
+    let (keys, store) = (Arc::clone(&served.services().keys), &served.shop.world.store);
+    let mut heard = served.organisation.clone();
+    let place = (keys.organisation(), keys.workspace());
+    let cost = PassphraseCost::WEAK_FOR_TESTS;
+    let asked = request(place, PASSPHRASE, cost, 1_000, &MachineEntropy).unwrap();
+    let applicant = Applicant::verify(&asked.request).unwrap();
+    let (organisation, entropy) = (&served.organisation, &MachineEntropy);
+    let writer = Writer { keys: &keys, organisation, time_ns: 1_000, entropy };
+    let record = writer.admit(&applicant, "office").unwrap();
+    let taken_in = Key::Organisation(organisation.position() + 1);
+    store.put_now(taken_in, record.into());
+    let office = device_file::unlock(&asked.device_file, PASSPHRASE).unwrap();
+    let note = letters::write_counter(&office, 1, i64::MAX);
+    store.put_now(Key::Counter(office.device_id()), note.into());
+    let found = letters::newest_counter(&**store, &mut heard).unwrap().unwrap();
+    assert_eq!(found.id(), office.device_id());
+}
+
+#[test]
+fn an_ask_on_its_way_when_another_was_refused_is_answered_under_a_number_of_its_own() {
+    let mut hand = ByHand::new(22);
+    hand.served.shop.reader("ada");
+    let page = hand.ask(everybody());
+    let read = Need::Open(page.leases[0].subject, page.leases[0].class);
+    let held = hand.served.shop.fence.take();
+    hand.post(vec![read.clone()]);
+    hand.post(vec![read]);
+    hand.counter.turn().unwrap();
+    drop(held);
+    let answers = [hand.answer(), hand.answer()];
+    let refused = Some(Refusal::Unavailable);
+    let told = answers.map(|answer| (answer.to, answer.refusal));
+    assert_eq!(told, [(Some(1), refused), (Some(2), refused)]);
+}
+
+#[test]
+fn a_device_that_has_read_further_than_a_new_life_knows_is_answered_where_it_looks() {
+    let mut hand = ByHand::new(23);
+    hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    let late = hand.next_ask(everybody());
+    for name in ["bob", "charlie"] {
+        hand.served.shop.reader(name);
+        assert_eq!(hand.answer().to, None);
+        assert!(hand.ask(everybody()).to.is_some());
+    }
+    // The life that follows finds an ask from before all that.
+    hand.reopen();
+    hand.served.shop.world.store.put_now(late.0, late.1);
+    hand.counter.turn().unwrap();
+    assert_eq!(hand.ask(everybody()).leases.len(), 6);
+}
