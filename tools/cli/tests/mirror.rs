@@ -111,6 +111,8 @@ fn a_mount_that_was_taken_over_refuses_changes_and_says_why() {
     let (mount, there) = (format!("mount {MIRROR}"), "--background --passphrase-file PASS");
     place.run(&format!("{mount} DRIVE {there}")).expect_done();
     fs::write(place.drive().join("file"), "first").unwrap();
+    // Else it may still wait for its commit when the other home takes over.
+    place.run("sync --wait DRIVE").expect_done();
     fs::create_dir(place.path("elsewhere")).unwrap();
     second(&format!("{mount} elsewhere --take-over {there}")).expect_done();
     // At the latest its next commit finds out.
