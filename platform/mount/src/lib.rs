@@ -26,4 +26,6 @@ pub use fuse::counts::{RequestCounts, RequestKind};
 pub use namespace::own_namespace;
 pub use options::{Audience, MountOptions};
 #[cfg(target_os = "linux")]
-pub use session::{Force, Mount, Unmounted, Unmounter, is_dead, prepare, unmount_at};
+pub use session::{
+    ANSWER_LIMIT, Force, Mount, Served, Unmounted, Unmounter, prepare, served, unmount_at,
+};

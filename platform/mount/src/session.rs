@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use fuser::{BackgroundSession, Config, Session, SessionACL};
 use rustix::io::Errno;
+use strongroom_host::thread;
 use strongroom_workspace::door::Core;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -28,6 +29,8 @@ use crate::options::{Audience, MountOptions};
 
 /// How long a mount that was taken out of the tree while files were open may go on.
 pub const LINGER: Duration = Duration::from_secs(5);
+/// LIMIT: how long a process behind a mount may take to give a sign of life. It does so from memory.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A served mount.
@@ -226,7 +229,7 @@ pub fn prepare(mountpoint: &Path, options: &MountOptions) -> Result<PathBuf> {
     if let Some(entry) = look_up(&place)?
         && entry.is_fuse()
     {
-        clear_dead(&place, &entry)?;
+        clear_dead(&place)?;
     }
     let metadata = std::fs::metadata(&place).map_err(|error| cannot_look(&error))?;
     if !metadata.is_dir() {
@@ -242,21 +245,37 @@ pub fn prepare(mountpoint: &Path, options: &MountOptions) -> Result<PathBuf> {
 }
 
 /// A mount whose process has ended stays until somebody takes it away.
-fn clear_dead(place: &Path, entry: &MountEntry) -> Result<()> {
-    if is_dead(place) {
-        return device::unmount(place, Detach::Now);
+fn clear_dead(place: &Path) -> Result<()> {
+    match served(place) {
+        Served::Dead => device::unmount(place, Detach::Now),
+        Served::Mounted | Served::Silent => {
+            Err(Error::new(ErrorKind::AlreadyMounted, "something is mounted there already")
+                .hint("unmount it first with `strongroom unmount MOUNTPOINT`"))
+        }
     }
-    if entry.is_fuse() {
-        return Err(Error::new(ErrorKind::AlreadyMounted, "something is mounted there already")
-            .hint("unmount it first with `strongroom unmount MOUNTPOINT`"));
-    }
-    Ok(())
 }
 
-/// Whether the process behind the mount at a path has ended. Asks by statfs, which always goes to the process; the
-/// kernel may answer stat from what it remembers.
-pub fn is_dead(mountpoint: &Path) -> bool {
-    matches!(rustix::fs::statfs(mountpoint), Err(Errno::NOTCONN | Errno::CONNABORTED))
+/// How a mount is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// The process behind it answers.
+    Mounted,
+    /// It does not: it was stopped, or is in trouble.
+    Silent,
+    /// It has ended.
+    Dead,
+}
+
+/// Asks the process behind the mount at a path for a sign of life. By statfs, which always goes to the process; the kernel
+/// may answer stat from what it remembers. Returns after [`ANSWER_LIMIT`] at the latest.
+pub fn served(mountpoint: &Path) -> Served {
+    let asked = mountpoint.to_path_buf();
+    let ask = move || rustix::fs::statfs(&asked).map(drop);
+    match thread::within("asking a mount", ANSWER_LIMIT, ask) {
+        Some(Err(Errno::NOTCONN | Errno::CONNABORTED)) => Served::Dead,
+        Some(_) => Served::Mounted,
+        None => Served::Silent,
+    }
 }
 
 fn locate(mountpoint: &Path) -> Result<PathBuf> {

@@ -58,7 +58,11 @@ pub enum Command {
     #[command(visible_alias = "umount", after_help = "Example:\n  strongroom unmount ~/work")]
     Unmount(Unmount),
     /// Show mounts and what they have yet to commit
-    #[command(after_help = "Example:\n  strongroom status ~/work --json")]
+    #[command(after_help = "Example:
+  strongroom status ~/work --json
+
+In the list, `silent` is a mount whose process does not answer (one that was stopped), `dead` one whose
+process has ended. Either ends the command with 3.")]
     Status(Status),
     /// Send everything written so far to the store
     #[command(after_help = "Example:\n  strongroom sync --wait ~/work")]

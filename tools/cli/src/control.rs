@@ -17,8 +17,8 @@ use serde_json::Value;
 #[cfg(feature = "custody")]
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::entropy::{Entropy, MachineEntropy};
-#[cfg(feature = "custody")]
 use strongroom_host::thread;
+use strongroom_mount::ANSWER_LIMIT;
 use strongroom_workspace::ask::{REPLY_LEN_MAX, Reply, Request};
 
 use crate::exit::{Exit, Failure, Result};
@@ -50,12 +50,17 @@ pub enum Patience {
 /// What a mount says about itself.
 ///
 /// # Errors
-/// Not a workspace, or its daemon is gone.
+/// Not a workspace, its daemon is gone, or it does not answer.
 pub fn status(mountpoint: &Path) -> Result<Value> {
-    let mut buffer = vec![0; STATUS_LEN_MAX];
-    let len = getxattr(mountpoint, STATUS, &mut buffer[..])
+    let asked = mountpoint.to_path_buf();
+    let answer = thread::within("asking a mount", ANSWER_LIMIT, move || {
+        let mut buffer = vec![0; STATUS_LEN_MAX];
+        getxattr(&asked, STATUS, &mut buffer[..]).map(|len| buffer[..len].to_vec())
+    });
+    let status = answer
+        .ok_or_else(|| silent(mountpoint))?
         .map_err(|errno| control_failure(mountpoint, "asking", errno))?;
-    serde_json::from_slice(&buffer[..len]).map_err(|_| {
+    serde_json::from_slice(&status).map_err(|_| {
         Failure::new(Exit::Bug, format!("the mount at `{}` answered no JSON", mountpoint.display()))
     })
 }
@@ -169,6 +174,13 @@ pub fn ask(mountpoint: &Path, request: &Request) -> Result<Reply> {
     let shown = mountpoint.display();
     Reply::parse(&buffer[..len])
         .map_err(|error| Failure::workspace(format!("asking `{shown}`"), &error))
+}
+
+/// What is said of a mount that does not answer in time.
+pub fn silent(mountpoint: &Path) -> Failure {
+    let (shown, limit) = (mountpoint.display(), ANSWER_LIMIT.as_secs());
+    Failure::new(Exit::Unreachable, format!("the process behind `{shown}` did not answer in {limit} s"))
+        .hint("a process that was stopped goes on after `kill -CONT`; `strongroom unmount --lazy` takes the mount away")
 }
 
 /// Why the last commit did not go through, in the mount's own words.

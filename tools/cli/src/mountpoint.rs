@@ -43,11 +43,6 @@ pub fn mounted_at(path: &Path) -> Result<Option<MountEntry>> {
     Ok(mounts()?.into_iter().rev().find(|entry| entry.mountpoint == path))
 }
 
-/// Whether the process behind a mount is gone.
-pub fn is_dead(path: &Path) -> bool {
-    strongroom_mount::is_dead(path)
-}
-
 /// What mounting or unmounting said, with the mountpoint and its advice filled in.
 pub fn failure(path: &Path, error: &Error) -> Failure {
     let shown = path.display().to_string();

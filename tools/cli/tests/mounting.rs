@@ -477,3 +477,29 @@ fn a_machine_without_fuse_says_what_to_install() {
 fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout == b"0\n")
 }
+
+#[test]
+fn a_mount_whose_process_was_stopped_keeps_nobody_waiting() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    let mount = foreground(&place);
+    fs::write(place.drive().join("file"), "kept").unwrap();
+    signal(&mount, "STOP");
+    let lines = ["status", "status DRIVE", "sync DRIVE", "unmount DRIVE", "snapshot list DRIVE"];
+    let asking = lines.map(|line| started(&place, line));
+    let again = started(&place, "mount STORE DRIVE --passphrase-file PASS");
+    let [all, others @ ..] = asking.map(|child| ended(&place, child));
+    let again = ended(&place, again);
+    signal(&mount, "CONT");
+    assert_eq!((all.code, all.out.contains("DRIVE  STORE  silent")), (3, true), "{all:?}");
+    for said in others {
+        assert_eq!(said.code, 6, "{said:?}");
+        assert!(said.err.contains("the process behind `DRIVE` did not answer in 5 s"), "{said:?}");
+    }
+    assert!(again.err.contains("mounted there already"), "{again:?}");
+    assert_eq!(fs::read(place.drive().join("file")).unwrap(), b"kept");
+    place.run("unmount DRIVE").expect_done();
+    assert_eq!(ended(&place, mount).code, 0);
+}

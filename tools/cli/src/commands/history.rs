@@ -217,12 +217,15 @@ pub fn space(target: &Target, format: Format) -> Result<Exit> {
 /// Asks the mount that the target is, or opens the store that it is.
 fn ask(target: &Target, change: Change, request: Request) -> Result<Reply> {
     let path = Path::new(&target.target);
-    if path.is_dir()
-        && let Ok(mount) = mountpoint::resolve(path)
+    if let Ok(mount) = mountpoint::resolve(path)
         && mountpoint::mounted_at(&mount)?.is_some()
-        && control::status(&mount).is_ok()
     {
-        return control::ask(&mount, &request);
+        match control::status(&mount) {
+            Ok(_) => return control::ask(&mount, &request),
+            // It would not answer who looks into it for a store either.
+            Err(failure) if failure.exit == Exit::Unreachable => return Err(failure),
+            Err(_) => {}
+        }
     }
     let home = Home::find()?;
     let place = Place::parse(&target.target, &home)?;
@@ -253,9 +256,13 @@ pub(super) fn inside(path: &Path) -> Result<(PathBuf, Vec<u8>)> {
         .filter(|entry| real.starts_with(&entry.mountpoint))
         .max_by_key(|entry| entry.mountpoint.as_os_str().len());
     let mount = found.map(|entry| entry.mountpoint.clone()).unwrap_or_default();
-    control::status(&mount).map_err(|_| {
-        Failure::new(Exit::Failed, format!("`{}` is not in a mounted workspace", path.display()))
-            .hint("`strongroom status` lists the mounts")
+    control::status(&mount).map_err(|failure| match failure.exit {
+        Exit::Unreachable => failure,
+        _ => Failure::new(
+            Exit::Failed,
+            format!("`{}` is not in a mounted workspace", path.display()),
+        )
+        .hint("`strongroom status` lists the mounts"),
     })?;
     let rest = real.strip_prefix(&mount).unwrap_or(&real);
     Ok((mount, rest.as_os_str().as_bytes().to_vec()))

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use strongroom_mount::Served;
 use strongroom_mount::mountinfo::MountEntry;
 
 use crate::args::Status;
@@ -48,10 +49,14 @@ fn all(home: &Home, format: Format) -> Result<Exit> {
     let mut exit = Exit::Done;
     for entry in mountpoint::mounts()? {
         let note = notes.iter().find(|note| note.mountpoint == entry.mountpoint);
-        let Some(is_dead) = seen(&entry, note, mountpoint::is_dead) else { continue };
+        let Some(served) = seen(&entry, note, strongroom_mount::served) else { continue };
         let store = note.map_or(entry.source.as_str(), |note| note.store.as_str());
-        let state = if is_dead { "dead" } else { "mounted" };
-        if is_dead {
+        let state = match served {
+            Served::Mounted => "mounted",
+            Served::Silent => "silent",
+            Served::Dead => "dead",
+        };
+        if served != Served::Mounted {
             exit = Exit::Partial;
         }
         lines += &format!("{}  {store}  {state}\n", entry.mountpoint.display());
@@ -66,18 +71,18 @@ fn all(home: &Home, format: Format) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Whether a mount to be shown is dead; none if it is not. Others' mounts are not asked: one that hangs, a network drive
-/// whose server is gone, would never answer.
+/// How a mount to be shown is served; none if it is not to be shown. Others' mounts are not asked: each one that hangs, a
+/// network drive whose server is gone, would be waited for. Who works without a note is another home's.
 fn seen(
     entry: &MountEntry,
     note: Option<&Note>,
-    is_dead: impl FnOnce(&Path) -> bool,
-) -> Option<bool> {
+    served: impl FnOnce(&Path) -> Served,
+) -> Option<Served> {
     if note.is_none() && entry.fs_type != mountpoint::TYPE {
         return None;
     }
-    let is_dead = is_dead(&entry.mountpoint);
-    (note.is_some() || is_dead).then_some(is_dead)
+    let served = served(&entry.mountpoint);
+    (note.is_some() || served == Served::Dead).then_some(served)
 }
 
 /// Fields that `text` says in sentences, or only when they are not as usual.
@@ -199,8 +204,12 @@ mod tests {
         for other in ["nfs4", "autofs", "fuse.sshfs"] {
             assert_eq!(seen(&entry(other), None, |_| panic!("{other} is asked")), None);
         }
-        assert_eq!(seen(&entry("fuse.strongroom"), None, |_| true), Some(true));
-        assert_eq!(seen(&entry("fuse.strongroom"), None, |_| false), None);
-        assert_eq!(seen(&entry("fuse.vault"), Some(&note), |_| false), Some(false));
+        let (dead, silent, mounted) =
+            (|_: &Path| Served::Dead, |_: &Path| Served::Silent, |_: &Path| Served::Mounted);
+        assert_eq!(seen(&entry("fuse.strongroom"), None, dead), Some(Served::Dead));
+        assert_eq!(seen(&entry("fuse.strongroom"), None, mounted), None);
+        assert_eq!(seen(&entry("fuse.strongroom"), None, silent), None);
+        assert_eq!(seen(&entry("fuse.vault"), Some(&note), mounted), Some(Served::Mounted));
+        assert_eq!(seen(&entry("fuse.vault"), Some(&note), silent), Some(Served::Silent));
     }
 }

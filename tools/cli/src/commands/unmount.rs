@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use strongroom_mount::{ErrorKind, Force};
+use strongroom_mount::{ErrorKind, Force, Served};
 
 use crate::args::Unmount;
 use crate::control::{self, Patience};
@@ -28,23 +28,33 @@ pub fn run(options: &Unmount, format: Format) -> Result<Exit> {
     require_ours(&mountpoint, note.as_ref())?;
     let force = if options.lazy { Force::Yes } else { Force::No };
     let is_view = note.as_ref().is_some_and(|note| note.is_view);
-    let (exit, committed) = if mountpoint::is_dead(&mountpoint) {
-        detach(&mountpoint, Force::Yes)?;
-        match is_view {
-            true => (Exit::Done, Some(true)),
-            false => (tell_dead(&mountpoint), None),
+    let (exit, committed) = match strongroom_mount::served(&mountpoint) {
+        Served::Dead => {
+            detach(&mountpoint, Force::Yes)?;
+            match is_view {
+                true => (Exit::Done, Some(true)),
+                false => (tell_dead(&mountpoint), None),
+            }
         }
-    } else {
-        // Before the mount goes, so that whoever asked hears of a store that refuses. One for reading, or a view, has
-        // nothing to commit; others' mounts may not be asked.
-        let status = control::status(&mountpoint);
-        let writes = status.as_ref().is_ok_and(control::writes);
-        let committed = if writes { control::sync(&mountpoint, Patience::Wait) } else { Ok(()) };
-        detach(&mountpoint, force)?;
-        let exit = finish(&mountpoint, note.as_ref().filter(|_| !options.lazy), committed);
-        // Who has files open after a lazy one goes on writing.
-        let is_known = is_view || status.is_ok() && !(options.lazy && writes);
-        (exit, if exit == Exit::Done { is_known.then_some(true) } else { Some(false) })
+        // Nobody can tell what it has not committed.
+        Served::Silent if !options.lazy => return Err(control::silent(&mountpoint)),
+        Served::Silent => {
+            detach(&mountpoint, force)?;
+            (Exit::Done, None)
+        }
+        Served::Mounted => {
+            // Before the mount goes, so that whoever asked hears of a store that refuses. One for reading, or a view, has
+            // nothing to commit; others' mounts may not be asked.
+            let status = control::status(&mountpoint);
+            let writes = status.as_ref().is_ok_and(control::writes);
+            let committed =
+                if writes { control::sync(&mountpoint, Patience::Wait) } else { Ok(()) };
+            detach(&mountpoint, force)?;
+            let exit = finish(&mountpoint, note.as_ref().filter(|_| !options.lazy), committed);
+            // Who has files open after a lazy one goes on writing.
+            let is_known = is_view || status.is_ok() && !(options.lazy && writes);
+            (exit, if exit == Exit::Done { is_known.then_some(true) } else { Some(false) })
+        }
     };
     let json = json!({
         "mountpoint": mountpoint.to_string_lossy(),
