@@ -43,6 +43,7 @@ PARSERS = {
     "organisation": reader.parse_organisation,
     "request": reader.parse_request,
     "device": reader.parse_device,
+    "device_secrets": lambda data: reader.decode(data, reader.SECRETS),
     "key": reader.parse_key,
     "name": reader.check_name,
 }

@@ -21,6 +21,9 @@ use strongroom_format::page::Page;
 use strongroom_format::request::RequestFile;
 use strongroom_format::workspace::WorkspaceFile;
 use strongroom_format::{decode_canonical, encode, key, name, ops};
+use strongroom_records::{
+    activity, application, exchange, keystore, log, receipt, register, subject,
+};
 use zeroize::Zeroizing;
 
 const SHORT_COUNT: u64 = 20_000;
@@ -58,11 +61,19 @@ impl Dice {
     }
 }
 
-/// Texts of the vectors of one kind: everything that is hexadecimal, good and bad.
+/// Texts of the vectors of one kind: everything that is hexadecimal, good and bad. Records of personal data have theirs
+/// together, by name.
 fn vectors(kind: &str) -> Vec<Vec<u8>> {
-    let file =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/format/{kind}.json"));
-    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let read = |file: String| {
+        std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file))
+    };
+    let text = match kind.strip_prefix("policy/") {
+        None => read(format!("fixtures/format/{kind}.json")).unwrap_or_default(),
+        Some(name) => {
+            let all = read("fixtures/policy/vectors.json".to_owned()).unwrap();
+            serde_json::from_str::<serde_json::Value>(&all).unwrap()[name].to_string()
+        }
+    };
     let is_hex = |word: &&str| {
         word.len() > 1
             && word.len().is_multiple_of(2)
@@ -138,6 +149,10 @@ fn fuzz(kind: &str, decoder: Decoder) {
         }
         count += 1;
     }
+    assert!(
+        accepted > 0,
+        "{kind}: no input was accepted, so nothing beyond the first bytes was tried"
+    );
     println!("{kind}: seed {seed}, {count} inputs, {accepted} accepted, {} kept", corpus.len());
 }
 
@@ -168,7 +183,7 @@ decoders! {
     fuzz_inode, "inode", canonical!(Inode);
     fuzz_entry, "entry", canonical!(Entry);
     fuzz_object_use, "object_use", canonical!(ObjectUse);
-    fuzz_device_secrets, "device", canonical!(DeviceSecrets);
+    fuzz_device_secrets, "device_secrets", canonical!(DeviceSecrets);
     fuzz_ops, "op", |bytes| match ops::decode_one(bytes) {
         Ok((op, rest)) => {
             assert_eq!(encode(&op), bytes[..bytes.len() - rest.len()], "two spellings");
@@ -208,4 +223,34 @@ decoders! {
             Err(_) => false,
         }
     };
+}
+
+// What applications keep of people.
+decoders! {
+    fuzz_policy_record, "policy/record", |bytes| log::Record::parse(bytes).is_ok();
+    fuzz_policy_activities, "policy/activities", canonical!(activity::Activities);
+    fuzz_policy_agreed, "policy/who agreed", canonical!(register::Agreed);
+    fuzz_policy_answer, "policy/answer", canonical!(exchange::Answer);
+    fuzz_policy_application, "policy/application", canonical!(application::Listed);
+    fuzz_policy_approvable, "policy/approvable", canonical!(application::Approvable);
+    fuzz_policy_ask, "policy/ask", canonical!(exchange::Ask);
+    fuzz_policy_block, "policy/block", canonical!(register::Block);
+    fuzz_policy_bucket, "policy/bucket", canonical!(subject::Bucket);
+    fuzz_policy_cell, "policy/cell", canonical!(register::Cell);
+    fuzz_policy_counter, "policy/counter", canonical!(exchange::CounterNote);
+    fuzz_policy_description, "policy/description", canonical!(application::Description);
+    fuzz_policy_detail, "policy/detail", canonical!(subject::Detail);
+    fuzz_policy_envelope, "policy/envelope", canonical!(exchange::Envelope);
+    fuzz_policy_folder, "policy/folder", canonical!(subject::Folder);
+    fuzz_policy_log_body, "policy/body", canonical!(log::Body);
+    fuzz_policy_log_entry, "policy/entry", canonical!(log::Entry);
+    fuzz_policy_log_header, "policy/header", canonical!(log::Header);
+    fuzz_policy_node, "policy/keystore node", canonical!(keystore::Node);
+    fuzz_policy_payload, "policy/payload", canonical!(register::Payload);
+    fuzz_policy_policy_set, "policy/policy set", canonical!(application::PolicySet);
+    fuzz_policy_receipt, "policy/receipt, erasure", canonical!(receipt::Receipt);
+    fuzz_policy_root, "policy/keystore root", canonical!(keystore::Root);
+    fuzz_policy_secrets, "policy/secrets", canonical!(register::Secrets);
+    fuzz_policy_subject, "policy/subject", canonical!(subject::SubjectCell);
+    fuzz_policy_subject_record, "policy/subject record", canonical!(subject::SubjectRecord);
 }

@@ -17,7 +17,7 @@ use minicbor::{Decode, Encode};
 use serde_json::{Map, Value, json};
 use strongroom_format::checkpoint::{CheckpointFile, CompartmentState};
 use strongroom_format::commit::{Body, CommitFile};
-use strongroom_format::device::DeviceFile;
+use strongroom_format::device::{DeviceFile, DeviceSecrets};
 use strongroom_format::genesis::GenesisFile;
 use strongroom_format::inode::{Entry, Inode, ObjectUse, Snapshot};
 use strongroom_format::op::Op;
@@ -96,6 +96,11 @@ fn suites() -> Vec<Suite> {
             file: "device",
             accepts: |bytes| DeviceFile::parse(bytes).is_ok(),
             good: samples::devices(),
+        },
+        Suite {
+            file: "device_secrets",
+            accepts: cbor_accepts::<DeviceSecrets>,
+            good: samples::device_secrets(),
         },
         Suite { file: "key", accepts: |bytes| key::parse(bytes).is_ok(), good: samples::keys() },
         Suite { file: "name", accepts: |bytes| name::check(bytes).is_ok(), good: samples::names() },

@@ -7,7 +7,7 @@ use strongroom_format::checkpoint::{
 use strongroom_format::commit::{
     self, Body, BodyHead, BodyRef, CommitFile, CommitHeader, ObjectAdded,
 };
-use strongroom_format::device::{self, DeviceClear, Kdf, Provider};
+use strongroom_format::device::{self, DeviceClear, DeviceSecrets, Kdf, Provider, Secret32};
 use strongroom_format::encode;
 use strongroom_format::genesis::{self, Genesis};
 use strongroom_format::ids::{
@@ -23,6 +23,7 @@ use strongroom_format::organisation::{
 use strongroom_format::page::{PageRef, Run};
 use strongroom_format::request::{self, Request};
 use strongroom_format::workspace::WorkspaceFile;
+use zeroize::Zeroizing;
 
 /// Records by name.
 pub type Good = Vec<(&'static str, Vec<u8>)>;
@@ -501,6 +502,22 @@ pub fn devices() -> Good {
         kdf: Kdf { id: 1, memory_kib: 262_144, passes: 3, lanes: 1, salt: [6; 16] },
     };
     vec![("passphrase", device::build(&clear, b"sealed"))]
+}
+
+pub fn device_secrets() -> Good {
+    let secret = |seed| Secret32(Box::new(Zeroizing::new([seed; 32])));
+    let secrets = |root_seed| {
+        encode(&DeviceSecrets {
+            device: DeviceId([3; 16]),
+            workspace: WorkspaceId([2; 16]),
+            signing_seed: secret(7),
+            store_key: secret(8),
+            hedge_key: secret(9),
+            kem_seed: secret(10),
+            root_seed,
+        })
+    };
+    vec![("with the root key", secrets(Some(secret(11)))), ("without it", secrets(None))]
 }
 
 pub fn keys() -> Good {
