@@ -1,12 +1,15 @@
-//! Reading the audit log: entries, one subject's report with proofs, verification of everything.
+//! Reading the audit log: entries, one subject's report with proofs, verification of everything. What people have is in `people`.
+
+mod people;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Value, json};
 use strongroom_audit::merkle::{leaf_hash, verify_inclusion};
-use strongroom_audit::verify::{Finding, Verification, Visit};
+use strongroom_audit::verify::{self, Verification, Visit};
 use strongroom_crypto::hash::sha256;
 use strongroom_format::cbor;
-use strongroom_records::ids::{ApplicationId, Hash, SubjectId};
+use strongroom_records::ids::{ApplicationId, ClassId, FileId, Hash, Pseudonym, SubjectId};
 use strongroom_records::keystore::Root;
 use strongroom_records::log::{Entry, Header, Logged, base64, head_note, head_origin};
 use strongroom_records::register::Payload;
@@ -16,6 +19,9 @@ use strongroom_store::Shelf;
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
 use crate::subjects::Subject;
+
+use people::People;
+pub use people::{Looked, Told};
 
 /// Records of others that are verified while they wait, and how often more than that are while they do not.
 const LEFT_COUNT_MAX: u64 = 64;
@@ -55,6 +61,21 @@ pub struct SubjectReport {
     pub tree_root: Hash,
 }
 
+/// What is wrong, with the register or with what is kept of somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Record it was found at; of a subject, the one that last changed what the register has of it.
+    pub seq: u64,
+    /// What.
+    pub what: &'static str,
+    /// Whose it is, by the name in the audit log.
+    pub subject: Option<Pseudonym>,
+    /// The class of data.
+    pub class: Option<ClassId>,
+    /// The file.
+    pub file: Option<FileId>,
+}
+
 /// What verification found.
 #[derive(Clone, Debug, Default)]
 pub struct Verified {
@@ -66,9 +87,11 @@ pub struct Verified {
     pub cells: u64,
     /// Nodes of the keystore.
     pub nodes: u64,
+    /// What was looked at of people.
+    pub looked: Looked,
     /// Tiles of the audit tree that were damaged or gone, and were made anew.
     pub mended_tiles: u64,
-    /// What is wrong; empty for a sound register.
+    /// What is wrong; empty where everything is sound.
     pub findings: Vec<Finding>,
 }
 
@@ -157,13 +180,14 @@ impl Custodian {
         format!("{}+{id}+{}", head_origin(&application), base64(&typed))
     }
 
-    /// Verifies every record, entry, head, tile and cell of the register. Tiles that are not what sound records say are made
-    /// anew. Nobody else may be writing.
+    /// Verifies every record, entry, head, tile and cell of the register, and every file that it has of anybody. Tiles that are
+    /// not what sound records say are made anew. Nobody else may be writing.
     ///
     /// # Errors
-    /// Those of the store; what is wrong with the register is in the answer.
+    /// Those of the store; what is wrong is in the answer.
     pub fn verify(&self) -> Result<Verified> {
         let mut seen = Seen::default();
+        self.look_at_everybody_once(&mut seen.people)?;
         self.look_through(&mut seen)?;
         self.verified(seen)
     }
@@ -172,9 +196,10 @@ impl Custodian {
     ///
     /// # Errors
     /// As [`Custodian::verify`].
-    pub fn verify_beside_others(&mut self) -> Result<Verified> {
+    pub fn verify_beside_others(&mut self, told: Told<'_>) -> Result<Verified> {
         let mut seen = Seen::default();
         self.stand_aside();
+        self.look_at_everybody(&mut seen.people, told)?;
         for _ in 0..ROUND_COUNT_MAX {
             self.look_through(&mut seen)?;
             self.follow()?;
@@ -184,6 +209,7 @@ impl Custodian {
         }
         self.come_back()?;
         self.look_through(&mut seen)?;
+        self.look_at_the_rest(&mut seen.people, told)?;
         self.verified(seen)
     }
 
@@ -224,19 +250,21 @@ impl Custodian {
             entries: report.entries,
             cells: seen.cells.last.len() as u64,
             nodes: seen.node_count,
+            looked: seen.people.looked,
             mended_tiles: report.mended_tiles,
-            findings: report.findings,
+            findings: report.findings.into_iter().map(Finding::from).collect(),
         };
         for name in &seen.cells.due {
             let Some((seq, _)) = seen.cells.last.get(name) else { continue };
             let what = "a cell of the register is not the one that was recorded";
-            verified.findings.push(Finding { seq: *seq, what });
+            verified.findings.push(Finding::at(*seq, what));
         }
         if seen.nodes.is_none() {
             let seq = log.next_seq().saturating_sub(1);
             let what = "nodes of the keystore are missing or damaged";
-            verified.findings.push(Finding { seq, what });
+            verified.findings.push(Finding::at(seq, what));
         }
+        verified.findings.extend(seen.people.findings);
         Ok(verified)
     }
 
@@ -308,6 +336,18 @@ fn is_chain(lines: &[ReportLine], last_number: u64, last_entry: Hash) -> bool {
     lines.iter().all(is_next) && end_of(lines) == (last_number, last_entry)
 }
 
+impl Finding {
+    fn at(seq: u64, what: &'static str) -> Self {
+        Self { seq, what, subject: None, class: None, file: None }
+    }
+}
+
+impl From<verify::Finding> for Finding {
+    fn from(found: verify::Finding) -> Self {
+        Self::at(found.seq, found.what)
+    }
+}
+
 impl SubjectReport {
     /// Whether every proof leads from its entry to the head, and the entries are a chain without gaps up to the last.
     pub fn holds(&self) -> bool {
@@ -321,6 +361,26 @@ impl SubjectReport {
     }
 }
 
+/// What verification found, for machines: the same as the command's and the agent's answer.
+pub fn verified_json(verified: &Verified) -> Value {
+    let finding = |finding: &Finding| {
+        json!({
+            "record": finding.seq,
+            "what": finding.what,
+            "subject": finding.subject.map(|subject| subject.to_string()),
+            "class": finding.class.map(|class| class.0),
+            "file": finding.file.map(|file| file.to_string()),
+        })
+    };
+    json!({
+        "records": verified.records, "entries": verified.entries, "cells": verified.cells,
+        "nodes": verified.nodes, "subjects": verified.looked.subjects,
+        "files": verified.looked.files, "bytes": verified.looked.bytes,
+        "mended_tiles": verified.mended_tiles,
+        "findings": verified.findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}
+
 /// What a verification has seen so far.
 #[derive(Default)]
 struct Seen {
@@ -329,6 +389,7 @@ struct Seen {
     /// The root of the keystore of which every node was whole, and how many there are.
     nodes: Option<(Root, u64)>,
     node_count: u64,
+    people: People,
 }
 
 /// Last change of every cell.

@@ -95,6 +95,11 @@ impl OpenFolder {
         Ok(Self { class, generation, version, key, wrap: own.wrap.clone(), older, folder })
     }
 
+    /// Which class it is of.
+    pub fn class(&self) -> ClassId {
+        self.class
+    }
+
     /// Takes a fresh class key; the present one goes on its way out.
     pub fn renew(&mut self, register: &Register, subject_key: &SubjectKey, subject: &SubjectId) {
         let keystore = register.keystore();

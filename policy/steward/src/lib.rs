@@ -54,7 +54,7 @@ mod turnstile;
 
 pub use access::Asked;
 pub use activities::Proposal;
-pub use audit::{ReportLine, SubjectReport, Verified};
+pub use audit::{Finding, Looked, ReportLine, SubjectReport, Told, Verified, verified_json};
 pub use closing::{Unclosed, close};
 pub use consents::Answer;
 pub use counter::{Counter, Settled, Ticket, Turns};

@@ -234,8 +234,14 @@ impl Register {
 
     /// Content of a cell; none if it was never written.
     pub fn cell(&self, kind: CellKind, id: &[u8; 16]) -> Result<Option<Vec<u8>>> {
+        Ok(self.versioned_cell(kind, id)?.map(|(_, content)| content))
+    }
+
+    /// The same, with the record that wrote it.
+    pub fn versioned_cell(&self, kind: CellKind, id: &[u8; 16]) -> Result<Option<(u64, Vec<u8>)>> {
         let name = self.cell_name(kind, id);
-        self.sealed(&name)?.map(|cell| self.open_cell(&name, &cell)).transpose()
+        let Some(cell) = self.sealed(&name)? else { return Ok(None) };
+        Ok(Some((cell.version, self.open_cell(&name, &cell)?)))
     }
 
     /// The record that wrote a cell last.

@@ -330,17 +330,28 @@ impl Subject {
     pub fn is_there(&self) -> bool {
         matches!(self.cell.state, SubjectState::Active | SubjectState::Restricted)
     }
+
+    /// Whether the key of what is on record about it is there.
+    pub fn has_audit_key(&self) -> bool {
+        self.audit_key.is_some()
+    }
 }
 
 impl Register {
     /// Reads a subject.
     pub fn subject(&self, subject: &SubjectId) -> Result<Option<Subject>> {
-        let Some(bytes) = self.cell(CellKind::Subject, &subject.0)? else { return Ok(None) };
+        Ok(self.subject_version(subject)?.map(|(_, own)| own))
+    }
+
+    /// The same, with the record that last changed it.
+    pub fn subject_version(&self, subject: &SubjectId) -> Result<Option<(u64, Subject)>> {
+        let found = self.versioned_cell(CellKind::Subject, &subject.0)?;
+        let Some((version, bytes)) = found else { return Ok(None) };
         let cell: SubjectCell = cbor::decode_canonical(&bytes)?;
         if cell.subject != *subject {
             return Err(Error::corrupt("a cell of the register lies in the place of another"));
         }
-        self.opened(cell).map(Some)
+        Ok(Some((version, self.opened(cell)?)))
     }
 
     /// A subject as a cell has it.
@@ -423,9 +434,14 @@ impl Register {
         cell: &SubjectCell,
         activity: &ActivityId,
     ) -> Result<Pseudonym> {
-        let names = self.unwrap_class(key, &cell.subject, NAMES, 1, &cell.names)?;
+        let names = self.open_names(key, cell)?;
         let fields = [Value::Bytes(&cell.subject.0), Value::Bytes(&activity.0)];
         Ok(self.short(Usage::SubjectPseudonym, &names, &fields))
+    }
+
+    /// The secret that names for the subject come from.
+    pub fn open_names(&self, key: &SubjectKey, cell: &SubjectCell) -> Result<Secret<32>> {
+        self.unwrap_class(key, &cell.subject, NAMES, 1, &cell.names)
     }
 
     /// Opens a class key outside of any release: to wrap it anew, to seal anew what it seals, or to remove it.
@@ -469,7 +485,7 @@ impl Register {
     /// Whether a subject was created for this very request.
     fn check_request(&self, cell: &SubjectCell, request: &Hash) -> Result<()> {
         let key = self.subject_key(cell)?.ok_or_else(Error::no_subject)?;
-        let names = self.unwrap_class(&key, &cell.subject, NAMES, 1, &cell.names)?;
+        let names = self.open_names(&key, cell)?;
         if cell.request != Some(self.request_mark(&names, &cell.subject, request)) {
             return Err(Error::new(ErrorKind::Exists, "the key was used for another request"));
         }

@@ -303,7 +303,7 @@ fn a_register_is_verified_while_others_write_and_what_is_damaged_is_found() {
         counted.fetch_add(usize::from(is_record && shut.load(Ordering::SeqCst)), Ordering::SeqCst);
         false
     });
-    let verified = shop.verify_beside_others().unwrap();
+    let verified = shop.verify_beside_others(&mut |_| ()).unwrap();
     assert_eq!((verified.findings, verified.records), (vec![], shop.record_count()));
     let read = kept_out.load(Ordering::SeqCst) as u64;
     assert!(read < shop.record_count() / 2, "{read} of {}", shop.record_count());
@@ -313,5 +313,47 @@ fn a_register_is_verified_while_others_write_and_what_is_damaged_is_found() {
     let mut damaged = bytes.to_vec();
     damaged[20] ^= 1;
     world.store.put_now(key, damaged.into());
-    assert_eq!(shop.verify_beside_others().unwrap().findings.len(), 1);
+    let findings = shop.verify_beside_others(&mut |_| ()).unwrap().findings;
+    let what = "a cell of the register is not the one that was recorded";
+    assert_eq!(findings.iter().filter(|found| found.what == what).count(), 1);
+}
+
+/// Files are replaced, people go and come while everybody's files are looked at: none of that is damage, and what is stays told.
+#[test]
+fn what_others_take_away_while_files_are_looked_at_is_no_damage() {
+    let world = World::new(101);
+    let (mut shop, [ada, twin, bob]) = shop(&world);
+    let is_object = |key: &Key| matches!(key, Key::Policy(key) if key.shelf == Shelf::Object);
+    let theirs = shop.create_subject(&[]).unwrap();
+    let before = world.store.live();
+    shop.put_file(&own(theirs, "owned"), "order", b"17 roses").unwrap();
+    let is_lost = |key: &Key| is_object(key) && !before.contains_key(key);
+    let lost = world.store.live().into_keys().find(is_lost).unwrap();
+    let mut other = world.open("shop");
+    strongroom_store::now(strongroom_store::Store::delete(&world.store.inner, lost)).unwrap();
+    shop.follow().unwrap();
+    let is_shut = Arc::new(AtomicBool::new(true));
+    shop.set_turnstile(Box::new(Door { is_shut: Arc::clone(&is_shut), on_leave: None }));
+    let mut looks = 0;
+    let verified = shop.verify_beside_others(&mut |looked| {
+        looks += 1;
+        assert!(looked.files > 0 && !is_shut.load(Ordering::SeqCst), "others are kept out");
+        match looks {
+            // Ada has two files in each class, and one of the first was looked at.
+            1 => ["new", "old"].into_iter().for_each(|name| {
+                other.put_file(&own(ada, "identifiable"), name, b"18 roses").unwrap();
+            }),
+            2 => drop(other.erase(&bob).unwrap()),
+            3 => drop(other.rotate_subject(&twin, Depth::Deep, None, &mut |_| ()).unwrap()),
+            4 => drop(other.create_subject(&[]).unwrap()),
+            _ => {}
+        }
+    });
+    let verified = verified.unwrap();
+    assert!(looks > 8, "{looks}");
+    let [found] = &verified.findings[..] else { panic!("{:?}", verified.findings) };
+    let expected = ("a subject's file is missing", Some(line(&shop, &theirs).pseudonym));
+    assert_eq!((found.what, found.subject), expected);
+    // Four of ada's and four of her twin's, and the lost one; who came meanwhile is not waited for.
+    assert_eq!((verified.looked.subjects, verified.looked.files), (4, 9));
 }

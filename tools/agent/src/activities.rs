@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use strongroom_authorizer::Reason;
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
 use strongroom_records::log::{Entry, Outcome, base64};
-use strongroom_steward::{Asked, Carry, Custodian, Depth, Proposal, Result, kind_text, time_text};
+use strongroom_steward::{
+    Asked, Carry, Custodian, Depth, Proposal, Result, kind_text, time_text, verified_json,
+};
 
 use crate::call::{Call, flag, invalid, moment, text, texts};
 use crate::http::Answer;
@@ -200,19 +202,10 @@ pub fn head(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     Ok(Answer::json(200, &json))
 }
 
-/// Verifies everything.
+/// Verifies everything, every byte of everybody's files included.
 pub fn verify(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    let verified = custodian.verify_beside_others()?;
-    let findings: Vec<Value> = verified
-        .findings
-        .iter()
-        .map(|finding| json!({"record": finding.seq, "what": finding.what}))
-        .collect();
-    let json = json!({
-        "records": verified.records, "entries": verified.entries, "cells": verified.cells,
-        "nodes": verified.nodes, "mended_tiles": verified.mended_tiles, "findings": findings,
-    });
-    Ok(Answer::json(200, &json))
+    let verified = custodian.verify_beside_others(&mut |_| ())?;
+    Ok(Answer::json(200, &verified_json(&verified)))
 }
 
 fn entry_json(entry: &Entry) -> Value {

@@ -130,7 +130,39 @@ fn the_story_of_two_applications_and_three_consumers() {
     let verified = story.json("audit verify --app shop");
     assert_eq!(verified["findings"].as_array().unwrap().len(), 0);
     assert!(verified["entries"].as_u64().unwrap() > 40);
+    assert_eq!((verified["subjects"].as_u64(), verified["files"].as_u64()), (Some(4), Some(6)));
+    damage(&story);
     nothing_personal_on_disk(&story);
+}
+
+/// A file of a person is missing in the store: `audit verify` says so, by names that say nothing of anybody.
+fn damage(story: &Story) {
+    let listed = story.json("app list");
+    let shop = listed["applications"][0]["application"].as_str().unwrap();
+    let objects = story.place.store().join("policy").join(shop).join("object");
+    let folders = fs::read_dir(objects).unwrap().flatten();
+    let mut files = folders.flat_map(|folder| fs::read_dir(folder.path()).unwrap().flatten());
+    let object = files.next().unwrap().path();
+    let (bytes, id) = (fs::read(&object).unwrap(), object.file_name().unwrap().to_str().unwrap());
+    fs::remove_file(&object).unwrap();
+    let told = story.say("audit verify --app shop");
+    assert_eq!(told.code, 7);
+    let found = told.out.lines().last().unwrap().to_owned();
+    assert!(found.contains(": a subject's file is missing  ") && found.ends_with(id), "{found}");
+    let json = story.say("audit verify --app shop --json");
+    let verified: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((json.code, verified["findings"].as_array().unwrap().len()), (7, 1));
+    assert_eq!(verified["findings"][0]["file"], id);
+    let whose = verified["findings"][0]["subject"].as_str().unwrap().to_owned();
+    let all = story.json("subject list --app shop");
+    assert!(all["subjects"].as_array().unwrap().iter().any(|one| one["audit_pseudonym"] == whose));
+    fs::write(&object, bytes).unwrap();
+    assert_eq!(story.json("audit verify --app shop")["findings"], Value::Array(vec![]));
+    story.say("audit verify --app shop --custody file:/nowhere/key").expect_refused(
+        5,
+        "strongroom: the application key is not in custody: nothing of the application was looked at\n\
+         hint: give the place of the key with `--custody`\n",
+    );
 }
 
 /// Three jobs of the shop: two by consent, one by contract. Nothing is open before approval.

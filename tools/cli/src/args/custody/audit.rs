@@ -11,7 +11,11 @@ use super::Of;
 pub enum Audit {
     /// Show entries of the audit log
     Show(AuditShow),
-    /// Verify every record, entry, head and cell
+    /// Verify every record, entry, head and cell, and every byte of people's files
+    #[command(after_help = "Example:\n  strongroom audit verify -w ~/work.strongroom --app shop
+
+What is damaged is told by audit pseudonym, number of the class and id of the file; it ends with 7
+then. Others can write meanwhile. Without the application key nothing can be looked at.")]
     Verify(Of),
     /// Write entries, signed head and its key into a new folder
     Export(AuditExport),

@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 use strongroom_authorizer::Reason;
 use strongroom_format::ids::OrganisationId;
+use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_records::ids::Hash;
 use strongroom_records::log::{Entry, Outcome};
 use strongroom_records::receipt::Deed;
-use strongroom_steward::{Target, kind_text, time_text, verify_receipt};
+use strongroom_steward::{
+    Finding, Looked, Target, kind_text, time_text, verified_json, verify_receipt,
+};
 
 use super::input;
 use super::subject::Folder;
@@ -14,7 +17,7 @@ use crate::args::custody::Of;
 use crate::args::custody::audit::{Audit, AuditExport, AuditReceipt, AuditShow};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Failure, Result};
-use crate::ui::{self, Format};
+use crate::ui::{self, Format, Progress};
 
 /// Does one of the verbs.
 ///
@@ -41,30 +44,57 @@ fn show(options: &AuditShow, format: Format) -> Result<Exit> {
 }
 
 fn verify(of: &Of, format: Format) -> Result<Exit> {
-    let (_office, mut custodian) = custody::application(of)?;
-    let verified = custodian.verify_beside_others().map_err(|error| failure(&error))?;
-    let findings: Vec<Value> = verified
-        .findings
-        .iter()
-        .map(|finding| json!({"record": finding.seq, "what": finding.what}))
-        .collect();
+    let opened = custody::application(of);
+    let (_office, mut custodian) = opened.map_err(|refused| match refused.exit {
+        // Nobody may take a key that is not there for a register that is sound.
+        Exit::Locked => Failure {
+            message: format!("{}: nothing of the application was looked at", refused.message),
+            ..refused
+        },
+        _ => refused,
+    })?;
+    let verified = shown(|told| custodian.verify_beside_others(told));
+    let verified = verified.map_err(|error| failure(&error))?;
+    let looked = &verified.looked;
     let mut text = format!(
-        "{} records, {} entries, {} cells, {} nodes: ",
-        verified.records, verified.entries, verified.cells, verified.nodes
+        "{} records, {} entries, {} cells, {} nodes, {} files of {} subjects, {}: ",
+        verified.records,
+        verified.entries,
+        verified.cells,
+        verified.nodes,
+        looked.files,
+        looked.subjects,
+        ui::bytes_text(looked.bytes),
     );
-    text += if findings.is_empty() { "sound\n" } else { "damaged\n" };
+    text += if verified.findings.is_empty() { "sound\n" } else { "damaged\n" };
     if verified.mended_tiles > 0 {
         text += &format!("{} hashes of the audit tree were made anew\n", verified.mended_tiles);
     }
-    for finding in &verified.findings {
-        text += &format!("record {}: {}\n", finding.seq, finding.what);
-    }
-    let json = json!({
-        "records": verified.records, "entries": verified.entries, "cells": verified.cells,
-        "nodes": verified.nodes, "mended_tiles": verified.mended_tiles, "findings": findings,
-    });
-    ui::answer(format, &text, &json)?;
+    text.extend(verified.findings.iter().map(finding_text));
+    ui::answer(format, &text, &verified_json(&verified))?;
     Ok(if verified.findings.is_empty() { Exit::Done } else { Exit::Damaged })
+}
+
+/// Looks at everything, with a line that says how far it is.
+fn shown<T>(act: impl FnOnce(&mut dyn FnMut(Looked)) -> T) -> T {
+    let clock = MachineClock::new();
+    let began = clock.elapsed();
+    let mut line = Progress::start();
+    let done = act(&mut |looked| {
+        let bytes = ui::bytes_text(looked.bytes);
+        let text = format!("{} subjects, {} files, {bytes}", looked.subjects, looked.files);
+        line.show(clock.elapsed() - began, &text);
+    });
+    line.finish();
+    done
+}
+
+fn finding_text(finding: &Finding) -> String {
+    let mut text = format!("record {}: {}", finding.seq, finding.what);
+    text += &finding.subject.map(|subject| format!("  {subject}")).unwrap_or_default();
+    text += &finding.class.map(|class| format!("  class {}", class.0)).unwrap_or_default();
+    text += &finding.file.map(|file| format!("  file {file}")).unwrap_or_default();
+    text + "\n"
 }
 
 fn export(options: &AuditExport, format: Format) -> Result<Exit> {
