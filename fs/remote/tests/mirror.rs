@@ -23,15 +23,20 @@ use strongroom_store::{
 };
 
 /// A member that can be told to fail, to take nothing more, or to go away at a put.
+#[derive(Clone)]
 struct Moody {
     store: Arc<dyn Store>,
     is_far: bool,
     is_away: Arc<AtomicBool>,
     is_full: Arc<AtomicBool>,
     leaving: Arc<Mutex<Option<Leaving>>>,
+    /// What happens while the next put is under way.
+    meanwhile: Meanwhile,
 }
 
-/// How a member goes away at its next put.
+type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// How a member goes away at its next put or removal.
 #[derive(Clone, Copy, Debug)]
 struct Leaving {
     takes_it: bool,
@@ -48,6 +53,12 @@ impl Moody {
             }
         }
     }
+
+    fn leave<'a, T: Send + 'a>(&self, leaving: Leaving) -> Later<'a, T> {
+        self.is_away.store(leaving.stays_away, Ordering::Relaxed);
+        let error = Error::new(ErrorKind::Unavailable, "this member went away");
+        Box::pin(std::future::ready(Err(error)))
+    }
 }
 
 impl Store for Moody {
@@ -61,11 +72,11 @@ impl Store for Moody {
             return Box::pin(std::future::ready(Err(error)));
         }
         if let Some(leaving) = self.leaving.lock().unwrap().take() {
-            let taken = leaving.takes_it.then(|| wait(self.store.put(key, body)));
-            assert!(taken.is_none_or(|taken| taken.is_ok()));
-            self.is_away.store(leaving.stays_away, Ordering::Relaxed);
-            let error = Error::new(ErrorKind::Unavailable, "this member went away");
-            return Box::pin(std::future::ready(Err(error)));
+            assert!(!leaving.takes_it || wait(self.store.put(key, body)).is_ok());
+            return self.leave(leaving);
+        }
+        if let Some(meanwhile) = self.meanwhile.lock().unwrap().take() {
+            meanwhile();
         }
         self.or(|| self.store.put(key, body))
     }
@@ -83,6 +94,10 @@ impl Store for Moody {
     }
 
     fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        if let Some(leaving) = self.leaving.lock().unwrap().take() {
+            assert!(!leaving.takes_it || wait(self.store.delete(key)).is_ok());
+            return self.leave(leaving);
+        }
         self.or(|| self.store.delete(key))
     }
 }
@@ -92,9 +107,7 @@ struct Three {
     _folder: tempfile::TempDir,
     roots: Vec<PathBuf>,
     members: Vec<Arc<dyn Store>>,
-    away: Vec<Arc<AtomicBool>>,
-    full: Vec<Arc<AtomicBool>>,
-    leaving: Vec<Arc<Mutex<Option<Leaving>>>>,
+    moods: Vec<Moody>,
     mirror: Arc<MirrorStore>,
 }
 
@@ -103,16 +116,39 @@ impl Three {
         let folder = tempfile::tempdir().unwrap();
         let roots: Vec<PathBuf> = (0..3).map(|n| folder.path().join(n.to_string())).collect();
         let members: Vec<Arc<dyn Store>> = roots.iter().map(|root| create(root)).collect();
-        let (away, full): (Vec<Arc<AtomicBool>>, Vec<_>) =
-            (0..3).map(|_| (Arc::default(), Arc::default())).unzip();
-        let leaving: Vec<Arc<Mutex<Option<Leaving>>>> = (0..3).map(|_| Arc::default()).collect();
-        let mirror = Arc::new(mirror_of(3, &members, &away, &full, &leaving));
-        Self { _folder: folder, roots, members, away, full, leaving, mirror }
+        let moody = |(n, store): (usize, &Arc<dyn Store>)| Moody {
+            store: store.clone(),
+            is_far: n == 2,
+            is_away: Arc::default(),
+            is_full: Arc::default(),
+            leaving: Arc::default(),
+            meanwhile: Arc::default(),
+        };
+        let moods: Vec<Moody> = members.iter().enumerate().map(moody).collect();
+        let mirror = Arc::new(mirror_of(&moods));
+        Self { _folder: folder, roots, members, moods, mirror }
     }
 
     /// Another mirror, of the first two alone, that remembers nothing.
     fn first_two(&self) -> MirrorStore {
-        mirror_of(2, &self.members, &self.away, &self.full, &self.leaving)
+        mirror_of(&self.moods[..2])
+    }
+
+    /// Another mirror of all, that remembers nothing.
+    fn again(&self) -> MirrorStore {
+        mirror_of(&self.moods)
+    }
+
+    fn is_away(&self, member: usize, is_away: bool) {
+        self.moods[member].is_away.store(is_away, Ordering::Relaxed);
+    }
+
+    fn is_full(&self, member: usize, is_full: bool) {
+        self.moods[member].is_full.store(is_full, Ordering::Relaxed);
+    }
+
+    fn leaves(&self, member: usize, leaving: Leaving) {
+        *self.moods[member].leaving.lock().unwrap() = Some(leaving);
     }
 
     fn plain(&self) -> Vec<Member> {
@@ -145,20 +181,12 @@ impl Three {
     }
 }
 
-fn mirror_of(
-    count: usize,
-    members: &[Arc<dyn Store>],
-    away: &[Arc<AtomicBool>],
-    full: &[Arc<AtomicBool>],
-    leaving: &[Arc<Mutex<Option<Leaving>>>],
-) -> MirrorStore {
-    let seats = (0..count).map(|n| {
-        let (store, is_away, is_full) = (members[n].clone(), away[n].clone(), full[n].clone());
-        let (is_far, leaving) = (n == 2, leaving[n].clone());
-        let moody = Moody { store, is_far, is_away, is_full, leaving };
-        Member { name: n.to_string(), store: Arc::new(moody) }
-    });
-    MirrorStore::new(seats.collect(), &machine()).unwrap()
+fn mirror_of(moods: &[Moody]) -> MirrorStore {
+    let member = |(n, moody): (usize, &Moody)| Member {
+        name: n.to_string(),
+        store: Arc::new(moody.clone()),
+    };
+    MirrorStore::new(moods.iter().enumerate().map(member).collect(), &machine()).unwrap()
 }
 
 fn create(root: &Path) -> Arc<dyn Store> {
@@ -186,7 +214,7 @@ fn a_mirror_conforms_whichever_member_is_away() {
     let count = if std::env::var_os("STRONGROOM_LONG").is_some() { 3 } else { 1 };
     for away in 0..count {
         let three = Three::new();
-        three.away[away].store(true, Ordering::Relaxed);
+        three.is_away(away, true);
         let store: Arc<dyn Store> = three.mirror.clone();
         conformance_with_one_writer(&store, wait);
         assert!(counter(&*store, "mirror_missed") > 0);
@@ -197,8 +225,8 @@ fn a_mirror_conforms_whichever_member_is_away() {
 fn with_two_of_three_away_nothing_is_claimed() {
     let three = Three::new();
     three.put(object(1), b"there");
-    three.away[0].store(true, Ordering::Relaxed);
-    three.away[2].store(true, Ordering::Relaxed);
+    three.is_away(0, true);
+    three.is_away(2, true);
     let put = wait(three.mirror.put(object(2), Body::Bytes(Bytes::from_static(b"x"))));
     assert_eq!(put.unwrap_err().kind(), ErrorKind::Unavailable);
     // What is there can be read; what is not there may be elsewhere.
@@ -226,7 +254,7 @@ fn with_one_of_two_away_nothing_is_replaced() {
         let put = |bytes| wait(two.put(device, Body::Bytes(Bytes::from_static(bytes))));
         put(b"old").unwrap();
         // Nothing was asked of it since.
-        three.away[away].store(true, Ordering::Relaxed);
+        three.is_away(away, true);
         assert_eq!(put(b"new").unwrap_err().kind(), ErrorKind::Unavailable);
         assert_eq!(three.holds(1 - away, device).unwrap(), &b"old"[..]);
         if away == 1 {
@@ -237,7 +265,7 @@ fn with_one_of_two_away_nothing_is_replaced() {
         assert!(!two.reaches_all(), "a deletion would miss a member");
         assert_eq!(put(b"new").unwrap_err().kind(), ErrorKind::Unavailable);
         assert_eq!(three.holds(1 - away, device).unwrap(), &b"old"[..]);
-        three.away[away].store(false, Ordering::Relaxed);
+        three.is_away(away, false);
         until_it_reaches_all(&two);
         put(b"new").unwrap();
         assert_eq!(three.holds(away, device).unwrap(), &b"new"[..]);
@@ -254,11 +282,11 @@ fn what_one_of_two_does_not_take_is_not_replaced() {
         };
         let two = three.first_two();
         put(&two, b"old").unwrap();
-        three.full[full].store(true, Ordering::Relaxed);
+        three.is_full(full, true);
         assert_eq!(put(&two, b"new").unwrap_err().kind(), ErrorKind::Full, "{full}");
         drop(two);
         // Who comes next knows nothing of it, and finds what was not replaced.
-        three.full[full].store(false, Ordering::Relaxed);
+        three.is_full(full, false);
         let two = three.first_two();
         assert_eq!(wait(two.get(device, None)).unwrap(), &b"old"[..], "{full}");
         until_it_reaches_all(&two);
@@ -281,7 +309,7 @@ fn what_one_of_two_goes_away_at_is_put_back_where_somebody_answers() {
         let two = three.first_two();
         let put = |bytes| wait(two.put(device, Body::Bytes(Bytes::from_static(bytes))));
         put(b"old").unwrap();
-        *three.leaving[gone].lock().unwrap() = Some(leaving);
+        three.leaves(gone, leaving);
         let error = put(b"new").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{gone} {leaving:?}");
         drop(two);
@@ -300,12 +328,128 @@ fn what_one_of_two_goes_away_at_is_put_back_where_somebody_answers() {
 fn what_was_not_there_is_not_there_where_one_of_two_does_not_take_it() {
     let three = Three::new();
     let device = Key::Device(DeviceId([5; 16]));
-    three.full[0].store(true, Ordering::Relaxed);
+    three.is_full(0, true);
     let error = wait(three.first_two().put(device, Body::Bytes(Bytes::from_static(b"new"))));
     // Nobody is in doubt: it was refused, and the other one gave it up.
     assert_eq!(error.unwrap_err().to_string(), "this member is full");
     let missing = wait(three.first_two().get(device, None)).unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn with_a_member_away_nothing_that_is_replaced_in_place_is_removed() {
+    let keys = [Key::Device(DeviceId([5; 16])), Key::Request(DeviceId([6; 16]))];
+    for (count, away) in [(2, 0), (2, 1), (3, 0), (3, 2)] {
+        let three = Three::new();
+        let anew = || mirror_of(&three.moods[..count]);
+        let mirror = anew();
+        for key in keys {
+            wait(mirror.put(key, Body::Bytes(Bytes::from_static(b"there")))).unwrap();
+        }
+        three.is_away(away, true);
+        for key in keys {
+            let refused = wait(mirror.delete(key)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Unavailable, "{count} {away}");
+            // Nothing was asked of the others.
+            let holds = (0..count).all(|member| three.holds(member, key).is_some());
+            assert!(holds, "{count} {away}");
+        }
+        three.is_away(away, false);
+        // Who comes next remembers nothing of it.
+        let mirror = anew();
+        keys.iter().for_each(|key| wait(mirror.delete(*key)).unwrap());
+        let mirror = anew();
+        for key in keys {
+            let missing = wait(mirror.get(key, None)).unwrap_err();
+            assert_eq!(missing.kind(), ErrorKind::NotFound, "{count} {away}");
+            assert_eq!(mirror.heal(), 0);
+            assert!((0..count).all(|member| three.holds(member, key).is_none()));
+        }
+    }
+}
+
+#[test]
+fn what_a_member_goes_away_at_is_removed_when_it_is_asked_again() {
+    let ways = [(true, true), (true, false), (false, true), (false, false)];
+    for (gone, (takes_it, stays_away)) in
+        [0, 2].into_iter().flat_map(|gone| ways.map(|w| (gone, w)))
+    {
+        let three = Three::new();
+        let device = Key::Device(DeviceId([5; 16]));
+        three.put(device, b"there");
+        three.leaves(gone, Leaving { takes_it, stays_away });
+        let error = wait(three.mirror.delete(device)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{gone} {takes_it} {stays_away}");
+        assert!(error.to_string().contains("it may come back"), "{error}");
+        three.is_away(gone, false);
+        let mirror = three.again();
+        wait(mirror.delete(device)).unwrap();
+        let missing = wait(mirror.get(device, None)).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        assert!((0..3).all(|member| three.holds(member, device).is_none()));
+    }
+}
+
+#[test]
+fn what_is_removed_while_a_member_is_away_is_not_read_from_it_and_goes_when_it_is_back() {
+    let three = Three::new();
+    three.put(object(1), b"gone soon");
+    three.is_away(0, true);
+    wait(three.mirror.delete(object(1))).unwrap();
+    three.is_away(0, false);
+    // It is asked for before it is removed there.
+    let missing = wait(three.mirror.get(object(1), None)).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    three.healed();
+    assert!((0..3).all(|member| three.holds(member, object(1)).is_none()));
+    three.is_away(0, true);
+    wait(three.mirror.delete(object(1))).unwrap();
+    three.put(object(1), b"put again");
+    three.is_away(0, false);
+    three.healed();
+    assert!((0..3).all(|member| three.holds(member, object(1)).is_some()));
+}
+
+#[test]
+fn what_is_removed_or_replaced_while_it_is_copied_to_a_member_is_not_brought_back() {
+    let removed = |mirror: &MirrorStore, key| wait(mirror.delete(key));
+    let replaced = |mirror: &MirrorStore, key| {
+        wait(mirror.put(key, Body::Bytes(Bytes::from_static(b"new")))).map(drop)
+    };
+    type Change = fn(&MirrorStore, Key) -> strongroom_store::Result<()>;
+    let (device, log) = (Key::Device(DeviceId([5; 16])), Key::Log(1));
+    let cases: [(Key, Change, Option<&[u8]>); 4] = [
+        (device, removed, None),
+        (object(1), removed, None),
+        (log, removed, None),
+        (device, replaced, Some(b"new")),
+    ];
+    for (key, change, after) in cases {
+        let three = Three::new();
+        three.put(key, b"old");
+        // Nobody was ever asked: the first one is asked first.
+        wait(three.members[0].delete(key)).unwrap();
+        assert_eq!(three.get(key), &b"old"[..]);
+        let (say, done) = std::sync::mpsc::channel();
+        let mirror = three.mirror.clone();
+        let meanwhile = move || {
+            let (ended, end) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let changed = change(&mirror, key);
+                let _ = ended.send(());
+                say.send(changed).unwrap();
+            });
+            // As long as it takes where nothing waits for the copy; where it does, there is no end to wait for.
+            let _ = end.recv_timeout(Duration::from_millis(300));
+        };
+        *three.moods[0].meanwhile.lock().unwrap() = Some(Box::new(meanwhile));
+        three.healed();
+        done.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
+        three.healed();
+        for member in 0..3 {
+            assert_eq!(three.holds(member, key).as_deref(), after, "{key} {member}");
+        }
+    }
 }
 
 fn until_it_reaches_all(mirror: &MirrorStore) {
@@ -322,12 +466,12 @@ fn what_a_member_missed_is_copied_to_it_when_it_is_back() {
     let three = Three::new();
     let device = Key::Device(DeviceId([5; 16]));
     three.put(device, b"old");
-    three.away[1].store(true, Ordering::Relaxed);
+    three.is_away(1, true);
     three.put(object(1), b"while it was away");
     three.put(device, b"new");
     wait(three.mirror.put_if_absent(Key::Log(1), Bytes::from_static(b"commit"))).unwrap();
     assert_eq!(three.holds(1, device).unwrap(), &b"old"[..]);
-    three.away[1].store(false, Ordering::Relaxed);
+    three.is_away(1, false);
     // What it holds of old is not what is read.
     assert_eq!(three.get(device), &b"new"[..]);
     three.healed();
@@ -339,12 +483,12 @@ fn what_a_member_missed_is_copied_to_it_when_it_is_back() {
 #[test]
 fn a_commit_that_the_first_member_missed_is_not_written_twice() {
     let three = Three::new();
-    three.away[0].store(true, Ordering::Relaxed);
+    three.is_away(0, true);
     let put = |bytes: &'static [u8]| {
         wait(three.mirror.put_if_absent(Key::Log(1), Bytes::from_static(bytes))).unwrap()
     };
     assert!(matches!(put(b"first"), Put::Created(_)));
-    three.away[0].store(false, Ordering::Relaxed);
+    three.is_away(0, false);
     // The first member decides again, and does not know.
     three.healed();
     wait(three.members[0].delete(Key::Log(1))).unwrap();

@@ -132,6 +132,40 @@ fn a_mount_that_was_taken_over_refuses_changes_and_says_why() {
 }
 
 #[test]
+fn the_file_of_a_removed_device_goes_from_every_member_or_with_the_next_device() {
+    let place = Place::new();
+    place.run(&format!("init {MIRROR} --little-memory --passphrase-file PASS")).expect_done();
+    let take_in = |name: &str| {
+        let ask = format!("device request {MIRROR} --little-memory --passphrase-file PASS");
+        let mut command = place.command(&ask);
+        let asked = command.env("STRONGROOM_HOME", place.path(name)).output().unwrap();
+        let code = place.said(asked).expect_done().trim_end().to_owned();
+        let add = format!("device add {MIRROR} --passphrase-file PASS --code {code} --name {name}");
+        place.run(&add).expect_done();
+    };
+    let files = || {
+        ["one/device", "two/device", "three/device", "one/request", "two/request", "three/request"]
+            .map(|folder| fs::read_dir(place.path(folder)).map_or(0, Iterator::count))
+    };
+    take_in("laptop");
+    assert_eq!(files(), [2, 2, 2, 0, 0, 0]);
+    fs::rename(place.path("two"), place.path("elsewhere")).unwrap();
+    let revoke = format!("device revoke {MIRROR} laptop --yes --passphrase-file PASS");
+    let revoked = place.run(&revoke);
+    assert!(
+        revoked.code == 3 && revoked.err.contains("the device is out all the same"),
+        "{revoked:?}"
+    );
+    fs::rename(place.path("elsewhere"), place.path("two")).unwrap();
+    assert_eq!(files(), [2, 2, 2, 0, 0, 0], "it is on all, or one brings it back to the others");
+    take_in("phone");
+    assert_eq!(files(), [2, 2, 2, 0, 0, 0], "this one's and the new one's");
+    let scrubbed = place.run(&format!("scrub {MIRROR} --json")).expect_done();
+    assert!(scrubbed.contains("\"unresolved\""), "{scrubbed}");
+    assert_eq!(files(), [2, 2, 2, 0, 0, 0]);
+}
+
+#[test]
 fn what_is_no_mirror_is_not_scrubbed() {
     let place = Place::new();
     place.run("scrub HERE").expect_refused(

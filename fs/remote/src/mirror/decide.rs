@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use strongroom_store::{Body, Error, ErrorKind, Key, Put, Result, Store, Uploaded, wait};
 
-use super::Inner;
+use super::{Inner, is_replaced};
 
 impl Inner {
     /// ORDER: one member decides before any other is asked, so that two writers who both reach it have one winner.
     pub(super) async fn put_if_absent(self: &Arc<Self>, key: Key, bytes: Bytes) -> Result<Put> {
+        self.is_wanted_again(&[key]);
         let mut order: Vec<usize> = (0..self.members.len()).collect();
         order.sort_by_key(|index| self.is_away(*index));
         let mut failed = Vec::new();
@@ -64,6 +65,8 @@ impl Inner {
         keys: &[Key],
         work: impl Fn(&dyn Store) -> Result<()> + Clone + Send + 'static,
     ) -> Result<()> {
+        // ORDER: before anything is read. What was there is not copied to a member after it was replaced on it.
+        let _turns = self.turns.take(&replaced).await;
         let is_all_needed = self.quorum() * 2 <= self.members.len();
         let mut before = Vec::new();
         if is_all_needed {
@@ -115,6 +118,11 @@ impl Inner {
     }
 
     pub(super) async fn delete(self: &Arc<Self>, key: Key) -> Result<()> {
+        // ORDER: before what was missed is forgotten. Nobody copies it to a member after it was removed from it.
+        let _turns = self.turns.take(&[key]).await;
+        if is_replaced(key) {
+            return self.delete_everywhere(key).await;
+        }
         self.missed.lock().retain(|(_, missed)| *missed != key);
         let said = self.on_all(move |store| wait(store.delete(key))).await;
         let gone = said.iter().filter(|answer| matches!(answer, Some(Ok(())))).count();
@@ -127,6 +135,26 @@ impl Inner {
         let failed = said.into_iter().flatten().find_map(Result::err);
         Err(failed
             .unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "too many members are away")))
+    }
+
+    /// Removes what is replaced in place: one member that keeps it has it back on all, when nobody remembers any more.
+    async fn delete_everywhere(self: &Arc<Self>, key: Key) -> Result<()> {
+        // What is remembered of a member may be older than what became of it.
+        let there = self.on_all(move |store| held(store, key)).await;
+        if !there.iter().all(|answer| matches!(answer, Some(Ok(_)))) {
+            let text = "a member of the mirror is away, and would keep what is removed";
+            return Err(Error::new(ErrorKind::Unavailable, text));
+        }
+        self.missed.lock().retain(|(_, missed)| *missed != key);
+        let said = self.on_all(move |store| wait(store.delete(key))).await;
+        for answer in said {
+            let away = || Err(Error::new(ErrorKind::Unavailable, "a member of the mirror is away"));
+            if let Err(error) = answer.unwrap_or_else(away) {
+                let text = format!("{error}; a member may have kept it, and then it may come back");
+                return Err(Error::new(error.kind(), text));
+            }
+        }
+        Ok(())
     }
 }
 

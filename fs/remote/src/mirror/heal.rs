@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use strongroom_store::{ErrorKind, wait};
+use strongroom_store::{ErrorKind, Key, wait};
 use tokio::runtime::Handle;
 
 use super::Inner;
@@ -37,30 +37,41 @@ impl Inner {
         };
         for (index, key) in due {
             // A member that fails again waits for its next time.
-            if self.is_away(index) {
-                continue;
-            }
-            let bytes = match self.get(key, None).await {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    if error.kind() == ErrorKind::NotFound {
-                        self.missed.lock().remove(&(index, key));
-                    }
-                    continue;
-                }
-            };
-            let copied = self.ask(index, move |store| same_everywhere(store, key, &bytes)).await;
-            if copied.is_ok() {
-                self.missed.lock().remove(&(index, key));
-                self.healed.fetch_add(1, Ordering::Relaxed);
+            if !self.is_away(index) {
+                self.copy_missed(index, key).await;
             }
         }
         let due: Vec<_> = self.kept.lock().iter().take(ROUND_COUNT).copied().collect();
         for (index, key) in due.into_iter().filter(|(index, _)| !self.is_away(*index)) {
-            if self.ask(index, move |store| wait(store.delete(key))).await.is_ok() {
+            let _turns = self.turns.take(&[key]).await;
+            // It may have been put again.
+            let is_kept = self.kept.lock().contains(&(index, key));
+            if is_kept && self.ask(index, move |store| wait(store.delete(key))).await.is_ok() {
                 self.kept.lock().remove(&(index, key));
             }
         }
         self.missed.lock().len() + self.kept.lock().len()
+    }
+
+    async fn copy_missed(&self, index: usize, key: Key) {
+        // ORDER: before it is read. What is removed or replaced meanwhile would be brought back by an old copy.
+        let _turns = self.turns.take(&[key]).await;
+        if !self.missed.lock().contains(&(index, key)) {
+            return;
+        }
+        let bytes = match self.get(key, None).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if error.kind() == ErrorKind::NotFound {
+                    self.missed.lock().remove(&(index, key));
+                }
+                return;
+            }
+        };
+        let copied = self.ask(index, move |store| same_everywhere(store, key, &bytes)).await;
+        if copied.is_ok() {
+            self.missed.lock().remove(&(index, key));
+            self.healed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }

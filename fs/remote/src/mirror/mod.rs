@@ -11,7 +11,9 @@
 //! 2. That something is missing is said only when everybody who answers says so, and no more than one does not answer.
 //! 3. What is replaced in place (device files, cells) must reach most members, which of two are both, or is put back as it was;
 //!    it is read from as many members as must agree, and the majority counts, of two that differ the first.
-//! 4. Bytes are not judged here: who reads verifies, and has a copy that does not verify passed over ([`Store::distrust`]).
+//! 4. What is replaced in place is removed from all members or not said to be removed: it is read wherever one has it. What is
+//!    removed of the rest is gone from all members but one, is not read from that one, and goes from it when it is back.
+//! 5. Bytes are not judged here: who reads verifies, and has a copy that does not verify passed over ([`Store::distrust`]).
 //!
 //! LIMIT: the first member arbitrates only while everybody reaches it: a mirror serves one writing device. What members
 //! missed is remembered in memory; after a restart `scrub` finds it.
@@ -20,6 +22,7 @@ mod away;
 mod decide;
 mod heal;
 pub mod scrub;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -40,6 +43,7 @@ use strongroom_store::{
 use tokio::sync::Semaphore;
 
 pub use away::Away;
+use turns::Turns;
 
 use crate::remote::Machine;
 use crate::runtime::{Threads, begin};
@@ -79,6 +83,7 @@ pub(crate) struct Inner {
     kept: Mutex<BTreeSet<(usize, Key)>>,
     served: Mutex<HashMap<Key, usize>>,
     distrusted: Mutex<BTreeMap<Key, BTreeSet<usize>>>,
+    turns: Turns,
     passed_over: AtomicU64,
     healed: AtomicU64,
 }
@@ -115,6 +120,7 @@ impl MirrorStore {
             kept: Mutex::default(),
             served: Mutex::default(),
             distrusted: Mutex::default(),
+            turns: Turns::new(),
             passed_over: AtomicU64::new(0),
             healed: AtomicU64::new(0),
         });
@@ -188,21 +194,32 @@ impl Inner {
         }
     }
 
-    /// Whether a member removed something. What may be put again under the same key is not removed later.
+    /// Whether a member removed something.
     fn note_removal(&self, index: usize, key: Key, is_gone: bool) {
         let mut kept = self.kept.lock();
         if is_gone {
             kept.remove(&(index, key));
-        } else if kept.len() < MISSED_COUNT_MAX && !is_replaced(key) {
+        } else if kept.len() < MISSED_COUNT_MAX {
             kept.insert((index, key));
         }
     }
 
-    /// Members in the order to read from: well before away, trusted before not, then by pace.
+    /// What is put is not what was removed before under the same key.
+    fn is_wanted_again(&self, keys: &[Key]) {
+        let mut kept = self.kept.lock();
+        for key in keys {
+            (0..self.members.len()).for_each(|index| _ = kept.remove(&(index, *key)));
+        }
+    }
+
+    /// Members in the order to read from: well before away, trusted before not, then by pace; none that kept what was removed.
     fn order(&self, key: Key) -> Vec<usize> {
         let distrusted = self.distrusted.lock().get(&key).cloned().unwrap_or_default();
         let missed = self.missed.lock();
-        let mut order: Vec<usize> = (0..self.members.len()).collect();
+        let kept = self.kept.lock();
+        let mut order: Vec<usize> =
+            (0..self.members.len()).filter(|index| !kept.contains(&(*index, key))).collect();
+        drop(kept);
         order.sort_by_key(|index| {
             let doubtful = distrusted.contains(index) || missed.contains(&(*index, key));
             let pace = self.members[*index].pace.load(Ordering::Relaxed);
@@ -405,6 +422,7 @@ impl Inner {
             files.extend(file);
         }
         let keys: Vec<Key> = whole.iter().map(|(key, _)| *key).collect();
+        self.is_wanted_again(&keys);
         let replaced: Vec<Key> = keys.iter().copied().filter(|key| is_replaced(*key)).collect();
         let uploaded =
             whole.iter().map(|(key, bytes)| Uploaded::attest(*key, bytes.len() as u64)).collect();

@@ -28,6 +28,8 @@ const REQUEST_COUNT_MAX: usize = 32;
 /// LIMIT: how often a record is made anew because another device was first.
 const TRY_COUNT_MAX: u32 = 8;
 const IN_ALL_THE_SAME: &str = "the device is in all the same";
+const OUT_ALL_THE_SAME: &str =
+    "the device is out all the same; its file goes with the next one that is taken in or removed";
 /// Name of the file in the local state that says which device this home is.
 const DEVICE_FILE: &str = "device";
 
@@ -188,6 +190,7 @@ impl Registry {
         let key = Key::Request(applicant.request().device);
         self.drop_key(key, IN_ALL_THE_SAME)?;
         self.drop_dead_requests()?;
+        self.drop_dead_files(IN_ALL_THE_SAME)?;
         Ok(name)
     }
 
@@ -207,6 +210,20 @@ impl Registry {
         Ok(())
     }
 
+    /// Files of devices that are out go, also those that a store did not let go of when that was said.
+    fn drop_dead_files(&self, hint: &str) -> Result<()> {
+        let failed =
+            |error| Failure::store(format!("reading devices in `{}`", self.place.shown()), &error);
+        let listed = wait(self.store.list(Family::Device, None)).map_err(failed)?;
+        for listed in listed {
+            let Key::Device(device) = listed.key else { continue };
+            if self.organisation.find(&device).is_some_and(|found| found.revoked_at().is_some()) {
+                self.drop_key(listed.key, hint)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a device out, begins an epoch without it, and closes the logs of custody, so that it writes to none of them any
     /// more. What is wrong with those does not keep it in.
     ///
@@ -220,7 +237,7 @@ impl Registry {
             Ok(None) => Ok(()),
             Err(failure) => Err(failure),
         };
-        self.drop_key(Key::Device(*device), "the device is out all the same")?;
+        self.drop_dead_files(OUT_ALL_THE_SAME)?;
         closed.map_err(|failure| {
             let message = format!("the device is out, and can still write here: {}", failure.message);
             let shown = self.place.shown();
