@@ -16,6 +16,7 @@ mod asks;
 mod let_go;
 mod letter;
 mod opened;
+mod owing;
 mod past;
 mod roster;
 mod session;
@@ -45,7 +46,7 @@ use asks::Left;
 use letter::{answer, listing, loan};
 use past::{Lent, Past, Whose};
 use session::{News, Session};
-pub use turns::{Settled, Ticket, Turns};
+pub use turns::{About, Settled, Ticket, Turns};
 
 /// LIMIT: sessions at a time.
 const SESSION_COUNT_MAX: usize = 1024;
@@ -139,7 +140,7 @@ impl Counter {
     /// # Errors
     /// Those of the store; `Corrupt`. The next turn goes on where this one ended.
     pub fn turn(&mut self) -> Result<()> {
-        let ticket = self.turns.asked();
+        let asked = self.turns.asked();
         self.patience_end = self.now() + fence::LIMIT;
         self.follow()?;
         self.flush()?;
@@ -148,9 +149,8 @@ impl Counter {
         }
         self.sweep()?;
         let now = self.services.clock.now_ns();
-        let owing = self.sessions.values().filter(|session| session.owes(now)).count();
-        let owing = owing + self.past.owing(now);
-        self.turns.ended(ticket, owing);
+        self.past.lapse(now);
+        self.turns.ended(asked, |about| self.owing(about, now));
         self.note_opened()?;
         self.note_let_go()
     }

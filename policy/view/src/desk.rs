@@ -8,7 +8,7 @@
 //!
 //! ORDER: a gate is shut before the kernel is told to drop pages, and nothing is answered from behind a gate that is shut.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -75,6 +75,8 @@ pub(crate) struct Desk {
     stranger_told: Option<Duration>,
     /// Records followed since the store was last made sure of.
     behind: u64,
+    /// What was asked while others wrote.
+    queue: VecDeque<Request>,
 }
 
 /// LIMIT: people who are read before the register is looked at again: a withdrawal waits for no more.
@@ -117,6 +119,7 @@ impl Desk {
             stale: BTreeSet::new(),
             stranger_told: None,
             behind: 0,
+            queue: VecDeque::new(),
         };
         desk.look()?;
         Ok(desk)
@@ -126,24 +129,23 @@ impl Desk {
     pub fn run(mut self, requests: &Receiver<Request>) {
         loop {
             let pause = match self.people {
+                _ if !self.queue.is_empty() => Duration::ZERO,
                 People::Reading(..) => Duration::ZERO,
                 People::Unread | People::Read => self.poll,
             };
-            let first = match requests.recv_timeout(pause) {
-                Ok(first) => Some(first),
-                Err(RecvTimeoutError::Timeout) => None,
+            match requests.recv_timeout(pause) {
+                Ok(first) => self.queue.push_back(first),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.end(),
-            };
-            // ORDER: what was asked before this look is answered by it; what comes later waits for the next.
-            let asked: Vec<Request> =
-                first.into_iter().chain(requests.try_iter().take(BATCH_COUNT_MAX - 1)).collect();
-            let watched = self.watch().map_err(|error| refused(&error));
+            }
+            self.watch_for(requests);
+            let asked = self.queue.len().min(BATCH_COUNT_MAX);
+            let asked: Vec<Request> = self.queue.drain(..asked).collect();
             let (mut needs, mut replies) = (Needs::new(), Vec::new());
             for Request { ask, reply } in asked {
-                match (ask, &watched) {
-                    (Ask::Everybody, _) => self.read_for(reply),
-                    (Ask::Look, Err(error)) => answer(reply, Err(error.clone())),
-                    (ask, _) => {
+                match ask {
+                    Ask::Everybody => self.read_for(reply),
+                    ask => {
                         self.gather(ask, &mut needs);
                         replies.push(reply);
                     }
@@ -151,7 +153,7 @@ impl Desk {
             }
             self.read_some();
             self.renewals(&mut needs);
-            let (done, guard) = self.serve(&needs);
+            let (done, guard) = self.serve(&needs, requests);
             replies.into_iter().for_each(|reply| answer(reply, done.clone()));
             self.finish(guard);
             self.tell_strangers();
@@ -175,6 +177,19 @@ impl Desk {
 
     fn now(&self) -> Duration {
         self.inner.clock.since_boot()
+    }
+
+    /// Follows, and tells those who only wait for that: they wait for nobody's lease, and not until others have written.
+    fn watch_for(&mut self, requests: &Receiver<Request>) {
+        // ORDER: what was asked before this look is answered by it; what comes later waits for the next.
+        self.queue.extend(requests.try_iter().take(BATCH_COUNT_MAX));
+        let watched = self.watch().map_err(|error| refused(&error));
+        for request in std::mem::take(&mut self.queue) {
+            match request.ask {
+                Ask::Look => answer(request.reply, watched.clone()),
+                _ => self.queue.push_back(request),
+            }
+        }
     }
 
     /// Follows, and ends leases that are over. What cannot be trusted ends everything.
@@ -387,11 +402,15 @@ impl Desk {
 
     /// Decides, records, releases what is needed. What was refused is gone from the view when this returns. The fence stays
     /// up until the record is carried out as well, which nobody has to wait for.
-    fn serve(&mut self, needs: &Needs) -> (Result<()>, Option<Fenced>) {
+    fn serve(
+        &mut self,
+        needs: &Needs,
+        requests: &Receiver<Request>,
+    ) -> (Result<()>, Option<Fenced>) {
         if needs.is_empty() {
             return (Ok(()), None);
         }
-        let guard = match self.wait_for_fence() {
+        let guard = match self.wait_for_fence(requests) {
             Ok(guard) => guard,
             Err(error) => return (Err(error), None),
         };
@@ -412,11 +431,11 @@ impl Desk {
     }
 
     /// While others write, what they record is followed: a withdrawal does not wait for us, nor we for more than it.
-    fn wait_for_fence(&mut self) -> Result<Fenced> {
+    fn wait_for_fence(&mut self, requests: &Receiver<Request>) -> Result<Fenced> {
         let (fence, inner) = (self.fence.clone(), Arc::clone(&self.inner));
         let raised = fence.raise(&*inner.clock, || {
             // Trouble is noted, and met again under the fence.
-            let _ = self.watch();
+            self.watch_for(requests);
             Ok(())
         });
         raised.map_err(|error| refused(&error))

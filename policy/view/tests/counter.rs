@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::world::{World, is_registers};
+use common::world::{World, is_registers, registered};
 use served::{PASSPHRASE, Served};
 use strongroom_crypto::kdf::PassphraseCost;
 use strongroom_format::cbor;
@@ -19,13 +19,14 @@ use strongroom_host::entropy::MachineEntropy;
 use strongroom_keyring::enrolment::{Applicant, request};
 use strongroom_keyring::membership::Writer;
 use strongroom_keyring::{DeviceKeys, device_file};
+use strongroom_records::activity::Basis;
 use strongroom_records::application::ApplicationState;
 use strongroom_records::exchange::{Answer, Ask, Need, OpenedFiles, Refusal};
 use strongroom_records::ids::{Pseudonym, SessionId, SubjectId};
 use strongroom_records::log::Kind as Told;
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
 use strongroom_steward::letters::{self, Direction, Outside};
-use strongroom_steward::{Counter, Holder, Settled};
+use strongroom_steward::{About, Counter, Holder, Settled};
 use strongroom_store::{Family, Key, Letter, Store};
 
 /// A counter whose turns are taken by hand, and a device that writes its letters itself: nothing happens by itself.
@@ -161,9 +162,14 @@ impl ByHand {
 
     /// Devices of which it is not known that all is in force there, after ten seconds.
     fn silent(&mut self) -> u64 {
+        self.silent_about(About::Everything)
+    }
+
+    /// The same of what an act is about.
+    fn silent_about(&mut self, about: About) -> u64 {
         let (turns, clock) = (self.served.turns.clone(), self.served.services().clock);
         let turning = Turning(Mutex::new(&mut self.counter), clock);
-        let Settled { silent } = turns.settle(&turning, Duration::from_secs(10));
+        let Settled { silent } = turns.ask(about).wait(&turning, Duration::from_secs(10));
         silent
     }
 }
@@ -229,6 +235,43 @@ fn what_an_earlier_life_lent_is_waited_for_until_it_is_over() {
     hand.reopen();
     hand.served.shop.say(ada, "newsletter", Given);
     assert_eq!(hand.silent(), 0);
+}
+
+#[test]
+fn an_act_waits_for_what_it_took_away_and_not_for_what_others_did() {
+    let mut hand = ByHand::new(14);
+    let [ada, bob, charlie] = ["ada", "bob", "charlie"].map(|name| hand.served.shop.reader(name));
+    hand.served.shop.say(charlie, "newsletter", Refused);
+    let application = hand.served.shop.act(|shop| {
+        registered(shop, "research", Basis::Consent, &["owned"]);
+        shop.listed().application
+    });
+    assert_eq!(hand.ask(everybody()).leases.len(), 4);
+    let activities = hand.served.shop.act(|shop| shop.activities().unwrap());
+    let activity = |name: &str| {
+        let found = activities.iter().find(|own| own.name == name).unwrap();
+        About::Activity(application, found.id)
+    };
+    let of = |subject| About::Subject(application, subject);
+    // The device says nothing from here on, and has what it was lent of her for minutes.
+    hand.served.shop.say(ada, "newsletter", Withdrawn);
+    for _ in 0..2 {
+        assert_eq!(hand.silent_about(of(ada)), 1);
+        let began = hand.served.shop.world.clock.elapsed();
+        hand.served.shop.say(charlie, "newsletter", Refused);
+        let others = [of(bob), of(charlie), activity("research")];
+        assert_eq!(others.map(|about| hand.silent_about(about)), [0; 3]);
+        let waited = hand.served.shop.world.clock.elapsed() - began;
+        assert!(waited < Duration::from_secs(1), "{waited:?}");
+        // What a job had is waited for by whoever stops it.
+        assert_eq!((hand.silent_about(activity("newsletter")), hand.silent()), (1, 1));
+        // No session knows of it any more.
+        hand.reopen();
+    }
+    hand.served.shop.act(|shop| shop.restrict(&bob, true).unwrap());
+    assert_eq!((hand.silent_about(of(bob)), hand.silent_about(of(charlie))), (1, 0));
+    hand.served.shop.world.clock.advance(Duration::from_secs(300));
+    assert_eq!([of(ada), of(bob)].map(|about| hand.silent_about(about)), [0; 2]);
 }
 
 #[test]

@@ -6,13 +6,13 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::world::{World, answer, by, is_registers, own, proposal, registered};
 use common::{Shop, content, crawl, follow, kind, list, look, now, only, open, read};
 use strongroom_authorizer::Action;
-use strongroom_host::clock::Clock;
+use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::sim::Chance;
 use strongroom_records::activity::{ActivityState, Basis};
 use strongroom_records::application::ApplicationState;
@@ -670,4 +670,49 @@ fn an_application_that_stops_is_shut_in_a_view_though_the_store_failed_meanwhile
     }
     follow(&view);
     assert_eq!(kind(look(&view, &path)), ErrorKind::NotFound);
+}
+
+/// Real time, and whether anybody has let some of it pass.
+struct Watched {
+    clock: MachineClock,
+    has_slept: AtomicBool,
+}
+
+impl Clock for Watched {
+    fn now_ns(&self) -> i64 {
+        self.clock.now_ns()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.has_slept.store(true, Ordering::SeqCst);
+        self.clock.sleep(time);
+    }
+}
+
+#[test]
+fn who_asks_whether_it_is_in_force_waits_for_nobody_who_reads() {
+    let mut shop = Shop::new(33);
+    let [ada, bob] = ["ada", "bob"].map(|name| shop.reader(name));
+    let names = [ada, bob].map(|own| shop.act(|shop| shop.name_for(&own, "newsletter").unwrap()));
+    let clock = Watched { clock: MachineClock::new(), has_slept: AtomicBool::new(false) };
+    let clock = Arc::new(clock);
+    let view = shop.view_by("newsletter", Arc::clone(&clock) as Arc<dyn Clock>);
+    let [of_ada, of_bob] = names.map(|name| format!("subjects/{name}/owned/file"));
+    assert_eq!(content(&view, &of_ada).unwrap(), b"ada owned");
+    shop.say(ada, "newsletter", Withdrawn);
+    // Somebody else writes, and whoever wants to read Bob's waits for that.
+    let held = shop.fence.wait();
+    clock.has_slept.store(false, Ordering::SeqCst);
+    let reader = view.clone();
+    let reading = std::thread::spawn(move || content(&reader, &of_bob));
+    until(|| clock.has_slept.load(Ordering::SeqCst));
+    follow(&view);
+    assert!(!reading.is_finished(), "it is said at once");
+    assert_eq!(kind(look(&view, &of_ada)), ErrorKind::NotFound);
+    drop(held);
+    assert_eq!(reading.join().unwrap().unwrap(), b"bob owned");
 }

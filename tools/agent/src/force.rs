@@ -1,7 +1,7 @@
 //! Whether what was answered is in force wherever it may be seen: said with the answer, since not everybody can be waited for.
 
 use serde_json::{Value, json};
-use strongroom_steward::{Custodian, Result};
+use strongroom_steward::{About, Custodian, Result};
 
 use crate::Announced;
 use crate::call::Call;
@@ -15,6 +15,21 @@ pub struct Force {
     is_everywhere: Option<bool>,
     /// Views and devices that may still show what was taken away.
     silent: u64,
+}
+
+/// What an act may have taken away: what is waited for.
+pub fn about(call: &Call<'_>, route: &Route, custodian: &Custodian) -> About {
+    let application = custodian.listed().application;
+    let found = if route.is_about_a_subject() {
+        call.subject().ok().map(|subject| About::Subject(application, subject))
+    } else if route.is_about_an_activity() {
+        let all = custodian.activities().unwrap_or_default();
+        let found = all.into_iter().find(|activity| activity.name == call.param(0));
+        found.map(|activity| About::Activity(application, activity.id))
+    } else {
+        None
+    };
+    found.unwrap_or(About::Everything)
 }
 
 /// How far it has come after an announcement. Of a consent the register tells which devices have leases, whoever lent them; of

@@ -40,7 +40,7 @@ use serde_json::json;
 use strongroom_crypto::hash::sha256;
 use strongroom_host::clock::Clock;
 use strongroom_host::thread;
-use strongroom_steward::{Custodian, Error, ErrorKind, Result};
+use strongroom_steward::{About, Custodian, Error, ErrorKind, Result};
 
 pub use door::{Door, Wire};
 pub use routes::described;
@@ -67,8 +67,9 @@ pub trait Entrance: Send + Sync {
     /// `Unavailable` when another writer takes too long.
     fn enter(&self, custodian: &mut Custodian) -> Result<Box<dyn Send>>;
 
-    /// Tells whoever shows data of the application that what they may show has changed, and waits for them for a moment.
-    fn announce(&self) -> Announced;
+    /// Tells whoever shows data of the application that what they may show has changed, and waits for a moment until what was
+    /// taken away is out of their reach: that, and nothing else.
+    fn announce(&self, about: About) -> Announced;
 }
 
 /// What became of an announcement.
@@ -243,11 +244,16 @@ impl Agent {
             Ok(slot) => slot,
             Err(answer) => return answer,
         };
-        let act = &mut |custodian: &mut Custodian| act(call, custodian);
+        let mut about = About::Everything;
+        let act = &mut |custodian: &mut Custodian| {
+            let answer = act(call, custodian)?;
+            about = force::about(call, route, custodian);
+            Ok(answer)
+        };
         let done = if route.is_long { desk.act_apart(act) } else { desk.act(act) };
         let mut answer = done.unwrap_or_else(|error| refused(&error));
         if answer.status < 300 && route.changes_what_may_be_seen() {
-            let announced = (desk.entrance.announce(), self.clock.now_ns());
+            let announced = (desk.entrance.announce(about), self.clock.now_ns());
             force::tell(&mut answer, desk.watch(&|own| force::of(call, route, announced, own)));
         }
         if let Some(slot) = slot {

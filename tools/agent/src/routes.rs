@@ -66,6 +66,16 @@ impl Route {
         self.method != "GET" && ABOUT.iter().any(|part| self.path.contains(part))
     }
 
+    /// Whether it is about one person, whom the path names first.
+    pub fn is_about_a_subject(&self) -> bool {
+        self.path.starts_with("subjects/{subject}/")
+    }
+
+    /// Whether it is about one activity, which the path names first.
+    pub fn is_about_an_activity(&self) -> bool {
+        self.path.starts_with("activities/{activity}/")
+    }
+
     /// Whether it records somebody's answer about an activity.
     pub fn is_about_a_consent(&self) -> bool {
         self.path.ends_with("/consents/{activity}")
@@ -208,6 +218,14 @@ mod tests {
         let once = ROUTES.iter().filter(|route| route.is_once);
         let once = once.map(|route| (route.method.to_lowercase(), described_path(route)));
         assert_eq!(with_key, once.collect());
+    }
+
+    #[test]
+    fn what_takes_something_away_names_whose_it_is_or_for_which_activity() {
+        let about = |route: &&Route| (route.is_about_a_subject(), route.is_about_an_activity());
+        let changing = ROUTES.iter().filter(|route| route.changes_what_may_be_seen());
+        let of: Vec<(bool, bool)> = changing.map(|route| about(&route)).collect();
+        assert_eq!(of, [[(true, false); 3], [(false, true); 3]].concat());
     }
 
     #[test]

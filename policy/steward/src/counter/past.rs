@@ -125,11 +125,15 @@ impl Past {
         ends.into_iter().flatten().any(|end| now < *end)
     }
 
-    /// Devices that owe a word now.
-    pub fn owing(&mut self, now: i64) -> usize {
+    /// Forgets those of what may be gone that are over.
+    pub fn lapse(&mut self, now: i64) {
         self.owed.retain(|_, end| now < *end);
-        let devices: BTreeSet<&DeviceId> = self.owed.keys().map(|lent| &lent.device).collect();
-        devices.len()
+    }
+
+    /// Devices that owe a word of some of them.
+    pub fn owing(&self, is_it: impl Fn(&Lent) -> bool) -> usize {
+        let owed = self.owed.keys().filter(|lent| is_it(lent));
+        owed.map(|lent| &lent.device).collect::<BTreeSet<&DeviceId>>().len()
     }
 }
 

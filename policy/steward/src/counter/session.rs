@@ -331,6 +331,11 @@ impl Session {
         self.owed.values().any(|owed| now < owed.end)
     }
 
+    /// The same of one person.
+    pub fn owes_of(&self, subject: &SubjectId, now: i64) -> bool {
+        self.owed.get(subject).is_some_and(|owed| now < owed.end)
+    }
+
     /// Whether it may have anything of somebody.
     pub fn holds(&self, subject: &SubjectId) -> bool {
         !self.is_over && (self.told.contains_key(subject) || self.owed.contains_key(subject))

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use strongroom_agent::{Agent, Announced, Door, Entrance, Role, Tokens, Wire};
 use strongroom_custody::Custody;
 use strongroom_host::sim::SimEntropy;
-use strongroom_steward::{Custodian, Result, Services, Stewardship};
+use strongroom_steward::{About, Custodian, Result, Services, Stewardship};
 use strongroom_store::{Body, Family, Key, Later, Listed, PolicyKey, Put, Shelf, Store, Uploaded};
 
 use world::World;
@@ -113,7 +113,7 @@ impl Entrance for Way {
         Ok(inside)
     }
 
-    fn announce(&self) -> Announced {
+    fn announce(&self, _: About) -> Announced {
         Announced::default()
     }
 }

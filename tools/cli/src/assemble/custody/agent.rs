@@ -6,7 +6,7 @@ use strongroom_agent::{Agent, Announced, Entrance, Tokens};
 use strongroom_custody::Custody;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_records::application::ApplicationState;
-use strongroom_steward::{Custodian, Error, ErrorKind, Stewardship, Turns};
+use strongroom_steward::{About, Custodian, Error, ErrorKind, Stewardship, Turns};
 
 use super::counter::{Attended, SETTLE_LIMIT};
 use super::turnstile::Held;
@@ -101,13 +101,13 @@ impl Entrance for Shared {
         Ok(Box::new(fence))
     }
 
-    fn announce(&self) -> Announced {
+    fn announce(&self, about: About) -> Announced {
         let clock = MachineClock::new();
         // The counter hears of it meanwhile: views and devices have the same seconds.
-        let devices = self.turns.as_ref().map(|turns| (turns, turns.ask()));
+        let devices = self.turns.as_ref().map(|turns| turns.ask(about));
         let views = Home::find().map(|home| control::tell_views(&home).silent);
         let left = SETTLE_LIMIT.saturating_sub(clock.elapsed());
-        let devices = devices.map(|(turns, asked)| turns.wait(asked, &clock, left).silent);
+        let devices = devices.map(|asked| asked.wait(&clock, left).silent);
         let silent = views.unwrap_or_default() + devices.unwrap_or_default();
         Announced { silent, serves: devices.is_some() }
     }
