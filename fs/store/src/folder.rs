@@ -149,7 +149,12 @@ impl FolderStore {
     fn check_writable(&self) -> Result<()> {
         let (path, file) = self.temporary()?;
         drop(file);
-        self.disk.remove(&path).map_err(|cause| Error::io("the store cannot be written", cause))
+        let removed = self.disk.remove(&path);
+        // Another process that opens the store just now may have swept it.
+        if is_not_found(&removed) {
+            return Ok(());
+        }
+        removed.map_err(|cause| Error::io("the store cannot be written", cause))
     }
 
     /// Removes what interrupted puts left behind.

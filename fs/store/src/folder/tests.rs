@@ -347,6 +347,16 @@ fn a_sweep_by_another_process_does_not_break_a_put() {
 }
 
 #[test]
+fn a_sweep_by_another_process_does_not_break_an_open() {
+    let (disk, _) = sim();
+    // The file that an open for writing tries is gone before it takes it away itself.
+    disk.fail(Fault::new(Act::Remove, |_| true).errno(2));
+    let store = reopen(&disk, Mode::ReadWrite).unwrap();
+    assert_eq!(temporary_count(&disk), 0);
+    put(&store, object(5), b"x").unwrap();
+}
+
+#[test]
 fn strange_names_are_not_listed() {
     let (disk, store) = sim();
     put(&store, Key::Log(3), b"x").unwrap();
