@@ -195,6 +195,9 @@ pub struct Verdict {
     pub failed: bool,
 }
 
+/// How a decision point of somebody else's is called among the policies that decided.
+pub const BESIDE: &str = "decision-point";
+
 /// Judges requests by policies. Can narrow what the floor allows, never widen.
 pub trait DecisionPoint: Send + Sync {
     /// Digest of schema and policies in force.

@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// LIMIT: answers that are kept.
 const KNOWN_COUNT_MAX: usize = 4096;
 /// How the decision point is called among the policies that decided.
-pub const NAME: &str = "decision-point";
+pub const NAME: &str = strongroom_authorizer::BESIDE;
 
 /// A decision point at a place.
 pub struct Remote {

@@ -1,12 +1,16 @@
 //! Past decisions, decided again: by the policies of then, to explain them, or by others, to see what those would change.
 //!
 //! The facts of a decision are in the register: the record that holds the entry holds the subject as it stood, records before
-//! it the activities. What the floor refused is refused under any policies and is not asked again.
+//! it the activities. What the floor refused is refused under any policies and is not asked again. A decision point of somebody
+//! else's is not asked about the past: what it said then counts.
 //!
 //! LIMIT: reads the register from its first record on. A narrower purpose than the activity's own is not on record: such a
 //! request is decided again for the activity's own.
 
-use strongroom_authorizer::{Action, DecisionPoint, Facts, Reason, Request, answers, decide};
+use strongroom_audit::log::policy_number;
+use strongroom_authorizer::{
+    Action, BESIDE, DecisionPoint, Facts, Reason, Request, answers, decide,
+};
 use strongroom_format::cbor;
 use strongroom_records::activity::{Activities, Activity};
 use strongroom_records::application::Description;
@@ -27,8 +31,10 @@ pub struct Redecided {
     pub entry: Entry,
     /// Name of the activity; none for one that is not registered.
     pub activity: Option<String>,
-    /// What it would be now: none when it is allowed.
+    /// What it would be now: none when it is allowed, as far as our own policies go.
     pub reason: Option<Reason>,
+    /// Whether it would be up to a decision point beside our own that was not asked then: nobody can know what it had said.
+    pub is_open: bool,
     /// Policies that decide now, by id.
     pub policies: Vec<String>,
 }
@@ -38,7 +44,42 @@ impl Redecided {
     pub fn differs(&self) -> bool {
         let was_allowed =
             self.entry.judgement.as_ref().is_some_and(|was| was.outcome == Outcome::Allow);
-        was_allowed != self.reason.is_none()
+        !self.is_open && was_allowed != self.reason.is_none()
+    }
+
+    /// What our own policies allow is what the other says.
+    fn hear(&mut self, beside: Beside) {
+        match beside {
+            Beside::Nobody => {}
+            Beside::Allowed => self.policies.push(BESIDE.to_owned()),
+            Beside::Refused(reason) => {
+                (self.reason, self.policies) = (Some(reason), vec![BESIDE.to_owned()]);
+            }
+            Beside::NotAsked => self.is_open = true,
+        }
+    }
+}
+
+/// What a decision point beside our own policies said then. It is not asked about the past.
+enum Beside {
+    /// There was none.
+    Nobody,
+    Allowed,
+    /// It refused, or gave no answer.
+    Refused(Reason),
+    /// Our own policies had refused.
+    NotAsked,
+}
+
+impl Beside {
+    fn then(was: &Judgement, description: &Description) -> Self {
+        let is_asked = was.policies.contains(&policy_number(BESIDE));
+        match Reason::from_number(was.reason) {
+            Some(reason) if is_asked => Self::Refused(reason),
+            None if is_asked => Self::Allowed,
+            Some(_) if description.point.is_some() => Self::NotAsked,
+            Some(_) | None => Self::Nobody,
+        }
     }
 }
 
@@ -151,8 +192,13 @@ impl Custodian {
             id => then.activities.iter().find(|activity| activity.id == id).cloned(),
         };
         let name = activity.as_ref().map(|activity| activity.name.clone());
-        let mut redecided =
-            Redecided { entry: entry.clone(), activity: name, reason: None, policies: Vec::new() };
+        let mut redecided = Redecided {
+            entry: entry.clone(),
+            activity: name,
+            reason: None,
+            is_open: false,
+            policies: Vec::new(),
+        };
         let asked = Action::from_number(was.action).zip(entry.class);
         let (Some((action, class)), Some(own), false) = (asked, own, by_floor(was)) else {
             redecided.reason = Reason::from_number(was.reason);
@@ -186,6 +232,9 @@ impl Custodian {
         let decision = decide(point, request, &facts);
         redecided.reason = decision.reason();
         redecided.policies = decision.policies().to_vec();
+        if decision.reason().is_none() {
+            redecided.hear(Beside::then(was, &then.description));
+        }
         Ok(Some(redecided))
     }
 }

@@ -4,14 +4,18 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use common::{World, answer, by, kind, own, registered};
-use strongroom_authorizer::Reason;
+use strongroom_authorizer::{BESIDE, DecisionPoint, Facts, Reason, Request, Verdict};
+use strongroom_authzen::Both;
 use strongroom_cedar::BUILT_IN;
 use strongroom_records::activity::Basis;
 use strongroom_records::application::PolicySet;
-use strongroom_records::ids::SubjectId;
+use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_records::subject::ConsentStatus;
-use strongroom_steward::{Custodian, ErrorKind, Stewardship};
+use strongroom_steward::{Custodian, ErrorKind, PolicyLanguage, Stewardship};
 
 fn with(policy: &str) -> String {
     format!("{BUILT_IN}\n{policy}")
@@ -211,4 +215,99 @@ fn what_other_policies_would_change_is_told_before_and_is_so_after() {
     let all = shop.what_if(BUILT_IN, since).unwrap();
     assert_eq!(all.iter().filter(|one| one.differs()).count(), 1);
     assert!(all.last().unwrap().differs() && all.last().unwrap().reason.is_none());
+}
+
+/// Beside our own policies somebody else's decision point, which allows, refuses or is away as it is told.
+struct WithPoint(Arc<Mutex<Option<bool>>>);
+
+struct Point(Arc<Mutex<Option<bool>>>);
+
+impl DecisionPoint for Point {
+    fn digest(&self) -> Hash {
+        Hash::NONE
+    }
+
+    fn evaluate(&self, _: &Request, _: &Facts) -> Verdict {
+        let says = *self.0.lock().unwrap();
+        let policies = vec![BESIDE.to_owned()];
+        Verdict { allow: says == Some(true), policies, failed: says.is_none() }
+    }
+}
+
+impl PolicyLanguage for WithPoint {
+    fn built_in(&self) -> &str {
+        BUILT_IN
+    }
+
+    fn read(&self, text: &str) -> strongroom_steward::Result<Arc<dyn DecisionPoint>> {
+        common::CedarLanguage.read(text)
+    }
+
+    fn beside(
+        &self,
+        own: Arc<dyn DecisionPoint>,
+        _: &str,
+        _: Duration,
+    ) -> strongroom_steward::Result<Arc<dyn DecisionPoint>> {
+        Ok(Arc::new(Both { own, other: Arc::new(Point(Arc::clone(&self.0))) }))
+    }
+}
+
+/// A decision point is not asked about the past: what it said then counts, and where it was not asked nobody can know.
+#[test]
+fn what_a_decision_point_refused_is_not_told_as_allowed_when_the_past_is_decided_again() {
+    let mut world = World::new(46);
+    let says = Arc::new(Mutex::new(Some(true)));
+    world.services.language = Arc::new(WithPoint(Arc::clone(&says)));
+    let (mut shop, _) = shop(&world);
+    let name = shop.scope("newsletter").unwrap()[0].0;
+    shop.set_point(Some("http://127.0.0.1:1")).unwrap();
+    world.clock.advance(Duration::from_secs(3600));
+    let since = strongroom_host::clock::Clock::now_ns(&*world.clock);
+    let asked = by("newsletter", name, "owned");
+    for answer in [Some(true), Some(false), None] {
+        *says.lock().unwrap() = answer;
+        assert_eq!(shop.read_file(&asked, "file").is_ok(), answer == Some(true));
+    }
+    *says.lock().unwrap() = Some(true);
+    shop.propose_policies(&narrower()).unwrap();
+    assert_eq!(kind(shop.read_file(&asked, "file")), ErrorKind::Denied);
+
+    let told = |text: &str| {
+        let all = shop.what_if(text, since).unwrap();
+        let told = all.iter().map(|one| (one.differs(), one.is_open, one.reason));
+        told.collect::<Vec<_>>()
+    };
+    let (refused, failed) = (Some(Reason::PolicyRefuses), Some(Reason::PolicyFailed));
+    assert_eq!(
+        told(BUILT_IN),
+        [
+            (false, false, None),
+            (false, false, refused),
+            (false, false, failed),
+            (false, true, None)
+        ]
+    );
+    assert_eq!(
+        told(&narrower()),
+        [
+            (true, false, refused),
+            (false, false, refused),
+            (false, false, refused),
+            (false, false, refused)
+        ]
+    );
+    let all = shop.what_if(BUILT_IN, since).unwrap();
+    let policies: Vec<Vec<&str>> =
+        all.iter().map(|one| one.policies.iter().map(String::as_str).collect()).collect();
+    assert_eq!(policies, [vec!["consent", BESIDE], vec![BESIDE], vec![BESIDE], vec!["consent"]]);
+    // Decided again by the policies of then, each is the same.
+    for one in all {
+        let again = shop.explain(one.entry.seq).unwrap().remove(0);
+        assert!(!again.differs() && !again.is_open, "{again:?}");
+        assert_eq!(
+            again.reason,
+            one.entry.judgement.map(|was| was.reason).and_then(Reason::from_number)
+        );
+    }
 }

@@ -160,8 +160,10 @@ fn what_if(options: &PolicyWhatIf, format: Format) -> Result<Exit> {
     let (_office, custodian) = custody::application(&options.of)?;
     let all = custodian.what_if(&text, since).map_err(|error| failure(&error))?;
     let (mut text, mut lines) = (String::new(), Vec::new());
-    for one in all.iter().filter(|one| one.differs()) {
+    let mut open = Vec::new();
+    for one in all.iter().filter(|one| one.differs() || one.is_open) {
         let words = match one.reason {
+            _ if one.is_open => "would be up to the decision point, which was not asked",
             None => "would be allowed",
             Some(_) => "would be refused",
         };
@@ -170,10 +172,15 @@ fn what_if(options: &PolicyWhatIf, format: Format) -> Result<Exit> {
         let policies = one.policies.join(" ");
         text += &format!("{record:>6}  {time}  {activity}  {}  {words}", action_of(one));
         text += &if policies.is_empty() { "\n".to_owned() } else { format!("  by {policies}\n") };
-        lines.push(redecided_json(one));
+        if one.is_open { &mut open } else { &mut lines }.push(redecided_json(one));
     }
-    text += &format!("{} of {} decisions would change\n", lines.len(), all.len());
-    ui::answer(format, &text, &json!({"decisions": all.len(), "changed": lines}))?;
+    text += &format!("{} of {} decisions would change", lines.len(), all.len());
+    text += &match open.len() {
+        0 => "\n".to_owned(),
+        count => format!("; of {count} nobody can know\n"),
+    };
+    let json = json!({"decisions": all.len(), "changed": lines, "open": open});
+    ui::answer(format, &text, &json)?;
     Ok(Exit::Done)
 }
 
@@ -191,7 +198,7 @@ fn redecided_json(one: &Redecided) -> Value {
         "action": action_of(one),
         "subject": one.entry.about.as_ref().map(|about| about.subject.to_string()),
         "was_allowed": was.is_some_and(|was| was.outcome == Outcome::Allow),
-        "would_be_allowed": one.reason.is_none(),
+        "would_be_allowed": (!one.is_open).then_some(one.reason.is_none()),
         "reason": one.reason.map(Reason::text),
         "policies": one.policies,
     })
@@ -211,14 +218,15 @@ fn explain(options: &PolicyExplain, format: Format) -> Result<Exit> {
         if !one.policies.is_empty() {
             text += &format!("policies  {}\n", one.policies.join(" "));
         }
-        if one.differs() {
+        let is_same = !one.differs() && !one.is_open;
+        if !is_same {
             text += "decided again by the same policies, the answer is another one\n";
         }
         lines.push(json!({
             "time": time, "action": action, "outcome": outcome, "reason": reason,
             "activity": one.activity, "policies": one.policies,
             "policy_set": was.policy_set.to_string(), "consent_record": was.consent,
-            "lease_end": was.lease_end.map(time_text), "same_again": !one.differs(),
+            "lease_end": was.lease_end.map(time_text), "same_again": is_same,
         }));
     }
     if lines.is_empty() {
