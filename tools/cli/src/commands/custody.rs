@@ -7,6 +7,7 @@ pub mod consent;
 pub mod consumer;
 mod import;
 pub mod policy;
+mod receipt;
 mod rotate;
 mod settle;
 pub mod subject;
@@ -93,12 +94,4 @@ pub(super) fn bring_into_force(office: Office, answer: &mut Value) -> Result<()>
         fields.insert("views_silent".to_owned(), told.silent.into());
     }
     Ok(())
-}
-
-/// Writes a receipt where it is wanted.
-pub(super) fn keep_receipt(path: Option<&Path>, receipt: &[u8]) -> Result<()> {
-    match path {
-        Some(path) => output(path, receipt, "the receipt"),
-        None => Ok(()),
-    }
 }

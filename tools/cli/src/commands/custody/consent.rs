@@ -4,8 +4,9 @@ use serde_json::json;
 use strongroom_records::subject::ConsentStatus;
 use strongroom_steward::{Answer, time_text};
 
+use super::receipt::{Again, Place};
 use super::settle::{Patience, Taken, described, settle};
-use super::{bring_into_force, input, keep_receipt, moment, subject_id};
+use super::{bring_into_force, input, moment, subject_id};
 use crate::args::custody::{Consent, ConsentAnswer, ConsentShow, ConsentTaken};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Result};
@@ -67,12 +68,13 @@ fn answer(
         evidence,
     };
     let (office, mut custodian) = custody::application(&options.of)?;
+    let place = Place::make(options.receipt.as_deref())?;
     let receipt = custodian.answer(&subject, &answer).map_err(|error| failure(&error))?;
     let record = custodian.record_count().saturating_sub(1);
     let taken = Taken { subject: &subject, activity: &options.activity, record };
     let names = office.names();
     // What waits can be interrupted; what is on record is not undone by that.
-    keep_receipt(options.receipt.as_deref(), &receipt)?;
+    let kept = place.keep(&receipt, &Again::Never);
     let mut json = json!({"activity": options.activity, "status": status.name()});
     bring_into_force(office, &mut json)?;
     // A yes may cover less than the one before it.
@@ -81,7 +83,7 @@ fn answer(
     let is_in_force = fields["in_force"] == true && json["views_silent"] == 0;
     (json["in_force"], json["devices"]) = (is_in_force.into(), fields["devices"].clone());
     ui::answer(format, &text, &json)?;
-    Ok(Exit::Done)
+    kept.map(|()| Exit::Done)
 }
 
 fn history(options: &ConsentShow, format: Format) -> Result<Exit> {

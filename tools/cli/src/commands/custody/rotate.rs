@@ -5,7 +5,8 @@ use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_steward::{Depth, Resealed};
 
 use super::app::ending_text;
-use super::{keep_receipt, subject_id};
+use super::receipt::{Again, Place};
+use super::subject_id;
 use crate::args::custody::SubjectRotate;
 use crate::args::custody::app::AppRotate;
 use crate::assemble::custody::{self, failure};
@@ -22,9 +23,10 @@ pub(super) fn subject(options: &SubjectRotate, format: Format) -> Result<Exit> {
     let class = options.class.as_deref().map(|name| custodian.class(name)).transpose();
     let class = class.map_err(|error| failure(&error))?;
     let depth = depth(options.deep);
+    let place = Place::make(options.receipt.as_deref())?;
     let done = shown(|told| custodian.rotate_subject(&subject, depth, class, told));
     let rotated = done.map_err(|error| failure(&error))?;
-    keep_receipt(options.receipt.as_deref(), &rotated.receipt)?;
+    let kept = place.keep(&rotated.receipt, &Again::Never);
     let deed = &rotated.deed;
     let ending = ending_text(deed.destroyed.ending);
     let json = json!({
@@ -40,7 +42,7 @@ pub(super) fn subject(options: &SubjectRotate, format: Format) -> Result<Exit> {
         deed.generation, deed.files
     );
     ui::answer(format, &text, &json)?;
-    Ok(Exit::Done)
+    kept.map(|()| Exit::Done)
 }
 
 /// Changes the application key; with `--everybody`, the keys of all subjects.
@@ -49,6 +51,7 @@ pub(super) fn subject(options: &SubjectRotate, format: Format) -> Result<Exit> {
 /// As [`subject`].
 pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
     let (_office, mut custodian) = custody::application(&options.of)?;
+    let place = Place::make(options.receipt.as_deref())?;
     let mut done = Resealed::default();
     if options.everybody {
         let depth = depth(options.deep);
@@ -56,7 +59,7 @@ pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
         done = rotated.map_err(|error| failure(&error))?.0;
     }
     let rotated = custodian.rotate().map_err(|error| failure(&error))?;
-    keep_receipt(options.receipt.as_deref(), &rotated.receipt)?;
+    let kept = place.keep(&rotated.receipt, &Again::Never);
     let ending = ending_text(rotated.destroyed.ending);
     let mut json = json!({
         "application": custodian.listed().name,
@@ -70,7 +73,7 @@ pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
         text += &format!("{} subjects; {} files sealed anew\n", done.subjects, done.files);
     }
     ui::answer(format, &text, &json)?;
-    Ok(Exit::Done)
+    kept.map(|()| Exit::Done)
 }
 
 fn depth(deep: bool) -> Depth {

@@ -13,7 +13,8 @@ use strongroom_steward::{
 };
 
 use super::app::ending_text;
-use super::{bring_into_force, input, input_text, keep_receipt, output, subject_id};
+use super::receipt::{Again, Place};
+use super::{bring_into_force, input, input_text, output, subject_id};
 use crate::args::custody::{
     Compartment, Subject, SubjectCreate, SubjectErase, SubjectExport, SubjectFind, SubjectHold,
     SubjectList, SubjectMerge, SubjectOne, SubjectPut,
@@ -207,7 +208,9 @@ fn erase(options: &SubjectErase, format: Format) -> Result<Exit> {
         confirm(&format!("erase subject {} for good", options.one.subject))?;
     }
     let (office, mut custodian) = custody::application(&options.one.of)?;
+    let place = Place::make(options.receipt.as_deref())?;
     let erased = custodian.erase(&subject).map_err(|error| failure(&error))?;
+    let kept = place.keep(&erased.receipt, &erased_again(&subject));
     let deed = &erased.deed;
     let ending = ending_text(deed.destroyed.ending);
     let mut json = json!({
@@ -219,9 +222,14 @@ fn erase(options: &SubjectErase, format: Format) -> Result<Exit> {
         "statement": deed.statement,
     });
     bring_into_force(office, &mut json)?;
-    keep_receipt(options.receipt.as_deref(), &erased.receipt)?;
     ui::answer(format, &format!("{}\n", deed.statement), &json)?;
+    kept?;
     Ok(if deed.objects_left == 0 { Exit::Done } else { Exit::Partial })
+}
+
+/// An erasure that is done answers with the same receipt.
+fn erased_again(subject: &SubjectId) -> Again {
+    Again::By(format!("strongroom subject erase {subject}"))
 }
 
 fn merge(options: &SubjectMerge, format: Format) -> Result<Exit> {
@@ -230,14 +238,15 @@ fn merge(options: &SubjectMerge, format: Format) -> Result<Exit> {
         confirm(&format!("move all that is of {from} to {into}, and erase {from}"))?;
     }
     let (office, mut custodian) = custody::application(&options.one.of)?;
+    let place = Place::make(options.receipt.as_deref())?;
     let merged = custodian.merge_subjects(&into, &from).map_err(|error| failure(&error))?;
-    keep_receipt(options.receipt.as_deref(), &merged.erased.receipt)?;
+    let kept = place.keep(&merged.erased.receipt, &erased_again(&from));
     let mut json = json!({
         "subject": into.to_string(), "erased": from.to_string(), "files": merged.files,
     });
     bring_into_force(office, &mut json)?;
     ui::answer(format, &format!("{} files moved\n", merged.files), &json)?;
-    Ok(Exit::Done)
+    kept.map(|()| Exit::Done)
 }
 
 pub(super) fn confirm(what: &str) -> Result<()> {
