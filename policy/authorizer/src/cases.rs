@@ -5,13 +5,17 @@
 //!             "consent": {"status": "given"}, "expect": "allow"}]}
 //! ```
 //!
-//! What a case leaves out is the ordinary: an approved activity `job` with basis `consent`, purpose `service` and all classes
-//! that the case names, which opens data of class `identifiable` of an active subject that has not answered. A field that is
+//! What a case leaves out is the ordinary: an approved activity `job` with basis `consent`, purpose `service` and the class that
+//! the case names, which opens data of class `identifiable` of an active subject that has not answered. A field that is
 //! not known is refused, so that no case tests less than it says.
+//!
+//! Policies name classes by number. What a class of a name is an application says, or the file: `"classes": ["health"]` are those
+//! that the application declared, in that order.
 
 use serde_json::{Map, Value};
 use strongroom_format::ids::DeviceId;
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
+use strongroom_records::application::DeclaredClass;
 use strongroom_records::ids::{ActivityId, ApplicationId, ClassId, Hash, SubjectId};
 use strongroom_records::subject::{Consent, ConsentStatus, SubjectState};
 
@@ -55,20 +59,33 @@ pub struct Wrong {
 type Parsed<T> = Result<T, String>;
 
 impl Cases {
-    /// Reads a file of cases.
+    /// Reads a file of cases that says itself what classes are declared.
     ///
     /// # Errors
     /// A sentence that says what is wrong and in which case.
     pub fn parse(text: &str) -> Parsed<Self> {
+        Self::read(text, None)
+    }
+
+    /// Reads one for an application that declared these classes.
+    ///
+    /// # Errors
+    /// As [`Cases::parse`]; a case that says something else of a class than the application does.
+    pub fn parse_for(text: &str, declared: &[DeclaredClass]) -> Parsed<Self> {
+        Self::read(text, Some(declared))
+    }
+
+    fn read(text: &str, declared: Option<&[DeclaredClass]>) -> Parsed<Self> {
         let json: Value = serde_json::from_str(text)
             .map_err(|error| format!("the cases are no JSON: {error}"))?;
-        let file = fields(&json, "the file", &["cases"])?;
+        let file = fields(&json, "the file", &["cases", "classes"])?;
         let list = file.get("cases").and_then(Value::as_array);
         let list = list.ok_or("the file has no list of `cases`")?;
+        let classes = Classes::of(file, declared)?;
         let case = |(number, json): (usize, &Value)| {
             let name = json.get("name").and_then(Value::as_str);
             let name = name.map_or_else(|| format!("case {}", number + 1), str::to_owned);
-            Case::parse(json, &name).map_err(|what| format!("{name}: {what}"))
+            Case::parse(json, &name, &classes).map_err(|what| format!("{name}: {what}"))
         };
         list.iter().enumerate().map(case).collect::<Parsed<_>>().map(Self)
     }
@@ -95,7 +112,7 @@ impl Cases {
 }
 
 impl Case {
-    fn parse(json: &Value, name: &str) -> Parsed<Self> {
+    fn parse(json: &Value, name: &str, classes: &Classes) -> Parsed<Self> {
         let known = [
             "name",
             "expect",
@@ -113,8 +130,8 @@ impl Case {
             "operator_certified",
         ];
         let case = fields(json, "a case", &known)?;
-        let mut classes = Classes(vec!["identifiable".to_owned(), "owned".to_owned()]);
-        let class = classes.number(text(case, "class")?.unwrap_or("identifiable"));
+        let named = classes.named(text(case, "class")?.unwrap_or("identifiable"))?;
+        let class = named.number;
         let action = match text(case, "action")? {
             None => Action::Open,
             Some(name) => Action::from_name(name).ok_or("`action` is no action")?,
@@ -122,15 +139,15 @@ impl Case {
         let now = number(case, "now")?.unwrap_or(0);
         let activity = match case.get("activity") {
             Some(Value::Null) => None,
-            json => Some(activity(json, class, &mut classes)?),
+            json => Some(activity(json, class, classes)?),
         };
         let consent = case.get("consent").filter(|json| !json.is_null());
-        let consent = consent.map(|json| consent_of(json, class, &mut classes)).transpose()?;
+        let consent = consent.map(|json| consent_of(json, class, classes)).transpose()?;
         let mut others = Vec::new();
         if let Some(json) = case.get("others") {
             for (id, json) in json.as_object().ok_or("`others` is no JSON object")? {
                 let id = ActivityId::parse(id).ok_or("`others` is by ids of activities")?;
-                others.push(Consent { activity: id, ..consent_of(json, class, &mut classes)? });
+                others.push(Consent { activity: id, ..consent_of(json, class, classes)? });
             }
         }
         let request = Request {
@@ -149,7 +166,7 @@ impl Case {
             subject: subject(case)?,
             consent,
             others,
-            is_special: flag(case, "special")?.unwrap_or(false),
+            is_special: named.is_special(flag(case, "special")?)?,
             operator_certified: flag(case, "operator_certified")?.unwrap_or(true),
         };
         let expected = match (text(case, "expect")?, text(case, "reason")?) {
@@ -180,35 +197,91 @@ impl Case {
     }
 }
 
-/// Names of classes by their numbers: two that every application has, then as they come, from 16 on.
-struct Classes(Vec<String>);
+/// Classes by their names: two that every application has, and those that one declared, as it numbers them.
+struct Classes {
+    known: Vec<Class>,
+    is_applications: bool,
+}
+
+struct Class {
+    name: String,
+    number: ClassId,
+    /// Whether it is special, where an application says so.
+    special: Option<bool>,
+}
 
 impl Classes {
-    fn number(&mut self, name: &str) -> ClassId {
-        let at = self.0.iter().position(|own| own == name).unwrap_or_else(|| {
-            self.0.push(name.to_owned());
-            self.0.len() - 1
-        });
-        let number = u16::try_from(at).unwrap_or(u16::MAX);
-        if number < 2 { ClassId(number + 1) } else { ClassId(ClassId::DECLARED.0 + number - 2) }
+    fn of(file: &Map<String, Value>, declared: Option<&[DeclaredClass]>) -> Parsed<Self> {
+        let special = declared.map(|_| false);
+        let class = |name: &str, number, special| Class { name: name.to_owned(), number, special };
+        let mut known = vec![
+            class("identifiable", ClassId::IDENTIFIABLE, special),
+            class("owned", ClassId::OWNED, special),
+        ];
+        let of_application = declared.unwrap_or_default().iter();
+        known.extend(of_application.map(|own| class(&own.name, own.class, Some(own.special))));
+        let mut classes = Self { known, is_applications: declared.is_some() };
+        for (number, name) in
+            (ClassId::DECLARED.0..).zip(names(file, "classes")?.unwrap_or_default())
+        {
+            let number = ClassId(number);
+            match classes.find(name) {
+                Some(own) if declared.is_some() && own.number == number => {}
+                None if declared.is_none() => classes.known.push(class(name, number, None)),
+                _ => return Err(format!("`classes` has `{name}`, which is another one here")),
+            }
+        }
+        Ok(classes)
     }
 
-    fn list(&mut self, json: &Map<String, Value>) -> Parsed<Option<Vec<ClassId>>> {
-        let Some(list) = json.get("classes") else { return Ok(None) };
-        let list = list.as_array().ok_or("`classes` is no list")?;
+    fn find(&self, name: &str) -> Option<&Class> {
+        self.known.iter().find(|own| own.name == name)
+    }
+
+    fn named(&self, name: &str) -> Parsed<&Class> {
+        self.find(name).ok_or_else(|| match self.is_applications {
+            true => format!("the application declared no class `{name}`"),
+            false => {
+                format!("no class `{name}` is declared: list `classes`, or name an application")
+            }
+        })
+    }
+
+    fn list(&self, json: &Map<String, Value>) -> Parsed<Option<Vec<ClassId>>> {
+        let Some(list) = names(json, "classes")? else { return Ok(None) };
         let mut numbers = Vec::new();
         for name in list {
-            numbers.push(self.number(name.as_str().ok_or("a class is a name")?));
+            numbers.push(self.named(name)?.number);
         }
         numbers.sort();
         numbers.dedup();
         Ok(Some(numbers))
     }
+
+    /// What an activity has that does not say: the application's own work has all that the application declared.
+    fn ordinary(&self, class: ClassId, is_own: bool) -> Vec<ClassId> {
+        match is_own && self.is_applications {
+            true => self.known.iter().map(|own| own.number).collect(),
+            false => vec![class],
+        }
+    }
+}
+
+impl Class {
+    /// Whether it is special for a case, which may say so only where nobody else does.
+    fn is_special(&self, said: Option<bool>) -> Parsed<bool> {
+        match (self.special, said) {
+            (Some(is), Some(said)) if is != said => {
+                Err(format!("`special` is not what the application says of `{}`", self.name))
+            }
+            (is, said) => Ok(is.or(said).unwrap_or(false)),
+        }
+    }
 }
 
 const JOB: ActivityId = ActivityId([2; 16]);
 
-fn activity(json: Option<&Value>, class: ClassId, classes: &mut Classes) -> Parsed<Activity> {
+fn activity(json: Option<&Value>, class: ClassId, classes: &Classes) -> Parsed<Activity> {
     let empty = Value::Object(Map::new());
     let known = ["basis", "purpose", "classes", "writes", "state", "expires", "own", "consumer"];
     let json = fields(json.unwrap_or(&empty), "`activity`", &known)?;
@@ -224,7 +297,7 @@ fn activity(json: Option<&Value>, class: ClassId, classes: &mut Classes) -> Pars
         consumer: text(json, "consumer")?.unwrap_or("job").to_owned(),
         purpose: text(json, "purpose")?.unwrap_or("service").to_owned(),
         basis,
-        classes: classes.list(json)?.unwrap_or_else(|| vec![class]),
+        classes: classes.list(json)?.unwrap_or_else(|| classes.ordinary(class, is_own)),
         reach: if writes { Reach::Write } else { Reach::Read },
         recipients: Vec::new(),
         retention_days: None,
@@ -239,7 +312,7 @@ fn activity(json: Option<&Value>, class: ClassId, classes: &mut Classes) -> Pars
     })
 }
 
-fn consent_of(json: &Value, class: ClassId, classes: &mut Classes) -> Parsed<Consent> {
+fn consent_of(json: &Value, class: ClassId, classes: &Classes) -> Parsed<Consent> {
     let known = ["status", "explicit", "classes", "until", "other"];
     let json = fields(json, "`consent`", &known)?;
     let status = text(json, "status")?.ok_or("a consent has a `status`")?;
@@ -282,6 +355,13 @@ fn fields<'j>(json: &'j Value, what: &str, known: &[&str]) -> Parsed<&'j Map<Str
 fn text<'j>(json: &'j Map<String, Value>, name: &str) -> Parsed<Option<&'j str>> {
     let is_text = |json: &'j Value| json.as_str().ok_or_else(|| format!("`{name}` is no text"));
     json.get(name).map(is_text).transpose()
+}
+
+fn names<'j>(json: &'j Map<String, Value>, name: &str) -> Parsed<Option<Vec<&'j str>>> {
+    let Some(list) = json.get(name) else { return Ok(None) };
+    let list = list.as_array().ok_or_else(|| format!("`{name}` is no list"))?;
+    let each = list.iter().map(|one| one.as_str().ok_or_else(|| "a class is a name".to_owned()));
+    each.collect::<Parsed<_>>().map(Some)
 }
 
 fn flag(json: &Map<String, Value>, name: &str) -> Parsed<Option<bool>> {

@@ -2,6 +2,7 @@ use strongroom_authorizer::cases::{self, Cases};
 use strongroom_authorizer::{Action, Reason, decide};
 use strongroom_format::ids::DeviceId;
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
+use strongroom_records::application::DeclaredClass;
 use strongroom_records::ids::{ActivityId, ApplicationId, ClassId, SubjectId};
 use strongroom_records::log::Outcome;
 use strongroom_records::subject::{Consent, ConsentStatus, SubjectState};
@@ -325,4 +326,49 @@ fn sets_that_do_not_validate_strictly_are_refused() {
     ] {
         assert!(Cedar::read(bad).is_err(), "{bad}");
     }
+}
+
+/// Policies name classes by number: a case that names one is about the class that the application calls so, or about none.
+#[test]
+fn a_case_is_about_the_class_that_the_application_calls_so() {
+    let text = format!(
+        "{}\n@id(\"no-place\") forbid (principal, action, resource) when {{ resource.class == DataClass::\"17\" }};",
+        crate::BUILT_IN
+    );
+    let cedar = Cedar::read(&text).unwrap();
+    let case = |file: &str, fields: &str| {
+        format!(
+            r#"{{{file}"cases": [{{"name": "x", "consent": {{"status": "given"}}, "expect": "deny",
+                "reason": "the policies do not permit it", {fields}}}]}}"#
+        )
+    };
+    let place = r#""class": "place""#;
+    // Nobody says which class that is.
+    assert!(Cases::parse(&case("", place)).is_err());
+    let file = r#""classes": ["health", "place"], "#;
+    assert_eq!(Cases::parse(&case(file, place)).unwrap().run(&cedar), []);
+    let declared = [(16, "health", true), (17, "place", false)].map(|(class, name, special)| {
+        DeclaredClass { class: ClassId(class), name: name.into(), special }
+    });
+    let of = |text: &str| Cases::parse_for(text, &declared);
+    assert_eq!(of(&case("", place)).unwrap().run(&cedar), []);
+    assert_eq!(of(&case(file, place)).unwrap().run(&cedar), []);
+    let health = case("", r#""class": "health""#);
+    let wrong = of(&health).unwrap().run(&cedar);
+    assert_eq!(wrong[0].found, "deny: a special class needs an explicit consent");
+    // What contradicts the application is refused.
+    for bad in [
+        case("", r#""class": "shoes""#),
+        case("", r#""class": "place", "special": true"#),
+        case("", r#""class": "health", "special": false"#),
+        case(r#""classes": ["place", "health"], "#, place),
+        case(r#""classes": ["health", "health"], "#, place),
+        case(r#""classes": "place", "#, place),
+    ] {
+        assert!(of(&bad).is_err(), "{bad}");
+    }
+    // The application's own work is with all of its classes.
+    let own = r#"{"cases": [{"name": "own", "activity": {"own": true, "basis": "contract"}, "expect": "allow"}]}"#;
+    let classes = [1, 2, 16, 17].map(ClassId);
+    assert_eq!(of(own).unwrap().all()[0].facts.activity.as_ref().unwrap().classes, classes);
 }

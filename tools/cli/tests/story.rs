@@ -476,6 +476,34 @@ fn personal_data_outlives_the_loss_of_local_state_and_not_that_of_the_key() {
     assert_eq!(story.say(&format!("subject get {of_hers}")).code, 5);
 }
 
+/// Cases of an application are about its classes, by the numbers that its policies use.
+fn classes_are_the_applications(story: &Story) {
+    story.done("app class health --app shop --special");
+    story.done("app class place --app shop");
+    let policies = format!(
+        "{}\n@id(\"no-place\") forbid (principal, action, resource) when {{ resource.class == DataClass::\"17\" }};",
+        strongroom_cedar::BUILT_IN
+    );
+    fs::write(story.place.path("place.cedar"), policies).unwrap();
+    let case = |class: &str| {
+        format!(
+            r#"{{"cases": [{{"class": "{class}", "consent": {{"status": "given"}}, "expect": "deny"}}]}}"#
+        )
+    };
+    fs::write(story.place.path("place.json"), case("place")).unwrap();
+    let file = |name: &str| story.place.path(name).display().to_string();
+    let test = format!("policy test {} --policies {}", file("place.json"), file("place.cedar"));
+    assert_eq!(story.done(&format!("{test} --app shop")), "1 cases, 0 otherwise than expected\n");
+    // The policies in force say nothing of it.
+    let in_force = story.say(&format!("policy test {} --app shop", file("place.json")));
+    let said = "case 1: expected deny, is allow\n1 cases, 1 otherwise than expected\n";
+    assert_eq!((in_force.code, in_force.out.as_str()), (1, said));
+    story.place.run(&test).expect_refused(
+        1,
+        "strongroom: case 1: no class `place` is declared: list `classes`, or name an application\n",
+    );
+}
+
 #[test]
 fn policies_are_tried_set_explained_and_held_against_the_past() {
     let story = Story::new();
@@ -509,6 +537,7 @@ fn policies_are_tried_set_explained_and_held_against_the_past() {
                 2 cases, 1 otherwise than expected\n";
     assert_eq!((failed.code, failed.out.as_str()), (1, said));
 
+    classes_are_the_applications(&story);
     let told = story.json(&format!("policy what-if {} --app shop", file("closed.cedar")));
     let changed = told["changed"].as_array().unwrap();
     assert_eq!((changed.len(), &changed[0]["policies"][0]), (1, &Value::from("own-closed")));

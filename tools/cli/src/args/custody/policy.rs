@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
-use super::Of;
+use super::{In, Of};
+use crate::args::PassphraseSource;
 
 /// `policy`.
 #[derive(Debug, Subcommand)]
@@ -24,7 +26,11 @@ pub enum Policy {
     /// List every policy set that ever was in force
     History(Of),
     /// Try policies on cases: requests, and what is expected of each
-    #[command(after_help = "Example:\n  strongroom policy test cases.json --policies shop.cedar")]
+    #[command(after_help = "Examples:\n  strongroom policy test cases.json --policies shop.cedar
+  strongroom policy test cases.json -w ~/work.strongroom --app shop
+
+Classes beyond `identifiable` and `owned` are those that the application declared, or, without one,
+those that the file lists as `classes`, in the order in which they were declared.")]
     Test(PolicyTest),
     /// List past decisions that other policies would change; changes nothing
     #[command(
@@ -90,9 +96,30 @@ pub struct PolicyTest {
     /// Cases, as JSON
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Policies, in Cedar [default: those that are in force where nobody set others]
+    /// Policies, in Cedar [default: those in force in the application; without one, where nobody set others]
     #[arg(long, value_name = "FILE", help_heading = "Policies")]
     pub policies: Option<PathBuf>,
+    /// Folder or URL that holds the workspace, or a name from the configuration
+    #[arg(long, short = 'w', value_name = "STORE", requires = "app", help_heading = "Where")]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub workspace: Option<String>,
+    /// Name or id of the application whose classes the cases name
+    #[arg(long, value_name = "NAME", requires = "workspace", help_heading = "Where")]
+    pub app: Option<String>,
+    /// Where the application key is, if not where `app create` was told
+    #[arg(long, value_name = "PLACE", requires = "app", help_heading = "Where")]
+    pub custody: Option<String>,
+    #[command(flatten)]
+    pub passphrase: PassphraseSource,
+}
+
+impl PolicyTest {
+    /// The application, if it is for one.
+    pub fn of(&self) -> Option<Of> {
+        let (workspace, app) = self.workspace.clone().zip(self.app.clone())?;
+        let place = In { workspace, passphrase: self.passphrase.clone() };
+        Some(Of { place, app, custody: self.custody.clone() })
+    }
 }
 
 /// `policy what-if`.

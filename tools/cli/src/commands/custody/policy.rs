@@ -135,11 +135,20 @@ fn set_json(set: &Set) -> Value {
 
 fn test(options: &PolicyTest, format: Format) -> Result<Exit> {
     let bad = |message: String| Failure::new(Exit::Failed, message);
-    let cases = Cases::parse(&input_text(&options.file, "the cases")?).map_err(bad)?;
-    let cedar = match &options.policies {
-        Some(path) => read(&input_text(path, "the policies")?)?,
-        None => read(BUILT_IN)?,
+    let cases = input_text(&options.file, "the cases")?;
+    let given = options.policies.as_deref().map(|path| input_text(path, "the policies"));
+    let given = given.transpose()?;
+    let (cases, in_force) = match options.of() {
+        None => (Cases::parse(&cases), None),
+        Some(of) => {
+            let (_office, custodian) = custody::application(&of)?;
+            let description = custodian.description().map_err(|error| failure(&error))?;
+            let set = custodian.policy_set().map_err(|error| failure(&error))?;
+            (Cases::parse_for(&cases, &description.classes), set.map(|set| set.text))
+        }
     };
+    let cases = cases.map_err(bad)?;
+    let cedar = read(given.or(in_force).as_deref().unwrap_or(BUILT_IN))?;
     let (mut text, mut wrong) = (String::new(), Vec::new());
     for failed in cases.run(&cedar) {
         text += &format!("{}: expected {}, is {}\n", failed.name, failed.expected, failed.found);
