@@ -69,6 +69,10 @@ impl Custodian {
         Ok(self.description()?.retention)
     }
 
+    fn days_kept(&self, class: ClassId) -> Result<Option<u32>> {
+        Ok(self.retention()?.into_iter().find(|(own, _)| *own == class).map(|(_, days)| days))
+    }
+
     /// Takes away what was kept long enough, and ends its keys. Interrupted, the next call goes on.
     ///
     /// # Errors
@@ -81,8 +85,9 @@ impl Custodian {
             for subject in some {
                 let before = retired.files;
                 let mut is_changed = false;
-                // Others are let in: what they say of retention counts.
-                for (class, days) in self.retention()? {
+                for (class, _) in self.retention()? {
+                    // Others are let in while a class is sealed anew: what they say of the next one counts.
+                    let Some(days) = self.days_kept(class)? else { continue };
                     is_changed |= self.retire_class(subject, class, days, carry, &mut retired)?;
                 }
                 retired.subjects += u64::from(retired.files > before);

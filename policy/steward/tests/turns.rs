@@ -357,3 +357,73 @@ fn what_others_take_away_while_files_are_looked_at_is_no_damage() {
     // Four of ada's and four of her twin's, and the lost one; who came meanwhile is not waited for.
     assert_eq!((verified.looked.subjects, verified.looked.files), (4, 9));
 }
+
+/// Stands aside, and finds no way back.
+struct NoWayBack;
+
+impl Turnstile for NoWayBack {
+    fn is_due(&self) -> bool {
+        true
+    }
+
+    fn leave(&mut self) {}
+
+    fn enter(&mut self) -> strongroom_steward::Result<()> {
+        Err(Error::new(ErrorKind::Unavailable, "another command works on the applications"))
+    }
+}
+
+/// Somebody who does one thing at a turn of what the first one does.
+fn meanwhile(world: &World, shop: &mut Custodian, people: People, place: usize, deed: Deed) {
+    let other = Arc::new(Mutex::new(world.open("shop")));
+    shop.follow().unwrap();
+    let turns = Arc::default();
+    shop.set_turnstile(Box::new(Others { other, turns, place, deed, people }));
+}
+
+#[test]
+fn a_rule_that_is_taken_back_while_retention_works_is_heeded() {
+    let world = World::new(104);
+    let (mut shop, people) = shop(&world);
+    shop.set_retention("identifiable", Some(30)).unwrap();
+    // While ada's class before that one is sealed anew.
+    meanwhile(&world, &mut shop, people, 0, |other, _| other.set_retention("owned", None).unwrap());
+    assert_eq!(shop.retire(Carry::Out).unwrap().files, 3);
+    for subject in people {
+        assert_eq!(shop.read_file(&own(subject, "owned"), "old").unwrap(), b"17 roses");
+    }
+}
+
+#[test]
+fn a_deep_rotation_is_not_made_shallow_by_one_that_was_interrupted() {
+    let world = World::new(105);
+    let (mut shop, _) = shop(&world);
+    shop.set_turnstile(Box::new(NoWayBack));
+    shop.rotate_everybody(Depth::Shallow, &mut |_| ()).unwrap_err();
+    drop(shop);
+    let mut shop = world.open("shop");
+    assert!(shop.is_rotating().unwrap());
+    let (done, _) = shop.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap();
+    assert_eq!((done.files, done.subjects), (12, 3));
+    assert!(!shop.is_rotating().unwrap());
+}
+
+#[test]
+fn who_ends_a_rotation_leaves_a_deeper_one_that_began_meanwhile_to_go_on() {
+    let world = World::new(106);
+    let (mut shop, people) = shop(&world);
+    meanwhile(&world, &mut shop, people, 0, |other, _| {
+        other.set_turnstile(Box::new(NoWayBack));
+        other.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap_err();
+    });
+    shop.rotate_everybody(Depth::Shallow, &mut |_| ()).unwrap();
+    assert!(shop.is_rotating().unwrap());
+    drop(shop);
+    let mut shop = world.open("shop");
+    shop.rotate_everybody(Depth::Shallow, &mut |_| ()).unwrap();
+    assert!(!shop.is_rotating().unwrap());
+    assert!(shop.verify().unwrap().findings.is_empty());
+    for subject in people {
+        assert_eq!(shop.read_file(&own(subject, "owned"), "new").unwrap(), b"17 roses");
+    }
+}

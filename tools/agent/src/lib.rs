@@ -35,6 +35,7 @@ mod tokens;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 use strongroom_crypto::hash::sha256;
@@ -52,6 +53,9 @@ use http::{Answer, Read1, Request};
 use replay::{Replay, Replays};
 use routes::{Act, Route, Who, Whole};
 use tokens::Token;
+
+/// LIMIT: how long somebody who asks for something long waits for another to have done. Each keeps a connection meanwhile.
+const APART_LIMIT: Duration = Duration::from_secs(2);
 
 /// How an application is reached. Implemented by whoever puts the program together.
 pub trait Entrance: Send + Sync {
@@ -95,7 +99,7 @@ struct Desk {
     entrance: Box<dyn Entrance>,
     custodian: Mutex<Option<Custodian>>,
     /// Whoever does something long.
-    apart: Mutex<()>,
+    apart: parking_lot::Mutex<()>,
 }
 
 /// A request of somebody who may make it, before its body is read.
@@ -121,7 +125,7 @@ impl Agent {
         let mut desks = BTreeMap::new();
         for (name, entrance) in entrances {
             let custodian = Mutex::new(Some(entrance.open()?));
-            desks.insert(name, Desk { entrance, custodian, apart: Mutex::default() });
+            desks.insert(name, Desk { entrance, custodian, apart: parking_lot::Mutex::default() });
         }
         Ok(Arc::new(Self { desks, tokens, replays: Mutex::default(), clock }))
     }
@@ -312,7 +316,10 @@ impl Desk {
     /// Does something long, one such thing at a time, with the application opened for itself: others work meanwhile, and are let
     /// in by what is done. When the agent ends it is interrupted, and goes on when it is asked for again.
     fn act_apart<T>(&self, act: &mut dyn FnMut(&mut Custodian) -> Result<T>) -> Result<T> {
-        let _others_wait = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(_others_wait) = self.apart.try_lock_for(APART_LIMIT) else {
+            let message = "something long is under way for this application: ask again";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        };
         self.act_with(&mut None, act)
     }
 
@@ -391,4 +398,48 @@ fn refused(error: &Error) -> Answer {
         ErrorKind::Internal => (500, "internal"),
     };
     Answer::refused(status, kind, &error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// An application that opens when it is told to, and then does not.
+    struct Slow(Mutex<mpsc::Receiver<()>>, mpsc::Sender<()>);
+
+    impl Entrance for Slow {
+        fn open(&self) -> Result<Custodian> {
+            self.1.send(()).expect("the test waits");
+            let told = self.0.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            told.expect("the test tells");
+            Err(Error::new(ErrorKind::Locked, "there is none"))
+        }
+
+        fn enter(&self, _: &mut Custodian) -> Result<Box<dyn Send>> {
+            Ok(Box::new(()))
+        }
+
+        fn announce(&self, _: About) -> Announced {
+            Announced::default()
+        }
+    }
+
+    #[test]
+    fn whoever_asks_for_something_long_while_another_has_is_told_to_ask_again() {
+        let ((tell, told), (begin, began)) = (mpsc::channel(), mpsc::channel());
+        let entrance = Box::new(Slow(Mutex::new(told), begin));
+        let desk = Desk { entrance, custodian: Mutex::default(), apart: Default::default() };
+        let long = |desk: &Desk| desk.act_apart(&mut |_| Ok(())).map_err(|error| error.kind());
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| long(&desk));
+            began.recv().expect("it begins");
+            assert_eq!(long(&desk), Err(ErrorKind::Unavailable));
+            tell.send(()).expect("it waits");
+            assert_eq!(first.join().expect("it ends"), Err(ErrorKind::Locked));
+        });
+        tell.send(()).expect("it waits");
+        assert_eq!(long(&desk), Err(ErrorKind::Locked));
+    }
 }

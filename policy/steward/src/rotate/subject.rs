@@ -123,7 +123,9 @@ impl Custodian {
             // Whoever wrote meanwhile may have erased some, or done them.
             let due = self.due(&due, rotation.began)?;
             if !due.is_empty() {
-                let (before, _) = self.switch_keys(&due, Some(&rotation))?;
+                // A deeper one that began meanwhile has all of them still to do.
+                let goes_on = self.goes_on(&rotation)?;
+                let (before, _) = self.switch_keys(&due, goes_on.then_some(&rotation))?;
                 destroyed = Some(self.destroy_before(&before)?);
                 done.subjects += due.len() as u64;
                 progress(done);
@@ -132,7 +134,9 @@ impl Custodian {
         }
         // One that died between its last switch and the end of the old key left that key.
         self.sweep()?;
-        self.end_everybody()?;
+        if self.goes_on(&rotation)? {
+            self.describe(&Description { rotation: None, ..self.description()? })?;
+        }
         Ok((done, destroyed))
     }
 
@@ -144,10 +148,12 @@ impl Custodian {
         Ok(self.description()?.rotation.is_some())
     }
 
-    /// What goes on, or begins. One that began deep stays deep.
+    /// What goes on, or begins. One that began deep stays deep; where more is asked for than one that goes on does, a new one
+    /// takes its place.
     fn begin_everybody(&mut self, depth: Depth) -> Result<Rotation> {
         let mut description = self.description()?;
-        if let Some(rotation) = description.rotation {
+        let is_enough = |rotation: &Rotation| rotation.deep || depth == Depth::Shallow;
+        if let Some(rotation) = description.rotation.filter(is_enough) {
             return Ok(rotation);
         }
         let began = self.register().log().next_seq();
@@ -157,9 +163,9 @@ impl Custodian {
         Ok(rotation)
     }
 
-    fn end_everybody(&mut self) -> Result<()> {
-        let description = Description { rotation: None, ..self.description()? };
-        self.describe(&description)
+    /// Whether it is still the one that an interrupted call would take up.
+    fn goes_on(&self, rotation: &Rotation) -> Result<bool> {
+        Ok(self.description()?.rotation.is_some_and(|own| own.began == rotation.began))
     }
 
     /// Those of some subjects that live and are not done since.

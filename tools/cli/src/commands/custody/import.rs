@@ -27,14 +27,35 @@ pub(super) fn run(options: &SubjectImport, format: Format) -> Result<Exit> {
         people.push(person.ok_or_else(|| bad(index))?);
     }
     let mut ids = Vec::new();
+    let created = create(&mut custodian, &people, &mut ids);
+    let text: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    if created.is_ok() || !ids.is_empty() {
+        ui::answer(format, &text, &json!({"subjects": ids}))?;
+    }
+    created.map(|()| Exit::Done).map_err(|failure| part(failure, ids.len(), people.len()))
+}
+
+/// Creates them, some hundred in one record, and notes the ids of those that are.
+fn create(custodian: &mut Custodian, people: &[NewSubject], ids: &mut Vec<String>) -> Result<()> {
     for some in people.chunks(BATCH_COUNT) {
+        if !ids.is_empty() {
+            custodian.let_others_in().map_err(|error| failure(&error))?;
+        }
         let made = custodian.create_subjects(some).map_err(|error| failure(&error))?;
         ids.extend(made.iter().map(ToString::to_string));
-        custodian.let_others_in().map_err(|error| failure(&error))?;
     }
-    let text: String = ids.iter().map(|id| format!("{id}\n")).collect();
-    ui::answer(format, &text, &json!({"subjects": ids}))?;
-    Ok(Exit::Done)
+    Ok(())
+}
+
+/// What is said when some exist and the others do not.
+fn part(failure: Failure, count: usize, all: usize) -> Failure {
+    if count == 0 {
+        return failure;
+    }
+    let message =
+        format!("{}; {count} of {all} were created, whose ids are printed", failure.message);
+    let hint = format!("import the lines from {} on", count + 1);
+    Failure { message, ..failure }.hint(hint)
 }
 
 fn person(
@@ -70,4 +91,19 @@ fn person(
 fn bad(index: usize) -> Failure {
     Failure::new(Exit::Failed, format!("line {} is no subject; nothing was created", index + 1))
         .hint("for example {\"lookups\": {\"email\": \"ada@example.com\"}, \"profile\": {}}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_import_that_ends_in_the_middle_says_who_exists_and_where_to_go_on() {
+        let busy = || Failure::new(Exit::Unreachable, "another command works").hint("wait");
+        let failure = part(busy(), 500, 1200);
+        let expected = "another command works; 500 of 1200 were created, whose ids are printed";
+        assert_eq!((failure.exit, &*failure.message), (Exit::Unreachable, expected));
+        assert_eq!(failure.hint.as_deref(), Some("import the lines from 501 on"));
+        assert_eq!(part(busy(), 0, 1200).hint.as_deref(), Some("wait"));
+    }
 }
