@@ -5,11 +5,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use strongroom_host::disk::Disk;
 use strongroom_host::sim::Chance;
-use strongroom_store::{Body, Family, Key, Later, Listed, Put, Store, Uploaded};
+use strongroom_store::over::{Call, Over};
+use strongroom_store::{Body, Key, Later, Store, Uploaded};
 use strongroom_tests::harness::files::{OPEN, options};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::life::Life;
@@ -317,30 +317,23 @@ struct Interrupted {
 
 type Act = Box<dyn FnMut() + Send>;
 
-impl Store for Interrupted {
-    fn get<'a>(&'a self, key: Key, range: Option<std::ops::Range<u64>>) -> Later<'a, Bytes> {
+impl Over for Interrupted {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    fn before(&self, call: Call) -> strongroom_store::Result<()> {
         // Taken out while it runs: what it does reads too.
-        let act = self.act.lock().take();
-        if let Some(mut act) = act {
+        let act = matches!(call, Call::Get(_)).then(|| self.act.lock().take());
+        if let Some(mut act) = act.flatten() {
             act();
             self.act.lock().get_or_insert(act);
         }
-        self.store.get(key, range)
+        Ok(())
     }
-    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        self.store.put(key, body)
-    }
+
     fn put_many<'a>(&'a self, bodies: Vec<(Key, Body)>) -> Later<'a, Vec<Uploaded>> {
         self.store.put_many(bodies)
-    }
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.store.put_if_absent(key, bytes)
-    }
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.store.list(family, after)
-    }
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.store.delete(key)
     }
 }
 

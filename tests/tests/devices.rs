@@ -1,7 +1,6 @@
 //! Two devices on one store: whose commits count where, and a store that shows an older or another organisation.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,9 +14,10 @@ use strongroom_keyring::enrolment::{self, Applicant};
 use strongroom_keyring::membership::Writer;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_keyring::{DeviceKeys, device_file, founding};
+use strongroom_store::over::{Call, Over};
 use strongroom_store::{
-    Body, Error as StoreError, ErrorKind as StoreErrorKind, Family, FolderStore, Key, Later,
-    Listed, Mode as StoreMode, Put, Store, Uploaded, now,
+    Body, Error as StoreError, ErrorKind as StoreErrorKind, Family, FolderStore, Key,
+    Mode as StoreMode, Put, Store, now,
 };
 use strongroom_tests::harness::files::OPEN;
 use strongroom_tests::harness::runner::{CALLER, done};
@@ -160,31 +160,18 @@ struct Hiding {
     seen: Arc<AtomicU64>,
 }
 
-impl Store for Hiding {
-    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
-        match key {
-            Key::Organisation(seq) if seq >= self.seen.load(Ordering::Relaxed) => {
-                let missing = StoreError::new(StoreErrorKind::NotFound, "hidden");
-                Box::pin(std::future::ready(Err(missing)))
+impl Over for Hiding {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    fn before(&self, call: Call) -> strongroom_store::Result<()> {
+        match call {
+            Call::Get(Key::Organisation(seq)) if seq >= self.seen.load(Ordering::Relaxed) => {
+                Err(StoreError::new(StoreErrorKind::NotFound, "hidden"))
             }
-            _ => self.store.get(key, range),
+            _ => Ok(()),
         }
-    }
-
-    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        self.store.put(key, body)
-    }
-
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.store.put_if_absent(key, bytes)
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.store.list(family, after)
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.store.delete(key)
     }
 }
 

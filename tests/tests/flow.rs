@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use strongroom_host::sim::Counts as DiskCounts;
-use strongroom_store::{Body, DiskSpace, Family, Key, Later, Listed, Put, Store, Uploaded};
+use strongroom_store::over::{Call, Over};
+use strongroom_store::{Body, Key, Later, Store, Uploaded};
 use strongroom_tests::harness::files::OPEN;
 use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_tests::harness::world::{Setting, World, new_disk};
@@ -39,19 +40,30 @@ fn add(count: &AtomicU64, by: u64) {
     count.fetch_add(by, Ordering::Relaxed);
 }
 
-impl Store for Counting {
+impl Over for Counting {
+    fn below(&self) -> &dyn Store {
+        &*self.inner
+    }
+
+    fn before(&self, call: Call) -> strongroom_store::Result<()> {
+        let calls = &self.calls;
+        let count = match call {
+            Call::Get(_) => &calls.gets,
+            Call::Put(_) => &calls.puts,
+            Call::PutIfAbsent(_) => &calls.commits,
+            Call::List(_) => &calls.lists,
+            Call::Delete(_) => &calls.deletes,
+        };
+        add(count, 1);
+        Ok(())
+    }
+
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
-        add(&self.calls.gets, 1);
         Box::pin(async move {
             let bytes = self.inner.get(key, range).await?;
             add(&self.calls.got_bytes, bytes.len() as u64);
             Ok(bytes)
         })
-    }
-
-    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        add(&self.calls.puts, 1);
-        self.inner.put(key, body)
     }
 
     fn put_many<'a>(&'a self, bodies: Vec<(Key, Body)>) -> Later<'a, Vec<Uploaded>> {
@@ -63,18 +75,7 @@ impl Store for Counting {
         self.is_far
     }
 
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        add(&self.calls.commits, 1);
-        self.inner.put_if_absent(key, bytes)
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        add(&self.calls.lists, 1);
-        self.inner.list(family, after)
-    }
-
     fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        add(&self.calls.deletes, 1);
         let [now, most] = &self.calls.deleting;
         most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         Box::pin(async move {
@@ -82,14 +83,6 @@ impl Store for Counting {
             now.fetch_sub(1, Ordering::Relaxed);
             done
         })
-    }
-
-    fn space(&self) -> Option<DiskSpace> {
-        self.inner.space()
-    }
-
-    fn will_read(&self, key: Key, range: Range<u64>) {
-        self.inner.will_read(key, range);
     }
 }
 

@@ -6,17 +6,14 @@ mod hidden;
 #[path = "history/moment.rs"]
 mod moment;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use strongroom_check::{Area, Kind as Wrong, Report, Subject};
 use strongroom_host::sim::Chance;
-use strongroom_store::{
-    Body, DiskSpace, Family, Key as StoreKey, Later, Listed, Put, Store, Uploaded, now,
-};
+use strongroom_store::over::{Call, Over};
+use strongroom_store::{Body, Family, Key as StoreKey, Store, now};
 use strongroom_tests::harness::files::{find, load, make, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::generate::{Generator, Mix};
@@ -233,33 +230,17 @@ struct Gate {
     waiting: Arc<AtomicBool>,
 }
 
-impl Store for Gate {
-    fn get<'a>(&'a self, key: StoreKey, range: Option<Range<u64>>) -> Later<'a, Bytes> {
-        self.store.get(key, range)
+impl Over for Gate {
+    fn below(&self) -> &dyn Store {
+        &*self.store
     }
 
-    fn put<'a>(&'a self, key: StoreKey, body: Body) -> Later<'a, Uploaded> {
-        self.store.put(key, body)
-    }
-
-    fn put_if_absent<'a>(&'a self, key: StoreKey, bytes: Bytes) -> Later<'a, Put> {
-        while *self.is_shut.lock() {
+    fn before(&self, call: Call) -> strongroom_store::Result<()> {
+        while matches!(call, Call::PutIfAbsent(_)) && *self.is_shut.lock() {
             self.waiting.store(true, Ordering::Relaxed);
             std::thread::yield_now();
         }
-        self.store.put_if_absent(key, bytes)
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<StoreKey>) -> Later<'a, Vec<Listed>> {
-        self.store.list(family, after)
-    }
-
-    fn delete<'a>(&'a self, key: StoreKey) -> Later<'a, ()> {
-        self.store.delete(key)
-    }
-
-    fn space(&self) -> Option<DiskSpace> {
-        self.store.space()
+        Ok(())
     }
 }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use strongroom_format::ids::ObjectId;
+use strongroom_store::over::{Call, Over};
 use strongroom_store::{
-    Body, Error as StoreError, ErrorKind as StoreErrorKind, Family, Key, Later, Listed, Put, Store,
-    Uploaded, now,
+    Error as StoreError, ErrorKind as StoreErrorKind, Family, Key, Later, Listed, Store, now,
 };
 use strongroom_tests::harness::files::{load, make, save};
 use strongroom_tests::harness::world::{Setting, World, new_disk, small_tuning};
@@ -49,32 +49,39 @@ struct Far {
 }
 
 impl Far {
-    fn ask<T: Send + 'static>(
-        &self,
-        ask: impl FnOnce(&dyn Store) -> strongroom_store::Result<T>,
-    ) -> Later<'_, T> {
-        let away = || StoreError::new(StoreErrorKind::Unavailable, "the store cannot be reached");
-        let is_cut = self.near.lock().is_cut;
-        Box::pin(std::future::ready(if is_cut { Err(away()) } else { ask(&*self.inner) }))
+    fn reach(&self) -> strongroom_store::Result<()> {
+        match self.near.lock().is_cut {
+            true => {
+                Err(StoreError::new(StoreErrorKind::Unavailable, "the store cannot be reached"))
+            }
+            false => Ok(()),
+        }
     }
 }
 
-impl Store for Far {
+impl Over for Far {
+    fn below(&self) -> &dyn Store {
+        &*self.inner
+    }
+
+    fn before(&self, call: Call) -> strongroom_store::Result<()> {
+        match call {
+            // It may be near.
+            Call::Get(_) => Ok(()),
+            _ => self.reach(),
+        }
+    }
+
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
         if let (Key::Object(object), Some(range)) = (key, &range)
             && let Some(bytes) = self.near.lock().find(object, range)
         {
             return Box::pin(std::future::ready(Ok(bytes)));
         }
-        self.ask(|store| now(store.get(key, range)))
-    }
-
-    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        self.ask(|store| now(store.put(key, body)))
-    }
-
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.ask(|store| now(store.put_if_absent(key, bytes)))
+        match self.reach() {
+            Ok(()) => self.inner.get(key, range),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
     }
 
     fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
@@ -88,11 +95,7 @@ impl Store for Far {
             None => after,
         };
         drop(near);
-        self.ask(|store| now(store.list(family, after)))
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.ask(|store| now(store.delete(key)))
+        self.inner.list(family, after)
     }
 
     fn hold<'a>(&'a self, key: Key, range: Range<u64>) -> Later<'a, ()> {
@@ -100,10 +103,10 @@ impl Store for Far {
         if self.near.lock().find(object, &range).is_some() {
             return Box::pin(std::future::ready(Ok(())));
         }
-        let near = self.near.clone();
-        self.ask(move |store| {
-            let bytes = now(store.get(key, Some(range.clone())))?;
-            let mut near = near.lock();
+        Box::pin(async move {
+            self.reach()?;
+            let bytes = now(self.inner.get(key, Some(range.clone())))?;
+            let mut near = self.near.lock();
             if near.bytes() + bytes.len() > near.bytes_max {
                 return Err(StoreError::new(StoreErrorKind::Full, "it does not fit"));
             }

@@ -15,7 +15,8 @@ use parking_lot::{Condvar, Mutex};
 use rustix::fs::{getxattr, statvfs};
 use strongroom_host::thread;
 use strongroom_mount::RequestKind;
-use strongroom_store::{Body, DiskSpace, Family, Key, Later, Listed, Put, Store, Uploaded};
+use strongroom_store::over::{Call, Over};
+use strongroom_store::{Body, Key, Later, Put, Store, Uploaded};
 use strongroom_tests::harness::files::{find, load, options, save};
 use strongroom_tests::harness::fleet::Fleet;
 use strongroom_tests::harness::runner::{CALLER, done};
@@ -83,7 +84,11 @@ impl Drop for Opening {
 
 struct Gated(Arc<dyn Store>, Arc<Gate>);
 
-impl Store for Gated {
+impl Over for Gated {
+    fn below(&self) -> &dyn Store {
+        &*self.0
+    }
+
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
         Box::pin(async move {
             self.1.pass();
@@ -103,18 +108,6 @@ impl Store for Gated {
             self.1.pass();
             self.0.put_if_absent(key, bytes).await
         })
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.0.list(family, after)
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.0.delete(key)
-    }
-
-    fn space(&self) -> Option<DiskSpace> {
-        self.0.space()
     }
 }
 
@@ -221,26 +214,16 @@ fn four_who_wait_for_room_hold_up_nobody_else() {
 /// While the gate is shut, whoever asks for a list waits.
 struct Lists(Arc<dyn Store>, Arc<Gate>);
 
-impl Store for Lists {
-    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
-        self.0.get(key, range)
+impl Over for Lists {
+    fn below(&self) -> &dyn Store {
+        &*self.0
     }
 
-    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        self.0.put(key, body)
-    }
-
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.0.put_if_absent(key, bytes)
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.1.pass();
-        self.0.list(family, after)
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.0.delete(key)
+    fn before(&self, call: Call) -> strongroom_store::Result<()> {
+        if matches!(call, Call::List(_)) {
+            self.1.pass();
+        }
+        Ok(())
     }
 }
 

@@ -6,13 +6,11 @@
 mod mirrored;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use strongroom_check::Subject;
 use strongroom_crypto::hash::blake3_256;
 use strongroom_format::cbor::encode;
@@ -20,7 +18,8 @@ use strongroom_format::ids::ObjectId;
 use strongroom_format::op::Op;
 use strongroom_host::disk::replace_file;
 use strongroom_host::sim::Chance;
-use strongroom_store::{Body, Family, Key, Later, Listed, Put, Store, Uploaded, now};
+use strongroom_store::over::Over;
+use strongroom_store::{Key, Store, now};
 use strongroom_tests::harness::files::{OPEN, find, load, make, options, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::runner::{CALLER, done};
@@ -239,25 +238,9 @@ fn a_purge_of_very_many_inodes_comes_to_its_end() {
 /// A store that says of itself that a deletion does not reach all of it.
 struct Behind(Arc<dyn Store>, Arc<AtomicBool>);
 
-impl Store for Behind {
-    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
-        self.0.get(key, range)
-    }
-
-    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        self.0.put(key, body)
-    }
-
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.0.put_if_absent(key, bytes)
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.0.list(family, after)
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.0.delete(key)
+impl Over for Behind {
+    fn below(&self) -> &dyn Store {
+        &*self.0
     }
 
     fn reaches_all(&self) -> bool {

@@ -2,14 +2,13 @@
 //! holds up nobody and costs nothing.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use strongroom_format::ids::ObjectId;
+use strongroom_store::over::{Call, Over};
 use strongroom_store::{
-    Body, Error, ErrorKind, Family, Key, Later, Listed, Put, Store, Uploaded, wait,
+    Body, Error, ErrorKind, Family, Key, Later, Listed, Result, Store, Uploaded, wait,
 };
 use strongroom_tests::harness::files::{OPEN, find, make, save};
 use strongroom_tests::harness::runner::done;
@@ -32,19 +31,24 @@ struct Far {
     line: Arc<Line>,
 }
 
-fn refused<'a, T: Send + 'a>() -> Later<'a, T> {
-    Box::pin(std::future::ready(Err(Error::new(ErrorKind::Unavailable, "the line is down"))))
-}
+impl Over for Far {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
 
-impl Store for Far {
-    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
-        self.store.get(key, range)
+    fn before(&self, call: Call) -> Result<()> {
+        let is_down = match call {
+            Call::Put(_) => &self.line.refuses_objects,
+            Call::PutIfAbsent(_) => &self.line.refuses_commits,
+            Call::Get(_) | Call::List(_) | Call::Delete(_) => return Ok(()),
+        };
+        match is_down.load(Ordering::Relaxed) {
+            true => Err(Error::new(ErrorKind::Unavailable, "the line is down")),
+            false => Ok(()),
+        }
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        if self.line.refuses_objects.load(Ordering::Relaxed) {
-            return refused();
-        }
         if self.line.holds_objects.load(Ordering::Relaxed) {
             let mut polls = 0;
             return Box::pin(std::future::poll_fn(move |_| {
@@ -58,21 +62,6 @@ impl Store for Far {
 
     fn is_far(&self) -> bool {
         true
-    }
-
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        match self.line.refuses_commits.load(Ordering::Relaxed) {
-            true => refused(),
-            false => self.store.put_if_absent(key, bytes),
-        }
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.store.list(family, after)
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.store.delete(key)
     }
 }
 

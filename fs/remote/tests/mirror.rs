@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,8 +17,10 @@ use strongroom_remote::mirror::scrub::scrub;
 use strongroom_remote::mirror::{Member, MirrorStore};
 use strongroom_remote::{CachedStore, Limits};
 use strongroom_store::conformance::{conformance, conformance_with_one_writer};
+use strongroom_store::over::{Call, Over};
 use strongroom_store::{
-    Body, Error, ErrorKind, Family, FolderStore, Key, Later, Listed, Put, Store, Uploaded, wait,
+    Body, Error, ErrorKind, Family, FolderStore, Key, Later, Listed, Put, Result, Store, Uploaded,
+    wait,
 };
 
 /// A member that can be told to fail, to take nothing more, or to go away at a put.
@@ -44,26 +45,29 @@ struct Leaving {
 }
 
 impl Moody {
-    fn or<'a, T: Send + 'a>(&'a self, ask: impl FnOnce() -> Later<'a, T>) -> Later<'a, T> {
-        match self.is_away.load(Ordering::Relaxed) {
-            false => ask(),
-            true => {
-                let error = Error::new(ErrorKind::Unavailable, "this member is away");
-                Box::pin(std::future::ready(Err(error)))
-            }
-        }
-    }
-
-    fn leave<'a, T: Send + 'a>(&self, leaving: Leaving) -> Later<'a, T> {
+    /// Goes away at something, which it may have done.
+    fn leave<'a, T: Send + 'a>(
+        &self,
+        leaving: Leaving,
+        take: impl FnOnce() -> Later<'a, T>,
+    ) -> Later<'a, T> {
+        assert!(!leaving.takes_it || wait(take()).is_ok());
         self.is_away.store(leaving.stays_away, Ordering::Relaxed);
         let error = Error::new(ErrorKind::Unavailable, "this member went away");
         Box::pin(std::future::ready(Err(error)))
     }
 }
 
-impl Store for Moody {
-    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
-        self.or(|| self.store.get(key, range))
+impl Over for Moody {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    fn before(&self, _: Call) -> Result<()> {
+        match self.is_away.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(Error::new(ErrorKind::Unavailable, "this member is away")),
+        }
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
@@ -72,33 +76,23 @@ impl Store for Moody {
             return Box::pin(std::future::ready(Err(error)));
         }
         if let Some(leaving) = self.leaving.lock().unwrap().take() {
-            assert!(!leaving.takes_it || wait(self.store.put(key, body)).is_ok());
-            return self.leave(leaving);
+            return self.leave(leaving, || self.store.put(key, body));
         }
         if let Some(meanwhile) = self.meanwhile.lock().unwrap().take() {
             meanwhile();
         }
-        self.or(|| self.store.put(key, body))
+        self.store.put(key, body)
+    }
+
+    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        match self.leaving.lock().unwrap().take() {
+            Some(leaving) => self.leave(leaving, || self.store.delete(key)),
+            None => self.store.delete(key),
+        }
     }
 
     fn is_far(&self) -> bool {
         self.is_far
-    }
-
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.or(|| self.store.put_if_absent(key, bytes))
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.or(|| self.store.list(family, after))
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        if let Some(leaving) = self.leaving.lock().unwrap().take() {
-            assert!(!leaving.takes_it || wait(self.store.delete(key)).is_ok());
-            return self.leave(leaving);
-        }
-        self.or(|| self.store.delete(key))
     }
 }
 
@@ -416,7 +410,7 @@ fn what_is_removed_or_replaced_while_it_is_copied_to_a_member_is_not_brought_bac
     let replaced = |mirror: &MirrorStore, key| {
         wait(mirror.put(key, Body::Bytes(Bytes::from_static(b"new")))).map(drop)
     };
-    type Change = fn(&MirrorStore, Key) -> strongroom_store::Result<()>;
+    type Change = fn(&MirrorStore, Key) -> Result<()>;
     let (device, log) = (Key::Device(DeviceId([5; 16])), Key::Log(1));
     let cases: [(Key, Change, Option<&[u8]>); 4] = [
         (device, removed, None),
@@ -613,26 +607,14 @@ fn scrub_repairs_what_the_majority_has_otherwise_and_names_what_nobody_can_tell(
 /// A member whose list of objects begins anew each time.
 struct Anew(Arc<dyn Store>, AtomicU64);
 
-impl Store for Anew {
-    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
-        self.0.get(key, range)
-    }
-
-    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        self.0.put(key, body)
-    }
-
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.0.put_if_absent(key, bytes)
+impl Over for Anew {
+    fn below(&self) -> &dyn Store {
+        &*self.0
     }
 
     fn list<'a>(&'a self, family: Family, _: Option<Key>) -> Later<'a, Vec<Listed>> {
         assert!(self.1.fetch_add(1, Ordering::Relaxed) < 50, "it is asked without end");
         self.0.list(family, None)
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.0.delete(key)
     }
 }
 

@@ -12,6 +12,8 @@ pub mod conformance;
 mod error;
 mod folder;
 mod key;
+#[doc(hidden)]
+pub mod over;
 
 use std::future::Future;
 use std::ops::Range;

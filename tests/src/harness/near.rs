@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use strongroom_format::ids::ObjectId;
-use strongroom_host::disk::{Disk, DiskSpace, read_all};
-use strongroom_store::{Body, Family, Key, Later, Listed, Put, Store, Uploaded, now};
+use strongroom_host::disk::{Disk, read_all};
+use strongroom_store::over::Over;
+use strongroom_store::{Body, Key, Later, Store, Uploaded, now};
 
 /// Pieces of objects by where they begin and end. They outlive the process.
 pub type Copies = Arc<Mutex<BTreeMap<ObjectId, Vec<(Range<u64>, Bytes)>>>>;
@@ -47,7 +48,11 @@ fn ready<'a, T: Send + 'a>(answer: strongroom_store::Result<T>) -> Later<'a, T> 
     Box::pin(std::future::ready(answer))
 }
 
-impl Store for Near {
+impl Over for Near {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
+
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
         let Key::Object(id) = key else { return self.store.get(key, range) };
         if let Some(bytes) = range.as_ref().and_then(|range| self.find(id, range)) {
@@ -80,14 +85,6 @@ impl Store for Near {
         true
     }
 
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.store.put_if_absent(key, bytes)
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.store.list(family, after)
-    }
-
     fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
         if let Key::Object(id) = key {
             self.copies.lock().remove(&id);
@@ -100,9 +97,5 @@ impl Store for Near {
             Key::Object(id) => self.copies.lock().remove(&id).is_some(),
             _ => false,
         }
-    }
-
-    fn space(&self) -> Option<DiskSpace> {
-        self.store.space()
     }
 }

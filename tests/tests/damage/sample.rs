@@ -11,7 +11,10 @@ use strongroom_host::clock::MachineClock;
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::RealDisk;
 use strongroom_keyring::{DeviceKeys, device_file, founding};
-use strongroom_store::{Family, FolderStore, Key, Mode as StoreMode, Store, now};
+use strongroom_store::over::{Call, Over};
+use strongroom_store::{
+    ErrorKind as StoreErrorKind, Family, FolderStore, Key, Mode as StoreMode, Store, now,
+};
 use strongroom_tests::harness::files::{OPEN, find, make, options, place_of};
 use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_workspace::door::{
@@ -559,45 +562,15 @@ impl WithoutWorkspace {
     }
 }
 
-impl Store for WithoutWorkspace {
-    fn get<'a>(
-        &'a self,
-        key: Key,
-        range: Option<std::ops::Range<u64>>,
-    ) -> strongroom_store::Later<'a, bytes::Bytes> {
-        if key == Key::Workspace {
-            let kind = strongroom_store::ErrorKind::NotFound;
-            let error = strongroom_store::Error::new(kind, "`workspace`");
-            return Box::pin(std::future::ready(Err(error)));
+impl Over for WithoutWorkspace {
+    fn below(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn before(&self, call: Call) -> strongroom_store::Result<()> {
+        match call == Call::Get(Key::Workspace) {
+            true => Err(strongroom_store::Error::new(StoreErrorKind::NotFound, "`workspace`")),
+            false => Ok(()),
         }
-        self.store.get(key, range)
-    }
-
-    fn put<'a>(
-        &'a self,
-        key: Key,
-        body: strongroom_store::Body,
-    ) -> strongroom_store::Later<'a, strongroom_store::Uploaded> {
-        self.store.put(key, body)
-    }
-
-    fn put_if_absent<'a>(
-        &'a self,
-        key: Key,
-        bytes: bytes::Bytes,
-    ) -> strongroom_store::Later<'a, strongroom_store::Put> {
-        self.store.put_if_absent(key, bytes)
-    }
-
-    fn list<'a>(
-        &'a self,
-        family: Family,
-        after: Option<Key>,
-    ) -> strongroom_store::Later<'a, Vec<strongroom_store::Listed>> {
-        self.store.list(family, after)
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> strongroom_store::Later<'a, ()> {
-        self.store.delete(key)
     }
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use strongroom_store::{
-    Body, Error, ErrorKind, Family, Key, Later, Listed, Put, Store, Uploaded, wait,
-};
+use strongroom_store::over::Over;
+use strongroom_store::{Body, Error, ErrorKind, Family, Key, Later, Store, Uploaded, wait};
 use strongroom_tests::harness::files::save;
 use strongroom_tests::harness::fleet::{Down, Fleet, new_store};
 use strongroom_tests::harness::tree::read_tree;
@@ -33,7 +32,11 @@ struct Hiding {
     newest: Mutex<(u64, bool)>,
 }
 
-impl Store for Hiding {
+impl Over for Hiding {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
+
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
         let mut newest = self.newest.lock();
         let is_newest = key == Key::Checkpoint(newest.0);
@@ -56,18 +59,6 @@ impl Store for Hiding {
             *self.newest.lock() = (seq, false);
         }
         self.store.put(key, body)
-    }
-
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.store.put_if_absent(key, bytes)
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.store.list(family, after)
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.store.delete(key)
     }
 }
 

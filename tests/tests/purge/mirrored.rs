@@ -1,17 +1,14 @@
 //! Purges on a mirror of three, one member of which goes away in the middle.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use strongroom_host::sim::{SimClock, SimDisk, SimEntropy};
 use strongroom_remote::Machine;
 use strongroom_remote::mirror::{Member, MirrorStore};
-use strongroom_store::{
-    Body, Error, ErrorKind, Family, Key, Later, Listed, Put, Result, Store, Uploaded, wait,
-};
+use strongroom_store::over::{Call, Over};
+use strongroom_store::{Error, ErrorKind, Result, Store};
 use strongroom_tests::harness::files::find;
 use strongroom_tests::harness::fleet::{Down, Fleet, new_store};
 use strongroom_tests::harness::seeds::is_long;
@@ -50,37 +47,21 @@ impl Leaving {
     fn was_missed(&self) -> bool {
         self.calls.load(Ordering::Relaxed) > self.away.0.load(Ordering::Relaxed)
     }
+}
 
-    fn or<T: Send + 'static>(&self, ask: impl FnOnce(&dyn Store) -> Result<T>) -> Later<'_, T> {
+impl Over for Leaving {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    fn before(&self, _: Call) -> Result<()> {
         self.clock.advance(Duration::from_secs(1));
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let (from, to) = (&self.away.0, &self.away.1);
-        let is_away = (from.load(Ordering::Relaxed)..to.load(Ordering::Relaxed)).contains(&call);
-        let away = || Err(Error::new(ErrorKind::Unavailable, "this member is away"));
-        let answer = if is_away { away() } else { ask(&*self.store) };
-        Box::pin(std::future::ready(answer))
-    }
-}
-
-impl Store for Leaving {
-    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
-        self.or(|store| wait(store.get(key, range)))
-    }
-
-    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        self.or(|store| wait(store.put(key, body)))
-    }
-
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.or(|store| wait(store.put_if_absent(key, bytes)))
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.or(|store| wait(store.list(family, after)))
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.or(|store| wait(store.delete(key)))
+        match (from.load(Ordering::Relaxed)..to.load(Ordering::Relaxed)).contains(&call) {
+            true => Err(Error::new(ErrorKind::Unavailable, "this member is away")),
+            false => Ok(()),
+        }
     }
 }
 

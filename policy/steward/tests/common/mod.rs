@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -27,9 +26,8 @@ use strongroom_steward::{
     Answer, Asked, Custodian, Error, ErrorKind, Memory, PolicyLanguage, Proposal, Roster, Services,
     Stewardship,
 };
-use strongroom_store::{
-    Body, Family, FolderStore, Key, Later, Listed, Put, Shelf, Store, Uploaded,
-};
+use strongroom_store::over::{Call, Over};
+use strongroom_store::{Body, FolderStore, Key, Later, Put, Shelf, Store, Uploaded};
 
 pub const START_NS: i64 = 1_700_000_000_000_000_000;
 
@@ -119,21 +117,32 @@ impl Tee {
     }
 }
 
-impl Store for Tee {
-    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
-        if let Err(error) = self.try_once(&key) {
-            return Box::pin(async move { Err(error) });
+impl Over for Tee {
+    fn below(&self) -> &dyn Store {
+        &self.inner
+    }
+
+    fn before(&self, call: Call) -> strongroom_store::Result<()> {
+        match call {
+            Call::Get(key) => {
+                self.try_once(&key)?;
+                let is_looked = |shelf| matches!(shelf, Shelf::Cell | Shelf::Node);
+                if matches!(key, Key::Policy(key) if is_looked(key.shelf)) {
+                    self.looked.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            }
+            Call::Put(_) | Call::PutIfAbsent(_) => self.change(),
+            Call::List(_) => Ok(()),
+            Call::Delete(key) => {
+                self.try_once(&key).and_then(|()| self.change())?;
+                self.deleted.lock().unwrap().push(key);
+                Ok(())
+            }
         }
-        if matches!(key, Key::Policy(key) if matches!(key.shelf, Shelf::Cell | Shelf::Node)) {
-            self.looked.fetch_add(1, Ordering::Relaxed);
-        }
-        self.inner.get(key, range)
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        if let Err(error) = self.change() {
-            return Box::pin(async move { Err(error) });
-        }
         if let Body::Bytes(bytes) = &body {
             self.keep(key, bytes);
         }
@@ -141,23 +150,8 @@ impl Store for Tee {
     }
 
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        if let Err(error) = self.change() {
-            return Box::pin(async move { Err(error) });
-        }
         self.keep(key, &bytes);
         self.inner.put_if_absent(key, bytes)
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.inner.list(family, after)
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        if let Err(error) = self.try_once(&key).and_then(|()| self.change()) {
-            return Box::pin(async move { Err(error) });
-        }
-        self.deleted.lock().unwrap().push(key);
-        self.inner.delete(key)
     }
 }
 

@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -19,9 +18,8 @@ use strongroom_keyring::membership::Writer;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_keyring::{DeviceKeys, device_file};
 use strongroom_steward::{Counter, Services, Turns};
-use strongroom_store::{
-    Body, Error, ErrorKind as StoreKind, Family, Key, Later, Listed, Put, Store, Uploaded,
-};
+use strongroom_store::over::{Call, Over};
+use strongroom_store::{Error, ErrorKind as StoreKind, Family, Key, Store};
 use strongroom_view::View;
 use strongroom_view::far::{FarConsumer, Pen, StoreLine};
 
@@ -49,41 +47,26 @@ impl Cable {
     }
 }
 
-impl Store for Cable {
-    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
-        if let Key::Answer(letter) = key
-            && letter.number >= self.held_from.load(Ordering::SeqCst)
-        {
-            let missing = Error::new(StoreKind::NotFound, "not yet");
-            return Box::pin(async { Err(missing) });
-        }
-        match self.check() {
-            Ok(()) => self.store.get(key, range),
-            Err(error) => Box::pin(async { Err(error) }),
-        }
+impl Over for Cable {
+    fn below(&self) -> &dyn Store {
+        &*self.store
     }
 
-    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        match self.check() {
-            Ok(()) => self.store.put(key, body),
-            Err(error) => Box::pin(async { Err(error) }),
+    fn before(&self, call: Call) -> strongroom_store::Result<()> {
+        match call {
+            Call::Get(Key::Answer(letter))
+                if letter.number >= self.held_from.load(Ordering::SeqCst) =>
+            {
+                Err(Error::new(StoreKind::NotFound, "not yet"))
+            }
+            Call::Get(_) | Call::Put(_) => self.check(),
+            Call::List(Family::Ask) => {
+                let arrived = std::mem::take(&mut *self.arrives.lock().unwrap());
+                arrived.into_iter().for_each(|(key, bytes)| self.store.put_now(key, bytes));
+                Ok(())
+            }
+            _ => Ok(()),
         }
-    }
-
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.store.put_if_absent(key, bytes)
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        if family == Family::Ask {
-            let arrived = std::mem::take(&mut *self.arrives.lock().unwrap());
-            arrived.into_iter().for_each(|(key, bytes)| self.store.put_now(key, bytes));
-        }
-        self.store.list(family, after)
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.store.delete(key)
     }
 }
 

@@ -16,7 +16,8 @@ use strongroom_agent::{Agent, Announced, Door, Entrance, Role, Tokens, Wire};
 use strongroom_custody::Custody;
 use strongroom_host::sim::SimEntropy;
 use strongroom_steward::{About, Custodian, Result, Services, Stewardship};
-use strongroom_store::{Body, Family, Key, Later, Listed, PolicyKey, Put, Shelf, Store, Uploaded};
+use strongroom_store::over::Over;
+use strongroom_store::{Key, Later, PolicyKey, Shelf, Store};
 
 use world::World;
 
@@ -52,7 +53,11 @@ struct Watched {
     held: Arc<Held>,
 }
 
-impl Store for Watched {
+impl Over for Watched {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
+
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
         let got = self.store.get(key, range);
         Box::pin(async move {
@@ -62,22 +67,6 @@ impl Store for Watched {
             }
             Ok(bytes)
         })
-    }
-
-    fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        self.store.put(key, body)
-    }
-
-    fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        self.store.put_if_absent(key, bytes)
-    }
-
-    fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
-        self.store.list(family, after)
-    }
-
-    fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        self.store.delete(key)
     }
 }
 
