@@ -8,7 +8,7 @@ use std::time::Duration;
 use strongroom_check::Subject;
 use strongroom_host::sim::{Act, Chance, Fault, SimDisk};
 use strongroom_store::{FolderStore, Mode};
-use strongroom_tests::harness::distant::Distant;
+use strongroom_tests::harness::distant::{Distant, Fates, Line};
 use strongroom_tests::harness::files::{OPEN, find, make, save};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::mortal::{End, Mortal};
@@ -34,6 +34,23 @@ enum Moment {
     Commit,
 }
 
+/// Fills objects that are then on their way, and leaves the rest to come.
+fn sending(round: u64, chance: &mut Chance) -> Vec<Step> {
+    let (path, slot) = (format!("sent {round}"), chance.index(3));
+    let create = Step::CreateOpen { path, mode: 0o644, slot, access: Access::ReadWrite };
+    let write = |number: u64| {
+        let (offset, fill, mode) = (number * 70_000, number + round, WriteMode::At);
+        Step::Write { slot, offset, len: 70_000, fill, mode, drop_set_id: false }
+    };
+    let mut steps = vec![Step::Commit, create];
+    steps.extend((0..3 + chance.below(4)).map(write));
+    if chance.one_in(2) {
+        steps.push(Step::Sync);
+    }
+    steps.push(Step::Tick { millis: 1 });
+    steps
+}
+
 /// Lives, ends, comes back and lives on, `ROUNDS_PER_LIFE` times on one disk.
 fn end_often(seed: u64, end: End, moment: Moment, setting: &Setting) -> Result<(), String> {
     let mut chance = Chance::new(seed);
@@ -43,6 +60,9 @@ fn end_often(seed: u64, end: End, moment: Moment, setting: &Setting) -> Result<(
         let steps = generator.steps(10 + chance.index(70));
         let disk = mortal.life.world.disk.clone();
         let at = |what: String| format!("round {round}: {what}");
+        if setting.line.is_some() {
+            mortal.live(&sending(round, &mut chance)).map_err(at)?;
+        }
         let choice = if moment == Moment::Commit { 1 } else { chance.below(4) };
         match choice {
             0 => mortal.live(&steps).map_err(at)?,
@@ -51,6 +71,7 @@ fn end_often(seed: u64, end: End, moment: Moment, setting: &Setting) -> Result<(
                 disk.power_off_after(chance.below(40));
                 mortal.live(&[Step::Commit]).map_err(at)?;
             }
+            2 if setting.line.is_some() => mortal.live(&steps[..steps.len().min(3)]).map_err(at)?,
             _ => {
                 disk.power_off_after(chance.below(250));
                 mortal.live(&steps).map_err(at)?;
@@ -58,53 +79,80 @@ fn end_often(seed: u64, end: End, moment: Moment, setting: &Setting) -> Result<(
         }
         let ends_in_recovery = if chance.one_in(3) { 1 + chance.index(2) } else { 0 };
         mortal.die(end, ends_in_recovery).map_err(at)?;
+        if setting.line.is_some() {
+            mortal.live(&[Step::Commit]).map_err(at)?;
+            sound(&mortal.life.world.disk).map_err(at)?;
+        }
     }
     mortal.life.compare_trees()
+}
+
+/// What the store holds, by hashes too.
+fn sound(disk: &SimDisk) -> Result<u64, String> {
+    let store = FolderStore::open(Arc::new(disk.clone()), STORE.into(), Mode::ReadOnly).unwrap();
+    let (store, keys) = (Arc::new(store), keys());
+    let subject = Subject { store, keys, local: None, now: START_NS };
+    let report = strongroom_check::examine(&subject, &mut |_| ()).unwrap();
+    match report.is_clean() {
+        true => Ok(report.counts.unnamed_objects),
+        false => Err(report.to_text()),
+    }
 }
 
 fn setting() -> Setting {
     Setting::new(small_tuning())
 }
 
-fn end_all(test: &str, (first, count): (u64, u64), (end, setting): (End, Setting)) {
-    for seed in seeds(first, amount(count, 1500)) {
+/// A store behind a line that follows from the seed.
+fn far(seed: u64) -> Setting {
+    // So small that objects are full long before somebody asks for a commit.
+    let tuning = Tuning { object_plain_bytes: 150 << 10, ..small_tuning() };
+    Line::slow(seed).setting(Setting::new(tuning))
+}
+
+/// What makes a setting from a seed.
+type Make = fn(u64) -> Setting;
+
+fn end_all(test: &str, (first, count): (u64, u64), (end, make): (End, Make)) {
+    let mut fates = Fates::default();
+    let seeds = seeds(first, amount(count, 1500));
+    for seed in seeds.clone() {
+        let setting = make(seed);
         if let Err(what) = end_often(seed, end, Moment::Any, &setting) {
             panic!("seed {seed}: {what}\n{}", repeat("crash", test, seed));
         }
+        fates += setting.line.map(|line| line.fates()).unwrap_or_default();
     }
+    let is_far = make(first).line.is_some();
+    assert!(!is_far || seeds.len() == 1 || fates.has_all(), "something never happened: {fates:?}");
 }
 
 #[test]
 fn killed_process_loses_nothing() {
-    end_all("killed_process_loses_nothing", (1, 40), (End::Kill, setting()));
+    end_all("killed_process_loses_nothing", (1, 40), (End::Kill, |_| setting()));
 }
 
 #[test]
 fn power_loss_leaves_a_moment_not_older_than_the_last_fsync() {
     let test = "power_loss_leaves_a_moment_not_older_than_the_last_fsync";
-    end_all(test, (100_000, 40), (End::PowerLoss, setting()));
+    end_all(test, (100_000, 40), (End::PowerLoss, |_| setting()));
 }
 
 #[test]
 fn killed_process_loses_nothing_that_was_on_its_way_to_a_far_store() {
     let test = "killed_process_loses_nothing_that_was_on_its_way_to_a_far_store";
-    end_all(test, (700_000, 8), (End::Kill, Distant::setting(setting())));
+    end_all(test, (700_000, 8), (End::Kill, far));
 }
 
 #[test]
 fn power_loss_loses_nothing_that_was_on_its_way_to_a_far_store() {
     let test = "power_loss_loses_nothing_that_was_on_its_way_to_a_far_store";
-    end_all(test, (800_000, 8), (End::PowerLoss, Distant::setting(setting())));
+    end_all(test, (800_000, 8), (End::PowerLoss, far));
 }
 
 /// Objects in the store that no state names.
 fn unnamed(disk: &SimDisk) -> u64 {
-    let store = FolderStore::open(Arc::new(disk.clone()), STORE.into(), Mode::ReadOnly).unwrap();
-    let (store, keys) = (Arc::new(store), keys());
-    let subject = Subject { store, keys, local: None, now: START_NS };
-    let report = strongroom_check::examine(&subject, &mut |_| ()).unwrap();
-    assert!(report.is_clean());
-    report.counts.unnamed_objects
+    sound(disk).unwrap_or_else(|report| panic!("{report}"))
 }
 
 /// Over a far store, with two objects of `large` put and no commit that names them.
@@ -183,6 +231,7 @@ const PLACES: [&str; 6] =
 fn fail_often(seed: u64, setting: Setting) -> Result<(), String> {
     let mut chance = Chance::new(seed);
     let mut generator = Generator::new(seed, Mix::Atomic);
+    let is_far = setting.line.is_some();
     let mut mortal = Mortal::new(seed, setting);
     for round in 0..ROUNDS_PER_LIFE {
         let mut syncs_fail = false;
@@ -197,7 +246,8 @@ fn fail_often(seed: u64, setting: Setting) -> Result<(), String> {
             }
             mortal.life.world.disk.fail(fault);
         }
-        let steps = generator.steps(20 + chance.index(80));
+        let mut steps = if is_far { sending(round, &mut chance) } else { Vec::new() };
+        steps.extend(generator.steps(20 + chance.index(80)));
         let end = if chance.one_in(2) { End::Kill } else { End::PowerLoss };
         mortal
             .live_on_failing_disk(&steps)
@@ -230,7 +280,7 @@ fn call_refused_by_a_failing_disk_has_no_effect_and_loses_nothing() {
 fn a_failing_disk_loses_nothing_that_was_on_its_way_to_a_far_store() {
     let test = "a_failing_disk_loses_nothing_that_was_on_its_way_to_a_far_store";
     for seed in seeds(900_000, amount(8, 1500)) {
-        if let Err(what) = fail_often(seed, Distant::setting(setting())) {
+        if let Err(what) = fail_often(seed, far(seed)) {
             panic!("seed {seed}: {what}\n{}", repeat("crash", test, seed));
         }
     }
@@ -304,16 +354,19 @@ fn same_seed_gives_the_same_life_call_by_call() {
 }
 
 /// Whether the crash suite notices that something is broken, within this many lives.
-fn is_noticed(setting: &Setting, moment: Moment, lives: u64) -> bool {
-    let fails = |seed| end_often(400_000 + seed, End::PowerLoss, moment, setting).is_err();
-    (0..lives).any(fails)
+fn is_noticed(make: impl Fn(u64) -> Setting, moment: Moment, lives: u64) -> bool {
+    let fails = |seed| end_often(seed, End::PowerLoss, moment, &make(seed)).is_err();
+    (400_000..400_000 + lives).any(fails)
 }
 
 #[test]
 fn syncs_left_out_are_noticed() {
     for place in ["/state/journal", "/state/staged", "/store/object", "/store/log"] {
         let broken = Setting { unsynced: vec![place], ..setting() };
-        assert!(is_noticed(&broken, Moment::Any, 60), "nobody noticed that {place} is not synced");
+        assert!(
+            is_noticed(|_| broken.clone(), Moment::Any, 60),
+            "nobody noticed that {place} is not synced"
+        );
     }
 }
 
@@ -328,7 +381,19 @@ fn steps_in_the_wrong_order_are_noticed() {
         let mut setting = setting();
         setting.tuning.broken = Some(broken);
         setting.tuning.journal_file_len = 32 << 10;
-        assert!(is_noticed(&setting, moment, 100), "nobody noticed {broken:?}");
+        assert!(is_noticed(|_| setting.clone(), moment, 100), "nobody noticed {broken:?}");
+    }
+}
+
+#[test]
+fn what_is_on_its_way_to_a_far_store_and_believed_to_be_there_is_noticed() {
+    for broken in [Broken::AnswersNotAwaited, Broken::PutBeforeSync] {
+        let broken_far = |seed| {
+            let mut setting = far(seed);
+            setting.tuning.broken = Some(broken);
+            setting
+        };
+        assert!(is_noticed(broken_far, Moment::Any, 100), "nobody noticed {broken:?}");
     }
 }
 

@@ -241,4 +241,8 @@ pub enum Broken {
     PutBelieved,
     /// Pages are taken from wherever the store says they are.
     PageHashNotCompared,
+    /// Nobody waits for the answers to puts that were begun before a commit.
+    AnswersNotAwaited,
+    /// Objects go to a far store before they are durable here.
+    PutBeforeSync,
 }

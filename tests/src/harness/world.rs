@@ -11,6 +11,7 @@ use strongroom_store::{FolderStore, Mode as StoreMode, Store};
 use strongroom_workspace::error::Result;
 use strongroom_workspace::{Foundation, Mode, Options, Services, Tuning, Workspace};
 
+use super::distant::Line;
 use super::runner::CALLER;
 
 /// Where the store is on the simulated disk.
@@ -43,6 +44,8 @@ pub struct Setting {
     pub state: &'static str,
     /// Between workspace and store.
     pub wrap: Option<Wrap>,
+    /// What leads to the store, where it is far away.
+    pub line: Option<Line>,
     /// Syncs of files and folders below these do nothing: a deliberately broken program.
     pub unsynced: Vec<&'static str>,
 }
@@ -50,7 +53,7 @@ pub struct Setting {
 impl Setting {
     /// Nothing but limits.
     pub fn new(tuning: Tuning) -> Self {
-        Self { tuning, state: STATE, wrap: None, unsynced: Vec::new() }
+        Self { tuning, state: STATE, wrap: None, line: None, unsynced: Vec::new() }
     }
 }
 
@@ -222,6 +225,9 @@ fn open(
     let store =
         FolderStore::open(Arc::new(disk.clone()), PathBuf::from(STORE), StoreMode::ReadWrite)?;
     let mut store: Arc<dyn Store> = Arc::new(store);
+    if let Some(line) = &setting.line {
+        store = Arc::new(line.begin(store, disk.clone()));
+    }
     if let Some(wrap) = &setting.wrap {
         store = wrap(store);
     }

@@ -322,7 +322,7 @@ impl Inner {
         let full = self.staging.take_full();
         if !full.is_empty() {
             // ORDER: durable here first, or a loss of power could leave less here than there, under one name.
-            self.sync_staging()?;
+            self.sync_before_put()?;
             full.iter().for_each(|object| object.begin_put(&self.store));
         }
         Ok(())
