@@ -1,0 +1,188 @@
+//! Homes that are cut off, away for long, or begin without the store.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use strongroom_tests::harness::files::{OPEN, find, make, save};
+use strongroom_tests::harness::fleet::{Down, Fleet};
+use strongroom_tests::harness::runner::done;
+use strongroom_tests::harness::tree::{Times, Tree, difference, read_tree};
+use strongroom_workspace::door::{Core, Ino, Kind, RenameMode, SyncLevel, SyncScope, WriteMode};
+use strongroom_workspace::error::ErrorKind;
+
+use super::{
+    bytes_of, content, examine, keeping_for, mark, marks, marks_in, marks_of, tuning,
+    write_for_long,
+};
+
+#[test]
+fn a_home_that_is_cut_off_goes_on_and_says_what_waits() {
+    let mut fleet = Fleet::new(5, 2, &tuning());
+    write_for_long(&mut fleet, &[0, 1], 3, 1100);
+    fleet.settle().unwrap();
+    fleet.homes[0].cut(true);
+    let workspace = fleet.homes[0].workspace().unwrap().clone();
+    for number in 0..3 {
+        save(&workspace, &format!("offline {number}"), &content(number, 5000)).unwrap();
+        // A commit that fails holds back nothing, and nothing that waits is forgotten.
+        let failed = fleet.tick(0, 20_000).map_err(|error| error.kind());
+        assert_eq!(failed, Err(ErrorKind::Unavailable));
+        let status = workspace.status();
+        assert!(status.pending_ops > number && !status.is_clean(), "{}", status.to_json());
+        assert!(status.contact_age >= Duration::from_secs(20 * (number + 1)));
+        assert!(status.trouble.is_some());
+        let ino = find(&workspace, &format!("offline {number}")).unwrap();
+        assert_eq!(marks(&workspace, ino).unwrap(), BTreeSet::from([mark(number)]));
+    }
+    fleet.homes[0].cut(false);
+    let trees = fleet.settle().unwrap();
+    assert!(workspace.status().contact_age < Duration::from_secs(20));
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    assert!((0..3).all(|number| marks_in(&trees[1]).contains(&mark(number))));
+}
+
+#[test]
+fn what_a_home_did_that_was_away_for_too_long_is_put_beside_what_others_did() {
+    let mut fleet = Fleet::new(3, 2, &keeping_for(60));
+    write_for_long(&mut fleet, &[0, 1], 4, 1100);
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    make(&first, "gone", Kind::Folder).unwrap();
+    save(&first, "gone/old", b"old").unwrap();
+    for name in ["shared", "replaced", "removed"] {
+        save(&first, name, &content(1, 3000)).unwrap();
+    }
+    fleet.settle().unwrap();
+
+    fleet.homes[1].cut(true);
+    let second = fleet.homes[1].workspace().unwrap().clone();
+    save(&second, "late", &content(101, 70_000)).unwrap();
+    save(&second, "shared", &content(102, 900)).unwrap();
+    let ino = find(&second, "removed").unwrap();
+    let handle = done(second.open(ino, OPEN)).unwrap().handle;
+    done(second.write(handle, 5000, &content(103, 24), WriteMode::At, false)).unwrap();
+    second.release(handle);
+    save(&second, "gone/new", &content(104, 300)).unwrap();
+    save(&second, "tmp", &content(105, 300)).unwrap();
+    let places = ((Ino::ROOT, &b"tmp"[..]), (Ino::ROOT, &b"replaced"[..]));
+    done(second.rename(places.0, places.1, RenameMode::Replace)).unwrap();
+    done(second.unlink(Ino::ROOT, b"0-1")).unwrap();
+    make(&second, "taken", Kind::Folder).unwrap();
+    save(&second, "taken/in", &content(106, 300)).unwrap();
+    done(second.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+    drop(second);
+
+    let folder = find(&first, "gone").unwrap();
+    done(first.unlink(folder, b"old")).unwrap();
+    done(first.remove_folder(Ino::ROOT, b"gone")).unwrap();
+    done(first.unlink(Ino::ROOT, b"removed")).unwrap();
+    save(&first, "shared", &content(201, 900)).unwrap();
+    save(&first, "taken", &content(202, 900)).unwrap();
+    save(&first, "late", &content(203, 900)).unwrap();
+    drop(first);
+    write_for_long(&mut fleet, &[0], 300, 1100);
+
+    // While it is mounted it says that it has to be mounted again.
+    fleet.homes[1].cut(false);
+    let refused = fleet.tick(1, 3000).err().map(|error| error.kind());
+    assert_eq!(refused, Some(ErrorKind::Stale));
+    fleet.homes[1].down(Down::Killed).unwrap();
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    let found = marks_in(&trees[0]);
+    for number in (101..=106).chain(201..=203) {
+        assert!(found.contains(&mark(number)), "{number} is lost");
+    }
+    let at = |path: &str| marks_of(&bytes_of(&trees[0][path.as_bytes()]));
+    // What others have keeps its name, what only this home has gets its own.
+    for (path, number) in [("/shared", 201), ("/taken", 202), ("/late", 203), ("/replaced", 1)] {
+        assert_eq!(at(path), BTreeSet::from([mark(number)]), "{path}");
+    }
+    assert!(trees[0].contains_key(&b"/0-1"[..]), "who knows whether somebody went on with it");
+    assert!(examine(&fleet).is_clean());
+    // And it goes on as any other.
+    write_for_long(&mut fleet, &[1, 0], 3, 1100);
+    fleet.homes[1].down(Down::Killed).unwrap();
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+}
+
+#[test]
+fn a_home_that_was_open_before_opens_while_the_store_is_away() {
+    let mut fleet = Fleet::new(6, 2, &tuning());
+    fleet.keep_copies();
+    write_for_long(&mut fleet, &[0, 1], 9, 1100);
+    let before = fleet.settle().unwrap().remove(0);
+    for how in [Down::Closed, Down::Killed] {
+        fleet.homes[0].down(how).unwrap();
+        fleet.homes[0].cut(true);
+        fleet.homes[0].open().unwrap();
+        let workspace = fleet.homes[0].workspace().unwrap().clone();
+        let status = workspace.status();
+        assert!(status.trouble.is_some(), "it says that the store is away");
+        let seen = read_tree(&workspace).unwrap();
+        let is_new = |path: &[u8]| path.starts_with(b"/new") || path.is_empty();
+        let old = |tree: &Tree| -> Tree {
+            let old = tree.iter().filter(|(path, _)| !is_new(path));
+            old.map(|(path, node)| (path.clone(), node.clone())).collect()
+        };
+        assert_eq!(difference(&old(&before), &old(&seen), Times::Compared), None);
+        let number = u64::from(how == Down::Killed);
+        save(&workspace, &format!("new {number}"), &content(700 + number, 5000)).unwrap();
+        done(workspace.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+        let told = fleet.tick(0, 2500).map_err(|error| error.kind());
+        assert_eq!(told, Err(ErrorKind::Unavailable));
+        let status = workspace.status();
+        assert!(status.pending_ops > number, "{}", status.to_json());
+    }
+    // The other one goes on meanwhile, over some checkpoints.
+    write_for_long(&mut fleet, &[1], 60, 1100);
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    for number in [700, 701] {
+        assert!(marks_in(&trees[1]).contains(&mark(number)), "{number} is lost");
+    }
+    assert!(examine(&fleet).is_clean());
+}
+
+#[test]
+fn a_home_that_was_never_open_needs_the_store() {
+    let mut fleet = Fleet::new(8, 2, &tuning());
+    fleet.keep_copies();
+    write_for_long(&mut fleet, &[0], 3, 1100);
+    fleet.homes[1].cut(true);
+    let refused = fleet.homes[1].open().map_err(|error| error.kind());
+    assert_eq!(refused, Err(ErrorKind::Unavailable));
+}
+
+#[test]
+fn what_is_done_apart_after_a_loss_of_power_is_kept() {
+    let mut opened = 0;
+    for seed in 0..16 {
+        let mut fleet = Fleet::new(seed, 1 + usize::from(seed % 2 == 0), &tuning());
+        fleet.keep_copies();
+        let homes: Vec<usize> = (0..fleet.homes.len()).collect();
+        write_for_long(&mut fleet, &homes, 9, 1100);
+        fleet.homes[0].down(Down::Closed).unwrap();
+        fleet.homes[0].open().unwrap();
+        // What was committed last may be neither in the journal nor among the copies when power comes back.
+        let workspace = fleet.homes[0].workspace().unwrap().clone();
+        (0..4).for_each(|number| save(&workspace, &format!("little {number}"), b"1").unwrap());
+        workspace.commit().unwrap();
+        drop(workspace);
+        fleet.homes[0].down(Down::PowerLost(seed)).unwrap();
+        fleet.homes[0].cut(true);
+        match fleet.homes[0].open() {
+            Ok(()) => opened += 1,
+            Err(error) if error.kind() == ErrorKind::Unavailable => continue,
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+        let workspace = fleet.homes[0].workspace().unwrap().clone();
+        save(&workspace, "apart", &content(900, 500)).unwrap();
+        done(workspace.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+        drop(workspace);
+        let trees = fleet.settle().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        assert!(marks_in(&trees[0]).contains(&mark(900)), "seed {seed}: it is lost");
+        assert!(examine(&fleet).is_clean(), "seed {seed}");
+    }
+    assert!(opened > 0, "it never opened");
+}

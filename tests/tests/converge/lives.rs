@@ -1,0 +1,94 @@
+//! Lives of several homes, whole and with a rule left out, and what such lives have found.
+
+use std::collections::BTreeSet;
+
+use strongroom_tests::harness::files::save;
+use strongroom_tests::harness::fleet::{Down, Fleet};
+use strongroom_tests::harness::runner::done;
+use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
+use strongroom_workspace::Tuning;
+use strongroom_workspace::door::{Core, Ino};
+use strongroom_workspace::limits::Broken;
+
+use super::story::{Story, live, tell};
+use super::{content, examine, mark, marks_in, tuning};
+
+#[test]
+fn homes_that_write_at_once_converge_and_lose_nothing() {
+    for seed in seeds(1, amount(200, 100_000)) {
+        if let Err(what) = live(seed, &tuning()) {
+            let again =
+                repeat("converge", "homes_that_write_at_once_converge_and_lose_nothing", seed);
+            panic!("seed {seed}: {what}\n{again}");
+        }
+    }
+}
+
+#[test]
+fn homes_that_begin_while_the_store_is_away_converge_too() {
+    for seed in seeds(400_000, amount(25, 100_000)) {
+        let story = Story::new(seed, &tuning()).keeping_copies();
+        if let Err(what) = tell(story) {
+            let again =
+                repeat("converge", "homes_that_begin_while_the_store_is_away_converge_too", seed);
+            panic!("seed {seed}: {what}\n{again}");
+        }
+    }
+}
+
+#[test]
+fn what_was_synced_and_then_put_on_top_of_others_commits_survives_a_loss_of_power() {
+    // A life in which the records that took the place of durable ones outlived the blocks that they name.
+    live(2963, &tuning()).unwrap();
+}
+
+#[test]
+fn a_commit_that_did_not_get_through_takes_nothing_away_that_the_journal_names() {
+    // A life in which an object was deleted for a commit that the store never got; the journal still named it.
+    live(1602, &tuning()).unwrap();
+}
+
+/// How many lives it takes to notice a rule that is left out.
+fn lives_until_noticed(broken: Broken) -> u64 {
+    let tuning = Tuning { broken: Some(broken), ..tuning() };
+    (1..=200).find(|seed| live(*seed, &tuning).is_err()).unwrap_or(u64::MAX)
+}
+
+#[test]
+fn rules_that_are_left_out_are_noticed() {
+    for broken in [
+        Broken::SecondEditReplacesFirst,
+        Broken::DeletionBeatsEdit,
+        Broken::BaseNotJournaled,
+        Broken::TakenNameIsTakenOver,
+    ] {
+        let lives = lives_until_noticed(broken);
+        trace(|| format!("{broken:?} is noticed in life {lives}"));
+        assert!(lives <= 200, "{broken:?} was not noticed");
+    }
+}
+
+#[test]
+fn what_two_homes_bring_back_at_once_becomes_two_files() {
+    let mut fleet = Fleet::new(14, 3, &tuning());
+    fleet.homes[0].open().unwrap();
+    save(fleet.homes[0].workspace().unwrap(), "f", &content(1, 20_000)).unwrap();
+    fleet.settle().unwrap();
+    for home in [1, 2] {
+        fleet.homes[home].cut(true);
+        let workspace = fleet.homes[home].workspace().unwrap();
+        save(workspace, "f", &content(1 + home as u64, 3000)).unwrap();
+        fleet.homes[home].down(Down::Killed).unwrap();
+        fleet.homes[home].cut(false);
+    }
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    done(first.unlink(Ino::ROOT, b"f")).unwrap();
+    first.commit().unwrap();
+    drop(first);
+    // Both bring it back before either of them commits.
+    fleet.homes[1].open().unwrap();
+    fleet.homes[2].open().unwrap();
+    let trees = fleet.settle().unwrap();
+    assert_eq!(marks_in(&trees[0]), BTreeSet::from([mark(2), mark(3)]));
+    assert!(examine(&fleet).is_clean());
+}
