@@ -9,8 +9,8 @@ use strongroom_records::ids::{ClassId, FileId, Pseudonym};
 use strongroom_records::subject::File;
 use strongroom_workspace::door::{
     AllocateMode, Answer, Attributes, Caller, Change, Core, FolderEntry, Folding, HandleId, Ino,
-    Kind, ListDetail, Mark, NewNode, OpenOptions, Opened, RenameMode, SeekTarget, SetAttributes,
-    Space, SyncLevel, SyncScope, TimeNs, WriteMode, XattrMode,
+    Kind, ListDetail, NewNode, OpenOptions, Opened, RenameMode, SeekTarget, SetAttributes, Space,
+    SyncLevel, SyncScope, TimeNs, WriteMode, XattrMode,
 };
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 
@@ -549,14 +549,7 @@ impl Core for View {
     fn xattr(&self, ino: Ino, name: &[u8]) -> Answer<Vec<u8>> {
         if ino == Ino::ROOT && name == FOLLOW {
             let view = self.clone();
-            return Answer::Later(Box::pin(async move {
-                view.ask(Ask::Look).await?;
-                // What is in force is also what the kernel knows.
-                let (mark, passing) = Mark::new();
-                view.inner.tell(Change::Mark(mark));
-                passing.await;
-                Ok(view.status())
-            }));
+            return Answer::Blocking(Box::new(move || view.follow()));
         }
         Answer::Ready(self.attribute(ino, name))
     }

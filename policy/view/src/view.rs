@@ -11,13 +11,17 @@ use strongroom_host::clock::Clock;
 use strongroom_host::thread;
 use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_steward::{Custodian, Error, ErrorKind, Fence, Stewardship};
-use strongroom_workspace::door::{Change, TimeNs};
+use strongroom_workspace::door::{Change, Mark, TimeNs};
 use tokio::sync::oneshot;
 
 use crate::desk::{Ask, Desk, Request};
 use crate::far::{FarConsumer, FarDesk};
 use crate::gate::Compartment;
 use crate::state::State;
+
+/// LIMIT: how long one waits to hear that what was recorded is in force. No command waits for as long; a view that was late is
+/// asked again once it has said so.
+const FOLLOW_LIMIT: Duration = Duration::from_secs(10);
 
 /// Who looks, and through whom.
 pub struct Consumer {
@@ -107,6 +111,20 @@ impl View {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request { ask, reply }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
+    }
+
+    /// Waits until everything recorded so far is in force here, which is then also what the kernel knows; for a while only.
+    pub(crate) fn follow(&self) -> strongroom_workspace::error::Result<Vec<u8>> {
+        use strongroom_workspace::error::{Error, ErrorKind};
+        let followed = thread::wait_within(FOLLOW_LIMIT, async {
+            self.ask(Ask::Look).await?;
+            let (mark, passing) = Mark::new();
+            self.inner.tell(Change::Mark(mark));
+            passing.await;
+            Ok(self.status())
+        });
+        let late = || Error::new(ErrorKind::Unavailable, "the view does not follow in time");
+        followed.unwrap_or_else(|| Err(late()))
     }
 
     /// What it says about itself.

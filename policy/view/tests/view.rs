@@ -716,3 +716,30 @@ fn who_asks_whether_it_is_in_force_waits_for_nobody_who_reads() {
     drop(held);
     assert_eq!(reading.join().unwrap().unwrap(), b"bob owned");
 }
+
+/// A store that does not answer holds up the desk: whoever asks whether all is in force hears that it is not known.
+#[test]
+fn a_view_that_cannot_follow_says_so_in_time_and_follows_again_later() {
+    let mut shop = Shop::new(34);
+    let ada = shop.reader("ada");
+    let clock = Arc::new(MachineClock::new());
+    let view = shop.view_by("newsletter", Arc::clone(&clock) as Arc<dyn Clock>);
+    follow(&view);
+    let (answer, answers) = std::sync::mpsc::channel::<()>();
+    shop.world.store.fail_once(move |_| {
+        // Ends when the test lets go of it.
+        let _ = answers.recv();
+        false
+    });
+    let (asked, began) = (view.clone(), clock.elapsed());
+    let limit = Duration::from_secs(60);
+    let ask = move || now(asked.xattr(Ino::ROOT, common::FOLLOW));
+    let told = strongroom_host::thread::within("asking", limit, ask).expect("an answer in time");
+    assert_eq!(kind(told), ErrorKind::Unavailable);
+    assert!(clock.elapsed() - began >= Duration::from_secs(5), "commands wait for five seconds");
+    drop(answer);
+    shop.say(ada, "newsletter", Withdrawn);
+    follow(&view);
+    let folder = look(&view, "subjects").unwrap().ino;
+    assert_eq!(list(&view, folder).unwrap(), []);
+}
