@@ -1,0 +1,93 @@
+//! Commands beside an agent that works.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{activity, kind, place, say};
+use crate::common::Place;
+use crate::common::agent::{Running, token};
+
+/// Commands, other connections and the agent write in turns; each knows what the others did.
+#[test]
+fn commands_work_beside_an_agent_and_many_connections_at_once() {
+    let place = place();
+    let web = token(&place, "web", "shop", "");
+    let agent = Running::start(&place, "--listen 127.0.0.1:0");
+    assert!(agent.said["address"].as_str().unwrap().starts_with("127.0.0.1:"));
+    let creating = |number: usize| {
+        let mut shop = agent.client(&web, "shop");
+        for person in 0..5 {
+            let lookups = json!({"lookups": {"number": format!("{number}-{person}")}});
+            shop.done("POST", "subjects", &lookups);
+        }
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..4).map(|n| scope.spawn(move || creating(n))).collect();
+        let id = say(&place, "subject create --app shop");
+        running.into_iter().for_each(|thread| thread.join().unwrap());
+        let mut shop = agent.client(&web, "shop");
+        assert_eq!(shop.get(&format!("subjects/{}", id.trim()))["state"], "active");
+        assert_eq!(shop.get("subjects")["total"], 21);
+        let found = shop.done("POST", "subjects/find", &json!({"number": "3-4"}));
+        assert_eq!(found["subjects"].as_array().unwrap().len(), 1);
+    });
+    say(&place, "app disable shop");
+    let mut shop = agent.client(&web, "shop");
+    assert_eq!(kind(&shop.send("POST", "subjects", None, b"{}")).1, "denied");
+    say(&place, "app enable shop");
+    say(&place, "app rotate --app shop");
+    shop.done("POST", "subjects", &Value::Null);
+    let wide = place.command("agent STORE --passphrase-file PASS --tokens t --listen 0.0.0.0:0");
+    let wide = place.said({ wide }.output().unwrap());
+    assert_eq!((wide.code, wide.err.lines().count()), (2, 2), "{}", wide.err);
+}
+
+/// Records of all registers in a store.
+fn record_count(place: &Place) -> usize {
+    let registers = fs::read_dir(place.store().join("policy")).unwrap();
+    let logs = registers.filter_map(|one| fs::read_dir(one.unwrap().path().join("log")).ok());
+    logs.map(Iterator::count).sum()
+}
+
+/// New keys for everybody, by a command or by the agent: whoever withdraws waits for a record, and not for all.
+#[test]
+fn who_withdraws_does_not_wait_until_everybody_has_new_keys() {
+    let place = place();
+    let web = token(&place, "web", "shop", "");
+    let agent = Running::start(&place, "");
+    let mut shop = agent.client(&web, "shop");
+    shop.done("POST", "activities", &activity("newsletter", "consent", &["identifiable"]));
+    shop.done("POST", "activities/newsletter/approve", &Value::Null);
+    let new = vec![json!({"profile": {"name": "canary"}}); 36];
+    let made = shop.done("POST", "subjects/import", &json!({ "subjects": new }));
+    let path = format!("subjects/{}/consents/newsletter", made["subjects"][7].as_str().unwrap());
+    let by_agent = || {
+        let all = json!({"everybody": true, "deep": true});
+        agent.client(&web, "shop").done("POST", "rotate", &all);
+    };
+    let by_command = || drop(say(&place, "app rotate --everybody --deep --app shop"));
+    let mut is_between = |work: &(dyn Fn() + Sync)| {
+        let before = record_count(&place);
+        std::thread::scope(|scope| {
+            let working = scope.spawn(work);
+            while record_count(&place) < before + 8 && !working.is_finished() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            for status in ["given", "withdrawn"] {
+                shop.done("PUT", &path, &json!({ "status": status }));
+            }
+            let is_between = !working.is_finished();
+            working.join().unwrap();
+            is_between
+        })
+    };
+    for work in [&by_agent as &(dyn Fn() + Sync), &by_command] {
+        // On a busy machine the work may be done before anybody gets a word in.
+        assert!((0..3).any(|_| is_between(work)));
+    }
+    assert_eq!(shop.get("subjects")["total"], 36);
+    let verified = say(&place, "audit verify --app shop");
+    assert!(verified.contains("sound"), "{verified}");
+}
