@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use strongroom_host::disk::{Disk, DiskFile, DiskSpace, OpenMode, create_folder_durably, read_all};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -48,6 +49,8 @@ pub struct FolderStore {
     mode: Mode,
     handles: Handles,
     temporary_count: AtomicU64,
+    /// Folders whose last sync failed: names that are seen in them may still be lost.
+    unsure: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// A body on its way: complete, under a name that is not yet the final one.
@@ -123,6 +126,7 @@ impl FolderStore {
         if mode == Mode::ReadWrite {
             store.check_writable()?;
             store.sweep()?;
+            store.sync_names()?;
         }
         Ok(store)
     }
@@ -134,7 +138,8 @@ impl FolderStore {
 
     fn over(disk: Arc<dyn Disk>, root: PathBuf, mode: Mode) -> Self {
         let temporary_count = AtomicU64::new(0);
-        FolderStore { disk, root, mode, handles: Handles::default(), temporary_count }
+        let (handles, unsure) = Default::default();
+        FolderStore { disk, root, mode, handles, temporary_count, unsure }
     }
 
     fn path(&self, key: Key) -> PathBuf {
@@ -186,6 +191,9 @@ impl FolderStore {
             error if error.kind() == ErrorKind::Internal => error.with_kind(ErrorKind::Corrupt),
             error => error,
         };
+        if !matches!(key, Key::Object(_)) {
+            self.be_sure_of(key)?;
+        }
         let file = self.file(key).map_err(failed)?;
         let range = match range {
             Some(range) => range,
@@ -371,9 +379,38 @@ impl FolderStore {
     }
 
     fn sync_folder(&self, folder: &Path) -> Result<()> {
-        self.disk
-            .sync_folder(folder)
-            .map_err(|cause| Error::io("a folder of the store cannot be made durable", cause))
+        let synced = self.disk.sync_folder(folder);
+        let mut unsure = self.unsure.lock();
+        if synced.is_ok() {
+            unsure.remove(folder);
+        } else {
+            unsure.insert(folder.to_path_buf());
+        }
+        synced.map_err(|cause| Error::io("a folder of the store cannot be made durable", cause))
+    }
+
+    /// Makes names durable that a process before may have left unsure, where devices remember how far they have read.
+    fn sync_names(&self) -> Result<()> {
+        for family in [Family::Organisation, Family::Log] {
+            let folder = self.root.join(family.folder());
+            match self.sync_folder(&folder) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    self.unsure.lock().remove(&folder);
+                }
+                synced => synced?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a name durable that may be lost, before anybody builds on what it names.
+    fn be_sure_of(&self, key: Key) -> Result<()> {
+        if self.unsure.lock().is_empty() {
+            return Ok(());
+        }
+        let folder = self.folder_of(key);
+        let is_unsure = self.unsure.lock().contains(&folder);
+        if is_unsure { self.sync_folder(&folder) } else { Ok(()) }
     }
 
     fn write_if_absent(&self, key: Key, bytes: &[u8]) -> Result<Put> {

@@ -368,3 +368,26 @@ fn strange_names_are_not_listed() {
     assert_eq!(keys, [Key::Log(3)]);
     assert_eq!(now(store.list(Family::Object, None)).unwrap(), []);
 }
+
+/// A name that was seen may go with the power all the same, and whoever builds on it has lost more than it.
+#[test]
+fn a_record_whose_name_may_be_lost_is_made_durable_before_it_is_read() {
+    let (disk, store) = sim();
+    let commit = || Bytes::from_static(b"commit");
+    disk.fail(Fault::new(Act::SyncFolder, |path| path.ends_with("log")));
+    assert_eq!(kind(now(store.put_if_absent(Key::Log(1), commit()))), ErrorKind::Internal);
+    let killed = disk.kill();
+    // It failed once; and once more, so that nobody hears of the record; then the disk is well.
+    disk.fail(Fault::new(Act::SyncFolder, |path| path.ends_with("log")));
+    assert_eq!(kind(get(&store, Key::Log(1))), ErrorKind::Internal);
+    assert_eq!(get(&store, Key::Log(1)).unwrap(), commit());
+    // The next process knows nothing of the failure.
+    let next = reopen(&killed, Mode::ReadWrite).unwrap();
+    assert_eq!(get(&next, Key::Log(1)).unwrap(), commit());
+    for seed in 0..50 {
+        for disk in [&disk, &killed] {
+            let store = reopen(&disk.crash(seed), Mode::ReadWrite).unwrap();
+            assert_eq!(get(&store, Key::Log(1)).unwrap(), commit(), "{seed}");
+        }
+    }
+}
