@@ -225,11 +225,12 @@ impl View {
             Standing::Shut => Step::missing(),
             Standing::Lapsed => Step::Ask(Ask::Read(own, file.id)),
             Standing::Live(class) => {
-                self.inner.note_opened(&own, &file.id);
                 let handle = Handle::new(own, file);
-                if handle.open(class).is_none() {
+                let Some(file) = handle.found(&class).map(|file| file.id) else {
                     return Step::refuse(ErrorKind::Stale, "the file was replaced or removed");
-                }
+                };
+                self.inner.note_opened(&handle.compartment, &file);
+                handle.open(class);
                 let handle = HandleId(state.open(handle));
                 Step::Done(Ok(Opened { handle, keep_cache: true }))
             }

@@ -184,7 +184,10 @@ impl Compartment {
 
     /// Ends the lease of its contents: a read that goes on asks anew.
     pub fn lapse_reading(&self) {
-        self.gate.lock().reading = None;
+        if let Some(reading) = &mut self.gate.lock().reading {
+            // Over and not gone, so that what the kernel has of it is dropped as at the end of any lease.
+            (reading.end, reading.half) = (Duration::ZERO, Duration::ZERO);
+        }
     }
 
     /// Ends what is over.
@@ -209,6 +212,18 @@ impl Handle {
         Self { compartment, file, open: Mutex::default() }
     }
 
+    /// The file as it is now. None if it is no longer among the files of its class.
+    pub fn found<'a>(&self, class: &'a OpenClass) -> Option<&'a File> {
+        let own = &self.file;
+        // The same content under another key is another object of the same name, length and time.
+        let is_it = |file: &&File| file.id == own.id;
+        let is_again = |file: &&File| {
+            (&file.name, file.len, file.written) == (&own.name, own.len, own.written)
+        };
+        let found = class.files().iter().find(is_it);
+        found.or_else(|| class.files().iter().find(is_again))
+    }
+
     /// What reads the file now. None if it is no longer among the files of its class.
     pub fn open(&self, class: Arc<OpenClass>) -> Option<Arc<OpenFile>> {
         let mut open = self.open.lock();
@@ -217,15 +232,7 @@ impl Handle {
         {
             return Some(Arc::clone(file));
         }
-        let own = &self.file;
-        // The same content under another key is another object of the same name, length and time.
-        let is_it = |file: &&File| file.id == own.id;
-        let is_again = |file: &&File| {
-            (&file.name, file.len, file.written) == (&own.name, own.len, own.written)
-        };
-        let found = class.files().iter().find(is_it);
-        let found = found.or_else(|| class.files().iter().find(is_again))?.clone();
-        let file = Arc::new(class.file(&found));
+        let file = Arc::new(class.file(&self.found(&class)?.clone()));
         *open = Some((class, Arc::clone(&file)));
         Some(file)
     }

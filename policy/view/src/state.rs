@@ -192,6 +192,16 @@ impl State {
         files
     }
 
+    /// Files of a compartment that are open, or that the kernel knows.
+    pub fn known_files(&self, compartment: &Arc<Compartment>) -> Vec<FileId> {
+        let mut files = self.open_files(compartment);
+        files.extend(self.nodes.values().filter_map(|node| match &node.thing {
+            Thing::File(own, file) if Arc::ptr_eq(own, compartment) => Some(file.id),
+            _ => None,
+        }));
+        files
+    }
+
     /// Takes what an activity may see of a subject as it is now. Returns compartments that are new or gone, and what the
     /// kernel has to drop: contents first, of open files before others.
     pub fn settle(

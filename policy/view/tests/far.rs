@@ -11,17 +11,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Shop, content, crawl, follow, kind, list, look, now, only, open, read};
+use common::{Shop, content, crawl, follow, kind, list, look, now, only, open, open_known, read};
 use served::{POLL, Served, until};
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_records::exchange::OpenedFiles;
 use strongroom_records::ids::{ClassId, FileId};
 use strongroom_records::log::Kind as Told;
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
-use strongroom_steward::{Custodian, ErrorKind as StewardKind, Holder, Roster};
+use strongroom_steward::{Custodian, Depth, ErrorKind as StewardKind, Holder, Roster};
 use strongroom_store::Key;
 use strongroom_view::View;
-use strongroom_workspace::door::{Core, Ino};
+use strongroom_workspace::door::{Change, Core, Ino};
 use strongroom_workspace::error::ErrorKind;
 
 #[test]
@@ -181,6 +181,46 @@ fn with_the_network_cut_nothing_is_read_once_the_lease_is_over() {
     assert!(look(&view, &path).is_err());
     cable.is_cut.store(false, Ordering::SeqCst);
     until("it hears of it", || read(&view, handle).is_err_and(|e| e.kind() == ErrorKind::Denied));
+}
+
+#[test]
+fn new_keys_disturb_nobody_who_reads_on_a_device() {
+    let mut served = Served::new(12);
+    let ada = served.shop.reader("ada");
+    let device = served.device("mailer 1", "mailer");
+    let view = served.view(&device);
+    let path = format!("{}/owned/file", only(&view));
+    let (ino, handle) = (look(&view, &path).unwrap().ino, open(&view, &path).unwrap());
+    assert_eq!(read(&view, handle).unwrap(), b"ada owned");
+    served
+        .shop
+        .act(|shop| shop.rotate_subject(&ada, Depth::Deep, None, &mut |_| ()).map(drop).unwrap());
+    served.settle();
+    assert_eq!(read(&view, handle).unwrap(), b"ada owned", "what is open");
+    let again = open_known(&view, ino).unwrap();
+    assert_eq!(read(&view, again).unwrap(), b"ada owned", "what was looked up before");
+    assert_eq!(content(&view, &path).unwrap(), b"ada owned", "what is looked up now");
+}
+
+#[test]
+fn what_the_kernel_has_of_a_file_whose_keys_are_new_is_dropped() {
+    let mut served = Served::new(13);
+    let ada = served.shop.reader("ada");
+    let device = served.device("mailer 1", "mailer");
+    let view = served.view(&device);
+    let news = view.changes().unwrap();
+    let path = format!("{}/owned/file", only(&view));
+    let (ino, handle) = (look(&view, &path).unwrap().ino, open(&view, &path).unwrap());
+    assert_eq!(read(&view, handle).unwrap(), b"ada owned");
+    served
+        .shop
+        .act(|shop| shop.rotate_subject(&ada, Depth::Deep, None, &mut |_| ()).map(drop).unwrap());
+    // No lease is held of it from here on whose end would have it dropped.
+    until("the kernel is told", || {
+        let is_it =
+            |change| matches!(change, Change::Inode { ino: own, content: true } if own == ino);
+        news.try_iter().any(is_it)
+    });
 }
 
 #[test]

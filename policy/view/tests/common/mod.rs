@@ -147,7 +147,11 @@ pub fn kind<T>(result: Result<T>) -> ErrorKind {
 }
 
 pub fn open(view: &View, path: &str) -> Result<HandleId> {
-    let ino = look(view, path)?.ino;
+    open_known(view, look(view, path)?.ino)
+}
+
+/// Opens what was looked up before.
+pub fn open_known(view: &View, ino: Ino) -> Result<HandleId> {
     let options = OpenOptions {
         access: Access::Read,
         truncate: false,
