@@ -191,6 +191,11 @@ fn object(seed: u8) -> Key {
     Key::Object(ObjectId([seed; 16]))
 }
 
+fn numbered(number: u16) -> Key {
+    let [high, low] = number.to_be_bytes();
+    Key::Object(ObjectId([high, low, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]))
+}
+
 fn counter(store: &dyn Store, name: &str) -> u64 {
     store.counters().into_iter().find(|(known, _)| *known == name).unwrap().1
 }
@@ -412,11 +417,14 @@ fn what_is_removed_or_replaced_while_it_is_copied_to_a_member_is_not_brought_bac
     };
     type Change = fn(&MirrorStore, Key) -> Result<()>;
     let (device, log) = (Key::Device(DeviceId([5; 16])), Key::Log(1));
-    let cases: [(Key, Change, Option<&[u8]>); 4] = [
+    let cases: [(Key, Change, Option<&[u8]>); 6] = [
         (device, removed, None),
         (object(1), removed, None),
         (log, removed, None),
         (device, replaced, Some(b"new")),
+        // As a purge does with commits and snapshots.
+        (log, replaced, Some(b"new")),
+        (Key::Checkpoint(1), replaced, Some(b"new")),
     ];
     for (key, change, after) in cases {
         let three = Three::new();
@@ -472,6 +480,97 @@ fn what_a_member_missed_is_copied_to_it_when_it_is_back() {
     assert_eq!(three.holds(1, device).unwrap(), &b"new"[..]);
     assert_eq!(three.holds(1, object(1)).unwrap(), &b"while it was away"[..]);
     assert_eq!(three.holds(1, Key::Log(1)).unwrap(), &b"commit"[..]);
+}
+
+/// Asks for something until a member that answers counts as well, and one that does not as away.
+fn look(mirror: &MirrorStore, key: Key) {
+    wait(mirror.get(key, None)).unwrap();
+}
+
+#[test]
+fn what_a_member_missed_is_not_copied_to_it_from_itself() {
+    let three = Three::new();
+    let two = three.first_two();
+    let log = Key::Log(1);
+    let put =
+        |key, bytes: &'static [u8]| wait(two.put(key, Body::Bytes(Bytes::from_static(bytes))));
+    put(log, b"full").unwrap();
+    put(object(1), b"looked at").unwrap();
+    three.is_away(1, true);
+    put(log, b"bare").unwrap();
+    three.is_away(0, true);
+    three.is_away(1, false);
+    look(&two, object(1));
+    assert_eq!(two.heal(), 1, "nobody else has it");
+    three.is_away(0, false);
+    until_it_reaches_all(&two);
+    assert!((0..2).all(|member| three.holds(member, log).unwrap() == b"bare"[..]));
+}
+
+#[test]
+fn what_a_member_missed_is_not_copied_to_it_from_another_that_missed_it() {
+    let three = Three::new();
+    let log = Key::Log(1);
+    three.put(log, b"full");
+    three.put(object(1), b"looked at");
+    three.is_away(1, true);
+    three.is_away(2, true);
+    let bare = Body::Bytes(Bytes::from_static(b"bare"));
+    assert!(wait(three.mirror.put(log, bare)).is_err());
+    assert_eq!(three.holds(0, log).unwrap(), &b"bare"[..]);
+    three.is_away(0, true);
+    three.is_away(1, false);
+    three.is_away(2, false);
+    look(&three.mirror, object(1));
+    three.mirror.heal();
+    three.is_away(0, false);
+    until_it_reaches_all(&three.mirror);
+    assert!((0..3).all(|member| three.holds(member, log).unwrap() == b"bare"[..]));
+}
+
+#[test]
+fn what_a_member_missed_and_took_later_is_not_copied_to_it_from_one_that_missed_the_later() {
+    let three = Three::new();
+    let two = three.first_two();
+    let log = Key::Log(1);
+    let put =
+        |key, bytes: &'static [u8]| wait(two.put(key, Body::Bytes(Bytes::from_static(bytes))));
+    put(object(1), b"looked at").unwrap();
+    three.is_away(0, true);
+    put(log, b"full").unwrap();
+    three.is_away(1, true);
+    three.is_away(0, false);
+    look(&two, object(1));
+    put(log, b"bare").unwrap();
+    three.is_away(1, false);
+    until_it_reaches_all(&two);
+    assert!((0..2).all(|member| three.holds(member, log).unwrap() == b"bare"[..]));
+}
+
+#[test]
+fn what_a_member_kept_goes_from_it_while_another_that_kept_much_is_away() {
+    let three = Three::new();
+    let two = three.first_two();
+    let many: Vec<Key> = (0..400u16).map(numbered).collect();
+    let bodies = many.iter().map(|key| (*key, Body::Bytes(Bytes::from_static(b"1"))));
+    wait(two.put_many(bodies.collect())).unwrap();
+    let put = |key| wait(two.put(key, Body::Bytes(Bytes::from_static(b"1")))).unwrap();
+    put(object(1));
+    put(object(2));
+    three.is_away(0, true);
+    many.iter().for_each(|key| wait(two.delete(*key)).unwrap());
+    three.is_away(1, true);
+    three.is_away(0, false);
+    look(&two, object(1));
+    wait(two.delete(object(2))).unwrap();
+    three.is_away(0, true);
+    three.is_away(1, false);
+    look(&two, object(1));
+    two.heal();
+    assert!(three.holds(1, object(2)).is_none());
+    three.is_away(0, false);
+    until_it_reaches_all(&two);
+    assert!(many.iter().all(|key| three.holds(0, *key).is_none()));
 }
 
 #[test]

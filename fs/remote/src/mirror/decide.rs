@@ -58,15 +58,13 @@ impl Inner {
     }
 
     /// Replaces on most members: where as many hold the old as the new, nobody can tell which counts. `replaced` are those of
-    /// `keys` that are replaced.
+    /// `keys` that are replaced; the caller has their turns.
     pub(super) async fn replace(
         self: &Arc<Self>,
         replaced: Vec<Key>,
         keys: &[Key],
         work: impl Fn(&dyn Store) -> Result<()> + Clone + Send + 'static,
     ) -> Result<()> {
-        // ORDER: before anything is read. What was there is not copied to a member after it was replaced on it.
-        let _turns = self.turns.take(&replaced).await;
         let is_all_needed = self.quorum() * 2 <= self.members.len();
         let mut before = Vec::new();
         if is_all_needed {
@@ -81,7 +79,7 @@ impl Inner {
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
         if !is_all_needed {
-            return self.settle(keys, self.on_all(work).await);
+            return self.settle_put(keys, self.on_all(work).await);
         }
         // ORDER: the first comes last. It wins a draw: what another one does not take is as it was.
         for index in (0..self.members.len()).rev() {
@@ -115,6 +113,18 @@ impl Inner {
         }
         let text = "the members may hold what was there before or what is new: either may count";
         Error::new(error.kind(), format!("{error}; {text}"))
+    }
+
+    /// As `settle` of a put, by which whoever took it has what it missed before.
+    pub(super) fn settle_put<T>(&self, keys: &[Key], said: Vec<Option<Result<T>>>) -> Result<()> {
+        let mut missed = self.missed.lock();
+        for (index, answer) in said.iter().enumerate() {
+            if matches!(answer, Some(Ok(_))) {
+                keys.iter().for_each(|key| _ = missed.remove(&(index, *key)));
+            }
+        }
+        drop(missed);
+        self.settle(keys, said)
     }
 
     pub(super) async fn delete(self: &Arc<Self>, key: Key) -> Result<()> {
@@ -156,6 +166,11 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Things that a put may give other bytes: also commits and checkpoints, from which a purge takes something.
+pub(super) fn may_change(key: Key) -> bool {
+    is_replaced(key) || matches!(key, Key::Log(_) | Key::Checkpoint(_))
 }
 
 /// Makes a member hold exactly these bytes.

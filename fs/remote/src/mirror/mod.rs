@@ -43,6 +43,7 @@ use strongroom_store::{
 use tokio::sync::Semaphore;
 
 pub use away::Away;
+use decide::may_change;
 use turns::Turns;
 
 use crate::remote::Machine;
@@ -430,10 +431,14 @@ impl Inner {
             let bodies = whole.iter().map(|(key, bytes)| (*key, Body::Bytes(bytes.clone())));
             wait(store.put_many(bodies.collect())).map(drop)
         };
+        // ORDER: before anything is read. What was there is not copied to a member after it was replaced on it.
+        let turning: Vec<Key> = keys.iter().copied().filter(|key| may_change(*key)).collect();
+        let turns = self.turns.take(&turning).await;
         match replaced.is_empty() {
             false => self.replace(replaced, &keys, work).await?,
-            true => self.settle(&keys, self.on_all(work).await)?,
+            true => self.settle_put(&keys, self.on_all(work).await)?,
         }
+        drop(turns);
         for file in files {
             // What cannot go now is taken by the next open: a commit names the object.
             let _ = self.disk.remove(&file);
