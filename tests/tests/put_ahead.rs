@@ -171,6 +171,34 @@ fn what_was_put_and_never_named_may_be_collected_and_is_put_again() {
 }
 
 #[test]
+fn what_a_store_lost_while_commits_were_refused_is_put_again() {
+    let mut bench = Bench::new();
+    bench.line.refuses_commits.store(true, Ordering::Relaxed);
+    bench.save_large();
+    assert!(!bench.commit());
+    assert!(!bench.commit(), "and what was there at the last try is asked after again");
+    assert!(!bench.objects().is_empty());
+    bench.delete_objects();
+    bench.line.refuses_commits.store(false, Ordering::Relaxed);
+    assert!(bench.commit());
+    assert!(bench.is_large_whole());
+    bench.world.reopen().unwrap();
+    assert!(bench.is_large_whole());
+}
+
+#[test]
+fn what_a_store_has_still_after_commits_were_refused_is_not_put_twice() {
+    let bench = Bench::new();
+    bench.line.refuses_commits.store(true, Ordering::Relaxed);
+    bench.save_large();
+    assert!(!bench.commit());
+    bench.line.refuses_commits.store(false, Ordering::Relaxed);
+    bench.line.refuses_objects.store(true, Ordering::Relaxed);
+    assert!(bench.commit());
+    assert!(bench.is_large_whole());
+}
+
+#[test]
 fn nobody_waits_for_what_is_on_its_way_and_not_wanted_any_more() {
     let bench = Bench::new();
     bench.line.holds_objects.store(true, Ordering::Relaxed);

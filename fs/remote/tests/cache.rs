@@ -109,6 +109,23 @@ fn a_file_that_was_put_and_stayed_is_kept_when_it_is_offered() {
 }
 
 #[test]
+fn what_is_confirmed_is_asked_of_the_store_and_not_of_the_copies() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    let bytes = fill(&server, 100_000);
+    let store = cached(&server, folder.path());
+    assert_eq!(range(&store, 0, 100_000), bytes);
+    settle(&store, 100_000);
+    wait(store.confirm(OBJECT, 100_000)).unwrap();
+    let cut = wait(store.confirm(OBJECT, 100_001)).unwrap_err();
+    assert_eq!(cut.kind(), ErrorKind::Corrupt);
+    wait(server.store().delete(OBJECT)).unwrap();
+    assert_eq!(range(&store, 99_999, 100_000), bytes.slice(99_999..));
+    let gone = wait(store.confirm(OBJECT, 100_000)).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+}
+
+#[test]
 fn small_things_read_in_order_cost_few_requests() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::new(Conditions::Honoured);

@@ -251,6 +251,13 @@ impl Store for Binder {
         }
     }
 
+    fn confirm<'a>(&'a self, key: Key, len: u64) -> Later<'a, ()> {
+        match self.store() {
+            Ok(store) => store.confirm(key, len),
+            Err(error) => ready(Err(error)),
+        }
+    }
+
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
         let store = match self.store() {
             Ok(store) => store,

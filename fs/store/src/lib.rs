@@ -122,6 +122,15 @@ pub trait Store: Send + Sync {
         })
     }
 
+    /// Asks for the end of a thing of `len` bytes, at least 1, where it is kept and not in a copy nearer than that.
+    ///
+    /// # Errors
+    /// As [`Store::get`]: of what is not there, or is shorter, those of its last byte.
+    fn confirm<'a>(&'a self, key: Key, len: u64) -> Later<'a, ()> {
+        let asked = self.get(key, Some(len.saturating_sub(1)..len));
+        Box::pin(async move { asked.await.map(drop) })
+    }
+
     /// Stores; durable on return, atomic, fine to repeat. What is there already is replaced, except objects:
     /// these never change, a second put of one keeps the first (and still makes it durable).
     ///

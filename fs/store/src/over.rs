@@ -36,6 +36,12 @@ pub trait Over: Send + Sync {
         self.below().get(key, range)
     }
 
+    /// As [`Store::confirm`].
+    fn confirm<'a>(&'a self, key: Key, len: u64) -> Later<'a, ()> {
+        let asked = Over::get(self, key, Some(len.saturating_sub(1)..len));
+        Box::pin(async move { asked.await.map(drop) })
+    }
+
     /// As [`Store::put`].
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
         self.below().put(key, body)
@@ -119,6 +125,10 @@ fn after<'a, T: Send + 'a>(before: Result<()>, ask: impl FnOnce() -> Later<'a, T
 impl<S: Over> Store for S {
     fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
         after(self.before(Call::Get(key)), || Over::get(self, key, range))
+    }
+
+    fn confirm<'a>(&'a self, key: Key, len: u64) -> Later<'a, ()> {
+        after(self.before(Call::Get(key)), || Over::confirm(self, key, len))
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {

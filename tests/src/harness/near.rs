@@ -66,6 +66,10 @@ impl Over for Near {
         ready(got)
     }
 
+    fn confirm<'a>(&'a self, key: Key, len: u64) -> Later<'a, ()> {
+        self.store.confirm(key, len)
+    }
+
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
         let Key::Object(id) = key else { return self.store.put(key, body) };
         let bytes = match &body {

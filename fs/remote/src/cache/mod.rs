@@ -255,6 +255,10 @@ impl Store for CachedStore {
         }
     }
 
+    fn confirm<'a>(&'a self, key: Key, len: u64) -> Later<'a, ()> {
+        self.inner.store.confirm(key, len)
+    }
+
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
         let inner = self.inner.clone();
         begin(self.threads.handle(), async move { inner.put(key, body).await })

@@ -18,7 +18,9 @@ use strongroom_crypto::block::block_len;
 use strongroom_format::ids::ObjectId;
 use strongroom_host::disk::{Disk, DiskFile, OpenMode, create_folder_durably};
 use strongroom_host::entropy::Entropy;
-use strongroom_store::{Body, Key as StoreKey, Later, Store, Uploaded};
+use strongroom_store::{
+    Body, Error as StoreError, ErrorKind as StoreErrorKind, Key as StoreKey, Later, Store,
+};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
@@ -39,10 +41,41 @@ pub struct Staged {
 /// How far an object has come that is put before a commit names it.
 enum Ahead {
     Staged,
-    Begun(Later<'static, Uploaded>),
+    Begun(Later<'static, Answer>),
     Stored,
+    /// It was stored before a commit failed: the store may have lost since what nobody names.
+    Doubted,
     /// A put of it failed or was given up: the store has it or not.
     Unknown,
+}
+
+/// What a store says of an object that it is to have.
+enum Answer {
+    Stored,
+    /// It was stored before, and the store did not tell whether it is there still.
+    Untold(StoreError),
+}
+
+impl Ahead {
+    /// What comes of an answer.
+    fn after(
+        answer: std::result::Result<Answer, StoreError>,
+    ) -> (Self, std::result::Result<(), StoreError>) {
+        match answer {
+            Ok(Answer::Stored) => (Self::Stored, Ok(())),
+            Ok(Answer::Untold(error)) => (Self::Doubted, Err(error)),
+            Err(error) => (Self::Unknown, Err(error)),
+        }
+    }
+
+    /// Takes the answer to what was begun, if it is there. What the store said long ago is no answer now.
+    fn look(&mut self) {
+        if let Self::Begun(begun) = self
+            && let Poll::Ready(answer) = poll_once(begun)
+        {
+            *self = Self::after(answer).0;
+        }
+    }
 }
 
 impl Staged {
@@ -60,20 +93,24 @@ impl Staged {
     /// Begins to put it, unless that began before and has not failed. Nothing may be given out of it any more.
     pub fn begin_put(&self, store: &Arc<dyn Store>) {
         let mut ahead = self.ahead.lock();
-        if let Ahead::Begun(begun) = &mut *ahead {
-            match poll_once(begun) {
-                Poll::Ready(Ok(_)) => *ahead = Ahead::Stored,
-                // What the store said long ago is no answer now.
-                Poll::Ready(Err(_)) => *ahead = Ahead::Unknown,
-                Poll::Pending => return,
-            }
-        }
-        if matches!(*ahead, Ahead::Stored) {
-            return;
-        }
+        ahead.look();
+        let doubted_len = match &*ahead {
+            Ahead::Begun(_) | Ahead::Stored => return,
+            Ahead::Staged | Ahead::Unknown => None,
+            Ahead::Doubted => Some(self.len()),
+        };
         let (store, key, path) = (store.clone(), StoreKey::Object(self.id), self.path.clone());
-        let mut begun: Later<'static, Uploaded> =
-            Box::pin(async move { store.put(key, Body::Copy(path)).await });
+        let mut begun: Later<'static, Answer> = Box::pin(async move {
+            if let Some(len) = doubted_len {
+                use StoreErrorKind as K;
+                match store.confirm(key, len).await {
+                    Ok(()) => return Ok(Answer::Stored),
+                    Err(error) if matches!(error.kind(), K::NotFound | K::Corrupt) => {}
+                    Err(error) => return Ok(Answer::Untold(error)),
+                }
+            }
+            store.put(key, Body::Copy(path)).await.map(|_| Answer::Stored)
+        });
         // Polled once, so that it begins.
         *ahead = Ahead::Begun(match poll_once(&mut begun) {
             Poll::Ready(done) => Box::pin(std::future::ready(done)),
@@ -88,7 +125,10 @@ impl Staged {
     pub fn end_put(&self) -> Result<()> {
         let mut ahead = self.ahead.lock();
         if let Ahead::Begun(begun) = std::mem::replace(&mut *ahead, Ahead::Unknown) {
-            wait(async { Ok(begun.await.map(drop)?) })?;
+            let answer = wait(async { Ok(begun.await) })?;
+            let (after, said) = Ahead::after(answer);
+            *ahead = after;
+            return Ok(said?);
         }
         *ahead = Ahead::Stored;
         Ok(())
@@ -141,9 +181,7 @@ impl Staged {
     }
 }
 
-fn poll_once(
-    begun: &mut Later<'static, Uploaded>,
-) -> Poll<std::result::Result<Uploaded, strongroom_store::Error>> {
+fn poll_once(begun: &mut Later<'static, Answer>) -> Poll<std::result::Result<Answer, StoreError>> {
     begun.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
@@ -262,6 +300,18 @@ impl Staging {
     pub fn forget_puts(&self) {
         let objects: Vec<_> = self.shelf.lock().objects.values().cloned().collect();
         objects.iter().for_each(|object| *object.ahead.lock() = Ahead::Staged);
+    }
+
+    /// What was put before a commit failed is asked after before another names it: until then the store may lose it.
+    pub fn doubt_puts(&self) {
+        let objects: Vec<_> = self.shelf.lock().objects.values().cloned().collect();
+        for object in objects {
+            let mut ahead = object.ahead.lock();
+            ahead.look();
+            if matches!(*ahead, Ahead::Stored) {
+                *ahead = Ahead::Doubted;
+            }
+        }
     }
 
     /// Ends the object being gathered and returns all that are staged.

@@ -247,7 +247,10 @@ impl Inner {
         let result = self.commit_all(outbound, reason);
         match &result {
             Ok(()) => self.counts.failures.store(0, Ordering::Relaxed),
-            Err(_) => drop(self.counts.failures.fetch_add(1, Ordering::Relaxed)),
+            Err(_) => {
+                self.counts.failures.fetch_add(1, Ordering::Relaxed);
+                self.staging.doubt_puts();
+            }
         }
         let tidied = self.tidy_up(outbound, reason);
         // What is committed is committed, even if something superfluous could not go.
