@@ -9,6 +9,8 @@
 //!    an error, never other plaintext.
 //! 2. A kind says how its keys end ([`Description::ending`]), and that is what receipts repeat.
 //! 3. Destroying is repeatable, and afterwards unwrapping fails.
+//! 4. Wrapping and unwrapping wait for nobody's consent: what needs some is asked for by [`Custody::obtain`], apart, since who
+//!    asks keeps nobody out meanwhile.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -109,10 +111,23 @@ pub trait Custody: Send + Sync {
     /// `Exists` when there is one of that id, `Unavailable`, `Denied`.
     fn create(&self, place: &KeyPlace, entropy: &dyn Entropy) -> Result<()>;
 
+    /// Whether a key can be used here without anybody being asked for it.
+    fn is_at_hand(&self, _: &KeyPlace) -> bool {
+        true
+    }
+
+    /// Asks whoever has to agree that a key is used here, if anybody has to, and waits for them: for minutes, perhaps.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not in custody (or no longer), `Unavailable` when too few agree, `Denied`.
+    fn obtain(&self, _: &KeyPlace) -> Result<()> {
+        Ok(())
+    }
+
     /// Wraps a key under an application key.
     ///
     /// # Errors
-    /// `NotFound` when it is not in custody (or no longer), `Unavailable`, `Denied`.
+    /// `NotFound` when it is not in custody (or no longer), `Unavailable`, also while it is not at hand, `Denied`.
     fn wrap(&self, place: &KeyPlace, key: &Secret<32>, entropy: &dyn Entropy) -> Result<Vec<u8>>;
 
     /// Unwraps.

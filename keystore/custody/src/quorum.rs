@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! create     a fresh key, cut into shares, each wrapped to one holder's public key; then the maker forgets it
-//! asker      FOLDER/<request>.ask: who asks for which key, signed; a key pair of its own for this request alone
+//! asker      FOLDER/<request>.ask: who asks for which key, signed; a key pair of its own for this request alone; dated anew
+//!            each minute, as long as somebody waits
 //! holders    each opens its own share and wraps it to that key: FOLDER/<request>-<holder>.share
 //! asker      enough shares: the key, in memory until this process ends
 //! ```
@@ -17,10 +18,9 @@
 //! Ending a key removes its shares here; holders who copied theirs before, and are enough, have it. New keys need nobody.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
@@ -41,8 +41,11 @@ use crate::{Custody, Description, Ending, Error, ErrorKind, KeyPlace, Kind, Resu
 
 /// LIMIT: holders of a quorum; with eight there are at most 70 groups that are enough.
 pub const HOLDER_COUNT_MAX: usize = 8;
-/// How long a request is good for, in nanoseconds.
-const REQUEST_LIFE_NS: i64 = 3_600_000_000_000;
+/// How long a request is good for from when it was dated last, in nanoseconds: clocks of devices may be that much apart. What
+/// was left behind by who waits no more is over as soon.
+const REQUEST_LIFE_NS: i64 = 300_000_000_000;
+/// How often who waits dates it anew.
+const RENEWAL: Duration = Duration::from_secs(60);
 const MAGIC: [u8; 4] = *b"SRh1";
 const REQUEST_LEN_MAX: usize = 4096;
 const POLL: Duration = Duration::from_millis(250);
@@ -142,13 +145,26 @@ pub struct Quorum {
     meeting: Meeting,
     terms: Terms,
     patience: Duration,
-    waits: Box<dyn Fn(&Request) + Send + Sync>,
+    waits: Box<dyn Waits>,
     known: Mutex<BTreeMap<(ApplicationId, KeyId), CustodyKey>>,
+    /// Whoever asks: one after the other, so that holders are asked once.
+    asking: Mutex<()>,
+}
+
+/// Who waits for holders.
+pub trait Waits: Send + Sync {
+    /// They are asked: this is the request that they are to approve.
+    fn begin(&self, request: &Request);
+
+    /// Whether to wait no longer.
+    fn is_over(&self) -> bool;
+
+    /// They are asked no more: there is nothing left to approve.
+    fn end(&self);
 }
 
 impl Quorum {
-    /// Custody by these terms. It waits for holders as long as `patience` says, and tells `waits` of the request that they are
-    /// to approve.
+    /// Custody by these terms. It waits for holders as long as `patience` and `waits` say.
     ///
     /// # Errors
     /// `Invalid` for terms that make no quorum.
@@ -156,7 +172,7 @@ impl Quorum {
         meeting: Meeting,
         terms: Terms,
         patience: Duration,
-        waits: Box<dyn Fn(&Request) + Send + Sync>,
+        waits: Box<dyn Waits>,
     ) -> Result<Self> {
         let mut devices: Vec<DeviceId> = terms.holders.iter().map(|holder| holder.device).collect();
         devices.sort();
@@ -169,21 +185,23 @@ impl Quorum {
             let message = "a quorum is at least two of at most eight different devices";
             return Err(Error::new(ErrorKind::Invalid, message));
         }
-        Ok(Self { meeting, terms, patience, waits, known: Mutex::default() })
+        let (known, asking) = (Mutex::default(), Mutex::default());
+        Ok(Self { meeting, terms, patience, waits, known, asking })
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<(ApplicationId, KeyId), CustodyKey>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with_key<T>(&self, place: &KeyPlace, act: impl FnOnce(&CustodyKey) -> T) -> Result<T> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = (place.application, place.key);
         // Whoever ended it ended it for this process too.
-        let Some(kept) = self.meeting.kept(&place.application, &place.key)? else {
-            known.remove(&name);
+        let kept = self.meeting.kept(&place.application, &place.key)?;
+        let mut known = self.known();
+        if kept.is_none() {
+            known.remove(&(place.application, place.key));
             return Err(Error::MISSING_KEY);
-        };
-        let key = match known.entry(name) {
-            Entry::Occupied(there) => there.into_mut(),
-            Entry::Vacant(vacant) => vacant.insert(self.open(place, &kept)?),
-        };
+        }
+        let key = known.get(&(place.application, place.key)).ok_or(NOT_OBTAINED)?;
         Ok(act(key))
     }
 
@@ -194,22 +212,21 @@ impl Quorum {
         }
         let enough = usize::from(kept.enough);
         if shares.len() < enough {
-            self.ask(place, kept, &mut shares)?;
+            let once = KemKey::from_seed(Secret::fill_with(|out| self.meeting.entropy.fill(out)));
+            let mut request = self.request(place, &once);
+            let answered = self.ask(&mut request, &once, kept, &mut shares);
+            // Answers open nothing any more: the key they are wrapped to ends here.
+            let withdrawn = self.meeting.withdraw(&request.id, kept);
+            self.waits.end();
+            answered.and(withdrawn)?;
         }
         let key = join(&shares, kept.shares.len(), enough).ok_or(Error::WRONG_KEY)?;
         Ok(CustodyKey::from(key))
     }
 
-    /// Asks, and waits until enough have answered.
-    fn ask(
-        &self,
-        place: &KeyPlace,
-        kept: &Kept,
-        shares: &mut BTreeMap<usize, SecretBytes>,
-    ) -> Result<()> {
+    fn request(&self, place: &KeyPlace, once: &KemKey) -> Request {
         let meeting = &self.meeting;
-        let once = KemKey::from_seed(Secret::fill_with(|out| meeting.entropy.fill(out)));
-        let request = Request {
+        Request {
             organisation: meeting.organisation,
             application: place.application,
             key: place.key,
@@ -217,38 +234,45 @@ impl Quorum {
             device: meeting.member.device(),
             time: meeting.clock.now_ns(),
             public: once.public().as_bytes().to_vec(),
-        };
-        let record = cbor::encode(&request);
-        let signature = meeting.member.sign_request(&record);
-        let asked = meeting.request_path(&request.id);
-        meeting.write(&asked, &Signed::build(MAGIC, &record, &signature, &[]))?;
-        (self.waits)(&request);
-        let end = meeting.clock.elapsed() + self.patience;
-        let mut answered = Ok(());
-        while shares.len() < usize::from(kept.enough) {
+        }
+    }
+
+    /// Asks, and waits until enough have answered.
+    fn ask(
+        &self,
+        request: &mut Request,
+        once: &KemKey,
+        kept: &Kept,
+        shares: &mut BTreeMap<usize, SecretBytes>,
+    ) -> Result<()> {
+        let (meeting, began) = (&self.meeting, self.meeting.clock.elapsed());
+        let mut dated = began;
+        self.waits.begin(request);
+        meeting.post(request)?;
+        loop {
             for (at, holder) in kept.shares.iter().enumerate() {
                 let path = meeting.share_path(&request.id, &holder.device);
                 let Some(answer) = meeting.find(&path)? else { continue };
-                let context = answer_context(&request, &holder.device);
+                let context = answer_context(request, &holder.device);
                 if let Ok(share) = once.unwrap(&context, &answer) {
                     shares.insert(at, share);
                 }
             }
-            if shares.len() < usize::from(kept.enough) && meeting.clock.elapsed() >= end {
-                let message = "too few holders of the quorum have agreed yet";
-                answered = Err(Error::new(ErrorKind::Unavailable, message));
-                break;
+            let now = meeting.clock.elapsed();
+            if shares.len() >= usize::from(kept.enough) {
+                return Ok(());
+            } else if self.waits.is_over() || now.saturating_sub(began) >= self.patience {
+                return Err(NOT_OBTAINED);
+            } else if now.saturating_sub(dated) >= RENEWAL {
+                (request.time, dated) = (meeting.clock.now_ns(), now);
+                meeting.post(request)?;
             }
-            if shares.len() < usize::from(kept.enough) {
-                meeting.clock.sleep(POLL);
+            meeting.clock.sleep(POLL);
+            if meeting.kept(&request.application, &request.key)?.is_none() {
+                // Somebody has changed it: nobody has a share of it any more.
+                return Err(Error::MISSING_KEY);
             }
         }
-        // Answers open nothing any more: the key they are wrapped to ends here.
-        for holder in &kept.shares {
-            meeting.remove(&meeting.share_path(&request.id, &holder.device))?;
-        }
-        meeting.remove(&asked)?;
-        answered
     }
 }
 
@@ -280,8 +304,22 @@ impl Custody for Quorum {
         }
         let enough = u16::try_from(self.terms.enough).unwrap_or(u16::MAX);
         meeting.write(&path, &cbor::encode(&Kept { enough, shares }))?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert((place.application, place.key), CustodyKey::from(key));
+        self.known().insert((place.application, place.key), CustodyKey::from(key));
+        Ok(())
+    }
+
+    fn is_at_hand(&self, place: &KeyPlace) -> bool {
+        self.known().contains_key(&(place.application, place.key))
+    }
+
+    fn obtain(&self, place: &KeyPlace) -> Result<()> {
+        let _others_wait = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_at_hand(place) {
+            return Ok(());
+        }
+        let kept = self.meeting.kept(&place.application, &place.key)?.ok_or(Error::MISSING_KEY)?;
+        let key = self.open(place, &kept)?;
+        self.known().insert((place.application, place.key), key);
         Ok(())
     }
 
@@ -294,15 +332,13 @@ impl Custody for Quorum {
             self.with_key(place, |own| crate::unwrap_under(own, Kind::Quorum, place, wrap))?;
         if opened.is_err() {
             // Some holder's share may have been bad: the next time they are asked again.
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.remove(&(place.application, place.key));
+            self.known().remove(&(place.application, place.key));
         }
         opened
     }
 
     fn destroy(&self, application: &ApplicationId, key: &KeyId) -> Result<()> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.remove(&(*application, *key));
+        self.known().remove(&(*application, *key));
         self.meeting.shred(&self.meeting.key_path(application, key))
     }
 
@@ -348,7 +384,9 @@ impl Meeting {
     /// there meanwhile: that one gets nothing.
     pub fn approve(&self, request: &Request, trust: Trust<'_>) -> Result<()> {
         let there = self.request(&self.request_path(&request.id), trust)?;
-        if there.as_ref() != Some(request) {
+        // Dated anew meanwhile it is the same.
+        let is_it = |there: Request| Request { time: request.time, ..there } == *request;
+        if !there.is_some_and(is_it) {
             return Err(NO_REQUEST);
         }
         let kept = self.kept(&request.application, &request.key)?.ok_or(Error::MISSING_KEY)?;
@@ -377,6 +415,23 @@ impl Meeting {
             && request.organisation == self.organisation
             && age < REQUEST_LIFE_NS.unsigned_abs();
         Ok(is_good.then_some(request))
+    }
+
+    /// Puts a request where holders find it.
+    fn post(&self, request: &Request) -> Result<()> {
+        let record = cbor::encode(request);
+        let signature = self.member.sign_request(&record);
+        let asked = Signed::build(MAGIC, &record, &signature, &[]);
+        self.write(&self.request_path(&request.id), &asked)
+    }
+
+    /// Takes a request away, and what was answered to it. Nobody can answer it before nobody looks for answers.
+    fn withdraw(&self, request: &KeyId, kept: &Kept) -> Result<()> {
+        let asked = self.remove(&self.request_path(request));
+        for holder in &kept.shares {
+            self.remove(&self.share_path(request, &holder.device))?;
+        }
+        asked
     }
 
     /// This device's share and its place among the holders.
@@ -464,6 +519,8 @@ pub type Trust<'t> = &'t dyn Fn(&DeviceId) -> Option<VerifyingKey>;
 pub const NO_REQUEST: Error =
     Error::new(ErrorKind::NotFound, "there is no such request, or it is over");
 const NO_KEY: Error = Error::new(ErrorKind::Invalid, "a key of the quorum is damaged");
+const NOT_OBTAINED: Error =
+    Error::new(ErrorKind::Unavailable, "too few holders of the quorum have agreed yet");
 
 fn answer_context(request: &Request, holder: &DeviceId) -> Context {
     let fields = [

@@ -105,6 +105,15 @@ impl Keystore {
         &*self.custody
     }
 
+    /// The application key that has to be obtained before a root can be used, and from which custody; none if it is at hand.
+    pub fn needed(&self, root: &Root) -> Option<(Arc<dyn Custody>, KeyPlace)> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = self.place_of_key(root);
+        let is_held = held.as_ref().is_some_and(|(wrap, _)| *wrap == root.wrap);
+        let is_needed = !is_held && !self.custody.is_at_hand(&place);
+        is_needed.then(|| (Arc::clone(&self.custody), place))
+    }
+
     /// Makes the first root, with an application key of its own and these leaves.
     ///
     /// # Errors
@@ -299,13 +308,17 @@ impl Keystore {
         if kind.number() != root.provider {
             return Err(Error::OTHER_CUSTODY);
         }
-        let place = KeyPlace {
+        let place = self.place_of_key(root);
+        Ok(NodeKey::from(self.custody.unwrap(&place, &root.wrap)?))
+    }
+
+    fn place_of_key(&self, root: &Root) -> KeyPlace {
+        KeyPlace {
             organisation: self.organisation,
             application: self.application,
             generation: root.generation,
             key: root.key,
-        };
-        Ok(NodeKey::from(self.custody.unwrap(&place, &root.wrap)?))
+        }
     }
 
     fn finish(

@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 use std::os::fd::IntoRawFd;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// A signal that asks the program to end or to look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Signals {
 }
 
 static PIPE: AtomicI32 = AtomicI32::new(-1);
+static HAS_COME: AtomicBool = AtomicBool::new(false);
+const ENDING: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
 impl Signals {
     /// Takes over SIGINT, SIGTERM and SIGHUP of this process, for good.
@@ -39,7 +41,7 @@ impl Signals {
         if PIPE.compare_exchange(-1, writer, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        for signal in ENDING {
             install(signal)?;
         }
         Ok(Signals { pipe })
@@ -63,8 +65,48 @@ impl Signals {
     }
 }
 
+/// Notes the signals that end the program, and nothing more, until it is dropped: whoever waits looks at [`has_come`], and leaves
+/// things tidy before the program ends. Where [`Signals`] has taken them it changes nothing.
+pub struct Heeded(Vec<(libc::c_int, libc::sigaction)>);
+
+impl Heeded {
+    /// Begins to note them. One that the program was started to ignore is ignored.
+    ///
+    /// # Errors
+    /// The machine refuses.
+    pub fn begin() -> io::Result<Self> {
+        let mut own = Self(Vec::new());
+        if PIPE.load(Ordering::SeqCst) >= 0 {
+            return Ok(own);
+        }
+        for signal in ENDING {
+            let before = install(signal)?;
+            own.0.push((signal, before));
+            if before.sa_sigaction == libc::SIG_IGN {
+                restore(signal, &before);
+            }
+        }
+        Ok(own)
+    }
+}
+
+impl Drop for Heeded {
+    fn drop(&mut self) {
+        // Who has taken them over since keeps them.
+        if PIPE.load(Ordering::SeqCst) < 0 {
+            self.0.iter().for_each(|(signal, before)| restore(*signal, before));
+        }
+    }
+}
+
+/// Whether one has come to this process while [`Signals`] or a [`Heeded`] was there.
+pub fn has_come() -> bool {
+    HAS_COME.load(Ordering::SeqCst)
+}
+
 #[expect(unsafe_code, reason = "signal handlers have no safe interface")]
 extern "C" fn note(signal: libc::c_int) {
+    HAS_COME.store(true, Ordering::SeqCst);
     let number = [signal.to_le_bytes()[0]];
     // SAFETY: write(2) may be called in a handler; the buffer lives on this stack. errno is put back, the
     // interrupted code may be about to read it.
@@ -76,17 +118,24 @@ extern "C" fn note(signal: libc::c_int) {
     }
 }
 
+/// Returns what was done with it before.
 #[expect(unsafe_code, reason = "signal handlers have no safe interface")]
-fn install(signal: libc::c_int) -> io::Result<()> {
+fn install(signal: libc::c_int) -> io::Result<libc::sigaction> {
     // SAFETY: an all-zero sigaction is a valid value; the handler only does what handlers may do.
-    let done = unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
+    let (done, before) = unsafe {
+        let (mut action, mut before): (libc::sigaction, libc::sigaction) = std::mem::zeroed();
         action.sa_sigaction = note as *const () as libc::sighandler_t;
         action.sa_flags = libc::SA_RESTART;
         libc::sigemptyset(&mut action.sa_mask);
-        libc::sigaction(signal, &action, std::ptr::null_mut())
+        (libc::sigaction(signal, &action, &raw mut before), before)
     };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if done == 0 { Ok(before) } else { Err(io::Error::last_os_error()) }
+}
+
+#[expect(unsafe_code, reason = "signal handlers have no safe interface")]
+fn restore(signal: libc::c_int, before: &libc::sigaction) {
+    // SAFETY: what is set was there before. It cannot fail for a signal that was set.
+    unsafe { libc::sigaction(signal, before, std::ptr::null_mut()) };
 }
 
 #[cfg(test)]
@@ -95,7 +144,13 @@ mod tests {
 
     #[test]
     #[expect(unsafe_code, reason = "raise")]
-    fn raised_signals_are_received_in_order() {
+    fn raised_signals_are_received_in_order_and_noted_by_who_only_heeds_them() {
+        let heeded = Heeded::begin().unwrap();
+        assert!(!has_come());
+        // SAFETY: raises a signal this process handles.
+        unsafe { libc::raise(libc::SIGTERM) };
+        assert!(has_come());
+        drop(heeded);
         let mut signals = Signals::take().unwrap();
         for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT] {
             // SAFETY: raises a signal this process handles.
@@ -104,6 +159,10 @@ mod tests {
         assert_eq!(signals.wait().unwrap(), Signal::Terminate);
         assert_eq!(signals.wait().unwrap(), Signal::HangUp);
         assert_eq!(signals.wait().unwrap(), Signal::Interrupt);
+        drop(Heeded::begin().unwrap());
+        // SAFETY: as above.
+        unsafe { libc::raise(libc::SIGHUP) };
+        assert_eq!(signals.wait().unwrap(), Signal::HangUp);
         assert_eq!(Signals::take().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
 }

@@ -35,7 +35,7 @@ use strongroom_records::ids::{ApplicationId, Pseudonym, SessionId, SubjectId};
 use strongroom_store::{Body, Family, Key, Letter, wait};
 
 use crate::custodian::Custodian;
-use crate::directory::Stewardship;
+use crate::directory::{NeededKey, Stewardship};
 use crate::error::{Error, ErrorKind, Result, stored};
 use crate::fence::{self, Fence, Fenced};
 use crate::leases::{Operator, Wanted};
@@ -82,6 +82,8 @@ pub struct Counter {
     past: Past,
     /// Asks that were looked at and stay where they are.
     left: BTreeMap<Key, Left>,
+    /// Places whose application key is needed and has to be obtained: somebody else has changed it.
+    wants: BTreeSet<usize>,
     /// Until when others who write are waited for in this turn.
     patience_end: Duration,
     incarnation: u64,
@@ -118,6 +120,7 @@ impl Counter {
             refused: BTreeMap::new(),
             past,
             left: BTreeMap::new(),
+            wants: BTreeSet::new(),
             patience_end: Duration::ZERO,
             incarnation,
             turns,
@@ -135,6 +138,12 @@ impl Counter {
         self.sessions.values().any(|session| !session.is_over)
     }
 
+    /// Application keys that were needed and could not be used before others agree. What needed them was refused for now.
+    pub fn wanted_keys(&mut self) -> Vec<NeededKey> {
+        let wanted = std::mem::take(&mut self.wants).into_iter();
+        wanted.filter_map(|place| self.custodians[place].needed_key()).collect()
+    }
+
     /// Takes in what happened, and answers what was asked meanwhile.
     ///
     /// # Errors
@@ -142,7 +151,8 @@ impl Counter {
     pub fn turn(&mut self) -> Result<()> {
         let asked = self.turns.asked();
         self.patience_end = self.now() + fence::LIMIT;
-        self.follow()?;
+        let failed = self.follow()?;
+        // ORDER: what is gone is told, whatever else cannot be known.
         self.flush()?;
         for key in self.letters()? {
             self.receive(key)?;
@@ -150,9 +160,11 @@ impl Counter {
         self.sweep()?;
         let now = self.services.clock.now_ns();
         self.past.lapse(now);
-        self.turns.ended(asked, |about| self.owing(about, now));
+        let unknown: Vec<usize> = failed.iter().map(|(place, _)| *place).collect();
+        self.turns.ended(asked, |about| self.owing(about, now, &unknown));
         self.note_opened()?;
-        self.note_let_go()
+        self.note_let_go()?;
+        failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
     }
 
     fn now(&self) -> Duration {
@@ -175,13 +187,16 @@ impl Counter {
         Ok(())
     }
 
-    fn follow(&mut self) -> Result<()> {
+    /// Follows everything. What is wrong with one application keeps nothing from the others: places where something is, and
+    /// what.
+    fn follow(&mut self) -> Result<Vec<(usize, Error)>> {
         self.follow_organisation()?;
         self.stewardship.follow()?;
+        let mut failed = Vec::new();
         for place in 0..self.custodians.len() {
-            self.look(place)?;
+            failed.extend(self.look(place).err().map(|error| (place, error)));
         }
-        Ok(())
+        Ok(failed)
     }
 
     /// Follows one register, and tells its sessions what that ends.
@@ -204,6 +219,7 @@ impl Counter {
             let Err(error) = self.decide_anew(place) else { return Ok(()) };
             // Whoever writes meanwhile takes away what its record replaced: with that record all is there again.
             if error.kind() != ErrorKind::Corrupt || self.custodians[place].is_newest()? {
+                self.wants.insert(place);
                 self.shut_undecided(place)?;
                 return Err(error);
             }
@@ -397,6 +413,7 @@ impl Counter {
 
     fn refuse(&mut self, id: SessionId, to: u64, error: &Error) -> Result<()> {
         use ErrorKind as K;
+        self.wants.extend(self.sessions.get(&id).map(|session| session.place));
         let refusal = match error.kind() {
             K::Denied | K::NotFound => Refusal::Denied,
             K::Corrupt | K::Forked => Refusal::Damaged,

@@ -7,10 +7,10 @@ use strongroom_audit::verify::verify;
 use strongroom_audit::{Batch, Draft, Log, Trust as _};
 use strongroom_crypto::secret::Secret;
 use strongroom_crypto::sign::HeadKey;
-use strongroom_custody::Custody;
+use strongroom_custody::{Custody, KeyPlace};
 use strongroom_format::cbor;
 use strongroom_records::application::{ApplicationState, Description, Listed, NAME_LEN_MAX};
-use strongroom_records::ids::ApplicationId;
+use strongroom_records::ids::{ApplicationId, KeyId};
 use strongroom_records::log::Kind;
 use zeroize::Zeroize;
 
@@ -20,6 +20,28 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::register::{Register, blank};
 use crate::sealers::{DeviceSigner, DirectorySealer};
 use crate::services::Services;
+
+/// An application key that cannot be used before others agree.
+pub struct NeededKey {
+    pub(crate) custody: Arc<dyn Custody>,
+    pub(crate) place: KeyPlace,
+}
+
+impl NeededKey {
+    /// Asks them, and waits: for minutes, perhaps. Whoever calls it keeps nobody out meanwhile, and finds out afterwards
+    /// what others have recorded; that may have been another key.
+    ///
+    /// # Errors
+    /// `Unavailable` when too few agree; `Locked` when it is not in custody, or no longer; `Denied`.
+    pub fn obtain(&self) -> Result<()> {
+        Ok(self.custody.obtain(&self.place)?)
+    }
+
+    /// Which.
+    pub fn id(&self) -> KeyId {
+        self.place.key
+    }
+}
 
 /// The applications of a workspace.
 pub struct Stewardship {
@@ -162,6 +184,26 @@ impl Stewardship {
         let mut custodian = Custodian::new(register, line);
         custodian.replay_own_ledger()?;
         Ok(custodian)
+    }
+
+    /// The application key that is in force, if it has to be obtained from a custody before it is of use. Nobody need be kept out
+    /// to find that out, and whoever obtains it keeps nobody out.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt`; those of the store.
+    pub fn needed_key(&self, name: &str, custody: &Arc<dyn Custody>) -> Result<Option<NeededKey>> {
+        let application = self.find(name)?.application;
+        let shelves =
+            Shelves::new(Arc::clone(&self.services.store), self.services.wait, application);
+        let pin = self.services.memory.recall(&application)?;
+        let log = Log::find(shelves, &self.services, pin.as_ref())?;
+        let root = log.head().and_then(|head| head.keystore.clone());
+        let root = root.ok_or_else(|| Error::corrupt("the register has no keystore"))?;
+        let organisation = self.services.keys.organisation();
+        let (generation, key) = (root.generation, root.key);
+        let place = KeyPlace { organisation, application, generation, key };
+        let needed = || NeededKey { custody: Arc::clone(custody), place };
+        Ok((!custody.is_at_hand(&place)).then(needed))
     }
 
     /// Disables an application, or enables it again. Nothing is released while it is disabled.

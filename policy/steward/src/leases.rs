@@ -21,7 +21,7 @@ use strongroom_records::application::Description;
 use strongroom_records::exchange::OpenedFiles;
 use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
 use strongroom_records::log::{Entry, Kind};
-use strongroom_records::subject::{Detail, File, Row};
+use strongroom_records::subject::{Detail, File, Row, SubjectState};
 use strongroom_store::{ErrorKind as StoreKind, Key, PolicyKey, Shelf, Store};
 
 use crate::custodian::Custodian;
@@ -180,7 +180,12 @@ impl Custodian {
     /// # Errors
     /// `Corrupt`.
     pub fn prospect(&self, rules: &Rules, subject: &SubjectId) -> Result<Option<Prospect>> {
-        let Some(own) = self.register().subject(subject)? else { return Ok(None) };
+        // No key is needed to know that nobody is shown who is gone: it may have gone with them, and have to be obtained anew.
+        let cell = self.register().subject_cell(subject)?;
+        let Some(cell) = cell.filter(|cell| cell.state == SubjectState::Active) else {
+            return Ok(None);
+        };
+        let own = self.register().opened(cell)?;
         let may = |class: &ClassId| {
             let request = self.request(rules, *subject, *class, Action::List);
             let decision = decide(&*rules.point, request, &self.known(rules, Some(&own), *class));
@@ -320,8 +325,8 @@ impl Custodian {
     /// # Errors
     /// `Corrupt`.
     pub fn versions(&self, subject: &SubjectId) -> Result<Vec<(ClassId, u64)>> {
-        let own = self.register().subject(subject)?;
-        let classes = own.map(|own| own.cell.classes).unwrap_or_default();
+        let cell = self.register().subject_cell(subject)?;
+        let classes = cell.map(|cell| cell.classes).unwrap_or_default();
         Ok(classes.iter().map(|class| (class.class, class.version)).collect())
     }
 

@@ -59,7 +59,7 @@ pub use closing::{Unclosed, close};
 pub use consents::Answer;
 pub use counter::{About, Counter, Settled, Ticket, Turns};
 pub use custodian::Custodian;
-pub use directory::Stewardship;
+pub use directory::{NeededKey, Stewardship};
 pub use erase::Erased;
 pub use error::{Error, ErrorKind, Result};
 pub use export::{Export, Exported, FileNames, Target, kind_text, report_line_json};

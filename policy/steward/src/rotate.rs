@@ -14,6 +14,7 @@ use strongroom_records::log::Kind;
 use strongroom_records::receipt::{Deed, Destroyed, Ending};
 
 use crate::custodian::Custodian;
+use crate::directory::NeededKey;
 use crate::error::Result;
 use crate::register::Transaction;
 
@@ -48,6 +49,12 @@ impl Custodian {
         let destroyed = self.destroy_before(&before)?;
         let receipt = self.receipt(time, position, Deed::Rotation(destroyed.clone()));
         Ok(Rotated { generation: self.register().root().generation, destroyed, receipt })
+    }
+
+    /// The application key in force, if it has to be obtained before anything here can be opened: somebody else has changed it.
+    pub fn needed_key(&self) -> Option<NeededKey> {
+        let (custody, place) = self.register().keystore().needed(self.register().root())?;
+        Some(NeededKey { custody, place })
     }
 
     /// Generation of the application key in force.

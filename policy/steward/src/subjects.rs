@@ -253,8 +253,8 @@ impl Custodian {
     /// # Errors
     /// `NotFound`.
     pub fn subject(&self, subject: &SubjectId) -> Result<SubjectLine> {
-        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
-        let SubjectCell { state, created, holds, pseudonym, .. } = own.cell;
+        let cell = self.register().subject_cell(subject)?.ok_or_else(Error::no_subject)?;
+        let SubjectCell { state, created, holds, pseudonym, .. } = cell;
         Ok(SubjectLine { subject: *subject, state, created, holds, pseudonym })
     }
 
@@ -345,13 +345,23 @@ impl Register {
 
     /// The same, with the record that last changed it.
     pub fn subject_version(&self, subject: &SubjectId) -> Result<Option<(u64, Subject)>> {
+        let Some((version, cell)) = self.versioned_subject(subject)? else { return Ok(None) };
+        Ok(Some((version, self.opened(cell)?)))
+    }
+
+    /// What the register itself says of a subject: no key of the keystore is needed for it.
+    pub fn subject_cell(&self, subject: &SubjectId) -> Result<Option<SubjectCell>> {
+        Ok(self.versioned_subject(subject)?.map(|(_, cell)| cell))
+    }
+
+    fn versioned_subject(&self, subject: &SubjectId) -> Result<Option<(u64, SubjectCell)>> {
         let found = self.versioned_cell(CellKind::Subject, &subject.0)?;
         let Some((version, bytes)) = found else { return Ok(None) };
         let cell: SubjectCell = cbor::decode_canonical(&bytes)?;
         if cell.subject != *subject {
             return Err(Error::corrupt("a cell of the register lies in the place of another"));
         }
-        Ok(Some((version, self.opened(cell)?)))
+        Ok(Some((version, cell)))
     }
 
     /// A subject as a cell has it.

@@ -50,12 +50,17 @@ impl Custodian {
         }
     }
 
-    /// Keeps others out again, and learns what they recorded.
+    /// Keeps others out again, and learns what they recorded. Where they changed the application key, it is obtained before.
     pub(crate) fn come_back(&mut self) -> Result<()> {
-        if let Some(turnstile) = &mut self.turnstile {
-            turnstile.enter()?;
+        loop {
+            if let Some(turnstile) = &mut self.turnstile {
+                turnstile.enter()?;
+            }
+            self.follow()?;
+            self.catch_up()?;
+            let Some(key) = self.needed_key() else { return Ok(()) };
+            self.stand_aside();
+            key.obtain()?;
         }
-        self.follow()?;
-        self.catch_up()
     }
 }

@@ -25,6 +25,7 @@ use strongroom_workspace::error::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use crate::gate::{Compartment, Standing};
+use crate::key::Key;
 use crate::view::{Consumer, Inner};
 
 /// LIMIT: requests that are answered by one record.
@@ -77,6 +78,7 @@ pub(crate) struct Desk {
     behind: u64,
     /// What was asked while others wrote.
     queue: VecDeque<Request>,
+    key: Key,
 }
 
 /// LIMIT: people who are read before the register is looked at again: a withdrawal waits for no more.
@@ -120,6 +122,7 @@ impl Desk {
             stranger_told: None,
             behind: 0,
             queue: VecDeque::new(),
+            key: Key::default(),
         };
         desk.look()?;
         Ok(desk)
@@ -297,6 +300,7 @@ impl Desk {
                 Ok(())
             }
             Err(error) => {
+                self.key.obtain(&self.custodian);
                 waiting.into_iter().for_each(|reply| answer(reply, Err(refused(&error))));
                 Err(error)
             }
@@ -318,6 +322,7 @@ impl Desk {
                 }
                 // Whoever writes meanwhile takes away what its record replaced: with that record all is there again.
                 Err(error) if self.custodian.is_newest().unwrap_or(true) => {
+                    self.key.obtain(&self.custodian);
                     return waiting
                         .into_iter()
                         .for_each(|reply| answer(reply, Err(refused(&error))));
@@ -415,6 +420,9 @@ impl Desk {
             Err(error) => return (Err(error), None),
         };
         let served = self.serve_alone(needs).map_err(|error| refused(&error));
+        if served.is_err() {
+            self.key.obtain(&self.custodian);
+        }
         self.inner.note_trouble(served.as_ref().err().map(ToString::to_string));
         (served, Some(guard))
     }

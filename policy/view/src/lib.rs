@@ -20,6 +20,7 @@ mod core;
 mod desk;
 pub mod far;
 mod gate;
+mod key;
 mod state;
 mod view;
 

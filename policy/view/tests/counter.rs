@@ -27,7 +27,7 @@ use strongroom_records::log::Kind as Told;
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
 use strongroom_steward::letters::{self, Direction, Outside};
 use strongroom_steward::{About, Counter, Holder, Settled};
-use strongroom_store::{Family, Key, Letter, Store};
+use strongroom_store::{Family, Key, Letter, PolicyKey, Shelf, Store};
 
 /// A counter whose turns are taken by hand, and a device that writes its letters itself: nothing happens by itself.
 struct ByHand {
@@ -272,6 +272,36 @@ fn an_act_waits_for_what_it_took_away_and_not_for_what_others_did() {
     assert_eq!((hand.silent_about(of(bob)), hand.silent_about(of(charlie))), (1, 0));
     hand.served.shop.world.clock.advance(Duration::from_secs(300));
     assert_eq!([of(ada), of(bob)].map(|about| hand.silent_about(about)), [0; 2]);
+}
+
+#[test]
+fn what_is_wrong_with_one_application_keeps_nothing_from_another() {
+    let mut hand = ByHand::new(15);
+    let ada = hand.served.shop.reader("ada");
+    let world = &hand.served.shop.world;
+    let clinic = world.create("clinic");
+    let (next, clinic) = (clinic.record_count(), clinic.listed().application);
+    let shop = world.open("shop").listed().application;
+    let custodians = ["clinic", "shop"].map(|name| world.open(name)).into();
+    let (fence, turns) = (hand.served.shop.fence.shared(), hand.served.turns.clone());
+    let (services, list) = (hand.served.services(), world.stewardship());
+    hand.counter = Counter::open(services, list, custodians, fence, turns.clone()).unwrap();
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    // A record of the clinic that is none.
+    let (application, shelf) = (clinic.0, Shelf::Log);
+    let record = Key::Policy(PolicyKey { application, shelf, name: u128::from(next) });
+    hand.served.shop.world.store.put_now(record, Bytes::from_static(b"none"));
+    hand.served.shop.say(ada, "newsletter", Withdrawn);
+    let [of_shop, of_clinic] = [shop, clinic].map(|own| turns.ask(About::Subject(own, ada)));
+    let told = Key::Answer(Letter { session: hand.session.0, number: hand.heard });
+    assert!(hand.counter.turn().is_err() && hand.counter.turn().is_err());
+    assert!(hand.served.shop.world.store.get_now(told).is_some(), "what is gone is told");
+    hand.heard += 1;
+    hand.post(vec![Need::Look]);
+    assert!(hand.counter.turn().is_err());
+    let clock = hand.served.services().clock;
+    let silent = [of_shop, of_clinic].map(|own| own.wait(&*clock, Duration::ZERO).silent);
+    assert_eq!(silent, [0, 1], "of the clinic nothing is known");
 }
 
 #[test]

@@ -65,6 +65,13 @@ pub trait Entrance: Send + Sync {
     /// `Locked`, `Unavailable`, `Corrupt` and the rest.
     fn open(&self) -> Result<Custodian>;
 
+    /// Obtains the application key, if others have to agree that it is used, and waits for them while nobody is kept out. Whether
+    /// it had to be.
+    ///
+    /// # Errors
+    /// `Unavailable` when too few agree; those of the store.
+    fn obtain(&self) -> Result<bool>;
+
     /// Keeps other writers out until what is returned is dropped, and learns what they did before.
     ///
     /// # Errors
@@ -85,6 +92,9 @@ pub struct Announced {
     /// Whether consumers' devices are served from here.
     pub serves: bool,
 }
+
+/// LIMIT: how often somebody else may change the application key while it is obtained for one request.
+const CHANGE_COUNT_MAX: u32 = 8;
 
 /// The agent.
 pub struct Agent {
@@ -310,7 +320,23 @@ impl Desk {
 
     /// Does something with the application.
     fn act<T>(&self, act: &mut dyn FnMut(&mut Custodian) -> Result<T>) -> Result<T> {
-        self.act_with(&mut self.lock(), act)
+        self.with_key(&mut || self.act_with(&mut self.lock(), act))
+    }
+
+    /// Does something; again where the application key had to be obtained first, since somebody else has changed it. Nobody is
+    /// kept out while it is.
+    fn with_key<T>(&self, act: &mut dyn FnMut() -> Result<T>) -> Result<T> {
+        for _ in 0..CHANGE_COUNT_MAX {
+            match act() {
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    if !self.entrance.obtain()? {
+                        return Err(error);
+                    }
+                }
+                done => return done,
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "the application key is changed all the time"))
     }
 
     /// Does something long, one such thing at a time, with the application opened for itself: others work meanwhile, and are let
@@ -320,7 +346,7 @@ impl Desk {
             let message = "something long is under way for this application: ask again";
             return Err(Error::new(ErrorKind::Unavailable, message));
         };
-        self.act_with(&mut None, act)
+        self.with_key(&mut || self.act_with(&mut None, act))
     }
 
     /// Does something; once more where somebody else wrote meanwhile.
@@ -331,6 +357,10 @@ impl Desk {
     ) -> Result<T> {
         for last in [false, true] {
             match self.entered(held, act) {
+                // Nothing was done: what needs no key goes on while it is obtained.
+                Err(error) if held.as_ref().is_some_and(|own| own.needed_key().is_some()) => {
+                    return Err(error);
+                }
                 Err(error) if !is_refusal(error.kind()) => {
                     // Whatever it knows may be half true now: it is opened anew.
                     *held = None;
@@ -410,6 +440,10 @@ mod tests {
     struct Slow(Mutex<mpsc::Receiver<()>>, mpsc::Sender<()>);
 
     impl Entrance for Slow {
+        fn obtain(&self) -> Result<bool> {
+            Ok(false)
+        }
+
         fn open(&self) -> Result<Custodian> {
             self.1.send(()).expect("the test waits");
             let told = self.0.lock().unwrap_or_else(PoisonError::into_inner).recv();

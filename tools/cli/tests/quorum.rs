@@ -8,7 +8,9 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::agent::{Running, token};
 use common::{Place, Said};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 struct Two {
@@ -47,11 +49,34 @@ impl Two {
     /// Runs on the first machine, and the second agrees to what it asks for.
     fn agreed(&self, line: &str) -> Said {
         let asking = self.started(line);
-        let id = self.request();
+        self.agree(&self.request());
+        self.place.said(asking.wait_with_output().unwrap())
+    }
+
+    /// The second machine agrees.
+    fn agree(&self, id: &str) {
         let agree =
             format!("app agree HERE/meeting {id} --yes -w STORE --passphrase-file HERE/pass2");
         self.there(&agree).expect_done();
-        self.place.said(asking.wait_with_output().unwrap())
+    }
+
+    /// An application whose key both machines hold.
+    fn vault(&self) {
+        let (folder, holders) = (self.place.path("meeting"), self.holders().concat());
+        let place = format!("quorum:{}?k=2{holders}&wait=120", folder.display());
+        self.here(&format!("app create vault --custody {place}"));
+    }
+
+    /// On the first machine, with nobody to agree.
+    fn here(&self, line: &str) -> String {
+        self.place.run(&format!("{line} -w STORE --passphrase-file PASS")).expect_done()
+    }
+
+    /// Requests that wait.
+    fn requests(&self) -> Vec<String> {
+        let names = fs::read_dir(self.place.path("meeting")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter_map(|name| name.strip_suffix(".ask").map(str::to_owned)).collect()
     }
 
     fn command(&self, home: &str, line: &str) -> Command {
@@ -74,13 +99,15 @@ impl Two {
 
     /// Waits until somebody asks; the request.
     fn request(&self) -> String {
+        self.request_beside(&[])
+    }
+
+    /// The same of one that was not there before.
+    fn request_beside(&self, others: &[String]) -> String {
         let end = Instant::now() + Duration::from_secs(120);
         while Instant::now() < end {
-            for entry in fs::read_dir(self.place.path("meeting")).unwrap() {
-                let name = entry.unwrap().file_name().into_string().unwrap();
-                if let Some(id) = name.strip_suffix(".ask") {
-                    return id.to_owned();
-                }
+            if let Some(id) = self.requests().into_iter().find(|id| !others.contains(id)) {
+                return id;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -164,4 +191,98 @@ fn the_place_of_a_key_file_is_found_from_any_folder_and_written_anew_once_it_mov
     assert_eq!(from("", "app custody file:nowhere.key --app shop").code, 5);
     from("drive", "app custody file:../moved.key --app shop").expect_done();
     from("", "subject list --app shop").expect_done();
+}
+
+#[test]
+fn nobody_is_kept_out_while_a_command_waits_for_holders() {
+    let two = Two::new();
+    two.vault();
+    two.here("app create shop");
+    let asking = two.started("subject create --app vault");
+    let id = two.request();
+    two.here("subject create --app shop");
+    assert_eq!(two.requests(), std::slice::from_ref(&id));
+    two.agree(&id);
+    let said = two.place.said(asking.wait_with_output().unwrap());
+    assert_eq!((said.code, said.out.trim_end().len()), (0, 32), "{}", said.err);
+}
+
+#[test]
+fn a_key_that_is_changed_while_holders_are_asked_for_it_is_asked_for_anew() {
+    let two = Two::new();
+    two.vault();
+    let asking = two.started("subject create --app vault");
+    let first = two.request();
+    let rotating = two.started("app rotate --app vault");
+    let second = two.request_beside(std::slice::from_ref(&first));
+    two.agree(&second);
+    two.place.said(rotating.wait_with_output().unwrap()).expect_done();
+    let third = two.request_beside(&[first, second]);
+    two.agree(&third);
+    let said = two.place.said(asking.wait_with_output().unwrap());
+    assert_eq!((said.code, said.out.trim_end().len()), (0, 32), "{}", said.err);
+    assert_eq!(two.requests(), [""; 0]);
+    let listed = two.agreed("subject list --app vault");
+    assert_eq!((listed.code, listed.out.lines().count()), (0, 1), "{}", listed.err);
+}
+
+#[test]
+fn who_is_interrupted_while_holders_are_asked_leaves_no_request() {
+    let two = Two::new();
+    two.vault();
+    for signal in [Signal::INT, Signal::TERM] {
+        let asking = two.started("subject list --app vault");
+        two.request();
+        kill_process(Pid::from_child(&asking), signal).unwrap();
+        let said = two.place.said(asking.wait_with_output().unwrap());
+        assert_eq!(said.code, 130, "{}", said.err);
+        assert_eq!(two.requests(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_place_that_says_to_wait_for_longer_than_a_day_is_refused() {
+    let two = Two::new();
+    let (folder, holders) = (two.place.path("meeting"), two.holders().concat());
+    for seconds in ["86401", "18446744073709551615", "18446744073709551616", "soon"] {
+        let place = format!("quorum:{}?k=2{holders}&wait={seconds}", folder.display());
+        let line = format!("app create vault --custody {place} -w STORE --passphrase-file PASS");
+        let said = two.place.run(&line);
+        let most = "strongroom: `wait` is a number of seconds, 86400 at most";
+        assert_eq!((said.code, said.err.lines().next()), (2, Some(most)), "{seconds}");
+    }
+}
+
+#[test]
+fn an_agent_asks_for_a_key_that_was_changed_once_it_needs_it_and_serves_others_meanwhile() {
+    let two = Two::new();
+    two.vault();
+    two.here("app create shop");
+    let [web, desk] = ["vault", "shop"].map(|app| token(&two.place, app, app, ""));
+    let agent = std::thread::scope(|scope| {
+        scope.spawn(|| two.agree(&two.request()));
+        Running::start(&two.place, "")
+    });
+    let [mut vault, mut beside] = [0; 2].map(|_| agent.client(&web, "vault"));
+    let mut shop = agent.client(&desk, "shop");
+    let made = vault.done("POST", "subjects", &Value::Null);
+    let erase = format!("subject erase {} --yes --app vault", made["subject"].as_str().unwrap());
+    let erased = two.agreed(&erase);
+    assert_eq!(erased.code, 0, "{}", erased.err);
+    // Who there is, and in what state, needs no key of anybody.
+    assert_eq!(vault.get("subjects")["subjects"][0]["state"], "erased");
+    assert_eq!(two.requests(), [""; 0]);
+    let asking = std::thread::spawn(move || {
+        vault.done("POST", "subjects", &Value::Null);
+        vault
+    });
+    let id = two.request();
+    shop.done("POST", "subjects", &Value::Null);
+    assert_eq!(beside.get("subjects")["total"], 1);
+    assert!(!asking.is_finished());
+    two.agree(&id);
+    let mut vault = asking.join().unwrap();
+    vault.done("POST", "subjects", &Value::Null);
+    assert_eq!((&vault.get("subjects")["total"], two.requests()), (&3.into(), vec![]));
+    assert_eq!(agent.stop(), 0);
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use strongroom_crypto::sign::SigningKey;
 use strongroom_host::sim::{SimClock, SimDisk};
@@ -102,17 +103,78 @@ fn still() -> Arc<dyn Clock> {
     Arc::new(SimClock::new(START_NS))
 }
 
+/// Whoever waits does so until it has looked that often whether to.
+struct Looks(AtomicU32);
+
+impl Looks {
+    fn few(count: u32) -> Box<Self> {
+        Box::new(Self(AtomicU32::new(count)))
+    }
+
+    fn many() -> Box<Self> {
+        Self::few(u32::MAX)
+    }
+}
+
+impl Waits for Looks {
+    fn begin(&self, _: &Request) {}
+
+    fn is_over(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::SeqCst) == 0
+    }
+
+    fn end(&self) {}
+}
+
+/// A quorum whose holders are asked whenever its key is used.
+struct Asked(Quorum);
+
+impl Custody for Asked {
+    fn describe(&self) -> Description {
+        self.0.describe()
+    }
+
+    fn create(&self, place: &KeyPlace, entropy: &dyn Entropy) -> Result<()> {
+        self.0.create(place, entropy)
+    }
+
+    fn wrap(&self, place: &KeyPlace, key: &Secret<32>, entropy: &dyn Entropy) -> Result<Vec<u8>> {
+        self.0.obtain(place)?;
+        self.0.wrap(place, key, entropy)
+    }
+
+    fn unwrap(&self, place: &KeyPlace, wrap: &[u8]) -> Result<Secret<32>> {
+        self.0.obtain(place)?;
+        self.0.unwrap(place, wrap)
+    }
+
+    fn destroy(&self, application: &ApplicationId, key: &KeyId) -> Result<()> {
+        self.0.destroy(application, key)
+    }
+
+    fn list(&self, application: &ApplicationId) -> Result<Vec<KeyId>> {
+        self.0.list(application)
+    }
+}
+
 /// A device opens a quorum of two of 1, 2 and 3, while some of them are willing.
-fn opened(disk: &SimDisk, asker: u8, willing: &[u8]) -> Quorum {
+fn opened(disk: &SimDisk, asker: u8, willing: &[u8]) -> Asked {
     held_by([1, 2, 3].map(Device::holder).into(), disk, asker, willing)
 }
 
-fn held_by(holders: Vec<Holder>, disk: &SimDisk, asker: u8, willing: &[u8]) -> Quorum {
+fn held_by(holders: Vec<Holder>, disk: &SimDisk, asker: u8, willing: &[u8]) -> Asked {
     let meetings = willing.iter().map(|number| meeting(disk, *number, still())).collect();
     let clock = Arc::new(Willing { time: SimClock::new(START_NS), meetings });
     let terms = Terms { enough: 2, holders };
-    let patience = Duration::from_secs(2);
-    Quorum::new(meeting(disk, asker, clock), terms, patience, Box::new(|_| ())).unwrap()
+    Asked(within(meeting(disk, asker, clock), terms, Duration::from_secs(2), Looks::many()))
+}
+
+fn within(meeting: Meeting, terms: Terms, patience: Duration, waits: Box<dyn Waits>) -> Quorum {
+    Quorum::new(meeting, terms, patience, waits).unwrap()
+}
+
+fn two_of_three() -> Terms {
+    Terms { enough: 2, holders: [1, 2, 3].map(Device::holder).into() }
 }
 
 #[test]
@@ -312,7 +374,84 @@ fn terms_that_make_no_quorum_are_refused() {
         let holders = holders.into_iter().map(Device::holder).collect();
         let terms = Terms { enough, holders };
         let meeting = meeting(&disk, 1, still());
-        let made = Quorum::new(meeting, terms, Duration::ZERO, Box::new(|_| ()));
+        let made = Quorum::new(meeting, terms, Duration::ZERO, Looks::many());
         assert_eq!(made.err().map(|error| error.kind()), Some(ErrorKind::Invalid));
     }
+}
+
+#[test]
+fn a_key_is_used_without_asking_anybody_and_obtained_apart() {
+    let disk = disk();
+    let (place, wanted) = (place(1, 1), Secret::from_bytes(&[5; 32]));
+    let maker = opened(&disk, 1, &[]);
+    maker.create(&place, &seeded(1)).unwrap();
+    let wrap = maker.wrap(&place, &wanted, &seeded(2)).unwrap();
+    let Asked(quorum) = opened(&disk, 1, &[3]);
+    let used = quorum.unwrap(&place, &wrap).err().unwrap();
+    assert_eq!((used.kind(), quorum.is_at_hand(&place)), (ErrorKind::Unavailable, false));
+    assert_eq!(quorum.meeting.clock.elapsed(), Duration::ZERO, "nobody waited");
+    quorum.obtain(&place).unwrap();
+    assert!(quorum.is_at_hand(&place));
+    assert!(quorum.unwrap(&place, &wrap).is_ok_and(|key| key == wanted));
+    let asked = quorum.meeting.clock.elapsed();
+    quorum.obtain(&place).unwrap();
+    assert_eq!(quorum.meeting.clock.elapsed(), asked, "once is enough");
+}
+
+#[test]
+fn who_waits_no_longer_leaves_nothing_to_answer() {
+    let disk = disk();
+    opened(&disk, 1, &[]).create(&place(1, 1), &seeded(1)).unwrap();
+    let clock = Arc::new(SimClock::new(START_NS));
+    let own = meeting(&disk, 1, Arc::clone(&clock) as Arc<dyn Clock>);
+    let forever = Duration::from_secs(u64::MAX);
+    let quorum = within(own, two_of_three(), forever, Looks::few(3));
+    assert_eq!(quorum.obtain(&place(1, 1)).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(clock.elapsed(), 3 * POLL);
+    assert_eq!(disk.list(Path::new(FOLDER)).unwrap().len(), 1);
+}
+
+/// Time in which a holder comes late, and agrees to what it finds.
+struct Late(SimClock, SimDisk, Duration);
+
+impl Clock for Late {
+    fn now_ns(&self) -> i64 {
+        self.0.now_ns()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.0.advance(time);
+        if self.0.elapsed() >= self.2 {
+            let now = Arc::new(SimClock::new(self.0.now_ns()));
+            let holder = meeting(&self.1, 2, now);
+            for request in holder.requests(&trust).unwrap() {
+                holder.approve(&request, &trust).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_is_good_as_long_as_somebody_waits_and_for_minutes_once_nobody_does() {
+    let disk = disk();
+    opened(&disk, 1, &[]).create(&place(1, 1), &seeded(1)).unwrap();
+    let late = Late(SimClock::new(START_NS), disk.clone(), Duration::from_secs(2_400));
+    let own = meeting(&disk, 1, Arc::new(late));
+    let quorum = within(own, two_of_three(), Duration::from_secs(3_600), Looks::many());
+    quorum.obtain(&place(1, 1)).unwrap();
+    assert!(quorum.meeting.clock.elapsed() < Duration::from_secs(2_401));
+    // Somebody was killed over theirs: it is dated anew by nobody.
+    let holder = |after: i64| meeting(&disk, 2, Arc::new(SimClock::new(START_NS + after)));
+    let path = holder(0).request_path(&KeyId([4; 16]));
+    holder(0).write(&path, &signed(&asked(4))).unwrap();
+    let minutes = |count: i64| holder(count * 60_000_000_000).requests(&trust).unwrap().len();
+    assert_eq!([0, 4, 5].map(minutes), [1, 1, 0]);
+    // What was dated anew while it was shown is what was shown.
+    let anew = Request { time: START_NS + 60_000_000_000, ..asked(4) };
+    holder(0).write(&path, &signed(&anew)).unwrap();
+    assert!(holder(0).approve(&asked(4), &trust).is_ok());
 }

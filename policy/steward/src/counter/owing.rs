@@ -9,15 +9,24 @@ use super::session::Session;
 use super::turns::About;
 
 impl Counter {
-    /// Devices that owe a word of what somebody waits for.
-    pub(super) fn owing(&self, about: &About, now: i64) -> usize {
+    /// Devices that owe a word of what somebody waits for; none where it is not known, since what was recorded could not be
+    /// taken in.
+    pub(super) fn owing(&self, about: &About, now: i64, unknown: &[usize]) -> Option<usize> {
+        let is_known = |application| {
+            let place = self.place_of(application);
+            place.is_none_or(|place| !unknown.contains(&place))
+        };
         match about {
-            About::Everything => {
+            About::Everything => unknown.is_empty().then(|| {
                 let sessions = self.sessions.values().filter(|own| own.owes(now));
                 sessions.count() + self.past.owing(|_| true)
+            }),
+            About::Subject(application, subject) => {
+                is_known(application).then(|| self.owing_of(application, subject, now))
             }
-            About::Subject(application, subject) => self.owing_of(application, subject, now),
-            About::Activity(application, activity) => self.owing_for(application, activity, now),
+            About::Activity(application, activity) => {
+                is_known(application).then(|| self.owing_for(application, activity, now))
+            }
         }
     }
 

@@ -74,12 +74,13 @@ impl Turns {
         self.lock().asked
     }
 
-    /// A turn is over that began when so many had asked; `owing` tells how many devices owe a word of something.
-    pub(super) fn ended(&self, asked: u64, mut owing: impl FnMut(&About) -> usize) {
+    /// A turn is over that began when so many had asked; `owing` tells how many devices owe a word of something, if that is
+    /// known.
+    pub(super) fn ended(&self, asked: u64, owing: impl Fn(&About) -> Option<usize>) {
         for wait in self.lock().waits.range_mut(..=asked).map(|(_, wait)| wait) {
             // What is in force is so, whatever is taken away after it.
             if wait.owing != Some(0) {
-                wait.owing = Some(owing(&wait.about) as u64);
+                wait.owing = owing(&wait.about).map(|count| count as u64);
             }
         }
     }

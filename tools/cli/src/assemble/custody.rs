@@ -27,6 +27,7 @@ use strongroom_host::disk::{Disk, create_folder_durably, read_all, replace_file}
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::locked::keep_from_programs;
 use strongroom_host::real_disk::RealDisk;
+use strongroom_host::signals;
 use strongroom_keyring::DeviceKeys;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_records::ids::{ApplicationId, Hash};
@@ -49,6 +50,8 @@ use crate::place::Place;
 const LOCK: &str = ".lock-policy";
 const LOCK_TRIES: u32 = 2000;
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// LIMIT: how often somebody else may have changed a key that was waited for.
+const CHANGE_COUNT_MAX: u32 = 8;
 /// LIMIT: bytes of a secret handed over.
 const SECRET_LEN_MAX: u64 = 4096;
 
@@ -151,7 +154,7 @@ fn services(
 /// # Errors
 /// As [`open`]; no such application, its key missing or wrong.
 pub fn application(options: &Of) -> Result<(Office, Custodian)> {
-    let office = open(&options.place)?;
+    let mut office = open(&options.place)?;
     let custodian = office.application(&options.app, options.custody.as_deref())?;
     Ok((office, custodian))
 }
@@ -186,13 +189,40 @@ impl Office {
     ///
     /// # Errors
     /// No such application, its key missing or wrong.
-    pub fn application(&self, name: &str, place: Option<&str>) -> Result<Custodian> {
+    pub fn application(&mut self, name: &str, place: Option<&str>) -> Result<Custodian> {
         let listed = self.stewardship.find(name).map_err(|error| failure(&error))?;
         let custody = self.custody(place.unwrap_or(&listed.custody))?;
+        self.obtain(name, &custody)?;
         let opened = self.stewardship.application(name, custody);
         let mut custodian = opened.map_err(|error| failure(&error))?;
         custodian.set_turnstile(self.held.turnstile());
         Ok(custodian)
+    }
+
+    /// Obtains the key of an application, if others have to agree that it is used. Other commands write meanwhile, and what
+    /// they wrote is known on return: where that is another key, it is obtained as well.
+    ///
+    /// # Errors
+    /// Too few agree; others change the key all the time; those of the store.
+    pub fn obtain(&mut self, name: &str, custody: &Arc<dyn Custody>) -> Result<()> {
+        let failed = |error| failure(&error);
+        for _ in 0..CHANGE_COUNT_MAX {
+            let Some(key) = self.stewardship.needed_key(name, custody).map_err(failed)? else {
+                return Ok(());
+            };
+            let obtained = self.held.aside(|| key.obtain())?;
+            self.stewardship.follow().map_err(failed)?;
+            if obtained.is_err() && signals::has_come() {
+                let message = "ended before the holders of the key agreed; they are asked no more";
+                return Err(Failure::new(Exit::Interrupted, message));
+            }
+            let now = self.stewardship.needed_key(name, custody).map_err(failed)?;
+            if now.is_none_or(|now| now.id() == key.id()) {
+                obtained.map_err(failed)?;
+            }
+        }
+        Err(Failure::new(Exit::Failed, "the application key is changed all the time")
+            .hint("try again"))
     }
 
     /// Custody at a place, as this device reaches it.

@@ -172,6 +172,8 @@ fn listen(mut signals: Signals, serving: &Mutex<Option<Sender<News>>>) {
 }
 
 fn interrupted(failure: Failure) -> ! {
+    #[cfg(feature = "custody")]
+    super::custody::quorum::end_asking();
     ui::report(&failure);
     std::process::exit(i32::from(Exit::Interrupted.code()))
 }

@@ -62,7 +62,7 @@ pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase)
         let view = open_far(home, place, lens, device)?;
         return Ok(Opened { view, custody: Vec::new() });
     }
-    let office = custody::open_with(home.clone(), place, device)?;
+    let mut office = custody::open_with(home.clone(), place, device)?;
     let custodian = office.application(lens.app, lens.custody)?;
     let told = custodian.listed().custody.clone();
     let custody = [told].into_iter().chain(lens.custody.map(str::to_owned)).collect();

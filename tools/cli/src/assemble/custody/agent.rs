@@ -25,7 +25,7 @@ use crate::place::Place;
 pub fn agent(options: &AgentOptions) -> Result<(Arc<Agent>, Option<Attended>)> {
     let place = Place::parse(&options.store, &Home::find()?)?;
     let of = In { workspace: options.store.clone(), passphrase: options.passphrase.clone() };
-    let office = open(&of)?;
+    let mut office = open(&of)?;
     let mut names = options.apps.clone();
     if names.is_empty() {
         let done = office.stewardship.applications().iter();
@@ -43,6 +43,7 @@ pub fn agent(options: &AgentOptions) -> Result<(Arc<Agent>, Option<Attended>)> {
         let given = given.into_iter().find(|(own, _)| *own == name);
         let locator = given.map_or(listed.custody.as_str(), |(_, locator)| locator);
         let custody = office.custody(locator)?;
+        office.obtain(&name, &custody)?;
         places.push((name, custody));
     }
     let counter = match options.consumers {
@@ -88,6 +89,17 @@ impl Entrance for Shared {
     fn open(&self) -> strongroom_steward::Result<Custodian> {
         let _others_wait = self.fence()?;
         self.list().application(&self.name, Arc::clone(&self.custody))
+    }
+
+    fn obtain(&self) -> strongroom_steward::Result<bool> {
+        let needed = {
+            let mut list = self.list();
+            list.follow()?;
+            list.needed_key(&self.name, &self.custody)?
+        };
+        // ORDER: neither the list nor the right to write is held while holders are waited for.
+        let Some(key) = needed else { return Ok(false) };
+        key.obtain().map(|()| true)
     }
 
     fn enter(&self, custodian: &mut Custodian) -> strongroom_steward::Result<Box<dyn Send>> {

@@ -1,12 +1,15 @@
 //! A counter that is attended: consumers on devices of their own are served from a thread.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use strongroom_custody::Custody;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::thread;
-use strongroom_steward::{Counter, Fence, Services, Stewardship, Turns};
+use strongroom_records::ids::KeyId;
+use strongroom_steward::{Counter, Fence, NeededKey, Services, Stewardship, Turns};
 
 use super::{failure, try_lock};
 use crate::exit::{Failure, Result};
@@ -31,6 +34,8 @@ pub struct Attended {
     counter: Counter,
     turns: Turns,
     is_remote: bool,
+    /// Application keys that holders are asked for.
+    asking: Arc<Mutex<BTreeSet<KeyId>>>,
 }
 
 impl Attended {
@@ -52,7 +57,8 @@ impl Attended {
         let (fenced, turns) = (place.clone(), Turns::default());
         let fence = Fence::new(move || try_lock(&fenced));
         let counter = Counter::open(services, stewardship, custodians, fence, turns.clone());
-        Ok(Self { counter: counter.map_err(failed)?, turns, is_remote: place.is_remote() })
+        let (counter, asking) = (counter.map_err(failed)?, Arc::default());
+        Ok(Self { counter, turns, is_remote: place.is_remote(), asking })
     }
 
     /// What waits for it.
@@ -80,6 +86,7 @@ impl Attended {
                 ui::log(&format!("serving consumers: {text}"));
             }
             trouble = now;
+            self.counter.wanted_keys().into_iter().for_each(|key| self.obtain(key));
             let pause = match (&trouble, self.is_remote, self.counter.is_busy()) {
                 (Some(_), _, _) => TROUBLE_PAUSE,
                 (None, false, _) => POLL_LOCAL,
@@ -94,6 +101,24 @@ impl Attended {
             while !is_over(clock.elapsed() - began) {
                 clock.sleep(GLANCE);
             }
+        }
+    }
+
+    /// Has a key obtained by a thread of its own: consumers of other applications wait for no holder.
+    fn obtain(&self, key: NeededKey) {
+        let (id, asking) = (key.id(), Arc::clone(&self.asking));
+        if !asking.lock().insert(id) {
+            return;
+        }
+        let obtaining = Arc::clone(&asking);
+        let started = thread::spawn("obtaining a key", move || {
+            if let Err(error) = key.obtain() {
+                ui::log(&format!("serving consumers: {error}"));
+            }
+            obtaining.lock().remove(&id);
+        });
+        if started.is_err() {
+            asking.lock().remove(&id);
         }
     }
 }

@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use strongroom_crypto::kem::KemPublicKey;
 use strongroom_crypto::secret::SecretBytes;
 use strongroom_crypto::sign::{SIGNATURE_LEN, VerifyingKey};
 use strongroom_crypto::usage::{Context, Usage};
-use strongroom_custody::quorum::{Holder, Meeting, Member, Quorum, Terms};
+use strongroom_custody::quorum::{Holder, Meeting, Member, Quorum, Request, Terms, Waits};
 use strongroom_format::ids::DeviceId;
-use strongroom_host::clock::MachineClock;
+use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::RealDisk;
+use strongroom_host::signals::{self, Heeded};
 use strongroom_keyring::DeviceKeys;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_records::ids::Pseudonym;
@@ -23,6 +26,11 @@ use crate::ui;
 
 /// How long holders are waited for unless the place says otherwise.
 const WAIT_SECONDS: u64 = 300;
+/// LIMIT: how long a place may say: a day.
+const WAIT_SECONDS_MAX: u64 = 86_400;
+/// LIMIT: how long a program that ends waits until nobody can answer its requests any more.
+const WITHDRAWAL_LIMIT: Duration = Duration::from_secs(2);
+const WITHDRAWAL_PAUSE: Duration = Duration::from_millis(10);
 const HINT: &str = "write quorum:/FOLDER?k=2&holder=DEVICE&holder=DEVICE&holder=DEVICE; \
     `strongroom device list --json` shows the ids";
 
@@ -46,7 +54,9 @@ impl<'p> Written<'p> {
                     own.enough = count.parse().map_err(|_| bad("`k` is no number"))?;
                 }
                 Some(("wait", seconds)) => {
-                    own.wait = seconds.parse().map_err(|_| bad("`wait` is no number"))?;
+                    let seconds = seconds.parse().ok().filter(|own| *own <= WAIT_SECONDS_MAX);
+                    let most = format!("`wait` is a number of seconds, {WAIT_SECONDS_MAX} at most");
+                    own.wait = seconds.ok_or_else(|| bad(&most))?;
                 }
                 // Device ids are written like all ids of 16 bytes.
                 Some(("holder", id)) => {
@@ -69,15 +79,48 @@ pub fn open(place: &str, keys: &Arc<DeviceKeys>, organisation: &Organisation) ->
     let holders = holders.into_iter().map(holder).collect();
     let meeting = meeting(Path::new(folder), keys)?;
     let shown = meeting.folder.display().to_string();
-    let told = Box::new(move |request: &strongroom_custody::quorum::Request| {
-        let id = request.id;
+    let waiting = Box::new(Waiting { shown, heeded: Mutex::default() });
+    let terms = Terms { enough, holders };
+    let opened = Quorum::new(meeting, terms, Duration::from_secs(wait), waiting);
+    opened.map_err(|error| failure(&error.into()).hint(HINT))
+}
+
+/// Requests of this process that holders may still answer.
+static ASKED_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Says to people whom they wait for, until somebody ends the program.
+struct Waiting {
+    shown: String,
+    heeded: Mutex<Option<Heeded>>,
+}
+
+impl Waits for Waiting {
+    fn begin(&self, request: &Request) {
+        ASKED_COUNT.fetch_add(1, Ordering::SeqCst);
+        // Where the machine refuses, a request that is left behind is over a little later.
+        *self.heeded.lock() = Heeded::begin().ok();
+        let (shown, id) = (&self.shown, request.id);
         ui::tell(&format!(
             "waiting for holders of the key: `strongroom app agree {shown} {id} -w …` on their devices"
         ));
-    });
-    let terms = Terms { enough, holders };
-    let opened = Quorum::new(meeting, terms, Duration::from_secs(wait), told);
-    opened.map_err(|error| failure(&error.into()).hint(HINT))
+    }
+
+    fn is_over(&self) -> bool {
+        signals::has_come()
+    }
+
+    fn end(&self) {
+        ASKED_COUNT.fetch_sub(1, Ordering::SeqCst);
+        drop(self.heeded.lock().take());
+    }
+}
+
+/// Waits a moment, in a program that was told to end, until its requests have been withdrawn.
+pub fn end_asking() {
+    let clock = MachineClock::new();
+    while ASKED_COUNT.load(Ordering::SeqCst) > 0 && clock.elapsed() < WITHDRAWAL_LIMIT {
+        clock.sleep(WITHDRAWAL_PAUSE);
+    }
 }
 
 /// A place as it is written down: with the whole path of its folder.

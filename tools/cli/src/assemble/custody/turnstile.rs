@@ -35,6 +35,17 @@ impl Held {
         Ok(Self(Arc::new(right)))
     }
 
+    /// Lets others have it while something is done that takes long.
+    ///
+    /// # Errors
+    /// As [`Held::take`], once it is done.
+    pub fn aside<T>(&self, act: impl FnOnce() -> T) -> Result<T> {
+        self.0.lock().take();
+        let done = act();
+        self.0.enter()?;
+        Ok(done)
+    }
+
     /// What lets others have it in between, as long as this is not dropped.
     pub fn turnstile(&self) -> Box<dyn Turnstile> {
         Box::new(Between(Arc::downgrade(&self.0)))

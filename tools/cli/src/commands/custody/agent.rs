@@ -20,6 +20,7 @@ use strongroom_steward::time_text;
 use super::moment;
 use crate::args::agent::{AgentOptions, Token, TokenCreate, TokenList, TokenRemove};
 use crate::assemble::custody::agent::agent;
+use crate::assemble::custody::quorum::end_asking;
 use crate::exit::{Exit, Failure, Result};
 use crate::ui::{self, Format};
 
@@ -68,6 +69,7 @@ pub fn run(options: &AgentOptions, format: Format) -> Result<Exit> {
     let json = json!({"socket": shown, "address": address, "consumers": is_counter});
     ui::answer(format, &text, &json)?;
     let waited = signals.wait();
+    end_asking();
     if let Some(path) = &options.socket {
         let _ = fs::remove_file(path);
     }
