@@ -1,4 +1,4 @@
-//! Snapshots that are made while somebody else commits, at every moment of it that asks for the time.
+//! Snapshots that are made while something is committed or purged, at every moment of it that asks for the time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use strongroom_tests::harness::files::{load, save};
 use strongroom_tests::harness::runner::CALLER;
 use strongroom_tests::harness::tree::read_tree;
 use strongroom_tests::harness::world::{START_NS, STATE, STORE, keys, new_disk, small_tuning};
+use strongroom_workspace::error::ErrorKind;
 use strongroom_workspace::{At, Mode, Options, Services, Tuning, Workspace};
 
 /// Waits no longer for the other one: it may be waiting itself, for who looked at the clock.
@@ -71,13 +72,38 @@ fn open(clock: &Arc<Moment>) -> Workspace {
     Workspace::open(options, Arc::new(store.unwrap()), keys(), services).unwrap()
 }
 
-/// Makes a snapshot; at the n-th look at the clock something is committed twice. Whether it came to that.
-fn make_with_a_commit_at(look: u32) -> bool {
+/// What happens while a snapshot is made.
+#[derive(Clone, Copy, PartialEq)]
+enum Meanwhile {
+    /// Something is committed twice.
+    Commits,
+    Purge,
+}
+
+impl Meanwhile {
+    fn happen(self, workspace: &Workspace) {
+        if self == Self::Purge {
+            workspace.purge(&[b"secret".to_vec()]).unwrap();
+            return;
+        }
+        for round in 1..3 {
+            save(workspace, "file", &content(round)).unwrap();
+            workspace.commit().unwrap();
+        }
+    }
+}
+
+fn content(round: u8) -> Vec<u8> {
+    vec![round; 9000]
+}
+
+/// Makes a snapshot; at the n-th look at the clock something else happens. Whether it came to that.
+fn make_with_something_at(look: u32, meanwhile: Meanwhile) -> bool {
     let clock = Arc::new(Moment { clock: SimClock::new(START_NS), turn: Mutex::new(None) });
     let workspace = open(&clock);
-    let content = |round: u8| vec![round; 9000];
     save(&workspace, "file", &content(0)).unwrap();
     save(&workspace, "other", b"stays").unwrap();
+    save(&workspace, "secret", b"goes").unwrap();
     let ((go, begin), (end, done)) = (channel(), channel());
     let was_there = std::thread::scope(|scope| {
         let other = scope.spawn({
@@ -86,10 +112,7 @@ fn make_with_a_commit_at(look: u32) -> bool {
                 if begin.recv().is_err() {
                     return false;
                 }
-                for round in 1..3 {
-                    save(workspace, "file", &content(round)).unwrap();
-                    workspace.commit().unwrap();
-                }
+                meanwhile.happen(workspace);
                 // Nobody waits any more where it took longer.
                 let _ = end.send(());
                 true
@@ -105,10 +128,16 @@ fn make_with_a_commit_at(look: u32) -> bool {
     for _ in 0..2 {
         let at = workspace.at(&At::Snapshot("now".to_owned()));
         let at = at.unwrap_or_else(|error| panic!("at look {look}: {error}"));
-        read_tree(&at).unwrap_or_else(|error| panic!("at look {look}: {error}"));
         let there = load(&at, "file").unwrap();
         assert!((0..3).any(|round| there == content(round)), "at look {look}");
         assert_eq!(load(&at, "other").unwrap(), b"stays", "at look {look}");
+        if was_there && meanwhile == Meanwhile::Purge {
+            let told = load(&at, "secret").map_err(|error| error.kind());
+            let is_gone = matches!(told, Err(ErrorKind::Purged | ErrorKind::NotFound));
+            assert!(is_gone, "at look {look}: {told:?}");
+        } else {
+            read_tree(&at).unwrap_or_else(|error| panic!("at look {look}: {error}"));
+        }
         save(&workspace, "file", &content(9)).unwrap();
         workspace.commit().unwrap();
     }
@@ -117,6 +146,14 @@ fn make_with_a_commit_at(look: u32) -> bool {
 
 #[test]
 fn a_snapshot_holds_whatever_is_committed_while_it_is_made() {
-    let looks = (1..).take_while(|look| make_with_a_commit_at(*look)).count();
+    let is_there = |look: &u32| make_with_something_at(*look, Meanwhile::Commits);
+    let looks = (1..).take_while(is_there).count();
+    assert!(looks > 3, "{looks}");
+}
+
+#[test]
+fn a_snapshot_that_is_made_during_a_purge_can_be_read_and_holds_nothing_of_what_was_purged() {
+    let is_there = |look: &u32| make_with_something_at(*look, Meanwhile::Purge);
+    let looks = (1..).take_while(is_there).count();
     assert!(looks > 3, "{looks}");
 }

@@ -17,7 +17,6 @@ use super::find::{holds, visit_extents};
 use super::{Begun, Intent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::past::Past;
-use crate::history::snapshot::pinned_in;
 use crate::inbound::log::{Checkpoint, get};
 use crate::later::wait;
 use crate::limits::{Broken, OBJECT_PLAIN_BYTES_MAX};
@@ -104,9 +103,9 @@ impl Inner {
         if self.options.tuning.broken == Some(Broken::SnapshotsNotPurged) {
             return Ok(());
         }
-        let map = self.state.lock().map.committed();
         let expunged = intent.expunged.unwrap_or(u64::MAX);
-        let pinned: Vec<u64> = pinned_in(&map)?.into_iter().filter(|seq| *seq < expunged).collect();
+        let pinned: Vec<u64> =
+            self.needed_commits()?.into_iter().filter(|seq| *seq < expunged).collect();
         let past = Past::open(self)?;
         let doomed = intent.doomed();
         for seq in pinned {

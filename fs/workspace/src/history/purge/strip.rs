@@ -12,7 +12,6 @@ use strongroom_store::{Body, Family, Key as StoreKey};
 use super::{Begun, Intent};
 use crate::error::{ErrorKind, Result};
 use crate::history::restore::settle;
-use crate::history::snapshot::pinned_in;
 use crate::inbound::log::{get, keys_of};
 use crate::later::wait;
 use crate::limits::Broken;
@@ -80,8 +79,8 @@ impl Inner {
                 self.strip_commit(key, begun)?;
             }
         }
-        let map = self.state.lock().map.committed();
-        let pinned = pinned_in(&map)?;
+        // Also one whose snapshot is just being made.
+        let pinned = self.needed_commits()?;
         let mut gone = Vec::new();
         for key in keys_of(&self.store, Family::Checkpoint)? {
             let StoreKey::Checkpoint(seq) = key else { continue };
