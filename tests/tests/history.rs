@@ -1,6 +1,8 @@
 //! The past: how far it can be read, what snapshots keep, and that collection removes nothing else's and all of the rest.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "history/damaged.rs"]
+mod damaged;
 #[path = "history/hidden.rs"]
 mod hidden;
 #[path = "history/moment.rs"]

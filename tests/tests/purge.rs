@@ -2,6 +2,8 @@
 //! the process ends, and whoever else writes.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "purge/damaged.rs"]
+mod damaged;
 #[path = "purge/mirrored.rs"]
 mod mirrored;
 

@@ -27,6 +27,8 @@ pub const LOST_RACES_MAX: u32 = 16;
 pub const BATCH_OPS_BYTES_LIMIT: usize = 24 << 20;
 /// Things in the store that are asked to go at the same time.
 pub const DELETES_AT_ONCE: usize = 32;
+/// Pages of older checkpoints that are known from one collection to the next, each as often as a checkpoint names it.
+pub const PAST_PAGES_MAX: usize = 1 << 20;
 /// Objects that are deleted behind one commit, while the next one waits.
 pub const DELETED_COUNT_MAX: usize = 2_000;
 /// Objects that one commit lets go of; more wait for the next. 17 bytes each: a header holds 4 MiB.

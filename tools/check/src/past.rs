@@ -233,8 +233,8 @@ fn find_history(subject: &Subject, present: &History, keep: Keep) -> Result<Vec<
     let shared = if present.deeds.is_shared() { RETENTION } else { Duration::ZERO };
     let began = keep.began(shared, subject.now);
     let due = floor_due(&checkpoints, keep.last_before(present.head.seq), |seq| match began {
-        Some(began) => Ok(time_of(subject, seq)?.is_some_and(|time| time <= began)),
-        None => Ok(true),
+        Some(began) => Ok(time_of(subject, seq)?.map(|time| time <= began)),
+        None => Ok(Some(true)),
     })?;
     let from = floor.unwrap_or(newest).max(due);
     checkpoints.retain(|seq| *seq >= from);

@@ -76,7 +76,8 @@ impl<'a> Past<'a> {
         let Some(floor) = self.floor()? else { return Ok(None) };
         let mut found = None;
         for seq in &self.checkpoints {
-            match self.inner.past_root(*seq)? {
+            // One that is damaged says nothing of the others.
+            match self.inner.past_root_if_sound(*seq)? {
                 Some(root) if root.time <= time => found = Some(*seq),
                 // Clocks of authors differ: the first commits may say that they were made before it.
                 Some(_) | None => {}
@@ -103,9 +104,14 @@ impl<'a> Past<'a> {
         })
     }
 
-    /// Data objects that a checkpoint names. None if it, or a page of it, is not there any more.
+    /// Data objects that a checkpoint names. None if it, or a page of it, is damaged or not there any more.
     pub(crate) fn objects(&self, seq: u64) -> Result<Option<BTreeSet<ObjectId>>> {
-        let Some(checkpoint) = self.checkpoint(seq)? else { return Ok(None) };
+        let checkpoint = match self.checkpoint(seq) {
+            Ok(Some(checkpoint)) => checkpoint,
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let state = &checkpoint.state;
         let tree = Tree { root: state.root, height: state.height, count: state.count };
         let (from, to) = Key::objects();
@@ -149,21 +155,23 @@ pub fn floor(
 }
 
 /// The floor that collection comes to: the newest of these checkpoints that is old, if all before it are, and of no commit after
-/// `last`. Clocks of homes differ: one that looks old among newer ones removes nothing.
+/// `last`. Clocks of homes differ: one that looks old among newer ones removes nothing. One that says nothing of its age is
+/// passed over.
 ///
 /// # Errors
 /// Those of `is_old`.
 pub fn floor_due(
     checkpoints: &[u64],
     last: u64,
-    is_old: impl Fn(u64) -> Result<bool>,
+    is_old: impl Fn(u64) -> Result<Option<bool>>,
 ) -> Result<u64> {
     let mut floor = checkpoints.first().copied().unwrap_or(0);
     for seq in checkpoints.iter().copied().skip(1).filter(|seq| *seq <= last) {
-        if !is_old(seq)? {
-            break;
+        match is_old(seq)? {
+            Some(true) => floor = seq,
+            Some(false) => break,
+            None => {}
         }
-        floor = seq;
     }
     Ok(floor)
 }

@@ -63,7 +63,7 @@ pub(crate) struct Intent {
     /// Objects that go once nothing names them.
     #[n(4)]
     doomed: Vec<ObjectId>,
-    /// When the log may be stripped, nanoseconds since 1970.
+    /// When the log may be stripped, nanoseconds since 1970; 0 until the snapshots have fresh pages.
     #[n(5)]
     due: i64,
 }
@@ -188,13 +188,20 @@ impl Inner {
             }
             self.commit(Reason::Asked)?;
             intent.expunged = Some(self.state.lock().head.seq);
-            intent.doomed = self.list_doomed(&intent)?;
+            // ORDER: before anything that may fail: each try would commit it anew.
             self.write_intent(&intent)?;
         }
         if intent.frozen.is_none() {
+            if intent.doomed.is_empty() {
+                intent.doomed = self.list_doomed(&intent)?;
+            }
             intent.frozen = Some(self.freeze_fresh()?);
-            intent.due = self.strip_time();
+            // ORDER: as above.
+            self.write_intent(&intent)?;
+        }
+        if intent.due == 0 {
             self.rewrite_snapshots(&mut intent, begun)?;
+            intent.due = self.strip_time();
             self.write_intent(&intent)?;
         }
         if self.services.clock.now_ns() < intent.due {

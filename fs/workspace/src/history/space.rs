@@ -61,8 +61,18 @@ pub struct SnapshotUsage {
 
 type Objects = BTreeSet<ObjectId>;
 
+/// What is done about a checkpoint of the past that cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unreadable {
+    /// It is an error: what it names must not seem to be nobody's.
+    Refused,
+    /// It counts for nothing.
+    PassedOver,
+}
+
 impl Workspace {
-    /// Whose bytes lie in the store. Lists all objects and reads the log and the manifest of each snapshot.
+    /// Whose bytes lie in the store. Lists all objects and reads the log and the manifest of each snapshot. What only a damaged one
+    /// holds seems to be nobody's.
     ///
     /// # Errors
     /// Those of the store.
@@ -73,11 +83,11 @@ impl Workspace {
         let map = inner.state.lock().map.committed();
         let mut live = objects_in(&map)?;
         if let Some(newest) = past.checkpoints.last() {
-            live.extend(inner.pages_of(*newest)?);
+            live.extend(inner.pages_of(*newest, Unreadable::PassedOver)?);
         }
         let floor = past.floor()?.unwrap_or(0);
-        let history = inner.history_objects(&past, floor)?;
-        let held = inner.held_alone(&past, floor)?;
+        let history = inner.history_objects(&past, floor, Unreadable::PassedOver)?;
+        let held = inner.held_alone(&past, floor, Unreadable::PassedOver)?;
         let mut usage = Usage { oldest_seq: floor, ..Usage::default() };
         let bytes = |objects: &mut dyn Iterator<Item = &ObjectId>| -> u64 {
             objects.filter_map(|object| sizes.get(object)).sum()
@@ -143,16 +153,34 @@ impl Inner {
         }
     }
 
-    fn pages_of(&self, seq: u64) -> Result<Objects> {
-        Ok(self.past_root(seq)?.map(|root| root.pages.clone()).unwrap_or_default())
+    fn pages_of(&self, seq: u64, unreadable: Unreadable) -> Result<Objects> {
+        let root = match unreadable {
+            Unreadable::Refused => self.past_root(seq)?,
+            Unreadable::PassedOver => self.past_root_if_sound(seq)?,
+        };
+        Ok(root.map(|root| root.pages.clone()).unwrap_or_default())
+    }
+
+    fn objects_of(&self, past: &Past<'_>, seq: u64, unreadable: Unreadable) -> Result<Objects> {
+        match unreadable {
+            Unreadable::Refused => past.objects_there(seq),
+            Unreadable::PassedOver => Ok(past.objects(seq)?.unwrap_or_default()),
+        }
     }
 
     /// What the states before a checkpoint need, one by one.
-    fn held_alone(&self, past: &Past<'_>, floor: u64) -> Result<Vec<(u64, Objects)>> {
+    fn held_alone(
+        &self,
+        past: &Past<'_>,
+        floor: u64,
+        unreadable: Unreadable,
+    ) -> Result<Vec<(u64, Objects)>> {
         let mut held = Vec::new();
         for seq in past.checkpoints.iter().copied().filter(|seq| *seq < floor) {
-            let mut objects = past.objects_there(seq)?;
-            objects.extend(self.pages_of(seq)?);
+            let mut objects = self.objects_of(past, seq, unreadable)?;
+            // Another home's purge may have given it others.
+            self.past.lock().remove(&seq);
+            objects.extend(self.pages_of(seq, unreadable)?);
             held.push((seq, objects));
         }
         Ok(held)
@@ -164,18 +192,23 @@ impl Inner {
     /// Those of the store; `Corrupt` if a manifest cannot be read.
     pub(crate) fn past_objects(&self, past: &Past<'_>) -> Result<Objects> {
         let floor = past.floor()?.unwrap_or(0);
-        let mut objects = self.history_objects(past, floor)?;
-        for (_, held) in self.held_alone(past, floor)? {
+        let mut objects = self.history_objects(past, floor, Unreadable::Refused)?;
+        for (_, held) in self.held_alone(past, floor, Unreadable::Refused)? {
             objects.extend(held);
         }
         Ok(objects)
     }
 
     /// What the states from a checkpoint on need: its objects, those that came later, pages of the checkpoints in between.
-    fn history_objects(&self, past: &Past<'_>, floor: u64) -> Result<Objects> {
-        let mut objects = past.objects_there(floor)?;
+    fn history_objects(
+        &self,
+        past: &Past<'_>,
+        floor: u64,
+        unreadable: Unreadable,
+    ) -> Result<Objects> {
+        let mut objects = self.objects_of(past, floor, unreadable)?;
         for seq in past.checkpoints.iter().filter(|seq| **seq >= floor) {
-            objects.extend(self.pages_of(*seq)?);
+            objects.extend(self.pages_of(*seq, unreadable)?);
         }
         for seq in past.log.iter().filter(|seq| **seq > floor) {
             if let Some(bytes) = get(&self.store, StoreKey::Log(*seq))? {

@@ -12,7 +12,8 @@
 //!
 //! 1. An object that a commit let go of never comes back, so whoever removes it, and however often, is right.
 //! 2. What a checkpoint or a piece of log names goes before it does: a crash in between is made good the next time.
-//! 3. What cannot be read removes nothing.
+//! 3. What cannot be read removes nothing: what it names, and may name if it stays, is left to the sweep. It holds up nothing else,
+//!    unless it is the newest or the one that history begins with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,11 +25,11 @@ use strongroom_store::Key as StoreKey;
 
 use super::commit::Outbound;
 use super::publish::unsure;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::history::past::{Past, floor_due};
 use crate::inbound::log::{Checkpoint, get};
 use crate::later::{wait, wait_all};
-use crate::limits::{Broken, DELETES_AT_ONCE};
+use crate::limits::{Broken, DELETES_AT_ONCE, PAST_PAGES_MAX};
 use crate::workspace::Inner;
 
 /// What collection remembers of a checkpoint's root, which never changes but where a purge wrote a snapshot's anew.
@@ -39,12 +40,33 @@ pub struct PastRoot {
     pub pages: BTreeSet<ObjectId>,
 }
 
+type Objects = Arc<BTreeSet<ObjectId>>;
+
 /// Data objects of checkpoints, read when somebody asks.
 #[derive(Default)]
-struct Held(BTreeMap<u64, Option<Arc<BTreeSet<ObjectId>>>>);
+struct Held(BTreeMap<u64, Option<Objects>>);
+
+/// What of that which goes a checkpoint that stays may need.
+enum Needed {
+    Nothing,
+    These(Objects),
+    /// It cannot be read.
+    Unknown,
+}
+
+impl Needed {
+    fn lets_go(&self, object: &ObjectId) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::These(objects) => !objects.contains(object),
+            Self::Unknown => false,
+        }
+    }
+}
 
 impl Held {
-    fn of(&mut self, past: &Past<'_>, seq: u64) -> Result<Option<Arc<BTreeSet<ObjectId>>>> {
+    /// None where they cannot be read.
+    fn of(&mut self, past: &Past<'_>, seq: u64) -> Result<Option<Objects>> {
         if let Some(known) = self.0.get(&seq) {
             return Ok(known.clone());
         }
@@ -54,11 +76,12 @@ impl Held {
     }
 
     /// Of a checkpoint that stays.
-    fn of_kept(&mut self, past: &Past<'_>, seq: u64) -> Result<Arc<BTreeSet<ObjectId>>> {
-        match self.of(past, seq)? {
-            Some(found) => Ok(found),
-            None => past.objects_there(seq).map(Arc::new),
+    fn of_kept(&mut self, past: &Past<'_>, seq: u64) -> Result<Needed> {
+        if self.of(past, seq)?.is_none() {
+            // A purge elsewhere may just have replaced it, and taken the pages it had.
+            self.0.remove(&seq);
         }
+        Ok(self.of(past, seq)?.map_or(Needed::Unknown, Needed::These))
     }
 }
 
@@ -74,21 +97,26 @@ impl Inner {
             Some(Broken::SnapshotsNotKept) => BTreeSet::new(),
             _ => self.needed_commits()?,
         };
-        // Another home's purge may have replaced them, at any time.
-        self.past.lock().retain(|seq, _| !pinned.contains(seq));
         let floor = self.floor(&past, outbound, head)?;
         let stays = |seq: &u64| *seq >= floor || pinned.contains(seq);
         let (kept, gone): (Vec<u64>, Vec<u64>) =
             past.checkpoints.iter().partition(|seq| stays(seq));
+        self.forget_roots(&kept);
         let mut held = Held::default();
         let first = past.log.first().copied().unwrap_or(u64::MAX);
         // A purge leaves no older checkpoint: who is behind must find the numbers of commits taken all the same.
-        let cuts = self.is_old(outbound, floor)?;
-        for seq in past.log.iter().copied().filter(|seq| cuts && *seq <= floor) {
+        let cuts = self.is_old(outbound, floor)?.unwrap_or(false);
+        let cut: Vec<u64> = past.log.iter().copied().filter(|seq| cuts && *seq <= floor).collect();
+        // ORDER: before anything goes: the present stands on the newest, and history begins with the other.
+        let is_any = !(cut.is_empty() && gone.is_empty());
+        for seq in kept.last().into_iter().chain([&floor]).filter(|_| is_any) {
+            self.root_there(*seq)?;
+        }
+        for seq in cut {
             // The nearest snapshot before it.
             let before = kept.iter().rev().find(|at| **at < seq).copied();
             let needed = before.map(|at| held.of_kept(&past, at)).transpose()?;
-            self.remove_commit(seq, needed.as_deref())?;
+            self.remove_commit(seq, &needed.unwrap_or(Needed::Nothing))?;
         }
         for seq in gone.iter().copied().filter(|seq| first > *seq + 1) {
             // The log behind it went before: it was a snapshot, and holds what no log lists.
@@ -109,18 +137,20 @@ impl Inner {
         floor_due(&past.checkpoints, last, |seq| self.is_old(outbound, seq))
     }
 
-    /// Whether nobody may need what is before a checkpoint, by its age.
-    fn is_old(&self, outbound: &Outbound, seq: u64) -> Result<bool> {
+    /// Whether nobody may need what is before a checkpoint, by its age. None: it is damaged, and says nothing of that.
+    fn is_old(&self, outbound: &Outbound, seq: u64) -> Result<Option<bool>> {
         let shared = match outbound.is_shared() {
             true => self.options.tuning.retention,
             false => Duration::ZERO,
         };
         let began = self.keep()?.began(shared, self.services.clock.now_ns());
-        Ok(match began {
+        let Some(began) = began else { return Ok(Some(true)) };
+        match self.past_root(seq) {
             // What is not shown is not old for that.
-            Some(began) => self.past_root(seq)?.is_some_and(|root| root.time <= began),
-            None => true,
-        })
+            Ok(root) => Ok(Some(root.is_some_and(|root| root.time <= began))),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What a checkpoint's root says, verified. None if it is not there: another home has removed it, or the store says so.
@@ -137,11 +167,37 @@ impl Inner {
         Ok(Some(root))
     }
 
-    fn remove_commit(&self, seq: u64, needed: Option<&BTreeSet<ObjectId>>) -> Result<()> {
+    /// The same of one that stays.
+    fn root_there(&self, seq: u64) -> Result<Arc<PastRoot>> {
+        self.past_root(seq)?.ok_or_else(|| unsure(StoreKey::Checkpoint(seq)))
+    }
+
+    /// The same of one that is about to go: one that is damaged names nothing, and what it named is left to the sweep.
+    pub(crate) fn past_root_if_sound(&self, seq: u64) -> Result<Option<Arc<PastRoot>>> {
+        match self.past_root(seq) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            told => told,
+        }
+    }
+
+    /// Leaves in memory what is known of checkpoints that stay. Another home's purge may have replaced a snapshot's root meanwhile:
+    /// the pages it has now are named by no other, and those it had it protects for longer than it must. So this is right
+    /// for one that stays, and one that goes is read anew.
+    fn forget_roots(&self, kept: &[u64]) {
+        let mut known = self.past.lock();
+        known.retain(|seq, _| kept.binary_search(seq).is_ok());
+        let mut pages_count = 0;
+        known.retain(|_, root| {
+            pages_count += root.pages.len();
+            pages_count <= PAST_PAGES_MAX
+        });
+    }
+
+    fn remove_commit(&self, seq: u64, needed: &Needed) -> Result<()> {
         let key = StoreKey::Log(seq);
         let Some(bytes) = get(&self.store, key)? else { return Ok(()) };
         let released = CommitFile::parse(&bytes)?.header.released.into_iter();
-        let gone = released.filter(|object| needed.is_none_or(|needed| !needed.contains(object)));
+        let gone = released.filter(|object| needed.lets_go(object));
         self.delete_all(gone.map(StoreKey::Object))?;
         self.delete_stored(key)
     }
@@ -156,7 +212,7 @@ impl Inner {
         let mut only: BTreeSet<ObjectId> = (*objects).clone();
         for at in neighbours {
             let others = held.of_kept(past, *at)?;
-            only.retain(|object| !others.contains(object));
+            only.retain(|object| others.lets_go(object));
         }
         self.delete_all(only.into_iter().map(StoreKey::Object))
     }
@@ -167,11 +223,15 @@ impl Inner {
         }
         let mut named = BTreeSet::new();
         for seq in kept {
-            let root = self.past_root(*seq)?.ok_or_else(|| unsure(StoreKey::Checkpoint(*seq)))?;
+            let root = match self.root_there(*seq) {
+                // It may name any of them, and be healed by another copy: what it says now is no list.
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(()),
+                root => root?,
+            };
             named.extend(root.pages.iter().copied());
         }
         for seq in gone {
-            let Some(root) = self.past_root(*seq)? else { continue };
+            let Some(root) = self.past_root_if_sound(*seq)? else { continue };
             self.delete_all(root.pages.difference(&named).copied().map(StoreKey::Object))?;
         }
         Ok(())

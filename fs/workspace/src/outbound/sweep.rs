@@ -13,7 +13,7 @@ use strongroom_host::disk::{read_all, replace_file};
 use strongroom_store::Key as StoreKey;
 
 use super::commit::Outbound;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::history::past::Past;
 use crate::history::space::objects_in;
 use crate::limits::SWEEP_INTERVAL;
@@ -46,11 +46,19 @@ impl Inner {
         if now.saturating_sub(before.looked) < interval && before.looked != now {
             return Ok(());
         }
-        let after = match before.looked == now {
-            true => before,
-            false => self.sweep(outbound, &before, now)?,
+        let (after, swept) = match before.looked == now {
+            true => (before, Ok(())),
+            false => match self.sweep(outbound, &before, now) {
+                Ok(after) => (after, Ok(())),
+                // What cannot be read today cannot be read after the next checkpoint: each look reads all manifests.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    (Unnamed { looked: now, ..before }, Err(error))
+                }
+                Err(error) => return Err(error),
+            },
         };
-        Ok(replace_file(&*self.services.disk, &path, &bytes_of(&after))?)
+        replace_file(&*self.services.disk, &path, &bytes_of(&after))?;
+        swept
     }
 
     fn sweep(&self, outbound: &Outbound, before: &Unnamed, now: i64) -> Result<Unnamed> {

@@ -57,10 +57,12 @@ impl Inner {
 
     /// Objects that hold something of the past: pages of every checkpoint, what the log let go of, and the affected ones.
     pub(super) fn list_doomed(&self, intent: &Intent) -> Result<Vec<ObjectId>> {
+        // Another home's purge may have replaced roots of snapshots.
+        self.past.lock().clear();
         let mut doomed: BTreeSet<ObjectId> = intent.affected.iter().copied().collect();
         for key in keys_of(&self.store, Family::Checkpoint)? {
             let StoreKey::Checkpoint(seq) = key else { continue };
-            let root = self.past_root(seq)?;
+            let root = self.past_root_if_sound(seq)?;
             doomed.extend(root.iter().flat_map(|root| &root.pages));
         }
         for key in keys_of(&self.store, Family::Log)? {
@@ -79,6 +81,7 @@ impl Inner {
                 self.strip_commit(key, begun)?;
             }
         }
+        self.past.lock().clear();
         // Also one whose snapshot is just being made.
         let pinned = self.needed_commits()?;
         let mut gone = Vec::new();
@@ -86,7 +89,7 @@ impl Inner {
             let StoreKey::Checkpoint(seq) = key else { continue };
             if seq < frozen && !pinned.contains(&seq) {
                 // One that another home was about to write when this began is not listed yet.
-                let root = self.past_root(seq)?;
+                let root = self.past_root_if_sound(seq)?;
                 intent.doomed.extend(root.iter().flat_map(|root| &root.pages));
                 gone.push(key);
             }
