@@ -332,6 +332,31 @@ fn much_that_goes_goes_side_by_side_and_holds_up_no_commit() {
 }
 
 #[test]
+fn a_checkpoint_asks_the_store_as_often_however_many_snapshots_there_are() {
+    let bench = Bench::with(Tuning { checkpoint_log_bytes: 1, ..Tuning::default() });
+    let mut number = 0;
+    let mut act = |count: u32| {
+        for _ in 0..count {
+            number += 1;
+            bench.create(&format!("file {number}"));
+            bench.world.workspace().make_snapshot(&format!("s{number}")).unwrap();
+        }
+        // The first checkpoint after a snapshot was made may read it.
+        for name in ["first", "second"] {
+            bench.create(&format!("{name} of {number}"));
+            bench.commit();
+        }
+        bench.create(&format!("third of {number}"));
+        let before = bench.world.workspace().status().checkpoints;
+        let cost = bench.cost(|| bench.commit());
+        assert_eq!(bench.world.workspace().status().checkpoints, before + 1);
+        (cost.gets, cost.puts, cost.deletes)
+    };
+    let few = act(2);
+    assert_eq!(act(20), few);
+}
+
+#[test]
 fn commit_of_one_small_file_is_one_commit_and_no_put() {
     let bench = Bench::new();
     let (_, handle) = bench.create("small");
