@@ -99,6 +99,7 @@ impl ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    is_fork: bool,
 }
 
 /// Result with [`Error`].
@@ -107,7 +108,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Makes an error. `message` holds ids, sizes and kinds only.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), is_fork: false }
+    }
+
+    /// The same, said of a history that goes on from another one than this device saw.
+    pub(crate) fn of_a_fork(self) -> Self {
+        Self { is_fork: true, ..self }
+    }
+
+    /// Whether the store shows different things to different devices: nothing that is missing for its age.
+    pub(crate) fn is_fork(&self) -> bool {
+        self.is_fork
     }
 
     /// What to do about it.

@@ -351,7 +351,7 @@ pub(super) fn forked(key: StoreKey) -> Error {
         "`{key}` goes on from another history than the one this device saw: the store has shown different things to \
          different devices"
     );
-    Error::new(ErrorKind::Corrupt, message)
+    Error::new(ErrorKind::Corrupt, message).of_a_fork()
 }
 
 /// The error for a commit that was taken out of history; that it was made is still known.

@@ -195,6 +195,8 @@ impl Inner {
         if base != Some(head) {
             match self.load_at(base.ok_or_else(stranded)?) {
                 Err(_) if self.is_apart() => return Err(away()),
+                // Else a store could have what was done here put beside, and what others did left out, unseen.
+                Err(error) if error.is_fork() => return Err(error),
                 // Others keep it for a time only.
                 Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Purged) => {
                     return self.replay_away(&left, journal);
