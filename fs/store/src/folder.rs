@@ -11,6 +11,7 @@
 //! fdatasync, rename, sync of the folder. All calls block and their futures are ready at the first poll.
 
 mod handles;
+mod names;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -25,7 +26,7 @@ use strongroom_host::disk::{Disk, DiskFile, DiskSpace, OpenMode, create_folder_d
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Family, Key};
-use crate::{Body, LIST_COUNT_MAX, Later, Listed, Put, Store, Uploaded};
+use crate::{Body, Later, Listed, Put, Store, Uploaded};
 use handles::Handles;
 
 const TEMPORARY: &str = ".tmp-";
@@ -378,41 +379,6 @@ impl FolderStore {
         Ok(path)
     }
 
-    fn sync_folder(&self, folder: &Path) -> Result<()> {
-        let synced = self.disk.sync_folder(folder);
-        let mut unsure = self.unsure.lock();
-        if synced.is_ok() {
-            unsure.remove(folder);
-        } else {
-            unsure.insert(folder.to_path_buf());
-        }
-        synced.map_err(|cause| Error::io("a folder of the store cannot be made durable", cause))
-    }
-
-    /// Makes names durable that a process before may have left unsure, where devices remember how far they have read.
-    fn sync_names(&self) -> Result<()> {
-        for family in [Family::Organisation, Family::Log] {
-            let folder = self.root.join(family.folder());
-            match self.sync_folder(&folder) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    self.unsure.lock().remove(&folder);
-                }
-                synced => synced?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes a name durable that may be lost, before anybody builds on what it names.
-    fn be_sure_of(&self, key: Key) -> Result<()> {
-        if self.unsure.lock().is_empty() {
-            return Ok(());
-        }
-        let folder = self.folder_of(key);
-        let is_unsure = self.unsure.lock().contains(&folder);
-        if is_unsure { self.sync_folder(&folder) } else { Ok(()) }
-    }
-
     fn write_if_absent(&self, key: Key, bytes: &[u8]) -> Result<Put> {
         self.need_write()?;
         // The loser of most races is told without having written anything.
@@ -452,64 +418,6 @@ impl FolderStore {
             self.sync_folder(&self.folder_of(key))?;
             return Ok(put);
         }
-    }
-
-    fn names(&self, family: Family, after: Option<Key>) -> Result<Vec<Listed>> {
-        if after.is_some_and(|after| after.family() != Some(family)) {
-            return Err(Error::new(ErrorKind::Invalid, "a listing goes on after another family"));
-        }
-        match (family, after) {
-            (Family::Object, after) => self.object_names(after),
-            (_, after) => {
-                let mut found = Vec::new();
-                self.page(family.folder(), after, &mut found)?;
-                Ok(found)
-            }
-        }
-    }
-
-    fn object_names(&self, after: Option<Key>) -> Result<Vec<Listed>> {
-        let first = match after {
-            Some(Key::Object(id)) => id.0[0],
-            _ => 0,
-        };
-        let mut found = Vec::new();
-        for prefix in first..=u8::MAX {
-            self.page(&format!("object/{prefix:02x}"), after, &mut found)?;
-            if found.len() >= LIST_COUNT_MAX {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    /// Adds the keys of one folder that come after `after`, until the page is full.
-    fn page(&self, folder: &str, after: Option<Key>, found: &mut Vec<Listed>) -> Result<()> {
-        let mut name = after
-            .map(Key::path)
-            .and_then(|path| path.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned));
-        while found.len() < LIST_COUNT_MAX {
-            let wanted = LIST_COUNT_MAX - found.len();
-            let entries =
-                match self.disk.list_page(&self.root.join(folder), name.as_deref(), wanted) {
-                    Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
-                    result => {
-                        result.map_err(|cause| Error::io("the store cannot be listed", cause))?
-                    }
-                };
-            let Some(last) = entries.last() else { return Ok(()) };
-            name = Some(last.name.clone());
-            let is_last = entries.len() < wanted;
-            // Names that are no keys are not ours: left alone and not shown.
-            found.extend(entries.iter().filter(|entry| !entry.is_folder).filter_map(|entry| {
-                let key = Key::parse(&format!("{folder}/{}", entry.name))?;
-                Some(Listed { key, len: entry.len })
-            }));
-            if is_last {
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 
     fn remove(&self, key: Key) -> Result<()> {
