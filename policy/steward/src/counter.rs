@@ -218,7 +218,7 @@ impl Counter {
             }
             let Err(error) = self.decide_anew(place) else { return Ok(()) };
             // Whoever writes meanwhile takes away what its record replaced: with that record all is there again.
-            if error.kind() != ErrorKind::Corrupt || self.custodians[place].is_newest()? {
+            if !self.custodians[place].is_overtaken(&error)? {
                 self.wants.insert(place);
                 self.shut_undecided(place)?;
                 return Err(error);

@@ -14,7 +14,7 @@ use strongroom_store::Shelf;
 
 use crate::custodian::Custodian;
 use crate::directory::Stewardship;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::register::SINGLE;
 
 /// What others recorded.
@@ -64,6 +64,29 @@ impl Custodian {
     pub fn is_newest(&self) -> Result<bool> {
         let log = self.register().log();
         Ok(!log.shelves().has(Shelf::Log, u128::from(log.next_seq()))?)
+    }
+
+    /// Whether what failed may be there again with what others have recorded since: whoever writes takes away what its record
+    /// replaced, and who changes the application key ends the one before.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn is_overtaken(&self, error: &Error) -> Result<bool> {
+        let may_be = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Locked);
+        Ok(may_be && !self.is_newest()?)
+    }
+
+    /// Looks at something while others write: as often as they overtake it.
+    ///
+    /// # Errors
+    /// Those of looking, and of [`Custodian::follow`].
+    pub fn keeping_up<T>(&mut self, mut look: impl FnMut(&Self) -> Result<T>) -> Result<T> {
+        loop {
+            match look(self) {
+                Err(error) if self.is_overtaken(&error)? => drop(self.follow()?),
+                looked => return looked,
+            }
+        }
     }
 
     /// Carries out what another writer may have died over. Whoever calls it keeps other writers out meanwhile.

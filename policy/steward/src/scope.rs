@@ -156,20 +156,10 @@ impl Custodian {
     }
 
     fn may_be_shown(&mut self, asking: &Asking, subject: &SubjectId) -> Result<bool> {
-        loop {
-            let own = self.register().subject(subject);
-            let decided = own.and_then(|own| match own {
-                Some(own) => self.decided(asking, &own),
-                None => Ok(Vec::new()),
-            });
-            match decided {
-                // Whoever writes meanwhile takes away what its record replaced.
-                Err(error) if error.kind() == ErrorKind::Corrupt && !self.is_newest()? => {
-                    self.follow()?;
-                }
-                decided => return Ok(!decided?.is_empty()),
-            }
-        }
+        self.keeping_up(|now| match now.register().subject(subject)? {
+            Some(own) => Ok(!now.decided(asking, &own)?.is_empty()),
+            None => Ok(false),
+        })
     }
 
     /// Classes of somebody that may be shown, by which decision each.

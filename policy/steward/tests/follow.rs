@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use common::{World, answer, by, kind, own, registered};
 use strongroom_authorizer::Action;
+use strongroom_custody::Custody;
 use strongroom_records::activity::{ActivityState, Basis};
 use strongroom_records::application::ApplicationState;
 use strongroom_records::ids::{ClassId, SubjectId};
@@ -189,4 +190,39 @@ fn now(read: impl Future<Output = strongroom_steward::Result<Vec<u8>>>) -> Vec<u
         std::task::Poll::Ready(result) => result.unwrap(),
         std::task::Poll::Pending => panic!("a store in memory answers at once"),
     }
+}
+
+/// A rotation ends nodes and the application key: what needs them has them again with its record.
+#[test]
+fn who_looks_while_others_change_the_application_key_goes_on_with_the_next() {
+    let world = World::new(12);
+    let (mut writer, ada) = shop(&world);
+    let mut reader = world.open("shop");
+    writer.rotate().unwrap();
+    assert_eq!(reader.scope("newsletter").unwrap().len(), 1);
+    writer.follow().unwrap();
+    writer.rotate().unwrap();
+    reader.follow().unwrap();
+    // The key that it knows of has ended before it was asked for.
+    writer.rotate().unwrap();
+    let rules = reader.rules("newsletter").unwrap();
+    assert_eq!(kind(reader.prospect(&rules, &ada)), ErrorKind::Locked);
+    assert_eq!(reader.scope("newsletter").unwrap().len(), 1);
+    // So it is with what an act waits for.
+    writer.follow().unwrap();
+    let record = writer.record_count() - 1;
+    writer.rotate().unwrap();
+    reader.follow().unwrap();
+    writer.rotate().unwrap();
+    assert_eq!(kind(reader.holders(&ada, "newsletter", record)), ErrorKind::Locked);
+    assert_eq!(reader.keeping_up(|now| now.holders(&ada, "newsletter", record)).unwrap(), []);
+    // A key that is gone with nothing newer stays gone.
+    writer.rotate().unwrap();
+    reader.follow().unwrap();
+    let application = reader.listed().application;
+    for key in world.vault.list(&application).unwrap() {
+        world.vault.destroy(&application, &key).unwrap();
+    }
+    let looked = reader.keeping_up(|now| now.holders(&ada, "newsletter", record));
+    assert_eq!(kind(looked), ErrorKind::Locked);
 }

@@ -231,7 +231,7 @@ impl Desk {
             self.stale.extend(news.subjects);
             let Err(error) = self.decide_anew() else { return Ok(()) };
             // Whoever writes meanwhile takes away what its record replaced: with that record all is there again.
-            if error.kind() != StewardKind::Corrupt || self.custodian.is_newest()? {
+            if !self.custodian.is_overtaken(&error)? {
                 self.shut_undecided();
                 return Err(error);
             }

@@ -379,7 +379,7 @@ impl Desk {
         let mut held = self.lock();
         let custodian = held.as_mut()?;
         custodian.follow().ok()?;
-        look(custodian).ok()
+        custodian.keeping_up(look).ok()
     }
 
     fn entered<T>(

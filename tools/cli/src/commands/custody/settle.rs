@@ -42,8 +42,9 @@ pub fn settle(custodian: &mut Custodian, taken: &Taken<'_>, wait: Patience) -> R
     let began = clock.elapsed();
     let mut line = Progress::start();
     let holders = loop {
-        let holders = custodian.holders(taken.subject, taken.activity, taken.record);
-        let holders = holders.map_err(|error| failure(&error))?;
+        let looked = custodian
+            .keeping_up(|now| now.holders(taken.subject, taken.activity, taken.record));
+        let holders = looked.map_err(|error| failure(&error))?;
         let now = clock.now_ns();
         let waited: Vec<&Holder> = holders.iter().filter(|own| own.is_waited_for(now)).collect();
         let Some(next) = waited.iter().map(|holder| holder.until).min() else { break holders };
