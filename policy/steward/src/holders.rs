@@ -60,50 +60,68 @@ impl Holder {
     }
 }
 
+/// By whom, for which activity and of which class something was lent, and to whom.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Loan {
+    holder: DeviceId,
+    activity: ActivityId,
+    lender: DeviceId,
+    class: ClassId,
+}
+
 impl Custodian {
     /// Consumers' devices with leases that a record took the ground from, as of what is on record now: those of classes that
-    /// they may still have are not among them. Nor are devices that hold the application's key: they follow the register
+    /// they may still have are not among them, nor those that they had let go of before. Whatever activity they were lent for: a
+    /// policy may speak of what was answered to another. Nor are devices that hold the application's key: they follow the register
     /// themselves. A device that keeps another class of the person says nothing of what is gone: its leases are waited for.
     ///
     /// # Errors
-    /// `NotFound` for an unknown subject or activity; `Corrupt`.
-    pub fn holders(&self, subject: &SubjectId, activity: &str, record: u64) -> Result<Vec<Holder>> {
-        let unknown = || Error::new(ErrorKind::NotFound, "there is no such activity");
-        let name = activity;
-        let activity: ActivityId = self.acting(Some(name))?.ok_or_else(unknown)?.id;
+    /// `NotFound` for an unknown subject; `Corrupt`; `Locked` when the application key was changed: see
+    /// [`Custodian::keeping_up`].
+    pub fn holders(&self, subject: &SubjectId, record: u64) -> Result<Vec<Holder>> {
         let at = self.time_of(record)?;
         let began = at.saturating_sub(self.longest_life(at)?).saturating_sub(CLOCK_APART_MAX);
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
-        let (mut lent, mut let_go) = (BTreeMap::new(), BTreeMap::new());
+        let (mut lent, mut said) = (BTreeMap::new(), BTreeMap::new());
         let device = self.services().keys.device_id();
         self.each_about(&own, |header, entry, _, _| {
-            let is_its = entry.activity == Some(activity) && self.is_consumers(&entry.operator);
-            if is_its && entry.seq > record && entry.kind == Kind::LetGo {
-                // Whoever hears it lent as well, and knows what it lent.
-                let_go.insert((entry.operator, header.device), entry.time);
+            let is_recent = entry.time >= began;
+            let Some(activity) = entry.activity.filter(|_| self.is_consumers(&entry.operator))
+            else {
+                return Ok(is_recent);
+            };
+            // Whoever hears it lent as well, and knows what it lent. Entries are read backwards: what is known here of a
+            // device was said after all that is still to come.
+            let by = (entry.operator, activity, header.device);
+            if entry.kind == Kind::LetGo {
+                said.insert(by, (entry.seq, entry.time));
             }
+            let let_go = said.get(&by).copied();
+            let is_there = entry.seq < record && let_go.is_none_or(|(seq, _)| seq > record);
             // Somebody else's clock: the lease was lent before the record, so it lives no longer than its life after it.
             let apart = if header.device == device { 0 } else { CLOCK_APART_MAX };
-            let end = lease_end(&entry).filter(|_| is_its && entry.seq < record).map(|end| {
+            let end = lease_end(&entry).filter(|_| is_there).map(|end| {
                 let longest = at.saturating_add(end.saturating_sub(entry.time));
                 end.saturating_add(apart).min(longest)
             });
             if let (Some(end), Some(class)) = (end.filter(|end| *end > at), entry.class) {
-                let lender = (entry.operator, header.device, class);
-                let longest = lent.entry(lender).or_insert(end);
-                *longest = end.max(*longest);
+                let (holder, lender) = (entry.operator, header.device);
+                let let_go = let_go.map(|(_, time)| time);
+                let loan = Loan { holder, activity, lender, class };
+                let longest = lent.entry(loan).or_insert((end, let_go));
+                longest.0 = end.max(longest.0);
             }
-            Ok(entry.time >= began)
+            Ok(is_recent)
         })?;
         let mut holders: BTreeMap<DeviceId, Holder> = BTreeMap::new();
-        for ((holder, lender, class), end) in lent {
-            if self.may_keep(&own, name, holder, class, end)? {
+        for (loan, (end, let_go)) in lent {
+            if self.may_keep(&own, &loan, end)? {
                 continue;
             }
-            let let_go = let_go.get(&(holder, lender)).copied();
-            let until_elsewhere = Some(end).filter(|_| lender != device && let_go.is_none());
-            let new = Holder { device: holder, until: end, until_elsewhere, let_go };
-            holders.entry(holder).and_modify(|own| own.join(&new)).or_insert(new);
+            let elsewhere = loan.lender != device && let_go.is_none();
+            let until_elsewhere = elsewhere.then_some(end);
+            let new = Holder { device: loan.holder, until: end, until_elsewhere, let_go };
+            holders.entry(loan.holder).and_modify(|own| own.join(&new)).or_insert(new);
         }
         Ok(holders.into_values().collect())
     }
@@ -126,19 +144,14 @@ impl Custodian {
     }
 
     /// Whether the ground is still there for a device to use a class of somebody until a lease of it is over.
-    fn may_keep(
-        &self,
-        own: &Subject,
-        activity: &str,
-        device: DeviceId,
-        class: ClassId,
-        end: i64,
-    ) -> Result<bool> {
+    fn may_keep(&self, own: &Subject, loan: &Loan, end: i64) -> Result<bool> {
+        let Loan { holder: device, activity, class, .. } = *loan;
+        let all = self.activities()?;
+        let Some(found) = all.iter().find(|found| found.id == activity) else { return Ok(false) };
         let organisation = self.services().organisation.now();
-        let found = organisation.find(&device);
-        let is_certified = found.is_some_and(|found| found.revoked_at().is_none());
-        let rules = self.rules_for(activity, Operator { device, is_certified })?;
-        let activity = rules.activity().id;
+        let certified = organisation.find(&device);
+        let is_certified = certified.is_some_and(|found| found.revoked_at().is_none());
+        let rules = self.rules_for(&found.name, Operator { device, is_certified })?;
         let consent = own.record.consents.iter().find(|own| own.activity == activity);
         let ends_before = consent.and_then(|own| own.until).is_some_and(|until| until < end);
         let prospect = self.prospect(&rules, &own.cell.subject)?;

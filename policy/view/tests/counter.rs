@@ -92,9 +92,7 @@ impl ByHand {
         assert_eq!(self.answer().gone.len(), 1);
         self.ask(vec![Need::Look]);
         let office = self.served.shop.world.open("shop");
-        let [holder] = office.holders(&subject, "newsletter", record).unwrap()[..] else {
-            panic!("one device")
-        };
+        let [holder] = office.holders(&subject, record).unwrap()[..] else { panic!("one device") };
         holder
     }
 
@@ -611,4 +609,47 @@ fn a_device_that_has_read_further_than_a_new_life_knows_is_answered_where_it_loo
     hand.served.shop.world.store.put_now(late.0, late.1);
     hand.counter.turn().unwrap();
     assert_eq!(hand.ask(everybody()).leases.len(), 6);
+}
+
+#[test]
+fn an_answer_waits_for_what_a_policy_takes_from_another_activity_by_it() {
+    let mut hand = ByHand::new(27);
+    let ada = hand.served.shop.reader("ada");
+    hand.served.shop.act(|shop| {
+        registered(shop, "research", Basis::Consent, &["owned"]);
+        let all = shop.activities().unwrap();
+        let research = all.iter().find(|own| own.name == "research").unwrap().id;
+        let together = format!(
+            r#"@id("together") forbid (principal, action, resource) when {{ !principal.own &&
+            resource.subject.hasTag("{research}") && resource.subject.getTag("{research}").status == "withdrawn" }};"#
+        );
+        shop.propose_policies(&format!("{}\n{together}", strongroom_cedar::BUILT_IN)).unwrap();
+    });
+    let withdraw = |hand: &mut ByHand| {
+        hand.served.shop.say(ada, "research", Given);
+        assert_eq!(hand.ask(everybody()).leases.len(), 2);
+        hand.served.shop.say(ada, "research", Withdrawn);
+        hand.served.shop.act(|shop| shop.record_count()) - 1
+    };
+    let holders = |hand: &ByHand, record| {
+        let office = hand.served.shop.world.open("shop");
+        office.holders(&ada, record).unwrap()
+    };
+    let record = withdraw(&mut hand);
+    let now = hand.served.services().clock.now_ns();
+    let waited = holders(&hand, record);
+    assert!(waited.len() == 1 && waited[0].is_waited_for(now), "{waited:?}");
+    assert_eq!(hand.answer().gone.len(), 1);
+    hand.ask(vec![Need::Look]);
+    let waited = holders(&hand, record);
+    assert!(waited.len() == 1 && waited[0].let_go.is_some(), "{waited:?}");
+    // What it let go of before the next answer is not waited for once more.
+    hand.served.shop.say(ada, "research", Given);
+    hand.served.shop.say(ada, "research", Withdrawn);
+    let record = hand.served.shop.act(|shop| shop.record_count()) - 1;
+    assert_eq!(holders(&hand, record), []);
+    // What it was lent since is.
+    let record = withdraw(&mut hand);
+    let waited = holders(&hand, record);
+    assert!(waited.len() == 1 && waited[0].is_waited_for(now), "{waited:?}");
 }

@@ -112,7 +112,7 @@ fn what_devices_let_go_of_is_on_record_once_they_have_it_nowhere() {
         let record = shop.act(|shop| shop.record_count()) - 1;
         move |office: &mut Custodian| {
             office.follow().unwrap();
-            office.holders(&ada, "newsletter", record).unwrap()
+            office.holders(&ada, record).unwrap()
         }
     };
     let let_go = |all: &[Holder]| all.iter().map(|own| own.let_go.is_some()).collect::<Vec<_>>();

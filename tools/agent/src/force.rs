@@ -44,7 +44,7 @@ pub fn of(
     if route.is_about_a_consent() {
         let (subject, activity) = (call.subject()?, call.param(1));
         let record = custodian.answered(&subject, activity)?;
-        let holders = custodian.holders(&subject, activity, record)?;
+        let holders = custodian.holders(&subject, record)?;
         let waited = holders.iter().filter(|own| match announced.serves {
             // Those that lent from here are waited for already.
             true => own.is_waited_for_elsewhere(now),

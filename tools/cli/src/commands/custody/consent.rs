@@ -71,7 +71,7 @@ fn answer(
     let place = Place::make(options.receipt.as_deref())?;
     let receipt = custodian.answer(&subject, &answer).map_err(|error| failure(&error))?;
     let record = custodian.record_count().saturating_sub(1);
-    let taken = Taken { subject: &subject, activity: &options.activity, record };
+    let taken = Taken { subject: &subject, record };
     let names = office.names();
     // What waits can be interrupted; what is on record is not undone by that.
     let kept = place.keep(&receipt, &Again::Never);

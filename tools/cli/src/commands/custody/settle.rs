@@ -27,8 +27,6 @@ pub enum Patience {
 pub struct Taken<'a> {
     /// Whose.
     pub subject: &'a SubjectId,
-    /// About which activity.
-    pub activity: &'a str,
     /// In which record.
     pub record: u64,
 }
@@ -42,8 +40,7 @@ pub fn settle(custodian: &mut Custodian, taken: &Taken<'_>, wait: Patience) -> R
     let began = clock.elapsed();
     let mut line = Progress::start();
     let holders = loop {
-        let looked = custodian
-            .keeping_up(|now| now.holders(taken.subject, taken.activity, taken.record));
+        let looked = custodian.keeping_up(|now| now.holders(taken.subject, taken.record));
         let holders = looked.map_err(|error| failure(&error))?;
         let now = clock.now_ns();
         let waited: Vec<&Holder> = holders.iter().filter(|own| own.is_waited_for(now)).collect();
