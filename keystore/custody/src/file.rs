@@ -21,6 +21,8 @@ use zeroize::Zeroizing;
 use crate::{Custody, Description, Ending, Error, ErrorKind, KeyPlace, Kind, Result};
 
 const MAGIC: &[u8; 4] = b"SRq1";
+/// Generation of the key that an application begins with.
+const FIRST: u64 = 1;
 /// LIMIT: keys in one file.
 const KEY_COUNT_MAX: usize = 1024;
 /// More than an encoded key ever takes, so that the buffer never grows and leaves no copy behind.
@@ -47,7 +49,8 @@ struct Kept {
 }
 
 impl KeyFile {
-    /// Custody in the file of that path. It is made with the first key.
+    /// Custody in the file of that path. It is made with the first key of an application, and never for a later one: where the
+    /// key before is not, the file is somewhere else.
     pub fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
         Self { disk, path }
     }
@@ -55,6 +58,14 @@ impl KeyFile {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn is_there(&self) -> Result<bool> {
+        match self.disk.open(&self.path, OpenMode::Read) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(io_error(&error)),
+        }
     }
 
     fn read(&self) -> Result<Keys> {
@@ -122,6 +133,9 @@ impl Custody for KeyFile {
 
     fn create(&self, place: &KeyPlace, entropy: &dyn Entropy) -> Result<()> {
         self.change(|keys| {
+            if place.generation > FIRST && !self.is_there()? {
+                return Err(Error::MISSING_KEY);
+            }
             let Err(at) = keys.find(&place.application, &place.key) else {
                 return Err(Error::new(ErrorKind::Exists, "there is a key of that id in custody"));
             };
@@ -229,6 +243,18 @@ mod tests {
             let bytes = read_all(&disk, &Path::new("/custody").join(entry.name)).unwrap();
             assert!(!bytes.windows(32).any(|window| window == secret));
         }
+    }
+
+    #[test]
+    fn a_key_file_that_is_gone_is_made_anew_for_no_application_that_has_a_key() {
+        let disk = SimDisk::new(1);
+        disk.create_folder(Path::new("/custody")).unwrap();
+        let file = KeyFile::new(Arc::new(disk.clone()), "/custody/keys".into());
+        let refused = file.create(&place(1, 2), &seeded(1)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotFound);
+        assert!(disk.open(file.path(), OpenMode::Read).is_err());
+        file.create(&place(1, 1), &seeded(1)).unwrap();
+        file.create(&place(1, 2), &seeded(2)).unwrap();
     }
 
     #[test]

@@ -50,15 +50,9 @@ const MAGIC: [u8; 4] = *b"SRh1";
 const REQUEST_LEN_MAX: usize = 4096;
 const POLL: Duration = Duration::from_millis(250);
 
-/// A device that holds a share.
-#[derive(Clone)]
-pub struct Holder {
-    /// The device.
-    pub device: DeviceId,
-    /// Its public key, verified; none of one that is no device of the organisation any more. What the others hold opens
-    /// what they are enough for; no new key is cut for it.
-    pub kem: Option<KemPublicKey>,
-}
+/// Public keys of devices, verified, as of when it is asked; none of one that is no device of the organisation any more. What
+/// the others hold opens what they are enough for; no new key is cut for it.
+pub type Kems = Arc<dyn Fn(&[DeviceId]) -> Result<Vec<Option<KemPublicKey>>> + Send + Sync>;
 
 /// Who is needed.
 #[derive(Clone)]
@@ -66,7 +60,9 @@ pub struct Terms {
     /// How many.
     pub enough: usize,
     /// Of whom, in an order that stays.
-    pub holders: Vec<Holder>,
+    pub holders: Vec<DeviceId>,
+    /// What a share is wrapped to.
+    pub kems: Kems,
 }
 
 /// The device that takes part here: as asker, as holder, or as both.
@@ -174,7 +170,7 @@ impl Quorum {
         patience: Duration,
         waits: Box<dyn Waits>,
     ) -> Result<Self> {
-        let mut devices: Vec<DeviceId> = terms.holders.iter().map(|holder| holder.device).collect();
+        let mut devices: Vec<DeviceId> = terms.holders.clone();
         devices.sort();
         devices.dedup();
         let count = terms.holders.len();
@@ -291,7 +287,9 @@ impl Custody for Quorum {
             ErrorKind::Invalid,
             "a holder of the quorum is no device of the organisation any more: name others with `app custody`",
         );
-        let holders = self.terms.holders.iter().map(|own| Some((own.device, own.kem.as_ref()?)));
+        // ORDER: whoever was removed while this is open gets no share either.
+        let kems = (self.terms.kems)(&self.terms.holders)?;
+        let holders = self.terms.holders.iter().zip(kems).map(|(own, kem)| Some((*own, kem?)));
         let holders = holders.collect::<Option<Vec<_>>>().ok_or(gone)?;
         let key = Secret::fill_with(|out| entropy.fill(out));
         let cut = split(&key, holders.len(), self.terms.enough, entropy);

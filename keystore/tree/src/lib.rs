@@ -30,7 +30,7 @@ use strongroom_crypto::kdf;
 use strongroom_crypto::seal;
 use strongroom_crypto::secret::{NodeKey, Secret, SubjectKey};
 use strongroom_crypto::usage::{Context, Usage, Value};
-use strongroom_custody::{Custody, KeyPlace};
+use strongroom_custody::{Custody, Ending, KeyPlace};
 use strongroom_format::cbor;
 use strongroom_format::ids::OrganisationId;
 use strongroom_host::entropy::Entropy;
@@ -152,7 +152,7 @@ impl Keystore {
     /// nothing to put it changes the application key and the root's key alone.
     ///
     /// # Errors
-    /// As [`Keystore::put`].
+    /// As [`Keystore::put`]; `Locked` also where the root's key is known here and the application key is not in custody.
     pub fn puncture(
         &self,
         root: &Root,
@@ -166,6 +166,11 @@ impl Keystore {
         // ORDER: before the new key is made. Whatever is there now belongs to a record before ours, or to somebody who has yet
         // to write one and will find ours in its place. What comes later may be the key of a record after ours.
         let ended = self.custody.list(&self.application)?;
+        let keeps_list = self.custody.describe().ending != Ending::NotOurs;
+        if keeps_list && !ended.contains(&root.key) {
+            // This is another place than the one with the key that has to end, whose root key may still be in memory.
+            return Err(Error::from(strongroom_custody::Error::MISSING_KEY));
+        }
         let key = self.create_key(generation)?;
         let mut rebuild = Rebuild::new(self, root.version + 1, Rekey::Path).over(nodes);
         let mut actions = puts(leaves);

@@ -268,3 +268,13 @@ fn nothing_that_ever_was_opens_a_punctured_slot() {
     };
     assert_eq!((opens(4100), opens(4101)), (0, 1));
 }
+
+#[test]
+fn no_application_key_is_made_where_the_one_in_force_is_not() {
+    let (vault, tree, shelf, root) = planted(&[(0, secret(0))]);
+    assert!(tree.open(&root, &shelf, 0).is_ok());
+    vault.destroy(&ApplicationId([2; 16]), &root.key).unwrap();
+    let refused = tree.puncture(&root, &shelf, &[], &[]).err().unwrap();
+    let left = vault.list(&ApplicationId([2; 16])).unwrap();
+    assert_eq!((refused.kind(), left.len()), (ErrorKind::Locked, 0));
+}

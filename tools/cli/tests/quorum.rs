@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::agent::{Running, token};
 use common::{Place, Said};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 struct Two {
     place: Place,
@@ -285,4 +285,66 @@ fn an_agent_asks_for_a_key_that_was_changed_once_it_needs_it_and_serves_others_m
     vault.done("POST", "subjects", &Value::Null);
     assert_eq!((&vault.get("subjects")["total"], two.requests()), (&3.into(), vec![]));
     assert_eq!(agent.stop(), 0);
+}
+
+#[test]
+fn an_agent_finds_its_key_where_it_was_moved_to_and_makes_no_key_file_anew() {
+    let place = Place::with_workspace();
+    let say = |line: &str| place.run(&format!("{line} -w STORE --passphrase-file PASS"));
+    say("app create shop --custody file:shop.key").expect_done();
+    let web = token(&place, "web", "shop", "");
+    let agent = Running::start(&place, "");
+    let mut shop = agent.client(&web, "shop");
+    let ada = shop.done("POST", "subjects", &json!({}))["subject"].as_str().unwrap().to_owned();
+    let erase = format!("subjects/{ada}/erase");
+    fs::rename(place.path("shop.key"), place.path("moved.key")).unwrap();
+    let refused = shop.send("POST", &erase, None, b"");
+    assert_eq!((refused.status, place.path("shop.key").exists()), (423, false));
+    say("app custody file:moved.key --app shop").expect_done();
+    shop.done("POST", &erase, &Value::Null);
+    assert!(!place.path("shop.key").exists());
+    say("subject list --app shop").expect_done();
+    // Somebody else's key is what it goes on with.
+    say("app rotate --app shop").expect_done();
+    fs::rename(place.path("moved.key"), place.path("again.key")).unwrap();
+    say("app custody file:again.key --app shop").expect_done();
+    shop.done("POST", "subjects", &json!({}));
+}
+
+#[test]
+fn an_agent_cuts_no_key_for_a_holder_who_was_removed_and_knows_who_holds_it_instead() {
+    let two = Two::new();
+    let remaining = two.holders().concat();
+    two.take_in("home3", "lost");
+    let all = two.holders();
+    let lost = all.iter().find(|own| !remaining.contains(*own)).unwrap();
+    let lost = lost.strip_prefix("&holder=").unwrap();
+    let say = |line: &str| two.place.run(&format!("{line} --passphrase-file PASS"));
+    let create = format!("app create vault --custody quorum:meeting?k=2{}", all.concat());
+    say(&format!("{create} -w STORE")).expect_done();
+    let web = token(&two.place, "web", "vault", "");
+    let agent = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| Running::start(&two.place, ""));
+        two.agree(&two.request());
+        starting.join().unwrap()
+    });
+    let mut vault = agent.client(&web, "vault");
+    let ada = vault.done("POST", "subjects", &json!({}))["subject"].as_str().unwrap().to_owned();
+    let erase = format!("subjects/{ada}/erase");
+    say(&format!("device revoke STORE {lost} --yes")).expect_done();
+    assert_eq!(vault.send("POST", &erase, None, b"").status, 400);
+    let moved = two.agreed(&format!("app custody quorum:meeting?k=2{remaining} --app vault"));
+    assert_eq!(moved.code, 0, "{}", moved.err);
+    vault.done("POST", &erase, &Value::Null);
+    let lost: Vec<u8> =
+        (0..32).step_by(2).map(|at| u8::from_str_radix(&lost[at..at + 2], 16).unwrap()).collect();
+    let keys = fs::read_dir(two.place.path("meeting")).unwrap().map(|entry| entry.unwrap().path());
+    let keys: Vec<_> =
+        keys.filter(|path| path.extension().is_some_and(|own| own == "key")).collect();
+    assert_eq!(keys.len(), 1);
+    let key = fs::read(&keys[0]).unwrap();
+    assert!(
+        !key.windows(16).any(|own| own == lost),
+        "no share of the new key is for who was removed"
+    );
 }

@@ -26,9 +26,8 @@ impl Device {
         }
     }
 
-    fn holder(number: u8) -> Holder {
-        let own = Self::new(number);
-        Holder { device: own.device(), kem: Some(own.kem.public().clone()) }
+    fn id(number: u8) -> DeviceId {
+        Self::new(number).device()
     }
 }
 
@@ -159,13 +158,22 @@ impl Custody for Asked {
 
 /// A device opens a quorum of two of 1, 2 and 3, while some of them are willing.
 fn opened(disk: &SimDisk, asker: u8, willing: &[u8]) -> Asked {
-    held_by([1, 2, 3].map(Device::holder).into(), disk, asker, willing)
+    opened_with(kems(None), disk, asker, willing)
 }
 
-fn held_by(holders: Vec<Holder>, disk: &SimDisk, asker: u8, willing: &[u8]) -> Asked {
+/// Public keys of all devices but one that was removed.
+fn kems(removed: Option<u8>) -> Kems {
+    let kem = move |device: &DeviceId| {
+        let number = device.0[0];
+        (Some(number) != removed).then(|| Device::new(number).kem.public().clone())
+    };
+    Arc::new(move |devices| Ok(devices.iter().map(kem).collect()))
+}
+
+fn opened_with(kems: Kems, disk: &SimDisk, asker: u8, willing: &[u8]) -> Asked {
     let meetings = willing.iter().map(|number| meeting(disk, *number, still())).collect();
     let clock = Arc::new(Willing { time: SimClock::new(START_NS), meetings });
-    let terms = Terms { enough: 2, holders };
+    let terms = Terms { enough: 2, holders: [1, 2, 3].map(Device::id).into(), kems };
     Asked(within(meeting(disk, asker, clock), terms, Duration::from_secs(2), Looks::many()))
 }
 
@@ -174,7 +182,7 @@ fn within(meeting: Meeting, terms: Terms, patience: Duration, waits: Box<dyn Wai
 }
 
 fn two_of_three() -> Terms {
-    Terms { enough: 2, holders: [1, 2, 3].map(Device::holder).into() }
+    Terms { enough: 2, holders: [1, 2, 3].map(Device::id).into(), kems: kems(None) }
 }
 
 #[test]
@@ -274,11 +282,24 @@ fn a_holder_who_is_gone_closes_nothing_that_the_others_can_open_and_gets_no_shar
     maker.create(&place(1, 1), &seeded(1)).unwrap();
     let wanted = Secret::from_bytes(&[5; 32]);
     let wrap = maker.wrap(&place(1, 1), &wanted, &seeded(2)).unwrap();
-    let mut holders = [1, 2, 3].map(Device::holder);
-    holders[2].kem = None;
-    let quorum = held_by(holders.into(), &disk, 1, &[2]);
+    let quorum = opened_with(kems(Some(3)), &disk, 1, &[2]);
     assert!(quorum.unwrap(&place(1, 1), &wrap).is_ok_and(|key| key == wanted));
     let refused = quorum.create(&place(1, 2), &seeded(3)).err().unwrap();
+    assert_eq!(
+        (refused.kind(), disk.list(Path::new(FOLDER)).unwrap().len()),
+        (ErrorKind::Invalid, 1)
+    );
+}
+
+#[test]
+fn who_is_removed_while_a_quorum_is_open_gets_no_share_of_a_new_key() {
+    let (disk, removed) = (disk(), Arc::new(Mutex::new(None)));
+    let now = Arc::clone(&removed);
+    let all: Kems = Arc::new(move |devices| kems(*now.lock().unwrap())(devices));
+    let quorum = opened_with(all, &disk, 1, &[]);
+    quorum.create(&place(1, 1), &seeded(1)).unwrap();
+    *removed.lock().unwrap() = Some(3);
+    let refused = quorum.create(&place(1, 2), &seeded(2)).err().unwrap();
     assert_eq!(
         (refused.kind(), disk.list(Path::new(FOLDER)).unwrap().len()),
         (ErrorKind::Invalid, 1)
@@ -350,9 +371,9 @@ fn a_key_put_together_from_a_bad_share_is_not_kept() {
     let path = own.key_path(&place.application, &place.key);
     let good = own.find(&path).unwrap().unwrap();
     let mut kept: Kept = cbor::decode_canonical(&good).unwrap();
-    let third = Device::holder(3);
-    let context = own.share_context(&place.application, &place.key, &third.device);
-    let kem = third.kem.unwrap();
+    let third = Device::new(3);
+    let context = own.share_context(&place.application, &place.key, &third.device());
+    let kem = third.kem.public();
     kept.shares[2].share = kem.wrap(&context, seeded(4).bytes(), &[7; 64]).unwrap();
     own.write(&path, &cbor::encode(&kept)).unwrap();
     let quorum = opened(&disk, 1, &[3]);
@@ -371,8 +392,8 @@ fn terms_that_make_no_quorum_are_refused() {
         (2, vec![]),
         (2, vec![1, 2, 3, 4, 5, 6, 7, 8, 9]),
     ] {
-        let holders = holders.into_iter().map(Device::holder).collect();
-        let terms = Terms { enough, holders };
+        let holders = holders.into_iter().map(Device::id).collect();
+        let terms = Terms { enough, holders, kems: kems(None) };
         let meeting = meeting(&disk, 1, still());
         let made = Quorum::new(meeting, terms, Duration::ZERO, Looks::many());
         assert_eq!(made.err().map(|error| error.kind()), Some(ErrorKind::Invalid));

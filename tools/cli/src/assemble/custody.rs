@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod closing;
 pub mod counter;
+mod listed;
 pub mod quorum;
 mod turnstile;
 
@@ -38,6 +39,7 @@ use strongroom_store::{Mode, Store};
 use zeroize::Zeroizing;
 
 use super::devices::organisation;
+use listed::ListedPlace;
 use turnstile::Held;
 
 use crate::args::custody::{In, Of};
@@ -233,6 +235,14 @@ impl Office {
         custody(locator, &self.services)
     }
 
+    /// Custody of an application wherever the list says that it is, also once it says otherwise.
+    ///
+    /// # Errors
+    /// As [`custody`]; no such application; those of the list.
+    fn listed_custody(&self, name: &str) -> Result<Arc<dyn Custody>> {
+        Ok(Arc::new(ListedPlace::open(name, self.services.clone())?))
+    }
+
     /// A place as the list of applications has it: commands run in any folder, and holders of a quorum count.
     ///
     /// # Errors
@@ -350,7 +360,7 @@ fn custody(locator: &str, services: &Services) -> Result<Arc<dyn Custody>> {
             let token = Token::open(place, pin).map_err(|error| failure(&error.into()))?;
             Ok(Arc::new(token))
         }
-        "quorum" => Ok(Arc::new(quorum::open(rest, &services.keys, &services.organisation.now())?)),
+        "quorum" => Ok(Arc::new(quorum::open(rest, services)?)),
         _ => Err(unknown()),
     }
 }

@@ -38,11 +38,12 @@ pub fn agent(options: &AgentOptions) -> Result<(Arc<Agent>, Option<Attended>)> {
     }
     let mut places = Vec::new();
     for name in names {
-        let listed = office.stewardship.find(&name).map_err(|error| failure(&error))?;
         let given = options.custody.iter().filter_map(|text| text.split_once('='));
         let given = given.into_iter().find(|(own, _)| *own == name);
-        let locator = given.map_or(listed.custody.as_str(), |(_, locator)| locator);
-        let custody = office.custody(locator)?;
+        let custody = match given {
+            Some((_, locator)) => office.custody(locator)?,
+            None => office.listed_custody(&name)?,
+        };
         office.obtain(&name, &custody)?;
         places.push((name, custody));
     }

@@ -10,7 +10,8 @@ use strongroom_crypto::kem::KemPublicKey;
 use strongroom_crypto::secret::SecretBytes;
 use strongroom_crypto::sign::{SIGNATURE_LEN, VerifyingKey};
 use strongroom_crypto::usage::{Context, Usage};
-use strongroom_custody::quorum::{Holder, Meeting, Member, Quorum, Request, Terms, Waits};
+use strongroom_custody::quorum::{Kems, Meeting, Member, Quorum, Request, Terms, Waits};
+use strongroom_custody::{Error as CustodyError, ErrorKind as CustodyKind};
 use strongroom_format::ids::DeviceId;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::entropy::MachineEntropy;
@@ -19,6 +20,7 @@ use strongroom_host::signals::{self, Heeded};
 use strongroom_keyring::DeviceKeys;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_records::ids::Pseudonym;
+use strongroom_steward::Services;
 
 use super::failure;
 use crate::exit::{Exit, Failure, Result};
@@ -69,18 +71,17 @@ impl<'p> Written<'p> {
     }
 }
 
-/// Opens a quorum. Holders may have been removed since it was made: the others open what they are enough for.
+/// Opens a quorum. Holders may have been removed since it was made, or be removed while it is open: the others open what they
+/// are enough for.
 ///
 /// # Errors
 /// It is not written as one.
-pub fn open(place: &str, keys: &Arc<DeviceKeys>, organisation: &Organisation) -> Result<Quorum> {
+pub fn open(place: &str, services: &Services) -> Result<Quorum> {
     let Written { folder, enough, holders, wait, .. } = Written::parse(place)?;
-    let holder = |device| Holder { device, kem: kem(&device, organisation) };
-    let holders = holders.into_iter().map(holder).collect();
-    let meeting = meeting(Path::new(folder), keys)?;
+    let meeting = meeting(Path::new(folder), &services.keys)?;
     let shown = meeting.folder.display().to_string();
     let waiting = Box::new(Waiting { shown, heeded: Mutex::default() });
-    let terms = Terms { enough, holders };
+    let terms = Terms { enough, holders, kems: kems(services) };
     let opened = Quorum::new(meeting, terms, Duration::from_secs(wait), waiting);
     opened.map_err(|error| failure(&error.into()).hint(HINT))
 }
@@ -121,6 +122,19 @@ pub fn end_asking() {
     while ASKED_COUNT.load(Ordering::SeqCst) > 0 && clock.elapsed() < WITHDRAWAL_LIMIT {
         clock.sleep(WITHDRAWAL_PAUSE);
     }
+}
+
+/// Public keys of devices that are in the organisation when they are asked for.
+fn kems(services: &Services) -> Kems {
+    let services = services.clone();
+    Arc::new(move |devices| {
+        let Services { store, keys, organisation, .. } = &services;
+        let unread = "the organisation's log cannot be read: nobody can tell who holds a key";
+        let unread = |_| CustodyError::new(CustodyKind::Unavailable, unread);
+        organisation.follow(&**store, keys).map_err(unread)?;
+        let now = organisation.now();
+        Ok(devices.iter().map(|device| kem(device, &now)).collect())
+    })
 }
 
 /// A place as it is written down: with the whole path of its folder.
