@@ -11,6 +11,7 @@ use strongroom_store::{
     Body, Error, ErrorKind, Family, Key, Later, Listed, Result, Store, Uploaded, wait,
 };
 use strongroom_tests::harness::files::{OPEN, find, make, save};
+use strongroom_tests::harness::near::{Copies, Near};
 use strongroom_tests::harness::runner::done;
 use strongroom_tests::harness::world::{Setting, World, new_disk, small_tuning};
 use strongroom_workspace::door::{Core, Ino, Kind, WriteMode};
@@ -24,6 +25,8 @@ struct Line {
     refuses_commits: AtomicBool,
     /// Puts begin and do not end.
     holds_objects: AtomicBool,
+    /// Pages are taken and not kept.
+    loses_pages: AtomicBool,
 }
 
 struct Far {
@@ -57,6 +60,11 @@ impl Over for Far {
                 std::task::Poll::Pending
             }));
         }
+        if let (Key::Object(_), Body::Bytes(bytes)) = (key, &body)
+            && self.line.loses_pages.load(Ordering::Relaxed)
+        {
+            return Box::pin(std::future::ready(Ok(Uploaded::attest(key, bytes.len() as u64))));
+        }
         self.store.put(key, body)
     }
 
@@ -76,11 +84,16 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(|far| far)
+    }
+
+    /// With something between the workspace and the line.
+    fn with(near: impl Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync + 'static) -> Self {
         let (line, store) = (Arc::<Line>::default(), Arc::<parking_lot::Mutex<_>>::default());
         let (between, kept) = (line.clone(), store.clone());
         let wrap = move |store: Arc<dyn Store>| -> Arc<dyn Store> {
             *kept.lock() = Some(store.clone());
-            Arc::new(Far { store, line: between.clone() })
+            near(Arc::new(Far { store, line: between.clone() }))
         };
         let setting = Setting { wrap: Some(Arc::new(wrap)), ..Setting::new(small_tuning()) };
         let world = World::open(new_disk(), 1, setting, None).unwrap();
@@ -209,4 +222,39 @@ fn nobody_waits_for_what_is_on_its_way_and_not_wanted_any_more() {
     save(core, "small", b"1").unwrap();
     assert!(bench.commit());
     assert_eq!(bench.objects(), [], "what is small is in its inode");
+}
+
+/// A store that says it took pages and did not keep them; whatever was put can be read here all the same.
+#[test]
+fn pages_are_asked_of_the_store_before_a_checkpoint_names_them_though_copies_are_here() {
+    let copies = Copies::default();
+    let kept = copies.clone();
+    let bench =
+        Bench::with(move |far| Arc::new(Near::new(far, Arc::new(new_disk()), kept.clone())));
+    let core = bench.world.workspace();
+    let mut number = 0;
+    let mut work = || {
+        number += 1;
+        save(core, &format!("file {number}"), &[1; 300]).unwrap();
+        core.commit()
+    };
+    while core.status().checkpoints == 0 {
+        work().unwrap();
+    }
+    let before = core.status().checkpoints;
+    bench.line.loses_pages.store(true, Ordering::Relaxed);
+    // Some are refused for it.
+    (0..100).for_each(|_| _ = work());
+    assert_eq!(core.status().checkpoints, before);
+    bench.line.loses_pages.store(false, Ordering::Relaxed);
+    while core.status().checkpoints == before {
+        bench.world.clock.advance(std::time::Duration::from_secs(60));
+        work().unwrap();
+    }
+    copies.lock().clear();
+    let mut bench = bench;
+    bench.kill();
+    for file in 1..=number {
+        find(bench.world.workspace(), &format!("file {file}")).unwrap();
+    }
 }

@@ -138,7 +138,7 @@ impl Inner {
         }
     }
 
-    /// Asks for the end of every new object of pages.
+    /// Asks for the end of every new object of pages, where it is kept: what was put can be read here all the same.
     ///
     /// ORDER: before a root names them, and the log and the pages that they replace go for good.
     fn confirm_pages(&self, writer: &PageWriter<'_>) -> Result<()> {
@@ -146,8 +146,8 @@ impl Inner {
             return Ok(());
         }
         for (object, made) in &writer.made {
-            let (key, last) = (StoreKey::Object(*object), made.stored_len - 1..made.stored_len);
-            let there = wait(async { Ok(self.store.get(key, Some(last)).await) })?;
+            let key = StoreKey::Object(*object);
+            let there = wait(async { Ok(self.store.confirm(key, made.stored_len).await) })?;
             there.map_err(|_| not_kept(key))?;
         }
         Ok(())
