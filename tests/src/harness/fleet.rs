@@ -36,6 +36,8 @@ pub struct Line {
     lossy: AtomicU64,
     /// Requests that are still carried out; the line is cut after them.
     left: AtomicU64,
+    /// Whether the answer to the last of them is lost.
+    untold: AtomicBool,
     stop: Mutex<Option<Stop>>,
     chance: Mutex<Chance>,
 }
@@ -55,6 +57,7 @@ impl Line {
             cut: AtomicBool::new(false),
             lossy: AtomicU64::new(0),
             left: AtomicU64::new(u64::MAX),
+            untold: AtomicBool::new(false),
             stop: Mutex::new(None),
             chance: Mutex::new(Chance::new(seed)),
         }
@@ -68,8 +71,11 @@ impl Line {
         if self.left.load(Ordering::Relaxed) == 0 {
             return Some(Lost::Request);
         }
-        if self.left.load(Ordering::Relaxed) != u64::MAX {
-            self.left.fetch_sub(1, Ordering::Relaxed);
+        if self.left.load(Ordering::Relaxed) != u64::MAX
+            && self.left.fetch_sub(1, Ordering::Relaxed) == 1
+            && self.untold.load(Ordering::Relaxed)
+        {
+            return Some(Lost::Answer);
         }
         let mut chance = self.chance.lock();
         match self.lossy.load(Ordering::Relaxed) {
@@ -309,6 +315,13 @@ impl Home {
     /// So many requests are carried out from here on, and none after them; nothing: all are.
     pub fn ends_after(&self, requests: Option<u64>) {
         self.line.left.store(requests.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.line.untold.store(false, Ordering::Relaxed);
+    }
+
+    /// The same; nobody is told that the last one was carried out.
+    pub fn ends_untold_after(&self, requests: u64) {
+        self.ends_after(Some(requests));
+        self.line.untold.store(true, Ordering::Relaxed);
     }
 
     /// The next put of a key waits: hears when it is reached, and tells it to go on.

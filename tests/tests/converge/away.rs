@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use strongroom_store::Family;
 use strongroom_tests::harness::files::{OPEN, find, make, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::runner::done;
@@ -11,7 +12,7 @@ use strongroom_workspace::door::{Core, Ino, Kind, RenameMode, SyncLevel, SyncSco
 use strongroom_workspace::error::ErrorKind;
 
 use super::{
-    bytes_of, content, examine, keeping_for, mark, marks, marks_in, marks_of, tuning,
+    bytes_of, content, examine, keeping_for, mark, marks, marks_in, marks_of, stored, tuning,
     write_for_long,
 };
 
@@ -185,4 +186,88 @@ fn what_is_done_apart_after_a_loss_of_power_is_kept() {
         assert!(examine(&fleet).is_clean(), "seed {seed}");
     }
     assert!(opened > 0, "it never opened");
+}
+
+/// Two homes of which the first is open at its own last commit, which it knows durably; both have `f`.
+fn open_at_its_own(seed: u64) -> Fleet {
+    let mut fleet = Fleet::new(seed, 2, &tuning());
+    fleet.keep_copies();
+    fleet.homes[1].open().unwrap();
+    fleet.homes[0].open().unwrap();
+    fleet.settle().unwrap();
+    let workspace = fleet.homes[0].workspace().unwrap().clone();
+    save(&workspace, "f", &content(1, 500)).unwrap();
+    (0..24).for_each(|number| save(&workspace, &format!("own {number}"), b"1").unwrap());
+    drop(workspace);
+    // With a checkpoint, whose copy is durable.
+    fleet.homes[0].down(Down::Closed).unwrap();
+    fleet.homes[0].open().unwrap();
+    fleet.tick(1, 2500).unwrap();
+    fleet
+}
+
+/// The second removes `f`, among much else; the first hears of it and closes: its log is long, so it commits though it has
+/// nothing to commit. Says whether that got through and it was not told, for so many requests before the line is cut.
+fn closes_untold(fleet: &mut Fleet, requests: u64) -> bool {
+    let second = fleet.homes[1].workspace().unwrap().clone();
+    done(second.unlink(Ino::ROOT, b"f")).unwrap();
+    (0..48).for_each(|number| save(&second, &format!("other {number}"), b"1").unwrap());
+    second.commit().unwrap();
+    drop(second);
+    fleet.tick(0, 2500).unwrap();
+    let before = stored(fleet, Family::Log);
+    fleet.homes[0].ends_untold_after(requests);
+    let closed = fleet.homes[0].workspace().unwrap().close();
+    fleet.homes[0].ends_after(None);
+    fleet.homes[0].cut(true);
+    closed.is_err() && stored(fleet, Family::Log) == before + 1
+}
+
+fn requests_until_untold() -> u64 {
+    let found = (0..40).find(|requests| closes_untold(&mut open_at_its_own(9), *requests));
+    found.expect("the answer to a commit is lost")
+}
+
+#[test]
+fn what_is_done_apart_goes_before_an_empty_commit_that_nobody_was_told_of() {
+    let mut fleet = open_at_its_own(9);
+    assert!(closes_untold(&mut fleet, requests_until_untold()));
+    fleet.homes[0].down(Down::Killed).unwrap();
+    fleet.homes[0].open().unwrap();
+    let workspace = fleet.homes[0].workspace().unwrap().clone();
+    save(&workspace, "apart", &content(900, 500)).unwrap();
+    drop(workspace);
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    assert!(marks_in(&trees[1]).contains(&mark(900)));
+    assert!(examine(&fleet).is_clean());
+    // And it goes on as any other.
+    write_for_long(&mut fleet, &[0, 1], 3, 1100);
+    fleet.homes[0].down(Down::Killed).unwrap();
+    fleet.settle().unwrap();
+}
+
+#[test]
+fn what_is_done_apart_says_what_it_was_done_on_top_of() {
+    let (requests, mut earlier) = (requests_until_untold(), 0);
+    for seed in 0..16 {
+        let mut fleet = open_at_its_own(9);
+        assert!(closes_untold(&mut fleet, requests));
+        // What it heard last it may not know any more when power comes back.
+        fleet.homes[0].down(Down::PowerLost(seed)).unwrap();
+        if let Err(error) = fleet.homes[0].open() {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "seed {seed}: {error}");
+            continue;
+        }
+        let workspace = fleet.homes[0].workspace().unwrap().clone();
+        earlier += u64::from(find(&workspace, "f").is_ok());
+        save(&workspace, "f", &content(900, 500)).unwrap();
+        done(workspace.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+        drop(workspace);
+        let trees = fleet.settle().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None, "seed {seed}");
+        assert!(marks_in(&trees[1]).contains(&mark(900)), "seed {seed}: it is lost");
+        assert!(examine(&fleet).is_clean(), "seed {seed}");
+    }
+    assert!(earlier > 0, "it never opened from before");
 }

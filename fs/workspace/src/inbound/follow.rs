@@ -140,13 +140,12 @@ impl Inner {
             let commit = commit.map_err(|error| self.away(error))?;
             self.check_known(commit.head)?;
             head = commit.head;
-            if self.is_own(&commit) {
-                if !commits.is_empty() {
-                    return Err(another_of_us());
-                }
+            if !self.is_own(&commit) || self.is_nothing_from_before(&commit) {
+                commits.push(commit);
+            } else if commits.is_empty() {
                 self.find_published(outbound, &commit)?;
             } else {
-                commits.push(commit);
+                return Err(self.unknown_own(outbound, &commit));
             }
         }
         Ok(commits)
@@ -175,14 +174,25 @@ impl Inner {
             counter == outbound.counter + 1 && (by_number || cut.is_content_of(&commit.body))
         };
         let Some(cut) = outbound.pending.take_if(is_it) else {
-            return Err(match self.began_apart && counter == outbound.counter + 1 {
-                true => published_before(),
-                false => another_of_us(),
-            });
+            return Err(self.unknown_own(outbound, commit));
         };
         self.note_published(outbound, &cut, (counter, commit.head), commit.len);
         self.settle(outbound, cut);
         Ok(())
+    }
+
+    /// One of our own that holds no change and was there when this home was opened. Nobody was told of it before more was done on
+    /// top of an earlier one, which is what the journal holds: it is taken in as another's. One that holds changes is not:
+    /// who made them had journaled them, durably, before.
+    fn is_nothing_from_before(&self, commit: &Commit) -> bool {
+        commit.body.ops.is_empty() && self.known.lock().contains_key(&commit.head.seq)
+    }
+
+    fn unknown_own(&self, outbound: &Outbound, commit: &Commit) -> Error {
+        match self.began_apart && commit.header.counter == outbound.counter + 1 {
+            true => published_before(),
+            false => another_of_us(),
+        }
     }
 
     fn take_in(&self, outbound: &mut Outbound, commits: &[Commit]) -> Result<()> {
@@ -224,6 +234,7 @@ impl Inner {
             outbound.note_commit(commit);
             state.log_bytes += commit.len;
         }
+        self.find_own_mark(outbound);
         if commits.iter().any(Commit::purges) {
             // Whoever writes the next checkpoint writes it without pages from before.
             (outbound.rewrite_all, outbound.renew_to) = (true, Some(head.seq));

@@ -101,6 +101,10 @@ impl Inner {
             false => self.replay_journal()?,
             true => self.replay_leftover()?,
         };
+        if self.is_apart() && replayed.records == 0 {
+            // The store may show more of this home's commits than are known here, with others' before them.
+            self.state.lock().unmarked_base = true;
+        }
         self.remember_durably(&seen)?;
         if replayed.records == 0 && replayed.cut.is_none() {
             self.unless_apart(self.drop_unnamed_objects())?;
