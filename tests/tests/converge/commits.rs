@@ -1,16 +1,20 @@
 //! What is committed, refused, tried again and let go of where several homes write.
 
+use std::collections::BTreeSet;
+
 use strongroom_format::commit::CommitFile;
 use strongroom_store::Family;
-use strongroom_tests::harness::files::{find, save};
+use strongroom_tests::harness::files::{OPEN, find, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::runner::done;
-use strongroom_tests::harness::tree::{Times, difference};
-use strongroom_workspace::Tuning;
-use strongroom_workspace::door::{Core, Ino, XattrMode};
+use strongroom_tests::harness::tree::{Times, difference, read_tree};
+use strongroom_workspace::door::{Core, Ino, WriteMode, XattrMode};
 use strongroom_workspace::error::ErrorKind;
+use strongroom_workspace::{Tuning, Workspace};
 
-use super::{content, examine, keeping_for, stored, tuning, write_for_long};
+use super::{
+    Mark, bytes_of, content, examine, keeping_for, mark, marks_of, stored, tuning, write_for_long,
+};
 
 #[test]
 fn what_nobody_may_need_any_more_goes_also_where_several_write() {
@@ -26,6 +30,57 @@ fn what_nobody_may_need_any_more_goes_also_where_several_write() {
     let trees = fleet.settle().unwrap();
     assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
     assert!(examine(&fleet).is_clean());
+}
+
+/// Marks in a conflict copy that was made before another home did what `let_go` does, and committed after it.
+fn copy_that_waited(let_go: impl FnOnce(&Workspace)) -> BTreeSet<Mark> {
+    // Nothing is moved before it is time to remove it.
+    let mut fleet = Fleet::new(15, 2, &Tuning { compact_bytes: 0, ..keeping_for(60) });
+    fleet.homes[0].open().unwrap();
+    save(fleet.homes[0].workspace().unwrap(), "file", &content(1, 20_000)).unwrap();
+    fleet.settle().unwrap();
+    let [first, second] = [0, 1].map(|home| fleet.homes[home].workspace().unwrap().clone());
+    for (core, number) in [(&first, 2), (&second, 3)] {
+        let handle = done(core.open(find(core, "file").unwrap(), OPEN)).unwrap().handle;
+        done(core.write(handle, 20_000, &mark(number), WriteMode::At, false)).unwrap();
+        core.release(handle);
+    }
+    first.commit().unwrap();
+    let is_copy = |path: &[u8]| path.starts_with(b"/file (");
+    for requests in 1.. {
+        fleet.homes[1].ends_after(Some(requests));
+        second.commit().unwrap_err();
+        fleet.homes[1].ends_after(None);
+        if read_tree(&second).unwrap().keys().any(|path| is_copy(path)) {
+            break;
+        }
+    }
+    let_go(&first);
+    drop((first, second));
+    fleet.settle().unwrap();
+    write_for_long(&mut fleet, &[0, 1], 150, 1100);
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    assert!(examine(&fleet).is_clean());
+    let mut copies = trees[0].iter().filter(|(path, _)| is_copy(path));
+    marks_of(&bytes_of(copies.next().unwrap().1))
+}
+
+#[test]
+fn a_conflict_copy_keeps_what_others_let_go_of_before_it_was_committed() {
+    let marks = copy_that_waited(|first| {
+        save(first, "file", &content(4, 20_000)).unwrap();
+        first.commit().unwrap();
+    });
+    assert_eq!(marks, BTreeSet::from([mark(1), mark(3)]));
+}
+
+#[test]
+fn a_conflict_copy_brings_back_nothing_that_was_purged_before_it_was_committed() {
+    let marks = copy_that_waited(|first| {
+        first.purge(&[b"file".to_vec()]).unwrap();
+    });
+    assert_eq!(marks, BTreeSet::from([mark(3)]));
 }
 
 #[test]

@@ -48,6 +48,12 @@ fn a_commit_that_did_not_get_through_takes_nothing_away_that_the_journal_names()
     live(1602, &tuning()).unwrap();
 }
 
+#[test]
+fn a_conflict_copy_that_waited_names_nothing_that_others_let_go_of_meanwhile() {
+    // A life in which a file was replaced between the making of its conflict copy and the commit with it.
+    live(19_375, &tuning()).unwrap();
+}
+
 /// How many lives it takes to notice a rule that is left out.
 fn lives_until_noticed(broken: Broken) -> u64 {
     let tuning = Tuning { broken: Some(broken), ..tuning() };

@@ -20,7 +20,7 @@ use crate::block::fetch::Wanted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
 use crate::outbound::commit::{Outbound, Reason};
-use crate::tree::map::{Value, subject};
+use crate::tree::map::{Layer, Value, subject};
 use crate::tree::txn::Txn;
 use crate::workspace::{Inner, Mode};
 
@@ -344,19 +344,7 @@ impl Inner {
 
     /// Objects that were put for a commit that did not come about: the next commit names them all the same.
     pub(super) fn adopt_put_objects(&self, outbound: &mut Outbound) -> Result<()> {
-        let lost: Vec<ObjectId> = {
-            let state = self.state.lock();
-            let unknown = |value: &Option<Value>| match value {
-                Some(Value::Object(usage)) => usage.stored_len == 0,
-                _ => false,
-            };
-            let keys = state.map.local.iter().filter(|(_, value)| unknown(value));
-            keys.filter_map(|(key, _)| match subject(key) {
-                Subject::Object(object) => Some(object),
-                _ => None,
-            })
-            .collect()
-        };
+        let lost = unmeasured(&self.state.lock().map.local);
         let mut found = Vec::new();
         for object in lost {
             if self.staging.find(object).is_none() {
@@ -375,6 +363,20 @@ impl Inner {
         outbound.adopted.extend(found);
         Ok(())
     }
+}
+
+/// Objects in use whose length no commit has said yet.
+pub(crate) fn unmeasured(changes: &Layer) -> Vec<ObjectId> {
+    let is_unknown = |value: &Option<Value>| match value {
+        Some(Value::Object(usage)) => usage.stored_len == 0,
+        _ => false,
+    };
+    let keys = changes.iter().filter(|(_, value)| is_unknown(value));
+    keys.filter_map(|(key, _)| match subject(key) {
+        Subject::Object(object) => Some(object),
+        _ => None,
+    })
+    .collect()
 }
 
 /// Changes that cannot be placed: nobody remembers this home, so which of them are committed is not known.

@@ -38,6 +38,11 @@ impl Touched {
         self.is_anything(ino) || self.named.contains(&ino)
     }
 
+    /// Whether nobody knows what they did.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.all_but.is_some()
+    }
+
     fn is_anything(&self, ino: Ino) -> bool {
         self.all_but.as_ref().is_some_and(|new| !new.contains(&ino))
     }

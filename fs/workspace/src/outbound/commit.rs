@@ -29,6 +29,7 @@ use super::background::pause_after;
 use super::checkpoint::{CheckpointDue, Ledger, Written};
 use crate::block::staging::Staged;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inbound::recover::unmeasured;
 use crate::inbound::roster::Pin;
 use crate::limits::{
     BATCH_AGE_MAX, CHECKPOINT_OVERLAY_COUNT, LOST_RACES_MAX, OVERLAY_COUNT_MAX, Tuning,
@@ -495,6 +496,8 @@ impl Inner {
                 named.push(*added);
             }
         }
+        // Else it may be one that others let go of, which is removed whoever names it again.
+        debug_assert_eq!(unmeasured(&state.map.local), [], "a commit brings what it names");
         Ok(named)
     }
 

@@ -233,7 +233,11 @@ impl State {
 }
 
 /// The operation that says what was sealed; without extents it says what became of the inode.
-fn seal_op(ino: Ino, extents: Vec<Extent>, (size, mode, mtime, ctime): (u64, u16, i64, i64)) -> Op {
+pub(crate) fn seal_op(
+    ino: Ino,
+    extents: Vec<Extent>,
+    (size, mode, mtime, ctime): (u64, u16, i64, i64),
+) -> Op {
     if !extents.is_empty() {
         return Op::SetExtents { ino, size, extents, mode, mtime, ctime };
     }

@@ -2,7 +2,7 @@
 //! what was removed.
 
 use strongroom_crypto::block::BLOCK_LEN_MAX;
-use strongroom_format::ids::Ino;
+use strongroom_format::ids::{Ino, ObjectId};
 use strongroom_format::inode::{Content, Extent, Inode, Kind};
 use strongroom_format::op::Op;
 use zeroize::Zeroizing;
@@ -12,6 +12,8 @@ use crate::block::fetch::Wanted;
 use crate::error::{ErrorKind, Result};
 use crate::later::wait;
 use crate::limits::Broken;
+use crate::outbound::seal::seal_op;
+use crate::tree::map::Map;
 use crate::tree::pages::patiently;
 use crate::tree::rules::extents::{clip, end_of, overlapping};
 use crate::tree::txn::Txn;
@@ -45,8 +47,12 @@ impl Rebase<'_> {
             return Ok(());
         }
         let Some(target) = self.target(ino, before, time)? else { return Ok(()) };
-        let op = self.keep_mode(op, ino, target)?;
-        self.emit(&with_ino(op, target))
+        match self.keep_mode(op, ino, target)? {
+            Op::SetExtents { size, extents, mode, mtime, ctime, .. } => {
+                self.set_extents(target, size, extents, Face { mode, mtime, ctime })
+            }
+            op => self.emit(&with_ino(op, target)),
+        }
     }
 
     /// Whether others gave a name to what had lost its last one here: it is not taken away piece by piece any more.
@@ -251,35 +257,62 @@ impl Rebase<'_> {
 
     fn set_extents(&mut self, ino: Ino, size: u64, extents: Vec<Extent>, face: Face) -> Result<()> {
         for some in extents.chunks(self.inner.options.tuning.extents_per_op.max(1)) {
-            self.emit(&Op::SetExtents {
-                ino,
-                size,
-                extents: some.to_vec(),
-                mode: face.mode,
-                mtime: face.mtime,
-                ctime: face.ctime,
-            })?;
+            // A conflict copy that no commit holds yet names blocks of others as well.
+            let extents = self.keep_blocks(some.to_vec())?;
+            let facts = (size, face.mode, face.mtime, face.ctime);
+            self.emit(&seal_op(ino, extents, facts))?;
         }
         Ok(())
     }
 
-    /// A range of a file as it was before others changed it. Blocks in objects that they let go of are sealed anew.
+    /// A range of a file as it was before others changed it.
     fn base_extents(&self, ino: Ino, start: u64, end: u64) -> Result<Vec<Extent>> {
         if self.touched.purged.contains(&ino) {
             return Ok(Vec::new());
         }
         let Some(inode) = find(self.base, ino)? else { return Ok(Vec::new()) };
         let found = patiently(|| overlapping(&Txn::new(self.base), ino, &inode, start, end))?;
-        let mut extents = Vec::new();
-        for extent in found {
-            let piece = clip(&extent, start, end);
-            let usage = patiently(|| Txn::new(&self.out.next).object_use(piece.object))?;
-            match usage {
-                Some(_) => extents.push(piece),
-                None => extents.extend(self.seal_anew(&piece)?),
+        Ok(found.iter().map(|extent| clip(extent, start, end)).collect())
+    }
+
+    /// Extents as they can be named now: blocks in objects that others let go of are sealed anew.
+    ///
+    /// ORDER: as they are named. What is named before may take the last reference to an object.
+    fn keep_blocks(&self, extents: Vec<Extent>) -> Result<Vec<Extent>> {
+        let mut kept = Vec::new();
+        for extent in extents {
+            match self.is_let_go(extent.object)? {
+                false => kept.push(extent),
+                true if self.is_purged(&extent)? => {}
+                true => kept.extend(self.seal_anew(&extent)?),
             }
         }
-        Ok(extents)
+        Ok(kept)
+    }
+
+    /// Whether a file that others purged held a block: it must not come back.
+    fn is_purged(&self, extent: &Extent) -> Result<bool> {
+        for ino in self.touched.purged.iter().copied() {
+            let Some(inode) = find(self.base, ino)? else { continue };
+            let held = patiently(|| overlapping(&Txn::new(self.base), ino, &inode, 0, u64::MAX))?;
+            if held.iter().any(|it| (it.object, it.place) == (extent.object, extent.place)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether an object was in use before others changed something and is not any more. One that is new here never was.
+    fn is_let_go(&self, object: ObjectId) -> Result<bool> {
+        let is_used = |map: &Map| patiently(|| Txn::new(map).object_use(object));
+        if is_used(&self.out.next)?.is_some() {
+            return Ok(false);
+        }
+        match self.touched.is_unknown() {
+            // Theirs or new here: what is staged is new for sure.
+            true => Ok(self.inner.staging.find(object).is_none()),
+            false => Ok(is_used(self.base)?.is_some()),
+        }
     }
 
     /// None if the object is gone for good: others let go of it longer ago than it is kept.
