@@ -174,10 +174,12 @@ try "no core images: the limit is 0, hard" no_core_limit
 try "keys lie in memory that is locked, not dumped, wiped in children" guarded_memory
 if [ "$(id -u)" = 0 ]; then
     try "the passphrase is not in the daemon's memory" no_passphrase_in_memory
-    if command -v setpriv >/dev/null && command -v fusermount3 >/dev/null; then
-        step "a daemon is hidden from its own user" hidden_from_its_user || true
-    else
+    if ! command -v setpriv >/dev/null || ! command -v fusermount3 >/dev/null; then
         SKIPPED=$((SKIPPED + 1)); echo "skipped a daemon is hidden from its own user: no setpriv or fusermount3"
+    elif ! setpriv --reuid 65534 --regid 65534 --clear-groups test -w /dev/fuse; then
+        SKIPPED=$((SKIPPED + 1)); echo "skipped a daemon is hidden from its own user: /dev/fuse is for root alone here (chmod 0666 /dev/fuse)"
+    else
+        step "a daemon is hidden from its own user" hidden_from_its_user || true
     fi
 else
     SKIPPED=$((SKIPPED + 2)); echo "skipped two looks into memory: they need root"
