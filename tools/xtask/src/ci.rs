@@ -45,10 +45,13 @@ pub fn test() -> Outcome {
 
 /// What tests and suites run beside the mount.
 const NEEDS: &[Need] = &[
+    Need { program: "getfattr", package: "attr" },
     Need { program: "git", package: "git" },
     Need { program: "python3", package: "python3" },
     Need { program: "python3 -m ensurepip", package: "python3-venv" },
     Need { program: "rsync", package: "rsync" },
+    // What stands in for a hardware security module.
+    Need { program: "softhsm2-util", package: "softhsm2" },
     Need { program: "sqlite3", package: "sqlite3" },
 ];
 
