@@ -2,6 +2,8 @@
 
 mod apart;
 mod arbiter;
+#[cfg(not(feature = "custody"))]
+mod closing;
 #[cfg(feature = "custody")]
 pub mod custody;
 pub mod devices;

@@ -16,6 +16,9 @@ use strongroom_keyring::membership::Writer;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_store::{Body, ErrorKind, Family, Key, Mode, Put, Store, wait};
 
+#[cfg(not(feature = "custody"))]
+use super::closing::Closing;
+#[cfg(feature = "custody")]
 use super::custody::closing::Closing;
 use super::{stores, unlock};
 use crate::exit::{Exit, Failure, Result};

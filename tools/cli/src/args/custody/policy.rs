@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
-use super::{In, Of};
+use super::Of;
 use crate::args::PassphraseSource;
 
 /// `policy`.
@@ -113,11 +113,12 @@ pub struct PolicyTest {
     pub passphrase: PassphraseSource,
 }
 
+#[cfg(feature = "custody")]
 impl PolicyTest {
     /// The application, if it is for one.
     pub fn of(&self) -> Option<Of> {
         let (workspace, app) = self.workspace.clone().zip(self.app.clone())?;
-        let place = In { workspace, passphrase: self.passphrase.clone() };
+        let place = super::In { workspace, passphrase: self.passphrase.clone() };
         Some(Of { place, app, custody: self.custody.clone() })
     }
 }
