@@ -51,8 +51,9 @@ class Point(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        # Before whoever asked can go on, and end this process.
         print("asked", flush=True)
+        self.wfile.write(body)
 
     def log_message(self, *_):
         pass
