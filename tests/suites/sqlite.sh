@@ -4,13 +4,20 @@
 needs python3
 if is_long; then rows=3000; else rows=300; fi
 
+# One process sets the mode: of two that do so at once, SQLite refuses one without waiting, on every file system.
+cat >"$WORK/create.py" <<'PYTHON'
+import sqlite3, sys
+path, mode = sys.argv[1], sys.argv[2]
+base = sqlite3.connect(path, isolation_level=None)
+assert base.execute(f"PRAGMA journal_mode={mode}").fetchone()[0] == mode.lower()
+base.execute("CREATE TABLE item (writer INT, number INT, body BLOB, UNIQUE (writer, number))")
+PYTHON
 cat >"$WORK/writer.py" <<'PYTHON'
 import sqlite3, sys
 path, mode, writer, rows = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 base = sqlite3.connect(path, timeout=120, isolation_level=None)
-assert base.execute(f"PRAGMA journal_mode={mode}").fetchone()[0] == mode.lower()
+assert base.execute("PRAGMA journal_mode").fetchone()[0] == mode.lower()
 base.execute("PRAGMA synchronous=FULL")
-base.execute("CREATE TABLE IF NOT EXISTS item (writer INT, number INT, body BLOB, UNIQUE (writer, number))")
 for number in range(rows):
     base.execute("BEGIN IMMEDIATE")
     base.execute("INSERT INTO item VALUES (?, ?, randomblob(700))", (writer, number))
@@ -35,6 +42,7 @@ write_twice() {
 make_store
 step "mount" start
 for mode in DELETE WAL; do
+    try "$mode: create" python3 "$WORK/create.py" "$DRIVE/$mode.db" "$mode"
     try "$mode: two writers, $rows transactions each" write_twice $mode
     try "$mode: integrity and counts" python3 "$WORK/verify.py" "$DRIVE/$mode.db" "$rows"
 done
