@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Place, Said, can_mount, is_mounted};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Waits until `holds`, for a minute at most.
 #[track_caller]
@@ -40,10 +41,8 @@ fn ended(place: &Place, mut child: Child) -> Said {
     place.said(child.wait_with_output().unwrap())
 }
 
-fn signal(child: &Child, name: &str) {
-    let done =
-        Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
-    assert!(done.success());
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 #[test]
@@ -118,10 +117,10 @@ fn signals_unmount_cleanly_and_lose_nothing() {
         return;
     }
     let place = Place::with_workspace();
-    for name in ["TERM", "INT", "HUP"] {
+    for (name, ends) in [("TERM", Signal::TERM), ("INT", Signal::INT), ("HUP", Signal::HUP)] {
         let child = foreground(&place);
         fs::write(place.drive().join(name), name).unwrap();
-        signal(&child, name);
+        signal(&child, ends);
         place.said(child.wait_with_output().unwrap()).expect_done();
         assert!(!is_mounted(&place.drive()), "{name}");
     }
@@ -142,7 +141,7 @@ fn a_signal_ends_a_mount_that_is_no_longer_where_it_was() {
     fs::write(place.drive().join("open"), "still here").unwrap();
     let file = fs::File::open(place.drive().join("open")).unwrap();
     place.run("unmount --lazy DRIVE").expect_done();
-    signal(&child, "TERM");
+    signal(&child, Signal::TERM);
     ended(&place, child).expect_done();
     drop(file);
     fs::create_dir_all(place.path("above/drive")).unwrap();
@@ -150,7 +149,7 @@ fn a_signal_ends_a_mount_that_is_no_longer_where_it_was() {
     until("the mount appears", || is_mounted(&place.path("above/drive")));
     fs::rename(place.path("above"), place.path("elsewhere")).unwrap();
     fs::write(place.path("elsewhere/drive/late"), "late").unwrap();
-    signal(&child, "TERM");
+    signal(&child, Signal::TERM);
     ended(&place, child).expect_done();
     assert!(!is_mounted(&place.path("elsewhere/drive")));
     place.mount();
@@ -169,7 +168,7 @@ fn a_signal_ends_an_opening_that_waits() {
     let file = fs::read_dir(place.store().join("device")).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(&file).unwrap();
     assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
-    for name in ["TERM", "INT"] {
+    for ends in [Signal::TERM, Signal::INT] {
         let child = started(&place, "mount STORE DRIVE --passphrase-file PASS");
         // The last of the signals that the program takes over is SIGHUP, number 1; what it waits for afterwards never ends.
         let status = format!("/proc/{}/status", child.id());
@@ -178,7 +177,7 @@ fn a_signal_ends_an_opening_that_waits() {
             let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
             caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 1 == 1)
         });
-        signal(&child, name);
+        signal(&child, ends);
         let said = ended(&place, child);
         assert_eq!(
             (said.code, said.err.as_str()),
@@ -195,7 +194,7 @@ fn a_killed_mount_is_cleaned_away_and_what_was_written_is_there() {
     let place = Place::with_workspace();
     let mut child = foreground(&place);
     fs::write(place.drive().join("acknowledged"), "kept").unwrap();
-    signal(&child, "KILL");
+    signal(&child, Signal::KILL);
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     let said = place.run("status DRIVE");
     assert_eq!(said.code, 1);
@@ -209,7 +208,7 @@ fn a_killed_mount_is_cleaned_away_and_what_was_written_is_there() {
     assert_eq!(said.code, 3, "{}", said.err);
     assert!(said.out.contains(r#""committed":null"#), "{}", said.out);
     let mut child = foreground(&place);
-    signal(&child, "KILL");
+    signal(&child, Signal::KILL);
     child.wait().unwrap();
     // Mounting takes the dead mount away first.
     place.mount();
@@ -486,13 +485,13 @@ fn a_mount_whose_process_was_stopped_keeps_nobody_waiting() {
     let place = Place::with_workspace();
     let mount = foreground(&place);
     fs::write(place.drive().join("file"), "kept").unwrap();
-    signal(&mount, "STOP");
+    signal(&mount, Signal::STOP);
     let lines = ["status", "status DRIVE", "sync DRIVE", "unmount DRIVE", "snapshot list DRIVE"];
     let asking = lines.map(|line| started(&place, line));
     let again = started(&place, "mount STORE DRIVE --passphrase-file PASS");
     let [all, others @ ..] = asking.map(|child| ended(&place, child));
     let again = ended(&place, again);
-    signal(&mount, "CONT");
+    signal(&mount, Signal::CONT);
     assert_eq!((all.code, all.out.contains("DRIVE  STORE  silent")), (3, true), "{all:?}");
     for said in others {
         assert_eq!(said.code, 6, "{said:?}");

@@ -57,8 +57,10 @@ pub fn test() -> Outcome {
 
 /// What tests and suites run beside the mount.
 const NEEDS: &[Need] = &[
+    Need { program: "curl", package: "curl" },
     Need { program: "getfattr", package: "attr" },
     Need { program: "git", package: "git" },
+    Need { program: "openssl", package: "openssl" },
     Need { program: "python3", package: "python3" },
     Need { program: "python3 -m ensurepip", package: "python3-venv" },
     Need { program: "rsync", package: "rsync" },

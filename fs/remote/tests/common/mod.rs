@@ -178,14 +178,20 @@ impl Transport for Server {
             if asked && self.0.conditions == Conditions::Unknown {
                 return Err(Fault::of_status(501, None));
             }
-            let taken = asked && self.0.things.lock().contains_key(path);
+            let was_taken = self.0.things.lock().contains_key(path);
             if self.0.conditions == Conditions::Racy {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            if taken && self.0.conditions != Conditions::Ignored {
+            let mut things = self.0.things.lock();
+            let is_taken = match self.0.conditions {
+                Conditions::Honoured | Conditions::Unknown => things.contains_key(path),
+                Conditions::Racy => was_taken,
+                Conditions::Ignored => false,
+            };
+            if asked && is_taken {
                 return Err(Fault::of_status(412, None));
             }
-            self.0.things.lock().insert(path.to_owned(), bytes);
+            things.insert(path.to_owned(), bytes);
             Ok(())
         }))
     }
