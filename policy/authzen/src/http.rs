@@ -3,9 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use strongroom_host::clock::Clock;
 
 /// LIMIT: bytes of an answer.
@@ -82,7 +84,7 @@ pub(crate) fn post(
     let left = || Some(end.saturating_sub(clock.elapsed())).filter(|left| !left.is_zero());
     let mut line: Box<dyn Line> = match &place.address {
         Address::Tcp(address) => Box::new(TcpStream::connect_timeout(address, left()?).ok()?),
-        Address::Unix(path) => Box::new(UnixStream::connect(path).ok()?),
+        Address::Unix(path) => Box::new(connect(path, left()?).ok()?),
     };
     let host = match &place.address {
         Address::Tcp(address) => address.to_string(),
@@ -110,6 +112,16 @@ pub(crate) fn post(
             return None;
         }
     }
+}
+
+/// Connects to a socket. Where whoever listens takes nobody in, the kernel would wait for room without end: it waits for as
+/// long as it may to write.
+fn connect(path: &Path, time: Duration) -> std::io::Result<UnixStream> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+    let socket = net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(time))?;
+    net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(UnixStream::from(socket))
 }
 
 /// What is no answer.

@@ -4,10 +4,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use strongroom_authorizer::cases::{BUILT_IN, Case, Cases};
 use strongroom_authorizer::{DecisionPoint, Facts, Reason, Request, Verdict, decide};
 use strongroom_authzen::{Both, NAME, Place, Remote};
@@ -231,4 +233,24 @@ fn one_that_is_not_there_denies() {
         let (request, facts) = allowed();
         assert!(remote.evaluate(&request, &facts).failed);
     }
+}
+
+/// One that takes nobody in any more, its queue full: whoever connects would wait in the kernel for as long as it stands.
+#[test]
+fn one_on_a_socket_of_this_machine_that_stands_still_denies_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("point");
+    let standing = net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    net::bind(&standing, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    net::listen(&standing, 0).unwrap();
+    let first = UnixStream::connect(&path).unwrap();
+    let place = Place::parse(&format!("unix:{}", path.display())).unwrap();
+    let (said, heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        let remote = Remote::new(place, LONGEST, Arc::new(MachineClock::new()));
+        let (request, facts) = allowed();
+        said.send(remote.evaluate(&request, &facts).failed)
+    });
+    assert_eq!(heard.recv_timeout(Duration::from_secs(20)), Ok(true), "it is waited for too long");
+    drop(first);
 }
