@@ -1,12 +1,12 @@
-//! What a consumer's device and a custodian write to each other: asks and answers, sealed to the other's device and signed by
-//! the own one, so that whatever carries them learns who writes to whom and when, and no more.
+//! What a consumer's device and a custodian write to each other: asks, sealed to the custodian's device, and answers, sealed to a
+//! key that lives as long as their session; all signed by the own one, so that whatever carries them learns who writes to whom and when, and no more.
 //!
 //! ```text
 //! 0     magic "SRy1" ask · "SRz1" answer · "SRx1" counter
 //! 4     length of the envelope u32
 //! 8     envelope, canonical CBOR
 //!       signature 64              by the sender's device, over SHA-256 of the envelope
-//!       body                      wrapped to the recipient's device, to the end; its SHA-256 is in the envelope
+//!       body                      wrapped to the recipient, to the end; its SHA-256 is in the envelope
 //! ```
 //!
 //! A counter, which says where a custodian serves, has no body.
@@ -18,6 +18,7 @@ use strongroom_format::cbor;
 use strongroom_format::device::Secret32;
 use strongroom_format::error::{Error, ErrorKind, Result};
 use strongroom_format::ids::{DeviceId, OrganisationId, WorkspaceId};
+use strongroom_format::organisation::KEM_KEY_LEN;
 use zeroize::Zeroizing;
 
 use crate::ids::{ApplicationId, ClassId, FileId, Hash, Pseudonym, SessionId, SubjectId};
@@ -114,6 +115,10 @@ pub struct Ask {
     /// Number of the answer that is looked for next: where a counter that does not know the session begins.
     #[n(5)]
     pub expects: u64,
+    /// What answers are wrapped to: of this session, its private half in the device's memory only. An answer has class keys, and
+    /// whoever keeps it keeps nothing once the session is over.
+    #[cbor(n(6), with = "minicbor::bytes")]
+    pub answer_key: [u8; KEM_KEY_LEN],
 }
 
 /// Something a consumer needs.

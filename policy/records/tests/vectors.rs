@@ -459,6 +459,7 @@ fn exchange_vectors() -> Vec<Vector> {
         ],
         opened: vec![OpenedFiles { subject: SUBJECT, class, files }],
         expects: 4,
+        answer_key: [52; 1216],
     };
     let file = File {
         name: "order.pdf".into(),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! turn ──▶ follow the organisation and the registers ─▶ whose prospects changed? ─▶ tell sessions what is gone
-//!      ──▶ read asks ─▶ fence ─▶ decide, record, release ─▶ answers, sealed to the device that asked
+//!      ──▶ read asks ─▶ fence ─▶ decide, record, release ─▶ answers, sealed to the session that asked
 //! ```
 //!
 //! 1. What is gone is told before anything else is answered.
@@ -28,7 +28,9 @@ use std::time::Duration;
 
 use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
+use strongroom_crypto::kem::KemPublicKey;
 use strongroom_format::cbor;
+use strongroom_format::ids::DeviceId;
 use strongroom_keyring::organisation::{Device, Organisation};
 use strongroom_records::exchange::{Answer, Ask, Envelope, Lease, Need, Refusal};
 use strongroom_records::ids::{ApplicationId, Pseudonym, SessionId, SubjectId};
@@ -39,7 +41,7 @@ use crate::directory::{NeededKey, Stewardship};
 use crate::error::{Error, ErrorKind, Result, stored};
 use crate::fence::{self, Fence, Fenced};
 use crate::leases::{Operator, Wanted};
-use crate::letters::{self, Direction, Outside};
+use crate::letters::{self, Direction, Outside, Recipient};
 use crate::services::Services;
 
 use asks::Left;
@@ -299,7 +301,8 @@ impl Counter {
         let Services { keys, clock, entropy, .. } = &self.services;
         let (incarnation, time) = (self.incarnation, clock.now_ns());
         let outside = Outside { session: id, number, incarnation, time };
-        letters::write(Direction::Answer, keys, &session.device, &outside, body, &**entropy)
+        let to = Recipient { device: session.operator.device, kem: &session.key };
+        letters::write(Direction::Answer, keys, to, &outside, body, &**entropy)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -333,7 +336,8 @@ impl Counter {
         if is_old || is_again || is_refused {
             return Ok(());
         }
-        let opened = letters::read(Direction::Ask, &self.services.keys, &device, letter);
+        let keys = &self.services.keys;
+        let opened = letters::read(Direction::Ask, keys, keys.kem(), &device, letter);
         let Ok((_, body)) = opened else { return Ok(()) };
         let Ok(ask) = cbor::decode_canonical::<Ask>(body.expose()) else { return Ok(()) };
         // It has read answers of another life meanwhile, and none of these: it has heard nothing of what they say.
@@ -343,7 +347,7 @@ impl Counter {
             self.forget(id, outside.number);
         }
         if (is_ahead || is_new)
-            && let Err(error) = self.begin(id, device, &ask)
+            && let Err(error) = self.begin(id, device.id(), &ask)
         {
             return self.refuse(id, outside.number, &error);
         }
@@ -364,16 +368,18 @@ impl Counter {
     }
 
     /// A conversation that this life of the counter does not know yet.
-    fn begin(&mut self, id: SessionId, device: Device, ask: &Ask) -> Result<()> {
+    fn begin(&mut self, id: SessionId, device: DeviceId, ask: &Ask) -> Result<()> {
         let is_it = |own: &Custodian| {
             let line = own.listed();
             line.name == ask.application || line.application.to_string() == ask.application
         };
         let place = self.custodians.iter().position(is_it);
-        let stranger = Operator { device: device.id(), is_certified: false };
+        let stranger = Operator { device, is_certified: false };
+        // Whoever sends none that can be used cannot be answered.
+        let key = KemPublicKey::parse(&ask.answer_key).map_err(|_| Error::denied())?;
         // Refusals are answered by a session as well, and forgotten with it.
         let mut session =
-            Session::new(device, place.unwrap_or(0), &ask.activity, stranger, ask.expects);
+            Session::new(key, place.unwrap_or(0), &ask.activity, stranger, ask.expects);
         if let Some(next) = self.refused.remove(&id) {
             session.next_ask = next.ask;
             session.next_answer = session.next_answer.max(next.answer);

@@ -1,7 +1,7 @@
-//! Letters between a consumer's device and a custodian: sealed to the recipient's device, signed by the sender's.
+//! Letters between a consumer's device and a custodian: sealed to the recipient, signed by the sender's device.
 
 use strongroom_crypto::hash::sha256;
-use strongroom_crypto::kem::RANDOM_LEN;
+use strongroom_crypto::kem::{KemKey, KemPublicKey, RANDOM_LEN};
 use strongroom_crypto::secret::SecretBytes;
 use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::cbor;
@@ -25,6 +25,22 @@ pub enum Direction {
     Ask,
     /// To a consumer's device.
     Answer,
+}
+
+/// Who can open a letter.
+#[derive(Clone, Copy)]
+pub struct Recipient<'r> {
+    /// Device.
+    pub device: DeviceId,
+    /// Of a custodian's device its own key, of a consumer's that of the session: answers have class keys.
+    pub kem: &'r KemPublicKey,
+}
+
+impl<'r> Recipient<'r> {
+    /// A custodian's device.
+    pub fn custodian(device: &'r Device) -> Self {
+        Self { device: device.id(), kem: device.kem() }
+    }
 }
 
 /// What a writer says outside of a letter.
@@ -80,7 +96,7 @@ impl Direction {
 pub fn write(
     direction: Direction,
     keys: &DeviceKeys,
-    to: &Device,
+    to: Recipient<'_>,
     outside: &Outside,
     body: &[u8],
     entropy: &dyn Entropy,
@@ -91,14 +107,14 @@ pub fn write(
         session: outside.session,
         number: outside.number,
         from: keys.device_id(),
-        to: to.id(),
+        to: to.device,
         incarnation: outside.incarnation,
         time: outside.time,
         body_hash: Hash::NONE,
     };
     let random = entropy.array::<RANDOM_LEN>();
-    let sealed = to.kem().wrap(&direction.context(&envelope), random, body);
-    let sealed = sealed.map_err(|_| Error::corrupt("a device's public key cannot be used"))?;
+    let sealed = to.kem.wrap(&direction.context(&envelope), random, body);
+    let sealed = sealed.map_err(|_| Error::corrupt("a recipient's public key cannot be used"))?;
     envelope.body_hash = Hash(sha256(&sealed));
     let record = cbor::encode(&envelope);
     let signature = keys.signing().sign(direction.signs(), &record);
@@ -116,13 +132,14 @@ pub fn outside(direction: Direction, letter: &[u8]) -> Result<Envelope> {
     Ok(envelope)
 }
 
-/// Verifies a letter by its sender and opens it.
+/// Verifies a letter by its sender and opens it with the private half of what it was written to.
 ///
 /// # Errors
 /// `Corrupt` when anything does not hold, `Unsupported` when a newer version wrote it.
 pub fn read(
     direction: Direction,
     keys: &DeviceKeys,
+    kem: &KemKey,
     from: &Device,
     letter: &[u8],
 ) -> Result<(Envelope, SecretBytes)> {
@@ -136,7 +153,7 @@ pub fn read(
         return Err(bad());
     }
     signed.verify(direction.signs(), from.signing()).map_err(|_| bad())?;
-    let body = keys.kem().unwrap(&direction.context(&envelope), signed.rest);
+    let body = kem.unwrap(&direction.context(&envelope), signed.rest);
     Ok((envelope, body.map_err(|_| bad())?))
 }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use common::{World, answer, own, registered};
+use strongroom_crypto::kem::KemKey;
 use strongroom_crypto::seal;
 use strongroom_crypto::secret::{ClassKey, NodeKey, Secret, SubjectKey};
 use strongroom_crypto::usage::{Context, Usage, Value};
@@ -17,30 +18,42 @@ use strongroom_custody::{Custody, KeyPlace};
 use strongroom_format::cbor;
 use strongroom_host::disk::{Disk, read_all};
 use strongroom_host::sim::SimDisk;
+use strongroom_keyring::DeviceKeys;
+use strongroom_records::Signed;
 use strongroom_records::activity::Basis;
-use strongroom_records::ids::{FileId, SubjectId};
+use strongroom_records::exchange::{self, ANSWER_MAGIC, ENVELOPE_LEN_MAX, Envelope, LentKey, Need};
+use strongroom_records::ids::{ClassId, FileId, SessionId, SubjectId};
 use strongroom_records::keystore::{Node, Root};
 use strongroom_records::log::Record;
 use strongroom_records::receipt::Ending;
 use strongroom_records::register::{BUCKET_COUNT, BUCKET_SLOT, Cell};
 use strongroom_records::subject::{Bucket, ConsentStatus, Row};
-use strongroom_steward::{Carry, Custodian, Depth, Services, Stewardship, verify_receipt};
-use strongroom_store::{Key, Shelf};
+use strongroom_steward::letters::{self, Direction, Outside, Recipient};
+use strongroom_steward::{
+    Carry, Counter, Custodian, Depth, Fence, Services, Stewardship, Turns, verify_receipt,
+};
+use strongroom_store::{Key, Letter, Shelf};
 
 /// All that the archive has, sorted by kind.
+#[derive(Default)]
 struct Archive {
     roots: Vec<Root>,
     nodes: Vec<Node>,
     /// Ciphertexts of any kind, whole stored things.
     blobs: Vec<Vec<u8>>,
     objects: Vec<(FileId, Vec<u8>)>,
+    /// Answers to consumers' devices.
+    letters: Vec<Vec<u8>>,
 }
 
 impl Archive {
     fn of(world: &World) -> Self {
-        let mut archive = Self { roots: vec![], nodes: vec![], blobs: vec![], objects: vec![] };
+        let mut archive = Self::default();
         for (key, bytes) in world.store.ever.lock().unwrap().iter() {
             archive.blobs.push(bytes.to_vec());
+            if let Key::Answer(_) = key {
+                archive.letters.push(bytes.to_vec());
+            }
             let Key::Policy(key) = key else { continue };
             match key.shelf {
                 Shelf::Log => {
@@ -239,6 +252,31 @@ impl Archive {
         rows
     }
 
+    /// Class keys in letters that somebody's key opens.
+    fn lent(&self, world: &World, key: &KemKey) -> Vec<(SubjectId, u16, ClassKey)> {
+        let mut lent = Vec::new();
+        for letter in &self.letters {
+            let signed = Signed::parse(ANSWER_MAGIC, ENVELOPE_LEN_MAX, letter).unwrap();
+            let envelope: Envelope = cbor::decode_canonical(signed.record).unwrap();
+            let fields = [
+                Value::Bytes(&envelope.session.0),
+                Value::Uint(envelope.number),
+                Value::Bytes(&envelope.from.0),
+                Value::Bytes(&envelope.to.0),
+            ];
+            let organisation = world.services.keys.organisation().0;
+            let context = Context::new(Usage::ExchangeAnswer, &organisation, &fields);
+            let Ok(body) = key.unwrap(&context, signed.rest) else { continue };
+            let body: exchange::Answer = cbor::decode_canonical(body.expose()).unwrap();
+            for lease in body.leases {
+                let key = |own: LentKey| ClassKey::from_bytes(&own.key.0);
+                let one = |own| (lease.subject, lease.class.0, key(own));
+                lent.extend(lease.keys.into_iter().map(one));
+            }
+        }
+        lent
+    }
+
     fn all(&self, world: &World, custody: &dyn Custody, subjects: &[SubjectId]) -> Vec<Vec<u8>> {
         let leaves = self.leaves(world, custody);
         let opened = self.register_plaintexts(world, &leaves);
@@ -368,6 +406,54 @@ fn after_a_deep_rotation_old_keys_and_new_data_have_nothing_in_common() {
     assert_eq!(opened.iter().filter(|(id, _)| live_before.contains(id)).count(), 0);
     assert_eq!(opened.iter().filter(|(id, _)| live_after.contains(id)).count(), 2);
     assert_eq!(live_after.len(), live_before.len(), "nothing is left behind");
+}
+
+/// Asks by hand for everybody's profile, as a consumer's device does that has a view of them.
+fn borrow(world: &World, mailer: &DeviceKeys, session_key: &KemKey, people: &[SubjectId]) {
+    let fence = Fence::new(|| Some(Box::new(())));
+    let (services, custodians) = (world.services.clone(), vec![world.open("shop")]);
+    let counter = Counter::open(services, world.stewardship(), custodians, fence, Turns::default());
+    let session = SessionId([0xff; 16]);
+    let time = world.services.clock.now_ns();
+    let outside = Outside { session, number: 0, incarnation: 0, time };
+    let ask = exchange::Ask {
+        application: "shop".into(),
+        activity: "newsletter".into(),
+        heard: 0,
+        needs: people.iter().map(|own| Need::Open(*own, ClassId::IDENTIFIABLE)).collect(),
+        opened: Vec::new(),
+        expects: 0,
+        answer_key: *session_key.public().as_bytes(),
+    };
+    let roster = world.services.organisation.now();
+    let to = Recipient::custodian(roster.find(&world.services.keys.device_id()).unwrap());
+    let (entropy, body) = (&*world.services.entropy, cbor::encode(&ask));
+    let letter = letters::write(Direction::Ask, mailer, to, &outside, &body, entropy).unwrap();
+    let place = Letter { session: session.0, number: 0 };
+    world.store.put_now(Key::Ask(place), letter.into());
+    counter.unwrap().turn().unwrap();
+}
+
+/// What a consumer's device was lent lies in letters, which a backup keeps: with all that this device has for good, and with all
+/// that the custodian's has, they open nothing.
+#[test]
+fn an_erased_subject_is_in_no_letter_that_was_ever_written_to_a_consumers_device() {
+    let mut world = World::new(31);
+    let mailer = world.consumer("mailer");
+    let subjects = peopled(&mut world.create("shop"));
+    let session_key = KemKey::from_seed(Secret::from_bytes(&[1; 32]));
+    borrow(&world, &mailer, &session_key, &subjects);
+    world.open("shop").erase(&subjects[0]).unwrap();
+    let archive = Archive::of(&world);
+    // The control: with what the device had in memory as long as it looked, the same search finds all that it was lent.
+    let found = archive.plaintexts(&world, &archive.lent(&world, &session_key));
+    let found: Vec<Vec<u8>> = found.into_iter().map(|(_, plain)| plain).collect();
+    for name in ["ada", "bob", "charlie"] {
+        assert!(holds(&found, &format!("{name}-canary@example.com")), "{name}");
+    }
+    for device in [&mailer, &*world.services.keys] {
+        assert!(archive.lent(&world, device.kem()).is_empty());
+    }
 }
 
 /// Custody that goes away between destroying and trying gives no receipt; asked again it does.

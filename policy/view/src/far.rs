@@ -26,6 +26,7 @@ use std::time::Duration;
 use strongroom_authorizer::Action;
 use strongroom_crypto::secret::ClassKey;
 use strongroom_format::ids::OrganisationId;
+use strongroom_format::organisation::KEM_KEY_LEN;
 use strongroom_records::exchange::{Answer, Ask as Letter, Lease, Need, OpenedFiles, Refusal};
 use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
 use strongroom_steward::{
@@ -503,7 +504,9 @@ impl FarDesk {
             heard: self.in_force,
             needs,
             opened: opened(self.inner.take_opened()),
+            // Both are the courier's.
             expects: 0,
+            answer_key: [0; KEM_KEY_LEN],
         };
         self.post.send(number, self.incarnation, ask);
     }

@@ -13,6 +13,8 @@ use bytes::Bytes;
 use common::world::{World, is_registers, registered};
 use served::{PASSPHRASE, Served};
 use strongroom_crypto::kdf::PassphraseCost;
+use strongroom_crypto::kem::KemKey;
+use strongroom_crypto::secret::Secret;
 use strongroom_format::cbor;
 use strongroom_host::clock::Clock;
 use strongroom_host::entropy::MachineEntropy;
@@ -25,7 +27,7 @@ use strongroom_records::exchange::{Answer, Ask, Need, OpenedFiles, Refusal};
 use strongroom_records::ids::{Pseudonym, SessionId, SubjectId};
 use strongroom_records::log::Kind as Told;
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
-use strongroom_steward::letters::{self, Direction, Outside};
+use strongroom_steward::letters::{self, Direction, Outside, Recipient};
 use strongroom_steward::{About, Counter, Holder, Settled};
 use strongroom_store::{Family, Key, Letter, PolicyKey, Shelf, Store};
 
@@ -35,6 +37,8 @@ struct ByHand {
     counter: Counter,
     device: Arc<DeviceKeys>,
     session: SessionId,
+    /// What answers are wrapped to.
+    key: KemKey,
     asked: u64,
     heard: u64,
     /// What the next ask says was opened.
@@ -71,7 +75,8 @@ impl ByHand {
         let device = served.device("mailer 1", "mailer");
         let counter = served.counter();
         let (session, asked, heard, opened) = (SessionId([0xff; 16]), 0, 0, Vec::new());
-        Self { served, counter, device, session, asked, heard, opened }
+        let key = KemKey::from_seed(Secret::from_bytes(&[1; 32]));
+        Self { served, counter, device, session, key, asked, heard, opened }
     }
 
     /// A new life of the counter.
@@ -135,11 +140,13 @@ impl ByHand {
             needs,
             opened: std::mem::take(&mut self.opened),
             expects: self.heard,
+            answer_key: *self.key.public().as_bytes(),
         };
         let custodian = self.served.services().keys.device_id();
         let custodian = self.served.organisation.find(&custodian).unwrap();
         let (keys, body) = (&self.device, cbor::encode(&ask));
-        letters::write(Direction::Ask, keys, custodian, &outside, &body, &MachineEntropy).unwrap()
+        let to = Recipient::custodian(custodian);
+        letters::write(Direction::Ask, keys, to, &outside, &body, &MachineEntropy).unwrap()
     }
 
     /// The next answer, within a few turns.
@@ -151,7 +158,8 @@ impl ByHand {
                 self.heard += 1;
                 let custodian = self.served.services().keys.device_id();
                 let custodian = self.served.organisation.find(&custodian).unwrap();
-                let read = letters::read(Direction::Answer, &self.device, custodian, &letter);
+                let (device, key) = (&self.device, &self.key);
+                let read = letters::read(Direction::Answer, device, key, custodian, &letter);
                 return cbor::decode_canonical(read.unwrap().1.expose()).unwrap();
             }
         }
@@ -446,8 +454,9 @@ fn asks_to_a_custodian_that_is_gone_keep_nobody_waiting_and_go_in_the_end() {
     let gone = hand.served.organisation.find(&gone.device_id()).unwrap();
     let time = hand.served.services().clock.now_ns();
     let outside = Outside { session: SessionId([0; 16]), number: 0, incarnation: 0, time };
+    let (device, to) = (&hand.device, Recipient::custodian(gone));
     let letter =
-        letters::write(Direction::Ask, &hand.device, gone, &outside, b"", &MachineEntropy).unwrap();
+        letters::write(Direction::Ask, device, to, &outside, b"", &MachineEntropy).unwrap();
     let store = Arc::clone(&hand.served.shop.world.store);
     for number in 0..300 {
         let place = Letter { session: [0; 16], number };

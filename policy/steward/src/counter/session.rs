@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use strongroom_authorizer::Action;
-use strongroom_keyring::organisation::Device;
+use strongroom_crypto::kem::KemPublicKey;
 use strongroom_records::exchange::{GoneClasses, OpenedFiles};
 use strongroom_records::ids::{ClassId, Pseudonym, SubjectId};
 
@@ -15,7 +15,8 @@ use crate::leases::{Operator, Prospect, Rules, Wanted};
 
 /// A conversation.
 pub(super) struct Session {
-    pub device: Device,
+    /// What answers are wrapped to.
+    pub key: KemPublicKey,
     /// Which application.
     pub place: usize,
     pub activity: String,
@@ -89,14 +90,14 @@ impl News {
 
 impl Session {
     pub fn new(
-        device: Device,
+        key: KemPublicKey,
         place: usize,
         activity: &str,
         operator: Operator,
         heard: u64,
     ) -> Self {
         Self {
-            device,
+            key,
             place,
             activity: activity.to_owned(),
             operator,

@@ -14,11 +14,11 @@ use strongroom_crypto::kdf::PassphraseCost;
 use strongroom_custody::Custody;
 use strongroom_custody::vault::Vault;
 use strongroom_host::sim::{SimClock, SimDisk, SimEntropy};
-use strongroom_keyring::device_file;
 use strongroom_keyring::enrolment::{self, Applicant};
 use strongroom_keyring::founding::found;
 use strongroom_keyring::membership::Writer;
 use strongroom_keyring::organisation::Organisation;
+use strongroom_keyring::{DeviceKeys, device_file};
 use strongroom_records::activity::{Basis, Reach};
 use strongroom_records::ids::{ApplicationId, SubjectId};
 use strongroom_records::subject::ConsentStatus;
@@ -242,23 +242,49 @@ impl World {
     /// One with a second device in its organisation: what that device works with.
     pub fn of_two(seed: u64) -> (Self, Services) {
         let mut world = Self::new(seed);
-        let (keys, entropy) = (&world.services.keys, &*world.services.entropy);
-        let mut organisation = Organisation::clone(&world.services.organisation.now());
-        let place = (keys.organisation(), keys.workspace());
-        let cost = PassphraseCost::WEAK_FOR_TESTS;
-        let asked = enrolment::request(place, b"bob", cost, START_NS, entropy).unwrap();
-        let applicant = Applicant::verify(&asked.request).unwrap();
-        let writer = Writer { keys, organisation: &organisation, time_ns: START_NS, entropy };
-        let record = writer.admit(&applicant, "bob's laptop").unwrap();
-        organisation.extend(&record).unwrap();
-        let bob = device_file::unlock(&asked.device_file, b"bob").unwrap();
+        let (applicant, bob) = world.applicant();
+        let record = world.writer(|writer| writer.admit(&applicant, "bob's laptop"));
+        let organisation = world.take_in(record);
         bob.learn(&organisation).unwrap();
-        world.store.put_now(Key::Organisation(organisation.position()), record.into());
-        world.services.organisation = Arc::new(Roster::new(organisation.clone()));
         let organisation = Arc::new(Roster::new(organisation));
         let (keys, memory) = (Arc::new(bob), Arc::new(Pins::default()) as Arc<_>);
         let theirs = Services { keys, memory, organisation, ..world.services.clone() };
         (world, theirs)
+    }
+
+    /// Takes in a device that works for a consumer.
+    pub fn consumer(&mut self, consumer: &str) -> DeviceKeys {
+        let (applicant, keys) = self.applicant();
+        let admit = |writer: &Writer<'_>| writer.admit_consumer(&applicant, "far", consumer);
+        let record = self.writer(admit);
+        self.take_in(record);
+        keys
+    }
+
+    fn applicant(&self) -> (Applicant, DeviceKeys) {
+        let (keys, entropy) = (&self.services.keys, &*self.services.entropy);
+        let place = (keys.organisation(), keys.workspace());
+        let cost = PassphraseCost::WEAK_FOR_TESTS;
+        let asked = enrolment::request(place, b"bob", cost, START_NS, entropy).unwrap();
+        let applicant = Applicant::verify(&asked.request).unwrap();
+        (applicant, device_file::unlock(&asked.device_file, b"bob").unwrap())
+    }
+
+    fn writer(
+        &self,
+        write: impl FnOnce(&Writer<'_>) -> strongroom_keyring::error::Result<Vec<u8>>,
+    ) -> Vec<u8> {
+        let (keys, entropy) = (&self.services.keys, &*self.services.entropy);
+        let organisation = &self.services.organisation.now();
+        write(&Writer { keys, organisation, time_ns: START_NS, entropy }).unwrap()
+    }
+
+    fn take_in(&mut self, record: Vec<u8>) -> Organisation {
+        let mut organisation = Organisation::clone(&self.services.organisation.now());
+        organisation.extend(&record).unwrap();
+        self.store.put_now(Key::Organisation(organisation.position()), record.into());
+        self.services.organisation = Arc::new(Roster::new(organisation.clone()));
+        organisation
     }
 
     pub fn custody(&self) -> Arc<dyn Custody> {

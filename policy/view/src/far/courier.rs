@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use strongroom_crypto::kem::KemKey;
+use strongroom_crypto::secret::Secret;
 use strongroom_format::cbor;
 use strongroom_host::clock::Clock;
 use strongroom_host::entropy::Entropy;
@@ -12,7 +14,7 @@ use strongroom_keyring::DeviceKeys;
 use strongroom_keyring::organisation::Device;
 use strongroom_records::exchange::{ANSWER_LEN_MAX, Answer, Ask};
 use strongroom_records::ids::SessionId;
-use strongroom_steward::letters::{self, Direction, Outside};
+use strongroom_steward::letters::{self, Direction, Outside, Recipient};
 use strongroom_steward::{Error, ErrorKind, Result};
 use strongroom_store::{Body, ErrorKind as StoreKind, Key, Letter, Store, wait};
 
@@ -103,6 +105,8 @@ pub(crate) struct Courier {
     pen: Pen,
     poll: Duration,
     session: SessionId,
+    /// What answers are wrapped to: gone when the session is, so that letters which somebody kept stay shut.
+    key: KemKey,
     outgoing: Receiver<Out>,
     incoming: Sender<Arrived>,
     unsent: VecDeque<Out>,
@@ -115,11 +119,13 @@ pub(crate) fn pair(line: Box<dyn Line>, pen: Pen, poll: Duration) -> (Post, Cour
     let (outgoing, to_send) = mpsc::channel();
     let (arrived, incoming) = mpsc::channel();
     let session = SessionId(pen.entropy.array());
+    let key = KemKey::from_seed(Secret::fill_with(|out| pen.entropy.fill(out)));
     let courier = Courier {
         line,
         pen,
         poll,
         session,
+        key,
         outgoing: to_send,
         incoming: arrived,
         unsent: VecDeque::new(),
@@ -177,6 +183,7 @@ impl Courier {
     fn send_all(&mut self) -> Result<()> {
         while let Some(out) = self.unsent.front_mut() {
             out.ask.expects = self.next;
+            out.ask.answer_key = *self.key.public().as_bytes();
             let outside = Outside {
                 session: self.session,
                 number: out.number,
@@ -185,8 +192,8 @@ impl Courier {
             };
             let Pen { keys, custodian, entropy, .. } = &self.pen;
             let body = cbor::encode(&out.ask);
-            let letter =
-                letters::write(Direction::Ask, keys, custodian, &outside, &body, &**entropy)?;
+            let to = Recipient::custodian(custodian);
+            let letter = letters::write(Direction::Ask, keys, to, &outside, &body, &**entropy)?;
             let place = Letter { session: self.session.0, number: out.number };
             self.line.send(place, &letter)?;
             if !out.ask.needs.is_empty() {
@@ -206,7 +213,8 @@ impl Courier {
                 return Err(bad());
             }
             let Pen { keys, custodian, .. } = &self.pen;
-            let (envelope, body) = letters::read(Direction::Answer, keys, custodian, &letter)?;
+            let (envelope, body) =
+                letters::read(Direction::Answer, keys, &self.key, custodian, &letter)?;
             if (envelope.session, envelope.number) != (self.session, self.next) {
                 return Err(bad());
             }
