@@ -188,7 +188,7 @@ impl Custodian {
     pub fn verify(&self) -> Result<Verified> {
         let mut seen = Seen::default();
         self.look_at_everybody_once(&mut seen.people)?;
-        self.look_through(&mut seen)?;
+        self.look_through(&mut seen, Others::KeptOut)?;
         self.verified(seen)
     }
 
@@ -201,27 +201,33 @@ impl Custodian {
         self.stand_aside();
         self.look_at_everybody(&mut seen.people, told)?;
         for _ in 0..ROUND_COUNT_MAX {
-            self.look_through(&mut seen)?;
+            self.look_through(&mut seen, Others::Write)?;
             self.follow()?;
             if self.record_count() <= seen.log.next_seq() + LEFT_COUNT_MAX {
                 break;
             }
         }
         self.come_back()?;
-        self.look_through(&mut seen)?;
+        self.look_through(&mut seen, Others::KeptOut)?;
         self.look_at_the_rest(&mut seen.people, told)?;
         self.verified(seen)
     }
 
     /// Looks at all that is new, and again at what did not fit: whoever wrote meanwhile may have changed it.
-    fn look_through(&self, seen: &mut Seen) -> Result<()> {
+    fn look_through(&self, seen: &mut Seen, others: Others) -> Result<()> {
         let (register, cells) = (self.register(), &mut seen.cells);
         let (log, sealer) = (register.log(), register.sealer());
         let head_key = Some(register.head_key().verifying_key());
         seen.log.go_on(log, self.services(), &sealer, head_key, cells)?;
         let mut misfits = BTreeSet::new();
         for name in std::mem::take(&mut cells.due) {
-            let found = match register.unstored_cell(&name) {
+            // What was followed is the record's own: compared with that, no cell would ever be damaged. It stays due until it
+            // is in the store.
+            let unstored = match others {
+                Others::Write => None,
+                Others::KeptOut => register.unstored_cell(&name),
+            };
+            let found = match unstored {
                 Some(cell) => Some(cell.into()),
                 None => log.shelves().find(Shelf::Cell, u128::from_be_bytes(name))?,
             };
@@ -379,6 +385,13 @@ pub fn verified_json(verified: &Verified) -> Value {
         "mended_tiles": verified.mended_tiles,
         "findings": verified.findings.iter().map(finding).collect::<Vec<_>>(),
     })
+}
+
+/// Whether anybody else may be writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    Write,
+    KeptOut,
 }
 
 /// What a verification has seen so far.

@@ -358,6 +358,40 @@ fn what_others_take_away_while_files_are_looked_at_is_no_damage() {
     assert_eq!((verified.looked.subjects, verified.looked.files), (4, 9));
 }
 
+/// So many that they are verified in rounds while more come: a cell that one of them wrote is compared with the store all the
+/// same.
+#[test]
+fn what_is_damaged_of_many_records_that_others_write_meanwhile_is_found() {
+    let world = World::new(107);
+    let (mut shop, _) = shop(&world);
+    let mut other = world.open("shop");
+    shop.follow().unwrap();
+    let is_cell = |key: &Key| matches!(key, Key::Policy(key) if key.shelf == Shelf::Cell);
+    let is_shut = Arc::new(AtomicBool::new(true));
+    shop.set_turnstile(Box::new(Door { is_shut, on_leave: None }));
+    let mut looks = 0;
+    let verified = shop.verify_beside_others(&mut |_| {
+        looks += 1;
+        if looks > 1 {
+            return;
+        }
+        let before = world.store.live();
+        other.create_subject(&[]).unwrap();
+        let is_new = |key: &&Key| is_cell(key) && !before.contains_key(*key);
+        let made = world.store.live();
+        let (key, bytes) = made.iter().find(|(key, _)| is_new(key)).unwrap();
+        for _ in 0..100 {
+            other.find_subjects("name", "nobody").unwrap();
+        }
+        let mut damaged = bytes.to_vec();
+        damaged[20] ^= 1;
+        world.store.put_now(*key, damaged.into());
+    });
+    let what = "a cell of the register is not the one that was recorded";
+    let findings = verified.unwrap().findings;
+    assert_eq!(findings.iter().map(|found| found.what).collect::<Vec<_>>(), [what]);
+}
+
 /// Stands aside, and finds no way back.
 struct NoWayBack;
 
