@@ -152,6 +152,9 @@ usages! {
     /// A record of the workspace's list of applications, under the epoch key: workspace, epoch,
     /// sequence.
     DirectoryRecord = 25, Seal, "application directory", &[ID, UINT, UINT];
+    /// What a line of the ledger says that a subject said, under their audit key: application, the subject's audit
+    /// pseudonym, record.
+    LedgerAnswer = 26, Seal, "ledger answer", &[ID, ID, UINT];
 
     /// What people call a device, under the epoch key: workspace, epoch, device.
     DeviceName = 32, Seal, "device name", &[ID, UINT, ID];
@@ -402,7 +405,7 @@ sealing_key!(DeviceFileKey, DeviceFile);
 sealing_key!(CustodyKey, ApplicationKeyWrap);
 sealing_key!(NodeKey, KeystoreNode, SubjectKeyWrap);
 sealing_key!(SubjectKey, ClassKeyWrap);
-sealing_key!(AuditKey, SubjectRecord, AuditDetail);
+sealing_key!(AuditKey, SubjectRecord, AuditDetail, LedgerAnswer);
 sealing_key!(ClassKey, SubjectFile, SubjectFolder);
 sealing_key!(RegisterKey, RegisterRecord, RegisterCell);
 sealing_key!(BucketKey, LookupBucket);

@@ -62,6 +62,51 @@ pub enum Deed {
     /// The ledger goes on at another place: a line of the ledger.
     #[n(7)]
     LedgerMoved(#[n(0)] MovedDeed),
+    /// A subject said something of their data: a line of the ledger.
+    #[n(8)]
+    Said(#[n(0)] SaidDeed),
+    /// A register has all that stands above: a line of the ledger.
+    #[n(9)]
+    LedgerReplayed(#[n(0)] ReplayedDeed),
+}
+
+/// What a subject said that a copy from before must not forget.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SaidDeed {
+    /// Who, by the name of the audit log.
+    #[n(0)]
+    pub subject: Pseudonym,
+    /// Slot of the subject key.
+    #[n(1)]
+    pub slot: u64,
+    /// SHA-256 of the header of the record before the one it stands in: what takes something away is in the ledger first.
+    #[n(2)]
+    pub before: Hash,
+    /// A [`Said`], sealed under the subject's audit key.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub said: Vec<u8>,
+}
+
+/// What a line of the ledger says that somebody said.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Said {
+    /// An answer, as it stands in the register.
+    #[n(1)]
+    Consent(#[n(0)] Consent),
+    /// Their data is restricted.
+    #[n(2)]
+    Restricted,
+    /// It is no longer.
+    #[n(3)]
+    Unrestricted,
+}
+
+/// A register that has it all.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ReplayedDeed {
+    /// SHA-256 of the header of its newest record.
+    #[n(0)]
+    pub record: Hash,
 }
 
 /// A ledger that goes on elsewhere.

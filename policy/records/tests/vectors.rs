@@ -29,7 +29,7 @@ use strongroom_records::log::{
 };
 use strongroom_records::receipt::{
     ConsentDeed, Deed, Destroyed, Ending, ErasureDeed, ExportDeed, MovedDeed, Receipt,
-    ReceivedDeed, SubjectRotationDeed,
+    ReceivedDeed, ReplayedDeed, Said, SaidDeed, SubjectRotationDeed,
 };
 use strongroom_records::register::{
     Agreed, Block, Cell, CellChange, Gone, GoneFrom, Payload, Secrets,
@@ -421,6 +421,22 @@ fn subject_vectors() -> Vec<Vector> {
             "receipt, ledger moved",
             &receipt(Deed::LedgerMoved(MovedDeed { to: "file:/apart/erased".to_owned() })),
         ),
+        cbor(
+            "receipt, subject said something",
+            &receipt(Deed::Said(SaidDeed {
+                subject: Pseudonym([12; 16]),
+                slot: 131_072,
+                before: hash(40),
+                said: vec![8; 40],
+            })),
+        ),
+        cbor(
+            "receipt, ledger replayed",
+            &receipt(Deed::LedgerReplayed(ReplayedDeed { record: hash(40) })),
+        ),
+        cbor("said, a consent", &Said::Consent(consent())),
+        cbor("said, restricted", &Said::Restricted),
+        cbor("said, no longer restricted", &Said::Unrestricted),
     ]
 }
 

@@ -7,7 +7,7 @@ use strongroom_records::Signed;
 use strongroom_records::activity::{Activity, ActivityState, Basis};
 use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_records::log::Kind;
-use strongroom_records::receipt::{ConsentDeed, Deed, MAGIC, Receipt};
+use strongroom_records::receipt::{ConsentDeed, Deed, MAGIC, Receipt, Said};
 use strongroom_records::subject::{Consent, ConsentStatus, Detail, SubjectState};
 
 use crate::custodian::Custodian;
@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lookup::Buckets;
 use crate::register::Transaction;
 use crate::services::Services;
+use crate::subjects::Subject;
 
 /// LIMIT: bytes of evidence.
 const EVIDENCE_LEN_MAX: usize = 64 << 10;
@@ -40,9 +41,10 @@ impl Custodian {
     /// Records an answer; returns the signed receipt. In force when this returns.
     ///
     /// # Errors
-    /// `NotFound` for an unknown subject or activity; `Invalid` for an answer that fits no activity.
+    /// `NotFound` for an unknown subject or activity; `Invalid` for an answer that fits no activity; where the ledger is away,
+    /// its error, and the answer is on record all the same.
     pub fn answer(&mut self, subject: &SubjectId, answer: &Answer) -> Result<Vec<u8>> {
-        let mut own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
         if matches!(own.cell.state, SubjectState::Erased | SubjectState::Erasing) {
             return Err(Error::no_subject());
         }
@@ -51,31 +53,45 @@ impl Custodian {
         let activity =
             activity.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no such activity"))?;
         let consent = self.consent(activity, answer)?;
-        let consents = &mut own.record.consents;
-        match consents.binary_search_by_key(&activity.id, |consent| consent.activity) {
+        let had_answered = own.record.consents.iter().any(|own| own.activity == activity.id);
+        let names = [&activity.name, &activity.consumer, &activity.purpose].map(String::clone);
+        // A copy from before has no answer where this is the first yes.
+        let is_told = had_answered || !consent.status.allows();
+        let said = is_told.then(|| Said::Consent(consent.clone()));
+        let to_tell = self.to_tell(&own, said.as_slice())?;
+        let (time, position) = self.told(to_tell, |custodian| {
+            custodian.put_consent(own, &consent, answer.evidence.clone())
+        })?;
+        let deed = ConsentDeed { subject: *subject, consent, activity: names.into() };
+        Ok(self.receipt(time, position, Deed::Consent(deed)))
+    }
+
+    /// Puts an answer on record. Returns time and number of the record.
+    pub(crate) fn put_consent(
+        &mut self,
+        mut own: Subject,
+        consent: &Consent,
+        evidence: Vec<u8>,
+    ) -> Result<(i64, u64)> {
+        let (activity, consents) = (consent.activity, &mut own.record.consents);
+        match consents.binary_search_by_key(&activity, |consent| consent.activity) {
             Ok(at) => consents[at] = consent.clone(),
             Err(at) => consents.insert(at, consent.clone()),
         }
-        let detail = Detail {
-            files: Vec::new(),
-            consent: Some(consent.clone()),
-            evidence: answer.evidence.clone(),
-            merged: None,
-        };
+        let consent = Some(consent.clone());
+        let detail = Detail { files: Vec::new(), consent, evidence, merged: None };
         let register = self.register();
         let mut transaction = Transaction::new(register);
         let time = transaction.now;
         register.tell(&mut transaction, &mut own, Kind::Consent, Some(&detail), None, |entry| {
-            entry.activity = Some(activity.id);
+            entry.activity = Some(activity);
         });
         let mut buckets = Buckets::default();
         register.enlist(&mut transaction, &mut buckets, &mut own)?;
         register.put_subject(&mut transaction, &mut own);
         register.put_leaves(&mut transaction, buckets)?;
         let (position, _) = self.register_mut().commit(transaction)?;
-        let names = [&activity.name, &activity.consumer, &activity.purpose].map(String::clone);
-        let deed = ConsentDeed { subject: *subject, consent, activity: names.into() };
-        Ok(self.receipt(time, position, Deed::Consent(deed)))
+        Ok((time, position))
     }
 
     /// A subject's answers, and the questions that are open: approved activities with basis consent and no answer.

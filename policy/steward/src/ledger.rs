@@ -1,9 +1,13 @@
-//! The ledger of erasures: signed lines at a place apart from store and home, so that a backup of both brings nobody back.
+//! The ledger: signed lines at a place apart from store and home, so that a backup of both brings nobody back who was erased,
+//! and no consent that was withdrawn.
 //!
 //! ```text
 //! erase    entry of the register ─▶ line of the ledger ─▶ only then keys are destroyed
+//! answer   see `said`
 //! open     newest line stands in this register?  yes ─▶ go on
-//!                                                no ──▶ it is an older one: everybody in the ledger is erased again, first
+//!                                                no ──▶ it is an older one: everybody in the ledger is erased again, and what
+//!                                                       they said is on record again, first; then a line says that this
+//!                                                       register has all that stands above
 //! ```
 //!
 //! A line names a subject by slot and pseudonym of the audit log, and is signed like any receipt: whoever can write the
@@ -12,8 +16,11 @@
 //! A ledger that moves leaves a line at the old place that names the new one, so that older copies, which name the old place,
 //! are sent on. The last such line counts; one that names its own place says that the ledger is here again.
 //!
-//! LIMIT: what a ledger never heard of it cannot bring to mind: erasures from before it was set are added when it is, and of
-//! those after it was given up nothing is known.
+//! LIMIT: what a ledger never heard of it cannot bring to mind: erasures and answers from before it was set are added when it
+//! is, and of those after it was given up nothing is known. It knows of people: a policy, a job that was suspended and a hold
+//! are as the copy has them.
+
+mod said;
 
 use strongroom_crypto::usage::Usage;
 use strongroom_format::cbor;
@@ -21,7 +28,9 @@ use strongroom_format::ids::DeviceId;
 use strongroom_records::Signed;
 use strongroom_records::application::Description;
 use strongroom_records::ids::{Hash, Pseudonym, SubjectId};
-use strongroom_records::receipt::{Deed, MAGIC, MovedDeed, RECEIPT_LEN_MAX, Receipt, ReceivedDeed};
+use strongroom_records::receipt::{
+    Deed, MAGIC, MovedDeed, RECEIPT_LEN_MAX, Receipt, ReceivedDeed, ReplayedDeed, SaidDeed,
+};
 use strongroom_records::register::SUBJECT_SLOT;
 
 use crate::custodian::Custodian;
@@ -32,16 +41,32 @@ use crate::subjects::Subject;
 /// LIMIT: places a ledger is looked for at, one sending on to the next.
 const MOVES_MAX: usize = 64;
 
-/// Somebody who was erased, as a ledger or a receipt has it.
+/// Whom a ledger or receipts of erasures brought to mind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Those who were erased again.
+    pub erased: Vec<SubjectId>,
+    /// Those whose answers were put on record again, once for each.
+    pub answered: Vec<SubjectId>,
+}
+
+/// A line of a ledger, or a receipt of an erasure.
 struct Line<'r> {
-    subject: Pseudonym,
-    slot: u64,
-    /// Record of the entry that the erasure began with.
+    what: What,
+    /// Record of the entry that it stands for.
     position: u64,
-    /// SHA-256 of its header; receipts of erasures don't say.
-    record: Option<Hash>,
     device: DeviceId,
     signed: Signed<'r>,
+}
+
+/// What a line says.
+enum What {
+    /// Somebody was erased. With SHA-256 of the record's header; receipts of erasures don't say.
+    Erased { subject: Pseudonym, slot: u64, record: Option<Hash> },
+    /// Somebody said something.
+    Said(SaidDeed),
+    /// The register that has this record has all that stands above.
+    Replayed { record: Hash },
 }
 
 impl Custodian {
@@ -63,11 +88,16 @@ impl Custodian {
             for (_, own) in &erased {
                 lines.extend(self.line(own)?);
             }
+            let before = self.ledger_in_use()?.filter(|(before, _)| before != place);
+            if let Some((_, receipts)) = &before {
+                lines.extend(self.said_lines(receipts)?);
+            }
+            lines.extend(self.all_said()?);
             lines.extend(self.moved(place));
             let memory = &self.services().memory;
             memory.add_to_ledger(place, &lines)?;
             // ORDER: the old place sends on before the new one is in force, and after it has everybody.
-            if let Some((before, _)) = self.ledger_in_use()?.filter(|(before, _)| before != place) {
+            if let Some((before, _)) = before {
                 memory.add_to_ledger(&before, &self.moved(place))?;
             }
         }
@@ -83,33 +113,28 @@ impl Custodian {
         Ok(self.description()?.ledger)
     }
 
-    /// Erases everybody again who was erased after this register was copied, if it is an older copy. Returns whom.
-    pub(crate) fn replay_own_ledger(&mut self) -> Result<Vec<SubjectId>> {
-        let Some((place, receipts)) = self.ledger_in_use()? else { return Ok(Vec::new()) };
-        let mut gone = Vec::new();
-        if let Some(newest) = self.lines(&receipts)?.pop() {
-            self.verify_line(&newest)?;
+    /// Erases everybody again who was erased after this register was copied, if it is an older copy, and puts on record again
+    /// what was said since.
+    pub(crate) fn replay_own_ledger(&mut self) -> Result<Replayed> {
+        let Some((place, receipts)) = self.ledger_in_use()? else {
+            return Ok(Replayed::default());
+        };
+        let mut replayed = Replayed::default();
+        let lines = self.lines(&receipts)?;
+        if let Some(newest) = newest(&lines) {
+            self.verify_line(newest)?;
             // The records are a chain: one that has the newest line's entry has all before it.
-            if !self.stands_in(&newest)? {
-                gone = self.replay_for(&receipts, Cause::Ledger)?;
-                self.say_it_is_newest(&place, &receipts)?;
+            if !self.stands_in(newest)? {
+                replayed = self.replay_for(&receipts, Cause::Ledger)?;
+                // ORDER: only after a replay: one that died before begins anew.
+                self.services().memory.add_to_ledger(&place, &self.has_it_all()?)?;
             }
         }
         if self.ledger()?.as_ref() != Some(&place) {
             // An older copy, or whoever moved the ledger died before it said so.
             self.set_ledger(Some(&place))?;
         }
-        Ok(gone)
-    }
-
-    /// Only after a replay: a line says that this register has it all. One that died before begins anew.
-    fn say_it_is_newest(&self, place: &str, receipts: &[u8]) -> Result<()> {
-        for line in self.lines(receipts)?.iter().rev() {
-            if let Some(own) = self.named_by(line)? {
-                return self.services().memory.add_to_ledger(place, &self.line(&own)?);
-            }
-        }
-        Ok(())
+        Ok(replayed)
     }
 
     /// The place where the ledger is kept by now, and what it holds.
@@ -122,40 +147,43 @@ impl Custodian {
                 None => return Ok(Some((place, receipts))),
             }
         }
-        Err(Error::corrupt("ledgers of erasures send from place to place without end"))
+        Err(Error::corrupt("ledgers send from place to place without end"))
     }
 
-    /// Erases everybody whom a ledger or receipts of erasures name and who is here all the same. Nothing is asked of holds:
-    /// what was decided once is carried out again. Returns whom.
+    /// Erases everybody whom a ledger or receipts of erasures name and who is here all the same, and puts on record what a ledger
+    /// says that they said since. Nothing is asked of holds: what was decided once is carried out again.
     ///
     /// # Errors
     /// `Corrupt` for lines that do not verify; those of custody and store. Asked again it goes on.
-    pub fn replay(&mut self, receipts: &[u8]) -> Result<Vec<SubjectId>> {
+    pub fn replay(&mut self, receipts: &[u8]) -> Result<Replayed> {
         self.replay_for(receipts, Cause::Decided)
     }
 
-    fn replay_for(&mut self, receipts: &[u8], cause: Cause) -> Result<Vec<SubjectId>> {
+    fn replay_for(&mut self, receipts: &[u8], cause: Cause) -> Result<Replayed> {
         let lines = self.lines(receipts)?;
         // Nobody is erased by a file that holds anything forged.
         lines.iter().try_for_each(|line| self.verify_line(line))?;
-        let mut gone = Vec::new();
+        let mut erased = Vec::new();
         for line in &lines {
-            let Some(own) = self.named_by(line)? else { continue };
+            let What::Erased { subject, slot, .. } = &line.what else { continue };
+            let Some(own) = self.named_by(subject, *slot)? else { continue };
             let is_closed = own.cell.erasure.is_some_and(|erasure| !erasure.receipt.is_empty());
             if !is_closed {
                 self.erase_for(&own.cell.subject, cause)?;
-                gone.push(own.cell.subject);
+                erased.push(own.cell.subject);
             }
         }
-        Ok(gone)
+        let answered = self.say_again(&lines)?;
+        Ok(Replayed { erased, answered })
     }
 
     /// Before any key is destroyed: the ledger has it.
     pub(crate) fn note_in_ledger(&self, own: &Subject) -> Result<()> {
         let Some((place, receipts)) = self.ledger_in_use()? else { return Ok(()) };
-        if let Some(newest) = self.lines(&receipts)?.pop()
-            && newest.subject == own.cell.pseudonym
-            && self.stands_in(&newest)?
+        let lines = self.lines(&receipts)?;
+        if let Some(newest) = lines.last()
+            && matches!(newest.what, What::Erased { subject, .. } if subject == own.cell.pseudonym)
+            && self.stands_in(newest)?
         {
             return Ok(());
         }
@@ -168,6 +196,15 @@ impl Custodian {
         let deed = ReceivedDeed { subject: own.cell.pseudonym, slot: own.cell.slot, record };
         let now = self.services().clock.now_ns();
         Ok(self.receipt(now, erasure.received, Deed::ErasureReceived(deed)))
+    }
+
+    /// A line that says that this register has all that stands above.
+    fn has_it_all(&self) -> Result<Vec<u8>> {
+        let now = self.services().clock.now_ns();
+        let log = self.register().log();
+        let newest = log.next_seq().saturating_sub(1);
+        let deed = Deed::LedgerReplayed(ReplayedDeed { record: log.hash(newest)? });
+        Ok(self.receipt(now, newest, deed))
     }
 
     /// A line that says where the ledger is from here on.
@@ -206,23 +243,28 @@ impl Custodian {
         Ok(own)
     }
 
-    /// Those of them that say who was erased.
+    /// Those of them that say what became of anybody.
     fn lines<'r>(&self, receipts: &'r [u8]) -> Result<Vec<Line<'r>>> {
         let mut lines = Vec::new();
         for (receipt, signed) in self.own_receipts(receipts)? {
-            let (subject, slot, position, record) = match receipt.deed {
-                Deed::ErasureReceived(deed) => {
-                    (deed.subject, deed.slot, receipt.position, Some(deed.record))
+            let (device, mut position) = (receipt.device, receipt.position);
+            let what = match receipt.deed {
+                Deed::ErasureReceived(ReceivedDeed { subject, slot, record }) => {
+                    What::Erased { subject, slot, record: Some(record) }
                 }
-                Deed::Erasure(deed) => (deed.subject, deed.slot, deed.received, None),
+                Deed::Erasure(deed) => {
+                    position = deed.received;
+                    What::Erased { subject: deed.subject, slot: deed.slot, record: None }
+                }
+                Deed::Said(deed) => What::Said(deed),
+                Deed::LedgerReplayed(deed) => What::Replayed { record: deed.record },
                 Deed::Consent(_)
                 | Deed::Export(_)
                 | Deed::Rotation(_)
                 | Deed::SubjectRotation(_)
                 | Deed::LedgerMoved(_) => continue,
             };
-            let device = receipt.device;
-            lines.push(Line { subject, slot, position, record, device, signed });
+            lines.push(Line { what, position, device, signed });
         }
         Ok(lines)
     }
@@ -238,24 +280,45 @@ impl Custodian {
         Ok(signed.verify(Usage::SignReceipt, key)?)
     }
 
-    /// Whether the record of a line stands in this register, which then is no older than the line.
+    /// Whether the entry of a line stands in this register, which then is no older than the line.
     fn stands_in(&self, line: &Line<'_>) -> Result<bool> {
+        match &line.what {
+            What::Erased { record: None, .. } => Ok(false),
+            What::Erased { record: Some(record), .. } | What::Replayed { record } => {
+                self.has_record(line.position, record)
+            }
+            What::Said(deed) => Ok(match line.position.checked_sub(1) {
+                Some(before) => {
+                    self.has_record(before, &deed.before)?
+                        && self.tells_of(line.position, &deed.subject)?
+                }
+                None => false,
+            }),
+        }
+    }
+
+    fn has_record(&self, position: u64, record: &Hash) -> Result<bool> {
         let log = self.register().log();
-        let Some(record) = line.record.filter(|_| line.position < log.next_seq()) else {
-            return Ok(false);
-        };
-        Ok(log.hash(line.position)? == record)
+        Ok(position < log.next_seq() && log.hash(position)? == *record)
     }
 
     /// Whom a line means, if they are here at all: they may have come after the copy was made.
-    fn named_by(&self, line: &Line<'_>) -> Result<Option<Subject>> {
-        let Some(slot) = line.slot.checked_sub(SUBJECT_SLOT) else {
+    fn named_by(&self, pseudonym: &Pseudonym, slot: u64) -> Result<Option<Subject>> {
+        let Some(slot) = slot.checked_sub(SUBJECT_SLOT) else {
             return Err(Error::new(ErrorKind::Corrupt, "a line of the ledger names no subject"));
         };
         let Some(subject) = self.subject_ids_from(slot / 2, 1)?.pop() else { return Ok(None) };
         let own = self.register().subject(&subject)?.ok_or_else(Error::no_subject)?;
-        Ok((own.cell.pseudonym == line.subject).then_some(own))
+        Ok((own.cell.pseudonym == *pseudonym).then_some(own))
     }
+}
+
+/// The line that stands for the newest entry. What stands above one that says that a register has it all may be of another
+/// register, whose records had other numbers; and below it an erasure that was interrupted is told later than it was recorded.
+fn newest<'l, 'r>(lines: &'l [Line<'r>]) -> Option<&'l Line<'r>> {
+    let is_anchor = |line: &Line<'_>| matches!(line.what, What::Replayed { .. });
+    let from = lines.iter().rposition(is_anchor).unwrap_or(0);
+    lines[from..].iter().max_by_key(|line| line.position)
 }
 
 const STRANGER: &str = "the ledger is signed by a device nobody certified";

@@ -68,6 +68,7 @@ pub use files::{FileHome, FileLine};
 pub use follow::News;
 pub use holders::Holder;
 pub use leases::{OpenClass, OpenFile, Operator, Prospect, Released, Rules, Wanted};
+pub use ledger::Replayed;
 pub use merge::Merged;
 pub use policies::{PolicyLanguage, Standing};
 pub use receipts::verify_receipt;

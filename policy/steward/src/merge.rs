@@ -15,6 +15,7 @@
 
 use strongroom_records::ids::{ClassId, SubjectId};
 use strongroom_records::log::Kind;
+use strongroom_records::receipt::Said;
 use strongroom_records::subject::{
     Consent, ConsentStatus, Detail, Erasure, FILE_NAME_LEN_MAX, File, Row, SubjectState,
 };
@@ -98,15 +99,13 @@ impl Custodian {
             return Ok(());
         }
         let kind = if new.is_empty() { Kind::Restriction } else { Kind::Hold };
+        let said = is_stricter.then_some(Said::Restricted);
+        let to_tell = self.to_tell(&own, said.as_slice())?;
         own.cell.holds.extend(new);
         if is_stricter {
             own.cell.state = SubjectState::Restricted;
         }
-        let register = self.register();
-        let mut transaction = Transaction::new(register);
-        register.tell(&mut transaction, &mut own, kind, None, None, |_| ());
-        register.put_subject(&mut transaction, &mut own);
-        self.register_mut().commit(transaction).map(drop)
+        self.told(to_tell, |custodian| custodian.change_subject(own, kind))
     }
 
     /// Moves some files of any class; how many.
@@ -173,8 +172,11 @@ impl Custodian {
         let mut transaction = Transaction::new(register);
         let mut buckets = Buckets::default();
         self.move_lookups(&mut own, &mut other, &mut buckets)?;
-        for mut consent in joined(&own.record.consents, &other.record.consents) {
-            consent.position = transaction.seq();
+        let mut answers = joined(&own.record.consents, &other.record.consents);
+        answers.iter_mut().for_each(|consent| consent.position = transaction.seq());
+        let said: Vec<Said> = answers.iter().cloned().map(Said::Consent).collect();
+        let to_tell = self.to_tell(&own, &said)?;
+        for consent in answers {
             let consents = &mut own.record.consents;
             match consents.binary_search_by_key(&consent.activity, |own| own.activity) {
                 Ok(at) => consents[at] = consent.clone(),
@@ -200,7 +202,7 @@ impl Custodian {
             register.put_subject(&mut transaction, subject);
         }
         register.put_leaves(&mut transaction, buckets)?;
-        self.register_mut().commit(transaction).map(drop)
+        self.told(to_tell, |custodian| custodian.register_mut().commit(transaction)).map(drop)
     }
 
     /// Whoever looked for the one finds the other.

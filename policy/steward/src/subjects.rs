@@ -11,6 +11,7 @@ use strongroom_format::cbor;
 use strongroom_records::ids::{ActivityId, ClassId, Hash, Pseudonym, SubjectId};
 use strongroom_records::keystore::SLOT_COUNT;
 use strongroom_records::log::{About, Entry, Kind};
+use strongroom_records::receipt::Said;
 use strongroom_records::register::{BLOCK_LEN, Block, CellKind, SUBJECT_SLOT};
 use strongroom_records::subject::{Detail, Hold, Row, SubjectCell, SubjectRecord, SubjectState};
 
@@ -24,7 +25,7 @@ use crate::register::{Register, Transaction, blank};
 pub(crate) struct Subject {
     pub cell: SubjectCell,
     pub record: SubjectRecord,
-    audit_key: Option<AuditKey>,
+    pub audit_key: Option<AuditKey>,
 }
 
 /// A subject that is to be created.
@@ -261,16 +262,16 @@ impl Custodian {
     /// Restricts a subject's data (Art. 18), or lifts that.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; where the ledger is away, its error, and it is on record all the same.
     pub fn restrict(&mut self, subject: &SubjectId, restricted: bool) -> Result<()> {
-        let mut own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
-        own.cell.state = match (own.cell.state, restricted) {
-            (SubjectState::Active, true) => SubjectState::Restricted,
-            (SubjectState::Restricted, false) => SubjectState::Active,
-            (state @ (SubjectState::Active | SubjectState::Restricted), _) => state,
-            (SubjectState::Erasing | SubjectState::Erased, _) => return Err(Error::no_subject()),
+        let mut own = self.living(subject)?;
+        let (state, said) = match restricted {
+            true => (SubjectState::Restricted, Said::Restricted),
+            false => (SubjectState::Active, Said::Unrestricted),
         };
-        self.change_subject(own, Kind::Restriction)
+        let to_tell = self.to_tell(&own, &[said])?;
+        own.cell.state = state;
+        self.told(to_tell, |custodian| custodian.change_subject(own, Kind::Restriction))
     }
 
     /// Places a hold: nothing of the subject is erased while it is in force.
@@ -316,7 +317,7 @@ impl Custodian {
         self.change_subject(own, Kind::Hold)
     }
 
-    fn change_subject(&mut self, mut own: Subject, kind: Kind) -> Result<()> {
+    pub(crate) fn change_subject(&mut self, mut own: Subject, kind: Kind) -> Result<()> {
         let register = self.register();
         let mut transaction = Transaction::new(register);
         register.tell(&mut transaction, &mut own, kind, None, None, |_| ());

@@ -20,7 +20,7 @@ use strongroom_records::subject::ConsentStatus;
 use strongroom_steward::{
     Custodian, Error, ErrorKind, Roster, Services, Stewardship, Wanted, close,
 };
-use strongroom_store::Key;
+use strongroom_store::{Key, Store};
 
 /// The organisation without a device any more, for those who know of it, and in the store for those who ask.
 fn removed(world: &World, theirs: &Services) -> Services {
@@ -69,6 +69,35 @@ fn an_approval_of_a_device_that_was_removed_meanwhile_does_not_count() {
     assert_eq!(shop.activate_policies(1, &waits.digest).unwrap().missing, 1);
     assert_eq!(shop.policy_set().unwrap(), None);
     assert_eq!(shop.approve_activity("newsletter").unwrap(), ActivityState::Proposed);
+}
+
+/// Signed again, by a device that is in, it would count; a no does whoever signed it.
+#[test]
+fn a_yes_in_the_ledger_of_a_device_that_was_removed_since_is_not_believed_after_a_restore() {
+    const LEDGER: &str = "file:/apart/erased";
+    for (is_removed, now) in [(false, ConsentStatus::Given), (true, ConsentStatus::Withdrawn)] {
+        let (world, theirs) = World::of_two(73);
+        let theirs = Services { memory: Arc::clone(&world.services.memory), ..theirs };
+        world.pins.ledgers.lock().unwrap().insert(LEDGER.to_owned(), Vec::new());
+        let mut shop = world.create("shop");
+        registered(&mut shop, "newsletter", Basis::Consent, &["owned"]);
+        let ada = shop.create_subject(&[]).unwrap();
+        shop.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
+        shop.set_ledger(Some(LEDGER)).unwrap();
+        let (store, heads) = (world.store.live(), world.pins.heads.lock().unwrap().clone());
+        shop.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+        drop(shop);
+        let mut bob = open(theirs.clone(), &world).unwrap();
+        bob.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
+        for key in world.store.live().keys().filter(|key| !store.contains_key(*key)) {
+            strongroom_store::now(world.store.delete(*key)).unwrap();
+        }
+        store.into_iter().for_each(|(key, bytes)| world.store.put_now(key, bytes));
+        *world.pins.heads.lock().unwrap() = heads;
+        let ours = if is_removed { removed(&world, &theirs) } else { world.services.clone() };
+        let shop = open(ours, &world).unwrap();
+        assert_eq!(shop.consents(&ada).unwrap()[0].1, now, "{is_removed}");
+    }
 }
 
 /// Somebody else at the same store who has seen nothing, with what they know of the organisation.

@@ -1,4 +1,5 @@
-//! Yesterday's store, yesterday's home and yesterday's key file, all of them whole: nobody who was erased since is back.
+//! Yesterday's store, yesterday's home and yesterday's key file, all of them whole: nobody who was erased since is back, and
+//! nobody who said no since is taken for one who said yes.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -16,7 +17,7 @@ use strongroom_host::sim::SimDisk;
 use strongroom_records::activity::Basis;
 use strongroom_records::ids::{ApplicationId, SubjectId};
 use strongroom_records::subject::{ConsentStatus, SubjectState};
-use strongroom_steward::{Custodian, ErrorKind, Result, verify_receipt};
+use strongroom_steward::{Answer, Custodian, ErrorKind, Replayed, Result, verify_receipt};
 use strongroom_store::{Key, Store};
 
 const LEDGER: &str = "file:/apart/erased";
@@ -86,6 +87,30 @@ impl Shop {
 
     fn read(&self, person: usize) -> Result<Vec<u8>> {
         self.open()?.read_file(&own(self.people[person], "owned"), "order")
+    }
+
+    fn say(&self, person: usize, status: ConsentStatus) -> Result<Vec<u8>> {
+        self.open()?.answer(&self.people[person], &answer("newsletter", status))
+    }
+
+    /// What somebody's answer is, and that the job sees them if and only if it is a yes.
+    #[track_caller]
+    fn expect_said(&self, person: usize, status: ConsentStatus) {
+        let mut shop = self.open().unwrap();
+        let (subject, found) = (self.people[person], shop.consents(&self.people[person]).unwrap());
+        assert_eq!(found.iter().map(|(_, own)| *own).collect::<Vec<_>>(), [status], "{person}");
+        let name = shop.name_for(&subject, "newsletter").unwrap();
+        let is_seen = shop.scope("newsletter").unwrap().iter().any(|(own, _)| *own == name);
+        assert_eq!(is_seen, status.allows(), "{person}");
+        assert!(shop.verify().unwrap().findings.is_empty());
+    }
+
+    fn ledger(&self) -> Vec<u8> {
+        self.world.pins.ledgers.lock().unwrap()[LEDGER].clone()
+    }
+
+    fn set_ledger_bytes(&self, bytes: Vec<u8>) {
+        self.world.pins.ledgers.lock().unwrap().insert(LEDGER.to_owned(), bytes);
     }
 
     fn state(&self, person: usize) -> SubjectState {
@@ -201,8 +226,8 @@ fn without_a_ledger_the_receipt_of_an_erasure_ends_what_a_backup_brought_back() 
     shop.restore(&yesterday);
     assert_eq!(shop.read(0).unwrap(), b"ada ordered roses");
     let mut custodian = shop.open().unwrap();
-    assert_eq!(custodian.replay(&receipt).unwrap(), [shop.people[0]]);
-    assert!(custodian.replay(&receipt).unwrap().is_empty());
+    assert_eq!(custodian.replay(&receipt).unwrap().erased, [shop.people[0]]);
+    assert_eq!(custodian.replay(&receipt).unwrap(), Replayed::default());
     drop(custodian);
     shop.expect_gone(&[0]);
 }
@@ -234,7 +259,7 @@ fn who_was_erased_before_there_was_a_ledger_is_in_it_as_well() {
     let lines = shop.world.pins.ledgers.lock().unwrap()[LEDGER].clone();
     shop.restore(&yesterday);
     // The backup knows of no ledger: it has to be told.
-    assert_eq!(shop.open().unwrap().replay(&lines).unwrap(), [shop.people[2]]);
+    assert_eq!(shop.open().unwrap().replay(&lines).unwrap().erased, [shop.people[2]]);
     shop.expect_gone(&[2]);
 }
 
@@ -307,6 +332,224 @@ fn a_replay_that_was_interrupted_anywhere_goes_on_before_anything_opens() {
         shop.expect_gone(&[0, 2]);
         if is_through {
             assert!(calls > 20, "{calls}");
+            return;
+        }
+    }
+    panic!("it never gets through");
+}
+
+#[test]
+fn who_withdrew_since_stays_withdrawn_in_a_whole_backup_where_a_ledger_is_kept_apart() {
+    let shop = Shop::new(61);
+    shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
+    let yesterday = shop.backup();
+    shop.say(0, ConsentStatus::Withdrawn).unwrap();
+    shop.say(1, ConsentStatus::Refused).unwrap();
+    let history = shop.open().unwrap().consent_history(&shop.people[0]).unwrap().len();
+    shop.restore(&yesterday);
+    shop.expect_said(0, ConsentStatus::Withdrawn);
+    shop.expect_said(1, ConsentStatus::Refused);
+    shop.expect_said(2, ConsentStatus::Given);
+    // It is on record again, once.
+    assert_eq!(shop.open().unwrap().consent_history(&shop.people[0]).unwrap().len(), history);
+    let records = shop.open().unwrap().record_count();
+    assert_eq!(shop.open().unwrap().record_count(), records);
+    // The same from the same backup, with what was said after the first time.
+    shop.say(2, ConsentStatus::Withdrawn).unwrap();
+    shop.restore(&yesterday);
+    shop.expect_said(0, ConsentStatus::Withdrawn);
+    shop.expect_said(1, ConsentStatus::Refused);
+    shop.expect_said(2, ConsentStatus::Withdrawn);
+}
+
+/// The control: without a ledger the same backup knows nothing of it.
+#[test]
+fn without_a_ledger_a_backup_brings_back_what_was_withdrawn() {
+    let shop = Shop::new(62);
+    let yesterday = shop.backup();
+    shop.say(0, ConsentStatus::Withdrawn).unwrap();
+    shop.restore(&yesterday);
+    shop.expect_said(0, ConsentStatus::Given);
+}
+
+/// A yes that took the place of a no is believed where the ledger has it; a no, where its writer died before it told.
+#[test]
+fn who_agreed_again_since_has_agreed_in_a_backup_if_the_ledger_says_so_and_else_has_not() {
+    for is_told in [true, false] {
+        let shop = Shop::new(63);
+        shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
+        let yesterday = shop.backup();
+        shop.say(0, ConsentStatus::Withdrawn).unwrap();
+        let before = shop.ledger();
+        let until = Some(common::START_NS + 1_000_000_000_000_000);
+        let yes = Answer { until, ..answer("newsletter", ConsentStatus::Renewed) };
+        shop.open().unwrap().answer(&shop.people[0], &yes).unwrap();
+        // A first yes of somebody who came with it is not in the backup at all.
+        let mut custodian = shop.open().unwrap();
+        let dora = custodian.create_subject(&[]).unwrap();
+        custodian.answer(&dora, &answer("newsletter", ConsentStatus::Given)).unwrap();
+        drop(custodian);
+        if !is_told {
+            shop.set_ledger_bytes(before);
+        }
+        shop.restore(&yesterday);
+        match is_told {
+            true => {
+                shop.expect_said(0, ConsentStatus::Renewed);
+                let mut history = shop.open().unwrap().consent_history(&shop.people[0]).unwrap();
+                assert_eq!(history.pop().unwrap().until, until);
+            }
+            false => shop.expect_said(0, ConsentStatus::Withdrawn),
+        }
+        assert_eq!(kind(shop.open().unwrap().subject(&dora)), ErrorKind::NotFound);
+    }
+}
+
+/// A backup that has the yes is not told the no from before it.
+#[test]
+fn a_no_from_before_a_yes_that_the_backup_has_is_not_brought_to_mind() {
+    let shop = Shop::new(64);
+    shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
+    shop.say(0, ConsentStatus::Withdrawn).unwrap();
+    let before = shop.ledger();
+    shop.say(0, ConsentStatus::Given).unwrap();
+    // Its writer died before the ledger had the yes.
+    shop.set_ledger_bytes(before);
+    let yesterday = shop.backup();
+    shop.say(1, ConsentStatus::Withdrawn).unwrap();
+    shop.restore(&yesterday);
+    shop.expect_said(0, ConsentStatus::Given);
+    shop.expect_said(1, ConsentStatus::Withdrawn);
+}
+
+#[test]
+fn a_withdrawal_whose_writer_died_after_the_ledger_had_it_is_in_force_once_opened() {
+    let shop = Shop::new(65);
+    shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
+    let mut custodian = shop.open().unwrap();
+    shop.world.store.die_after(Some(0));
+    let withdrawn = answer("newsletter", ConsentStatus::Withdrawn);
+    assert_eq!(kind(custodian.answer(&shop.people[0], &withdrawn)), ErrorKind::Unavailable);
+    shop.world.store.die_after(None);
+    drop(custodian);
+    shop.expect_said(0, ConsentStatus::Withdrawn);
+}
+
+#[test]
+fn a_no_is_on_record_also_while_the_ledger_is_away_and_says_that_it_was_not_told() {
+    let shop = Shop::new(66);
+    let mut custodian = shop.open().unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    let yesterday = shop.backup();
+    let away = shop.world.pins.ledgers.lock().unwrap().remove(LEDGER).unwrap();
+    let withdrawn = answer("newsletter", ConsentStatus::Withdrawn);
+    let refused = custodian.answer(&shop.people[0], &withdrawn).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    assert!(refused.to_string().starts_with("it is on record, but"), "{refused}");
+    assert_eq!(custodian.consents(&shop.people[0]).unwrap()[0].1, ConsentStatus::Withdrawn);
+    // Said again, the ledger has it.
+    shop.set_ledger_bytes(away);
+    custodian.answer(&shop.people[0], &withdrawn).unwrap();
+    drop(custodian);
+    shop.restore(&yesterday);
+    shop.expect_said(0, ConsentStatus::Withdrawn);
+}
+
+#[test]
+fn who_was_restricted_since_is_restricted_in_a_backup_and_who_was_freed_is_free() {
+    let shop = Shop::new(67);
+    let mut custodian = shop.open().unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    custodian.restrict(&shop.people[1], true).unwrap();
+    let yesterday = shop.backup();
+    custodian.restrict(&shop.people[0], true).unwrap();
+    custodian.restrict(&shop.people[1], false).unwrap();
+    drop(custodian);
+    shop.restore(&yesterday);
+    assert_eq!(shop.state(0), SubjectState::Restricted);
+    assert_eq!(shop.state(1), SubjectState::Active);
+}
+
+#[test]
+fn what_was_said_before_there_was_a_ledger_is_in_it_and_goes_along_where_it_moves() {
+    let shop = Shop::new(68);
+    shop.world.pins.ledgers.lock().unwrap().insert(ELSEWHERE.to_owned(), Vec::new());
+    let before_any = shop.backup();
+    shop.say(0, ConsentStatus::Withdrawn).unwrap();
+    shop.open().unwrap().restrict(&shop.people[2], true).unwrap();
+    let mut custodian = shop.open().unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    let yesterday = shop.backup();
+    custodian.answer(&shop.people[1], &answer("newsletter", ConsentStatus::Refused)).unwrap();
+    custodian.set_ledger(Some(ELSEWHERE)).unwrap();
+    drop(custodian);
+    assert_eq!(shop.open().unwrap().record_count(), shop.open().unwrap().record_count());
+    shop.restore(&yesterday);
+    shop.expect_said(1, ConsentStatus::Refused);
+    let lines = shop.world.pins.ledgers.lock().unwrap()[ELSEWHERE].clone();
+    shop.restore(&before_any);
+    let mut replayed = shop.open().unwrap().replay(&lines).unwrap();
+    replayed.answered.sort();
+    let mut everybody = shop.people.clone();
+    everybody.sort();
+    assert_eq!(replayed, Replayed { erased: vec![], answered: everybody });
+    assert_eq!(shop.state(2), SubjectState::Restricted);
+    shop.expect_said(0, ConsentStatus::Withdrawn);
+    shop.expect_said(1, ConsentStatus::Refused);
+}
+
+/// An erasure stands in the register long before the ledger has it, where the ledger was away meanwhile.
+#[test]
+fn an_erasure_that_the_ledger_heard_of_late_hides_nothing_that_was_said_before_it() {
+    let shop = Shop::new(69);
+    let mut custodian = shop.open().unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    let away = shop.world.pins.ledgers.lock().unwrap().remove(LEDGER).unwrap();
+    assert_eq!(kind(custodian.erase(&shop.people[0])), ErrorKind::Unavailable);
+    shop.set_ledger_bytes(away);
+    let yesterday = shop.backup();
+    custodian.answer(&shop.people[1], &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+    custodian.erase(&shop.people[0]).unwrap();
+    drop(custodian);
+    shop.restore(&yesterday);
+    shop.expect_said(1, ConsentStatus::Withdrawn);
+    assert_eq!(shop.state(0), SubjectState::Erased);
+}
+
+#[test]
+fn the_ledger_says_that_somebody_said_something_and_not_what_or_of_what() {
+    let shop = Shop::new(70);
+    let mut custodian = shop.open().unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    let empty = shop.ledger().len();
+    custodian.answer(&shop.people[0], &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+    let line = shop.ledger().split_off(empty);
+    assert!(!line.is_empty());
+    let activity = custodian.activities().unwrap()[0].id.0;
+    let told = [&activity[..], &shop.people[0].0, b"newsletter", b"ticked the box"];
+    assert!(told.iter().all(|own| !line.windows(own.len()).any(|bytes| bytes == *own)));
+}
+
+/// The machine dies at every single change of the store while what was said is put on record again.
+#[test]
+fn a_withdrawal_is_in_force_before_anything_opens_wherever_a_replay_was_interrupted() {
+    let stride = if std::env::var_os("STRONGROOM_LONG").is_some() { 1 } else { 3 };
+    for calls in (0..200).step_by(stride) {
+        let shop = Shop::new(71);
+        shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
+        let yesterday = shop.backup();
+        shop.say(0, ConsentStatus::Withdrawn).unwrap();
+        shop.open().unwrap().erase(&shop.people[2]).unwrap();
+        shop.say(1, ConsentStatus::Withdrawn).unwrap();
+        shop.restore(&yesterday);
+        shop.world.store.die_after(Some(calls));
+        let is_through = shop.open().is_ok();
+        shop.world.store.die_after(None);
+        shop.expect_said(0, ConsentStatus::Withdrawn);
+        shop.expect_said(1, ConsentStatus::Withdrawn);
+        assert_eq!(shop.state(2), SubjectState::Erased);
+        if is_through {
+            assert!(calls > 10, "{calls}");
             return;
         }
     }

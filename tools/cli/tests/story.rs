@@ -422,6 +422,17 @@ fn a_backup_of_store_home_and_key_brings_nobody_back_where_a_ledger_lies_apart()
     let ada = story.done("subject create --app shop").trim_end().to_owned();
     let of_hers = format!("{ada} --app shop --class owned --name order");
     story.told(&format!("subject put {of_hers}"), "17 roses");
+    let notice = story.place.path("notice");
+    fs::write(&notice, "we write to you").unwrap();
+    story.done(&format!(
+        "consumer register newsletter --app shop --purpose news --basis consent --class owned --notice {}",
+        notice.display()
+    ));
+    story.done("consumer approve newsletter --app shop");
+    let bob = story.done("subject create --app shop").trim_end().to_owned();
+    let of_his = format!("--app shop --subject {bob}");
+    story.done(&format!("consent grant {of_his} --activity newsletter"));
+    let answered = || story.done(&format!("consent show {of_his}"));
     let copy = |from: &Path, to: &Path| {
         let done = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
         assert!(done.success());
@@ -443,14 +454,16 @@ fn a_backup_of_store_home_and_key_brings_nobody_back_where_a_ledger_lies_apart()
     back_up("yesterday");
     let receipt = story.place.path("receipt");
     story.done(&format!("subject erase {ada} --app shop --yes --receipt {}", receipt.display()));
+    story.done(&format!("consent withdraw {of_his} --activity newsletter"));
 
     restore("yesterday");
+    assert_eq!(answered(), "newsletter: withdrawn\n");
     assert_eq!(read().code, 4);
     assert_eq!(story.json(&format!("subject show {ada} --app shop"))["state"], "erased");
     // Without its ledger nothing is opened.
     fs::rename(&ledger, apart.path().join("away")).unwrap();
     let said = story.say("subject list --app shop");
-    let first = "strongroom: the ledger of erasures cannot be read or written";
+    let first = "strongroom: the ledger cannot be read or written";
     assert_eq!((said.code, said.err.lines().next()), (6, Some(first)));
 
     // The control: a backup from before the ledger opens, until somebody shows the receipt.
@@ -459,6 +472,12 @@ fn a_backup_of_store_home_and_key_brings_nobody_back_where_a_ledger_lies_apart()
     let again = story.json(&format!("app replay {} --app shop", receipt.display()));
     assert_eq!(again["erased"][0].as_str(), Some(ada.as_str()));
     assert_eq!(read().code, 4);
+    // Of what was said a receipt of an erasure knows nothing; the ledger does, wherever it lies.
+    assert_eq!(answered(), "newsletter: given\n");
+    let away = apart.path().join("away");
+    let again = story.json(&format!("app replay {} --app shop", away.display()));
+    assert_eq!(again["answered"][0].as_str(), Some(bob.as_str()));
+    assert_eq!(answered(), "newsletter: withdrawn\n");
 }
 
 #[test]

@@ -551,7 +551,7 @@ fn ledger_path(place: &str) -> strongroom_steward::Result<PathBuf> {
 
 /// A ledger that is away may name somebody: nothing is opened without it.
 fn no_ledger() -> Error {
-    Error::new(ErrorKind::Unavailable, "the ledger of erasures cannot be read or written")
+    Error::new(ErrorKind::Unavailable, "the ledger cannot be read or written")
 }
 
 /// The policy language.

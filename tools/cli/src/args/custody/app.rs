@@ -31,12 +31,12 @@ pub enum App {
     Schema(AppSchema),
     /// Declare a class of data beyond `identifiable` and `owned`
     Class(AppClass),
-    /// Keep a ledger of erasures apart from store and home, so that no backup brings anybody back
+    /// Keep a ledger of erasures and answers apart from store and home, so that no backup brings anybody back, or a consent
     #[command(
         after_help = "Example:\n  strongroom app ledger file:/mnt/apart/erased -w ~/work.strongroom --app shop"
     )]
     Ledger(AppLedger),
-    /// Erase again whom a ledger or receipts of erasures name: after a restore, where no ledger was kept
+    /// Erase again whom a ledger or receipts of erasures name, and put on record again what they said: after a restore, where no ledger was kept
     Replay(AppReplay),
     /// List requests for a key whose shares several devices hold
     Requests(AppRequests),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use strongroom_custody::quorum::{NO_REQUEST, Request};
 use strongroom_records::application::{ApplicationState, Listed};
-use strongroom_records::ids::KeyId;
+use strongroom_records::ids::{KeyId, SubjectId};
 use strongroom_records::receipt::Ending;
 use strongroom_steward::time_text;
 
@@ -83,11 +83,16 @@ fn replay(options: &AppReplay, format: Format) -> Result<Exit> {
         receipts.extend(input(path, "the ledger")?);
     }
     let (office, mut custodian) = custody::application(&options.of)?;
-    let gone = custodian.replay(&receipts).map_err(|error| failure(&error))?;
-    let ids: Vec<String> = gone.iter().map(ToString::to_string).collect();
-    let mut json = json!({"erased": ids});
+    let replayed = custodian.replay(&receipts).map_err(|error| failure(&error))?;
+    let ids = |own: &[SubjectId]| own.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (erased, answered) = (ids(&replayed.erased), ids(&replayed.answered));
+    let mut text = format!("{} erased again\n", erased.len());
+    if !answered.is_empty() {
+        text += &format!("what {} said is on record again\n", answered.len());
+    }
+    let mut json = json!({"erased": erased, "answered": answered});
     bring_into_force(office, &mut json)?;
-    ui::answer(format, &format!("{} erased again\n", ids.len()), &json)?;
+    ui::answer(format, &text, &json)?;
     Ok(Exit::Done)
 }
 

@@ -125,6 +125,8 @@ fn receipt(options: &AuditReceipt, format: Format) -> Result<Exit> {
         Deed::SubjectRotation(_) => ("rotation of a subject", None),
         Deed::ErasureReceived(_) => ("erasure asked for", None),
         Deed::LedgerMoved(_) => ("ledger moved", None),
+        Deed::Said(_) => ("said by a subject", None),
+        Deed::LedgerReplayed(_) => ("ledger replayed", None),
     };
     let time = time_text(receipt.time);
     let mut text = format!(
