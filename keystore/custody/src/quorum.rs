@@ -8,7 +8,7 @@
 //! asker      enough shares: the key, in memory until this process ends
 //! ```
 //!
-//! The folder is where they meet, on storage that all of them reach; what lies in it opens nothing by itself. Holders are
+//! The folder is where they meet, on storage that all of them reach; what lies in it opens nothing by itself (`folder`). Holders are
 //! devices of the organisation: whoever opens a quorum brings their public keys, verified.
 //!
 //! A key is cut so that fewer than enough shares say nothing at all of it: for each group of holders that is enough, the
@@ -17,8 +17,9 @@
 //! **What it is not.** Whoever got the key once has it until it is changed: rotate after an opening that was an exception.
 //! Ending a key removes its shares here; holders who copied theirs before, and are enough, have it. New keys need nobody.
 
+mod folder;
+
 use std::collections::BTreeMap;
-use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,12 +32,13 @@ use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::cbor;
 use strongroom_format::ids::{DeviceId, OrganisationId};
 use strongroom_host::clock::Clock;
-use strongroom_host::disk::{Disk, OpenMode, read_all, replace_file};
+use strongroom_host::disk::Disk;
 use strongroom_host::entropy::Entropy;
 use strongroom_records::Signed;
 use strongroom_records::ids::{ApplicationId, KeyId};
 use zeroize::Zeroizing;
 
+use self::folder::io_error;
 use crate::{Custody, Description, Ending, Error, ErrorKind, KeyPlace, Kind, Result};
 
 /// LIMIT: holders of a quorum; with eight there are at most 70 groups that are enough.
@@ -125,6 +127,15 @@ struct Kept {
     enough: u16,
     #[n(1)]
     shares: Vec<Wrapped>,
+}
+
+impl Kept {
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        let kept: Self = cbor::decode_canonical(bytes).map_err(|_| NO_KEY)?;
+        let is_quorum = kept.shares.len() <= HOLDER_COUNT_MAX
+            && (2..=kept.shares.len()).contains(&usize::from(kept.enough));
+        if is_quorum { Ok(kept) } else { Err(NO_KEY) }
+    }
 }
 
 /// One holder's share.
@@ -447,10 +458,7 @@ impl Meeting {
 
     fn kept(&self, application: &ApplicationId, key: &KeyId) -> Result<Option<Kept>> {
         let Some(bytes) = self.find(&self.key_path(application, key))? else { return Ok(None) };
-        let kept: Kept = cbor::decode_canonical(&bytes).map_err(|_| NO_KEY)?;
-        let is_quorum = kept.shares.len() <= HOLDER_COUNT_MAX
-            && (2..=kept.shares.len()).contains(&usize::from(kept.enough));
-        if is_quorum { Ok(Some(kept)) } else { Err(NO_KEY) }
+        Kept::parse(&bytes).map(Some)
     }
 
     fn share_context(
@@ -474,40 +482,6 @@ impl Meeting {
     fn share_path(&self, id: &KeyId, device: &DeviceId) -> PathBuf {
         self.folder.join(format!("{id}-{device}.share"))
     }
-
-    fn find(&self, path: &Path) -> Result<Option<Vec<u8>>> {
-        match read_all(&*self.disk, path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            // A folder that is away is not a folder without keys.
-            Err(error) if error.kind() == Io::NotFound => {
-                self.disk.list(&self.folder).map_err(|error| io_error(&error))?;
-                Ok(None)
-            }
-            Err(error) => Err(io_error(&error)),
-        }
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        replace_file(&*self.disk, path, bytes).map_err(|error| io_error(&error))
-    }
-
-    fn remove(&self, path: &Path) -> Result<()> {
-        match self.disk.remove(path) {
-            Err(error) if error.kind() != Io::NotFound => Err(io_error(&error)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Overwrites and removes.
-    fn shred(&self, path: &Path) -> Result<()> {
-        if let Some(bytes) = self.find(path)? {
-            let file = self.disk.open(path, OpenMode::Write).map_err(|error| io_error(&error))?;
-            file.write_at(&vec![0; bytes.len()], 0).map_err(|error| io_error(&error))?;
-            file.sync_data().map_err(|error| io_error(&error))?;
-        }
-        self.remove(path)?;
-        self.disk.sync_folder(&self.folder).map_err(|error| io_error(&error))
-    }
 }
 
 /// The public key of a certified device.
@@ -528,15 +502,6 @@ fn answer_context(request: &Request, holder: &DeviceId) -> Context {
         Value::Bytes(&holder.0),
     ];
     Context::new(Usage::QuorumAnswer, &request.organisation.0, &fields)
-}
-
-fn io_error(error: &std::io::Error) -> Error {
-    match error.kind() {
-        Io::PermissionDenied => {
-            Error::new(ErrorKind::Denied, "the folder of the quorum may not be read or written")
-        }
-        _ => Error::new(ErrorKind::Unavailable, "the folder of the quorum cannot be reached"),
-    }
 }
 
 /// Groups of `enough` out of `count`, as bits, ascending.

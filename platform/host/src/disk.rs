@@ -44,6 +44,11 @@ pub struct DiskEntry {
 pub trait Disk: Send + Sync {
     /// Opens a file.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens a regular file itself, for folders that others may write to: `InvalidInput` for a link, a pipe or whatever else
+    /// lies there, and nobody is waited for.
+    fn open_regular(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path, mode)
+    }
     /// Renames over whatever is at `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Renames; `AlreadyExists` if `to` is taken. Atomic: of several callers one wins.
@@ -141,14 +146,23 @@ pub fn read_all(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Writes a small file so that after a crash either the old or the new content is there:
-/// temporary file, fdatasync, rename, sync of the folder.
+/// temporary file, fdatasync, rename, sync of the folder. What lies at the temporary name, of a crash or of somebody else who
+/// may write there, is removed and never written to: it may be another name of something else.
 pub fn replace_file(disk: &dyn Disk, path: &Path, data: &[u8]) -> io::Result<()> {
     let folder: PathBuf = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".new");
     let temporary = folder.join(name);
-    let file = disk.open(&temporary, OpenMode::Create)?;
-    file.set_len(0)?;
+    let file = match disk.open(&temporary, OpenMode::CreateNew) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            match disk.remove(&temporary) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            disk.open(&temporary, OpenMode::CreateNew)?
+        }
+        opened => opened?,
+    };
     file.write_at(data, 0)?;
     file.sync_data()?;
     drop(file);

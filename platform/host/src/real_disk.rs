@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{Advice, FlockOperation, RenameFlags};
+use rustix::fs::{Advice, FlockOperation, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::disk::{Disk, DiskEntry, DiskFile, DiskSpace, OpenMode};
@@ -30,15 +30,19 @@ pub struct RealFile {
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let mut options = OpenOptions::new();
-        options.read(true).mode(FILE_MODE);
-        match mode {
-            OpenMode::Read => &mut options,
-            OpenMode::Write => options.write(true),
-            OpenMode::Create => options.write(true).create(true).truncate(false),
-            OpenMode::CreateNew => options.write(true).create_new(true),
+        Ok(Arc::new(RealFile { file: options(mode).open(path)? }))
+    }
+
+    fn open_regular(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+        let file = match options(mode).custom_flags(flags.cast_signed()).open(path) {
+            Err(error) if is_irregular(&error) => return Err(io::ErrorKind::InvalidInput.into()),
+            opened => opened?,
         };
-        Ok(Arc::new(RealFile { file: options.open(path)? }))
+        match file.metadata()?.is_file() {
+            true => Ok(Arc::new(RealFile { file })),
+            false => Err(io::ErrorKind::InvalidInput.into()),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -195,6 +199,24 @@ impl DiskFile for RealFile {
             let _ = rustix::fs::fadvise(&self.file, offset, Some(len), Advice::WillNeed);
         }
     }
+}
+
+fn options(mode: OpenMode) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).mode(FILE_MODE);
+    match mode {
+        OpenMode::Read => &mut options,
+        OpenMode::Write => options.write(true),
+        OpenMode::Create => options.write(true).create(true).truncate(false),
+        OpenMode::CreateNew => options.write(true).create_new(true),
+    };
+    options
+}
+
+/// Whether opening failed because a link, a socket, a device or a folder is there.
+fn is_irregular(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::LOOP | Errno::NXIO | Errno::NODEV | Errno::ISDIR))
 }
 
 /// `None` if it went since it was listed.

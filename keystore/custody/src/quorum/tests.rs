@@ -1,7 +1,11 @@
 use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use strongroom_crypto::sign::SigningKey;
+use strongroom_host::real_disk::RealDisk;
 use strongroom_host::sim::{SimClock, SimDisk};
 
 use super::*;
@@ -252,6 +256,77 @@ fn a_holder_alone_opens_nothing_and_what_it_asked_for_is_gone() {
     // Who holds no share has it from two who do.
     assert!(opened(&disk, 9, &[2, 3]).unwrap(&place(1, 1), &wrap).is_ok());
     assert!(opened(&disk, 2, &[1]).unwrap(&place(1, 1), &wrap).is_ok());
+}
+
+/// A real folder, and what its owner has elsewhere.
+struct Shared {
+    folder: tempfile::TempDir,
+    diary: PathBuf,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("quorum")).unwrap();
+        let diary = folder.path().join("diary");
+        std::fs::write(&diary, DIARY).unwrap();
+        Self { folder, diary }
+    }
+
+    fn meeting(&self) -> Meeting {
+        let folder = self.folder.path().join("quorum");
+        Meeting { disk: Arc::new(RealDisk), folder, ..meeting(&disk(), 1, still()) }
+    }
+
+    fn quorum(&self) -> Quorum {
+        within(self.meeting(), two_of_three(), Duration::ZERO, Looks::many())
+    }
+
+    #[track_caller]
+    fn check(&self, how: &str) {
+        assert!(std::fs::read(&self.diary).unwrap() == DIARY, "{how}");
+    }
+}
+
+const DIARY: &[u8] = b"dear diary";
+
+#[test]
+fn whoever_may_write_to_the_folder_has_nothing_overwritten_that_lies_elsewhere() {
+    let shared = Shared::new();
+    let (quorum, meeting) = (shared.quorum(), shared.meeting());
+    let [one, two] = [1, 2].map(|key| place(1, key));
+    let path = |place: &KeyPlace| meeting.key_path(&place.application, &place.key);
+    symlink(&shared.diary, path(&one).with_extension("key.new")).unwrap();
+    quorum.create(&one, &seeded(1)).unwrap();
+    shared.check("a link where a key is written first");
+    quorum.destroy(&one.application, &one.key).unwrap();
+    for (how, link) in [("a link", symlink as fn(_, _) -> _), ("a second name", std::fs::hard_link)]
+    {
+        link(shared.diary.clone(), path(&two)).unwrap();
+        assert_eq!(quorum.list(&two.application).unwrap(), [two.key]);
+        quorum.destroy(&two.application, &two.key).unwrap();
+        shared.check(how);
+        assert_eq!(quorum.list(&two.application).unwrap(), [], "{how}");
+    }
+}
+
+#[test]
+fn a_pipe_in_the_folder_keeps_nobody_waiting_and_is_nothing_of_ours() {
+    let shared = Shared::new();
+    let (quorum, meeting) = (shared.quorum(), shared.meeting());
+    let key = place(1, 1);
+    let paths = [meeting.request_path(&key.key), meeting.key_path(&key.application, &key.key)];
+    for path in paths {
+        mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    }
+    let (said, heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        let found = meeting.requests(&trust).map(|requests| requests.len());
+        said.send((found, quorum.obtain(&key), quorum.destroy(&key.application, &key.key)))
+    });
+    let (found, obtained, destroyed) = heard.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!((found.unwrap(), obtained.unwrap_err().kind()), (0, ErrorKind::Invalid));
+    destroyed.unwrap();
 }
 
 /// What a device asks for.
