@@ -6,7 +6,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::buffer::spare_capacity;
@@ -17,6 +17,8 @@ use crate::disk::{Disk, DiskEntry, DiskFile, DiskSpace, OpenMode};
 
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+/// LIMIT: links one after the other, as the kernel has it.
+const LINK_COUNT_MAX: usize = 40;
 
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -199,6 +201,17 @@ impl DiskFile for RealFile {
             let _ = rustix::fs::fadvise(&self.file, offset, Some(len), Advice::WillNeed);
         }
     }
+}
+
+/// Where a file is that may be a link, also one to what is not there: a medium that is away. Who replaces a file replaces the
+/// one that is meant, and not the link to it.
+pub fn behind_links(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..LINK_COUNT_MAX {
+        let Ok(target) = std::fs::read_link(&path) else { break };
+        path = path.parent().map(|folder| folder.join(&target)).unwrap_or(target);
+    }
+    path
 }
 
 fn options(mode: OpenMode) -> OpenOptions {

@@ -17,7 +17,7 @@ use strongroom_crypto::hash::sha256;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::disk::{Disk, replace_file};
 use strongroom_host::entropy::Entropy;
-use strongroom_host::real_disk::RealDisk;
+use strongroom_host::real_disk::{RealDisk, behind_links};
 use strongroom_records::ids::Hash;
 use strongroom_steward::parse_time;
 
@@ -81,7 +81,7 @@ pub struct Tokens {
 impl Tokens {
     /// Tokens in a file.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path: behind_links(&path) }
     }
 
     /// The token somebody shows, while it holds.

@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -191,6 +192,39 @@ fn the_place_of_a_key_file_is_found_from_any_folder_and_written_anew_once_it_mov
     assert_eq!(from("", "app custody file:nowhere.key --app shop").code, 5);
     from("drive", "app custody file:../moved.key --app shop").expect_done();
     from("", "subject list --app shop").expect_done();
+}
+
+#[test]
+fn what_lies_behind_a_link_is_replaced_where_it_lies() {
+    let place = Place::with_workspace();
+    let say =
+        |line: &str| place.run(&format!("{line} -w STORE --passphrase-file PASS")).expect_done();
+    fs::create_dir(place.path("medium")).unwrap();
+    let behind = |name: &str| place.path(&format!("medium/{name}"));
+    for name in ["shop.key", "erased", "tokens.json"] {
+        symlink(format!("medium/{name}"), place.path(name)).unwrap();
+    }
+    // Nothing is on the medium yet.
+    say("app create shop --custody file:shop.key");
+    say(&format!("app ledger file:{} --app shop", place.path("erased").display()));
+    token(&place, "web", "shop", "");
+    let read = || ["shop.key", "erased", "tokens.json"].map(|name| fs::read(behind(name)).unwrap());
+    let before = read();
+    let ada = say("subject create --app shop");
+    say(&format!("subject erase {} --app shop --yes", ada.trim_end()));
+    token(&place, "job", "shop", "--auditor");
+    for (before, after) in before.iter().zip(read()) {
+        assert_ne!(*before, after);
+    }
+    for name in ["shop.key", "erased", "tokens.json"] {
+        assert!(place.path(name).is_symlink(), "{name}");
+    }
+    say("subject list --app shop");
+    // A medium that is away is not taken for one where nothing is.
+    fs::rename(place.path("medium"), place.path("drawer")).unwrap();
+    let refused =
+        place.run("app create other --custody file:shop.key -w STORE --passphrase-file PASS");
+    assert_eq!((refused.code, place.path("shop.key").is_symlink()), (6, true), "{}", refused.err);
 }
 
 #[test]

@@ -27,7 +27,7 @@ use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::disk::{Disk, create_folder_durably, read_all, replace_file};
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::locked::keep_from_programs;
-use strongroom_host::real_disk::RealDisk;
+use strongroom_host::real_disk::{RealDisk, behind_links};
 use strongroom_host::signals;
 use strongroom_keyring::DeviceKeys;
 use strongroom_keyring::organisation::Organisation;
@@ -323,7 +323,7 @@ fn custody(locator: &str, services: &Services) -> Result<Arc<dyn Custody>> {
         "file" => {
             let path = std::path::absolute(rest)
                 .map_err(|error| Failure::io("finding the key file", &error))?;
-            Ok(Arc::new(KeyFile::new(Arc::new(RealDisk), path)))
+            Ok(Arc::new(KeyFile::new(Arc::new(RealDisk), behind_links(&path))))
         }
         "env" => {
             let missing = || {
@@ -543,8 +543,8 @@ impl Memory for Pins {
 }
 
 fn ledger_path(place: &str) -> strongroom_steward::Result<PathBuf> {
-    let path = place.strip_prefix("file:").map(PathBuf::from);
-    path.filter(|path| path.is_absolute()).ok_or_else(|| {
+    let path = place.strip_prefix("file:").map(Path::new);
+    path.filter(|path| path.is_absolute()).map(behind_links).ok_or_else(|| {
         Error::new(ErrorKind::Invalid, "a ledger is kept at file: and an absolute path")
     })
 }
