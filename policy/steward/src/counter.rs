@@ -11,6 +11,7 @@
 //! 4. Who is refused because others write keeps its session and what it has; any other refusal ends the session.
 //! 5. A session owes an acknowledgement of what it was told is gone, until its leases of that are over. Leases that no session
 //!    knows of, of another life or of a session that was refused, are waited for all the same.
+//! 6. What a device says that it opened is put on record whatever becomes of its session: see [`opened`].
 
 mod asks;
 mod let_go;
@@ -29,7 +30,6 @@ use std::time::Duration;
 use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
 use strongroom_crypto::kem::KemPublicKey;
-use strongroom_format::cbor;
 use strongroom_format::ids::DeviceId;
 use strongroom_keyring::organisation::{Device, Organisation};
 use strongroom_records::exchange::{Answer, Ask, Envelope, Lease, Need, Refusal};
@@ -46,6 +46,7 @@ use crate::services::Services;
 
 use asks::Left;
 use letter::{answer, listing, loan};
+use opened::Words;
 use past::{Lent, Past, Whose};
 use session::{News, Session};
 pub use turns::{About, Settled, Ticket, Turns};
@@ -55,7 +56,7 @@ const SESSION_COUNT_MAX: usize = 1024;
 /// LIMIT: compartments that one answer gives.
 const LEASE_COUNT_MAX: usize = 256;
 /// LIMIT: how far a device's clock and this one may be apart.
-const CLOCK_APART_MAX: i64 = 600_000_000_000;
+pub(crate) const CLOCK_APART_MAX: i64 = 600_000_000_000;
 /// How long a session may say nothing once its leases are over.
 const SILENCE_MAX: Duration = Duration::from_secs(900);
 /// LIMIT: how often a record is tried again that somebody else's came before.
@@ -84,6 +85,8 @@ pub struct Counter {
     past: Past,
     /// Asks that were looked at and stay where they are.
     left: BTreeMap<Key, Left>,
+    /// What devices say that they opened and that is not on record yet.
+    words: Words,
     /// Places whose application key is needed and has to be obtained: somebody else has changed it.
     wants: BTreeSet<usize>,
     /// Until when others who write are waited for in this turn.
@@ -122,6 +125,7 @@ impl Counter {
             refused: BTreeMap::new(),
             past,
             left: BTreeMap::new(),
+            words: Words::default(),
             wants: BTreeSet::new(),
             patience_end: Duration::ZERO,
             incarnation,
@@ -164,8 +168,8 @@ impl Counter {
         self.past.lapse(now);
         let unknown: Vec<usize> = failed.iter().map(|(place, _)| *place).collect();
         self.turns.ended(asked, |about| self.owing(about, now, &unknown));
-        self.note_opened()?;
-        self.note_let_go()?;
+        // What is wrong with one application keeps nothing of the others from the record.
+        self.note_opened().and(self.note_let_go())?;
         failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
     }
 
@@ -317,29 +321,24 @@ impl Counter {
         Ok(())
     }
 
-    fn answer(&mut self, outside: &Envelope, letter: &[u8]) -> Result<()> {
-        let (id, now) = (outside.session, self.services.clock.now_ns());
+    /// Answers an ask that was heard for the first time, by a device that counts.
+    fn answer(&mut self, outside: &Envelope, device: Device, ask: &Ask) -> Result<()> {
+        let id = outside.session;
         let known = self.sessions.get(&id);
         if known.is_some_and(|own| own.is_over) {
             return Ok(());
         }
         // One that was removed may say that it has let go, and is lent nothing.
-        let counts = |own: &&Device| own.revoked_at().is_none() || known.is_some();
-        let Some(device) = self.roster.find(&outside.from).filter(counts).cloned() else {
+        if device.revoked_at().is_some() && known.is_none() {
             return Ok(());
-        };
-        let is_old = now.abs_diff(outside.time) > CLOCK_APART_MAX.unsigned_abs();
+        }
         let is_again = known.is_some_and(|own| {
             own.operator.device != outside.from || outside.number < own.next_ask
         });
         let is_refused = self.refused.get(&id).is_some_and(|next| outside.number < next.ask);
-        if is_old || is_again || is_refused {
+        if self.is_old(outside) || is_again || is_refused {
             return Ok(());
         }
-        let keys = &self.services.keys;
-        let opened = letters::read(Direction::Ask, keys, keys.kem(), &device, letter);
-        let Ok((_, body)) = opened else { return Ok(()) };
-        let Ok(ask) = cbor::decode_canonical::<Ask>(body.expose()) else { return Ok(()) };
         // It has read answers of another life meanwhile, and none of these: it has heard nothing of what they say.
         let is_new = known.is_none();
         let is_ahead = known.is_some_and(|own| ask.expects > own.next_answer);
@@ -347,7 +346,7 @@ impl Counter {
             self.forget(id, outside.number);
         }
         if (is_ahead || is_new)
-            && let Err(error) = self.begin(id, device.id(), &ask)
+            && let Err(error) = self.begin(id, device.id(), ask)
         {
             return self.refuse(id, outside.number, &error);
         }
@@ -359,21 +358,25 @@ impl Counter {
             wait(self.services.store.delete(key)).map_err(stored)?;
         }
         // ORDER: nothing fails from here on without an answer, and what failed before is done again.
-        session.next_ask = outside.number + 1;
-        self.hear_opened(&id, ask.opened);
+        session.go_on_after(outside.number);
         if ask.needs.contains(&Need::End) {
             return self.end(&id);
         }
         self.serve(&id, outside.number, &ask.needs)
     }
 
-    /// A conversation that this life of the counter does not know yet.
-    fn begin(&mut self, id: SessionId, device: DeviceId, ask: &Ask) -> Result<()> {
+    /// Where the application of a name is.
+    fn place_named(&self, application: &str) -> Option<usize> {
         let is_it = |own: &Custodian| {
             let line = own.listed();
-            line.name == ask.application || line.application.to_string() == ask.application
+            line.name == application || line.application.to_string() == application
         };
-        let place = self.custodians.iter().position(is_it);
+        self.custodians.iter().position(is_it)
+    }
+
+    /// A conversation that this life of the counter does not know yet.
+    fn begin(&mut self, id: SessionId, device: DeviceId, ask: &Ask) -> Result<()> {
+        let place = self.place_named(&ask.application);
         let stranger = Operator { device, is_certified: false };
         // Whoever sends none that can be used cannot be answered.
         let key = KemPublicKey::parse(&ask.answer_key).map_err(|_| Error::denied())?;

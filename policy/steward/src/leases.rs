@@ -18,7 +18,6 @@ use strongroom_crypto::secret::ClassKey;
 use strongroom_format::ids::DeviceId;
 use strongroom_records::activity::Activity;
 use strongroom_records::application::Description;
-use strongroom_records::exchange::OpenedFiles;
 use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
 use strongroom_records::log::{Entry, Kind};
 use strongroom_records::subject::{Detail, File, Row, SubjectState};
@@ -328,34 +327,6 @@ impl Custodian {
         let cell = self.register().subject_cell(subject)?;
         let classes = cell.map(|cell| cell.classes).unwrap_or_default();
         Ok(classes.iter().map(|class| (class.class, class.version)).collect())
-    }
-
-    /// Puts on record what a device says that it opened under leases it was given.
-    ///
-    /// # Errors
-    /// As [`Custodian::lend`].
-    pub fn note_opened(&mut self, rules: &Rules, opened: &[OpenedFiles]) -> Result<()> {
-        let register = self.register();
-        let mut transaction = Transaction::new(register);
-        // Entries about one person follow each other, in one record too.
-        let mut subjects: BTreeMap<SubjectId, Subject> = BTreeMap::new();
-        for one in opened {
-            if !subjects.contains_key(&one.subject)
-                && let Some(own) = register.subject(&one.subject)?
-            {
-                subjects.insert(one.subject, own);
-            }
-            let Some(own) = subjects.get_mut(&one.subject) else { continue };
-            let detail = Detail { files: one.files.clone(), ..Detail::default() };
-            register.tell(&mut transaction, own, Kind::Opened, Some(&detail), None, |entry| {
-                entry.operator = rules.operator.device;
-                (entry.activity, entry.class) = (Some(rules.activity.id), Some(one.class));
-            });
-        }
-        for own in subjects.values_mut() {
-            register.put_subject(&mut transaction, own);
-        }
-        self.register_mut().commit(transaction).map(drop)
     }
 
     fn request(

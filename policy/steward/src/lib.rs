@@ -37,6 +37,7 @@ pub mod letters;
 mod lookup;
 mod merge;
 mod normal;
+mod opened;
 mod policies;
 mod receipts;
 mod redecide;

@@ -2,187 +2,33 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "common/by_hand.rs"]
+mod by_hand;
 mod common;
 #[path = "common/served.rs"]
 mod served;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use by_hand::{ByHand, everybody};
 use bytes::Bytes;
 use common::world::{World, is_registers, registered};
 use served::{PASSPHRASE, Served};
 use strongroom_crypto::kdf::PassphraseCost;
-use strongroom_crypto::kem::KemKey;
-use strongroom_crypto::secret::Secret;
-use strongroom_format::cbor;
 use strongroom_host::clock::Clock;
 use strongroom_host::entropy::MachineEntropy;
+use strongroom_keyring::device_file;
 use strongroom_keyring::enrolment::{Applicant, request};
 use strongroom_keyring::membership::Writer;
-use strongroom_keyring::{DeviceKeys, device_file};
 use strongroom_records::activity::Basis;
 use strongroom_records::application::ApplicationState;
-use strongroom_records::exchange::{Answer, Ask, Need, OpenedFiles, Refusal};
-use strongroom_records::ids::{Pseudonym, SessionId, SubjectId};
-use strongroom_records::log::Kind as Told;
+use strongroom_records::exchange::{Need, Refusal};
+use strongroom_records::ids::{Pseudonym, SessionId};
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
 use strongroom_steward::letters::{self, Direction, Outside, Recipient};
-use strongroom_steward::{About, Counter, Holder, Settled};
+use strongroom_steward::{About, Counter};
 use strongroom_store::{Family, Key, Letter, PolicyKey, Shelf, Store};
-
-/// A counter whose turns are taken by hand, and a device that writes its letters itself: nothing happens by itself.
-struct ByHand {
-    served: Served,
-    counter: Counter,
-    device: Arc<DeviceKeys>,
-    session: SessionId,
-    /// What answers are wrapped to.
-    key: KemKey,
-    asked: u64,
-    heard: u64,
-    /// What the next ask says was opened.
-    opened: Vec<OpenedFiles>,
-}
-
-/// Time in which a counter takes its turns.
-struct Turning<'c>(Mutex<&'c mut Counter>, Arc<dyn Clock>);
-
-impl Clock for Turning<'_> {
-    fn now_ns(&self) -> i64 {
-        self.1.now_ns()
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.1.elapsed()
-    }
-
-    fn sleep(&self, time: Duration) {
-        self.0.lock().unwrap().turn().unwrap();
-        self.1.sleep(time);
-    }
-}
-
-impl ByHand {
-    fn new(seed: u64) -> Self {
-        Self::over(World::new(seed))
-    }
-
-    fn over(world: World) -> Self {
-        let mut served = Served::over(world);
-        served.stop();
-        served.shop.world.services.clock = Arc::clone(&served.shop.world.clock) as Arc<_>;
-        let device = served.device("mailer 1", "mailer");
-        let counter = served.counter();
-        let (session, asked, heard, opened) = (SessionId([0xff; 16]), 0, 0, Vec::new());
-        let key = KemKey::from_seed(Secret::from_bytes(&[1; 32]));
-        Self { served, counter, device, session, key, asked, heard, opened }
-    }
-
-    /// A new life of the counter.
-    fn reopen(&mut self) {
-        self.counter = self.served.counter();
-    }
-
-    /// Goes on as another view of the same device.
-    fn begin_view(&mut self) {
-        self.session.0[0] -= 1;
-        (self.asked, self.heard) = (0, 0);
-    }
-
-    /// Somebody withdraws, and the view says that it has let go. Returns what the register then says of its device.
-    fn let_go(&mut self, subject: SubjectId) -> Holder {
-        self.served.shop.say(subject, "newsletter", Withdrawn);
-        let record = self.served.shop.act(|shop| shop.record_count()) - 1;
-        assert_eq!(self.answer().gone.len(), 1);
-        self.ask(vec![Need::Look]);
-        let office = self.served.shop.world.open("shop");
-        let [holder] = office.holders(&subject, record).unwrap()[..] else { panic!("one device") };
-        holder
-    }
-
-    fn post(&mut self, needs: Vec<Need>) {
-        let (key, letter) = self.next_ask(needs);
-        self.served.shop.world.store.put_now(key, letter);
-    }
-
-    fn next_ask(&mut self, needs: Vec<Need>) -> (Key, Bytes) {
-        let letter = self.letter(needs);
-        let place = Letter { session: self.session.0, number: self.asked };
-        self.asked += 1;
-        (Key::Ask(place), letter.into())
-    }
-
-    /// Asks that lie in the store.
-    fn waiting(&self) -> usize {
-        let store = &self.served.shop.world.store;
-        strongroom_store::now(store.list(Family::Ask, None)).unwrap().len()
-    }
-
-    fn ask(&mut self, needs: Vec<Need>) -> Answer {
-        let number = self.asked;
-        self.post(needs);
-        loop {
-            let answer = self.answer();
-            if answer.to == Some(number) {
-                return answer;
-            }
-        }
-    }
-
-    fn letter(&mut self, needs: Vec<Need>) -> Vec<u8> {
-        let time = self.served.services().clock.now_ns();
-        let outside = Outside { session: self.session, number: self.asked, incarnation: 0, time };
-        let ask = Ask {
-            application: "shop".into(),
-            activity: "newsletter".into(),
-            heard: self.heard,
-            needs,
-            opened: std::mem::take(&mut self.opened),
-            expects: self.heard,
-            answer_key: *self.key.public().as_bytes(),
-        };
-        let custodian = self.served.services().keys.device_id();
-        let custodian = self.served.organisation.find(&custodian).unwrap();
-        let (keys, body) = (&self.device, cbor::encode(&ask));
-        let to = Recipient::custodian(custodian);
-        letters::write(Direction::Ask, keys, to, &outside, &body, &MachineEntropy).unwrap()
-    }
-
-    /// The next answer, within a few turns.
-    fn answer(&mut self) -> Answer {
-        let place = Letter { session: self.session.0, number: self.heard };
-        for _ in 0..4 {
-            self.counter.turn().unwrap();
-            if let Some(letter) = self.served.shop.world.store.get_now(Key::Answer(place)) {
-                self.heard += 1;
-                let custodian = self.served.services().keys.device_id();
-                let custodian = self.served.organisation.find(&custodian).unwrap();
-                let (device, key) = (&self.device, &self.key);
-                let read = letters::read(Direction::Answer, device, key, custodian, &letter);
-                return cbor::decode_canonical(read.unwrap().1.expose()).unwrap();
-            }
-        }
-        panic!("no answer comes");
-    }
-
-    /// Devices of which it is not known that all is in force there, after ten seconds.
-    fn silent(&mut self) -> u64 {
-        self.silent_about(About::Everything)
-    }
-
-    /// The same of what an act is about.
-    fn silent_about(&mut self, about: About) -> u64 {
-        let (turns, clock) = (self.served.turns.clone(), self.served.services().clock);
-        let turning = Turning(Mutex::new(&mut self.counter), clock);
-        let Settled { silent } = turns.ask(about).wait(&turning, Duration::from_secs(10));
-        silent
-    }
-}
-
-fn everybody() -> Vec<Need> {
-    vec![Need::Page(Pseudonym([0; 16]))]
-}
 
 #[test]
 fn whoever_may_list_alone_is_told_names_and_given_no_key() {
@@ -418,32 +264,6 @@ fn who_is_refused_because_others_write_keeps_what_it_has_and_hears_what_goes() {
     // Nobody has asked since.
     hand.served.shop.say(ada, "newsletter", Withdrawn);
     assert_eq!(hand.answer().gone.len(), 1);
-}
-
-#[test]
-fn what_a_device_opened_is_on_record_also_when_others_write_as_it_says_so_or_it_parts() {
-    let mut hand = ByHand::new(28);
-    let ada = hand.served.shop.reader("ada");
-    let page = hand.ask(everybody());
-    let told = |hand: &mut ByHand| {
-        let report = hand.served.shop.act(|shop| shop.report(&ada).unwrap());
-        report.lines.iter().filter(|line| line.entry.kind == Told::Opened).count()
-    };
-    let say = |hand: &mut ByHand, place: usize, needs: Vec<Need>| {
-        let lease = &page.leases[place];
-        let files = vec![lease.files[0].id];
-        hand.opened = vec![OpenedFiles { subject: ada, class: lease.class, files }];
-        hand.post(needs);
-        hand.counter.turn().unwrap();
-    };
-    let held = hand.served.shop.fence.take();
-    say(&mut hand, 0, vec![]);
-    drop(held);
-    assert_eq!(told(&mut hand), 0);
-    hand.counter.turn().unwrap();
-    assert_eq!(told(&mut hand), 1);
-    say(&mut hand, 1, vec![Need::End]);
-    assert_eq!(told(&mut hand), 2);
 }
 
 #[test]

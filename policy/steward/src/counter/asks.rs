@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use strongroom_records::exchange::{ASK_LEN_MAX, Envelope};
+use strongroom_format::cbor;
+use strongroom_records::exchange::{ASK_LEN_MAX, Ask, Envelope};
 use strongroom_store::{Family, Key, Listed, wait};
 
 use super::{CLOCK_APART_MAX, Counter};
@@ -16,6 +17,14 @@ const UNKNOWN_COUNT_MAX: usize = 256;
 /// An ask to somebody else that is older is removed. By far more than their clock and this one may be apart: theirs decides
 /// what they answer, and ours may be wrong.
 const STALE_MAX: i64 = 3_600_000_000_000;
+
+/// What becomes of an ask that was looked at.
+pub(super) enum Fate {
+    /// It is removed.
+    Goes,
+    /// It stays until what it says is on record, or there is room for that.
+    Stays,
+}
 
 /// An ask that was looked at and stays where it is.
 pub(super) struct Left {
@@ -44,6 +53,7 @@ impl Counter {
             let listed = wait(self.services.store.list(Family::Ask, after)).map_err(stored)?;
             for Listed { key, .. } in &listed {
                 match self.left.remove(key) {
+                    _ if self.words.has_answered(key) => {}
                     Some(own) if own.stays(position, now) => drop(left.insert(*key, own)),
                     _ => letters.push(*key),
                 }
@@ -92,10 +102,38 @@ impl Counter {
             if self.is_unknown(&outside.from)? && self.leave(key, &outside, now) {
                 return Ok(());
             }
-            self.answer(&outside, &letter)?;
+            let fate = self.heed(key, &outside, &letter)?;
             self.flush()?;
+            if matches!(fate, Fate::Stays) {
+                return Ok(());
+            }
         }
         wait(self.services.store.delete(key)).map_err(stored)
+    }
+
+    /// Heeds an ask: what it says, and what it wants.
+    fn heed(&mut self, key: Key, outside: &Envelope, letter: &[u8]) -> Result<Fate> {
+        let Some(device) = self.roster.find(&outside.from).cloned() else {
+            return Ok(Fate::Goes);
+        };
+        let keys = &self.services.keys;
+        let opened = letters::read(Direction::Ask, keys, keys.kem(), &device, letter);
+        let Ok((_, body)) = opened else { return Ok(Fate::Goes) };
+        let Ok(mut ask) = cbor::decode_canonical::<Ask>(body.expose()) else {
+            return Ok(Fate::Goes);
+        };
+        // ORDER: before anything that may end what it was opened under.
+        if !self.hear_opened(key, outside, &mut ask) {
+            return Ok(Fate::Stays);
+        }
+        self.answer(outside, device, &ask)?;
+        let waits = self.words.note_answered(&key);
+        Ok(if waits { Fate::Stays } else { Fate::Goes })
+    }
+
+    /// Whether its writer's clock says that it is too old to be answered.
+    pub(super) fn is_old(&self, outside: &Envelope) -> bool {
+        is_apart(outside.time, self.services.clock.now_ns(), CLOCK_APART_MAX)
     }
 
     /// Lets an ask of an unknown device wait, if it is young and few do.

@@ -1,53 +1,188 @@
 //! What devices opened under leases they were given, on record. Nobody waits for it: while others write, it is left for the
 //! next turn.
+//!
+//! 1. An ask that says what was opened stays in the store until that is on record: a custodian that ends before finds it again.
+//! 2. Whatever became of the lease, the session or the device since, what was opened is on record: that it was lent is, too.
+//! 3. What may have been said before is on record once for each lease: the register tells.
 
-use strongroom_records::exchange::OpenedFiles;
+use std::collections::BTreeMap;
+
+use strongroom_format::ids::DeviceId;
+use strongroom_records::exchange::{Ask, Envelope, OpenedFiles};
 use strongroom_records::ids::SessionId;
+use strongroom_store::{Key, wait};
 
 use super::{Counter, LEASE_COUNT_MAX};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, stored};
+use crate::leases::{Operator, Rules};
 
-/// LIMIT: what one session said and is not on record yet; what comes beyond is not taken in.
-const WAITING_COUNT_MAX: usize = 16 * LEASE_COUNT_MAX;
+/// LIMIT: files of asks whose word is not on record yet; asks that say more stay where they are until there is room.
+const FILE_COUNT_MAX: usize = 1 << 20;
+
+/// Words that wait to be put on record, by the asks they came with.
+#[derive(Default)]
+pub(super) struct Words {
+    all: BTreeMap<Key, Word>,
+    file_count: usize,
+}
+
+/// What a device says that it opened.
+struct Word {
+    session: SessionId,
+    device: DeviceId,
+    place: usize,
+    activity: String,
+    /// By the device's clock.
+    time: i64,
+    /// Of what its session was given, and still has.
+    sure: Vec<OpenedFiles>,
+    /// Of what the register has to tell that it was lent, and not said to be opened before.
+    unsure: Vec<OpenedFiles>,
+    /// The rest of the ask was heeded.
+    is_answered: bool,
+}
+
+impl Words {
+    /// Whether an ask has nothing to say any more but what waits here.
+    pub fn has_answered(&self, key: &Key) -> bool {
+        self.all.get(key).is_some_and(|word| word.is_answered)
+    }
+
+    /// Notes that the rest of an ask was heeded. False where it says nothing that waits here.
+    pub fn note_answered(&mut self, key: &Key) -> bool {
+        let word = self.all.get_mut(key);
+        word.map(|word| word.is_answered = true).is_some()
+    }
+
+    fn put(&mut self, key: Key, word: Word) {
+        self.file_count += word.file_count();
+        self.all.insert(key, word);
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let word = self.all.remove(key);
+        self.file_count -= word.map_or(0, |word| word.file_count());
+    }
+}
+
+impl Word {
+    fn file_count(&self) -> usize {
+        self.sure.iter().chain(&self.unsure).map(|one| one.files.len()).sum()
+    }
+
+    fn class_count(&self) -> usize {
+        self.sure.len() + self.unsure.len()
+    }
+}
 
 impl Counter {
-    /// Takes in what a device says: only of what it was given, and no more often than it was.
-    pub(super) fn hear_opened(&mut self, id: &SessionId, opened: Vec<OpenedFiles>) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let room = WAITING_COUNT_MAX.saturating_sub(session.opened.len()).min(LEASE_COUNT_MAX);
-        let opened = opened.into_iter().take(room);
-        let known: Vec<OpenedFiles> =
-            opened.filter(|one| session.was_given(&one.subject, one.class)).collect();
-        session.opened.extend(known);
-    }
-
-    /// Puts it on record.
-    pub(super) fn note_opened(&mut self) -> Result<()> {
-        let waits = self.sessions.iter().filter(|(_, own)| !own.opened.is_empty());
-        let ids: Vec<SessionId> = waits.map(|(id, _)| *id).collect();
-        for id in ids {
-            self.record_opened(&id)?;
-        }
-        Ok(())
-    }
-
-    fn record_opened(&mut self, id: &SessionId) -> Result<()> {
-        let Some(place) = self.sessions.get(id).map(|session| session.place) else {
-            return Ok(());
+    /// Takes in what an ask says was opened. False while there is no room for it.
+    pub(super) fn hear_opened(&mut self, key: Key, outside: &Envelope, ask: &mut Ask) -> bool {
+        let mut opened = std::mem::take(&mut ask.opened);
+        opened.truncate(LEASE_COUNT_MAX);
+        opened.retain(|one| !one.files.is_empty());
+        let Some(place) = self.place_named(&ask.application).filter(|_| !opened.is_empty()) else {
+            return true;
         };
+        let is_heard = self.words.all.contains_key(&key);
+        if !is_heard && self.words.file_count >= FILE_COUNT_MAX {
+            return false;
+        }
+        if is_heard || self.was_heeded(outside) {
+            return true;
+        }
+        let session = self.sessions.get(&outside.session).filter(|own| {
+            let is_its = own.operator.device == outside.from && own.activity == ask.activity;
+            let is_next = outside.number >= own.next_ask && !self.is_old(outside);
+            is_its && own.place == place && is_next && !own.is_over
+        });
+        let was_given = |one: &OpenedFiles| {
+            session.is_some_and(|session| session.was_given(&one.subject, one.class))
+        };
+        let (sure, unsure) = opened.into_iter().partition(was_given);
+        let word = Word {
+            session: outside.session,
+            device: outside.from,
+            place,
+            activity: ask.activity.clone(),
+            time: outside.time,
+            sure,
+            unsure,
+            is_answered: false,
+        };
+        self.words.put(key, word);
+        true
+    }
+
+    /// Whether an ask was heeded before, so that the store brings it again.
+    fn was_heeded(&mut self, outside: &Envelope) -> bool {
+        let (id, number) = (&outside.session, outside.number);
+        if self.refused.get(id).is_some_and(|next| number < next.ask) {
+            return true;
+        }
+        let session = self.sessions.get_mut(id).filter(|own| number < own.next_ask);
+        session.is_some_and(|session| !session.take_missed(number))
+    }
+
+    /// Puts it on record, and takes the asks away.
+    pub(super) fn note_opened(&mut self) -> Result<()> {
+        let due = self.words.all.iter().filter(|(_, word)| word.is_answered);
+        let due: Vec<(Key, usize)> = due.map(|(key, word)| (*key, word.class_count())).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
         let Some(_others_wait) = self.fence.try_raise() else { return Ok(()) };
+        let (mut count, mut done) = (0, Ok(()));
+        for (key, class_count) in due {
+            // What is wrong with one keeps nothing of the others from the record.
+            match self.record_opened(&key) {
+                Ok(()) => count += class_count,
+                Err(error) => done = done.and(Err(error)),
+            }
+            if count >= LEASE_COUNT_MAX {
+                break;
+            }
+        }
+        done
+    }
+
+    fn record_opened(&mut self, key: &Key) -> Result<()> {
+        let Some(place) = self.words.all.get(key).map(|word| word.place) else { return Ok(()) };
         self.look(place)?;
         self.custodians[place].catch_up()?;
-        let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
-        let Some(rules) = &session.rules else { return Ok(()) };
-        let count = session.opened.len().min(LEASE_COUNT_MAX);
-        match self.custodians[place].note_opened(rules, &session.opened[..count]) {
-            Ok(()) => {
-                session.opened.drain(..count);
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
-            Err(error) => Err(error),
+        match self.written_down(key) {
+            // It was asked for something that there is not.
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Denied => {}
+            Err(error) if error.kind() == ErrorKind::Conflict => return Ok(()),
+            Err(error) => return Err(error),
         }
+        self.words.remove(key);
+        wait(self.services.store.delete(*key)).map_err(stored)
+    }
+
+    fn written_down(&mut self, key: &Key) -> Result<()> {
+        let word = self.words.all.get(key).ok_or_else(Error::denied)?;
+        let session = self
+            .sessions
+            .get(&word.session)
+            .filter(|own| own.operator.device == word.device && own.activity == word.activity);
+        let known = session.and_then(|own| own.rules.as_ref());
+        let read: Rules;
+        let rules = match known {
+            Some(rules) => rules,
+            None => {
+                let stranger = Operator { device: word.device, is_certified: false };
+                read = self.custodians[word.place].rules_for(&word.activity, stranger)?;
+                &read
+            }
+        };
+        let custodian = &mut self.custodians[word.place];
+        let mut opened = word.sure.clone();
+        for one in &word.unsure {
+            let files = custodian.not_on_record(rules, one, word.time)?;
+            opened.extend((!files.is_empty()).then(|| OpenedFiles { files, ..one.clone() }));
+        }
+        custodian.note_opened(rules, &opened)
     }
 }

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use strongroom_authorizer::Action;
 use strongroom_crypto::kem::KemPublicKey;
-use strongroom_records::exchange::{GoneClasses, OpenedFiles};
+use strongroom_records::exchange::GoneClasses;
 use strongroom_records::ids::{ClassId, Pseudonym, SubjectId};
 
 use super::letter::Loan;
 use crate::custodian::Custodian;
 use crate::error::Result;
 use crate::leases::{Operator, Prospect, Rules, Wanted};
+
+/// LIMIT: asks that may yet be seen late.
+const MISSED_COUNT_MAX: u64 = 256;
 
 /// A conversation.
 pub(super) struct Session {
@@ -23,6 +26,8 @@ pub(super) struct Session {
     pub operator: Operator,
     pub rules: Option<Rules>,
     pub next_ask: u64,
+    /// Asks before that one that were not seen: a store may list them late.
+    missed: BTreeSet<u64>,
     pub next_answer: u64,
     /// Answers before that have been taken in.
     pub heard: u64,
@@ -41,8 +46,6 @@ pub(super) struct Session {
     owed: BTreeMap<SubjectId, Owed>,
     /// Of whom it has let go, which is not on record yet.
     let_go: BTreeSet<SubjectId>,
-    /// What it said that it opened, which is not on record yet.
-    pub opened: Vec<OpenedFiles>,
     /// It said good-bye: it has nothing, and is told nothing.
     pub is_over: bool,
 }
@@ -103,6 +106,7 @@ impl Session {
             operator,
             rules: None,
             next_ask: 0,
+            missed: BTreeSet::new(),
             next_answer: heard,
             heard,
             outbox: VecDeque::new(),
@@ -115,9 +119,23 @@ impl Session {
             is_hinted: false,
             owed: BTreeMap::new(),
             let_go: BTreeSet::new(),
-            opened: Vec::new(),
             is_over: false,
         }
+    }
+
+    /// An ask of a number is heeded.
+    pub fn go_on_after(&mut self, number: u64) {
+        let first = self.next_ask.max(number.saturating_sub(MISSED_COUNT_MAX));
+        self.missed.extend(first..number);
+        while self.missed.len() as u64 > MISSED_COUNT_MAX {
+            self.missed.pop_first();
+        }
+        self.next_ask = number + 1;
+    }
+
+    /// An ask that was not seen when its turn came is seen. False where it was.
+    pub fn take_missed(&mut self, number: u64) -> bool {
+        self.missed.remove(&number)
     }
 
     /// Whether it may be lent anything.
