@@ -50,6 +50,8 @@ pub(crate) enum Ask {
     Look,
     /// It is known who may be seen.
     Everybody,
+    /// The view ends.
+    End,
 }
 
 /// A request and who waits for it.
@@ -78,6 +80,8 @@ pub(crate) struct Desk {
     behind: u64,
     /// What was asked while others wrote.
     queue: VecDeque<Request>,
+    /// Somebody asked for the end.
+    is_ending: bool,
     key: Key,
 }
 
@@ -122,6 +126,7 @@ impl Desk {
             stranger_told: None,
             behind: 0,
             queue: VecDeque::new(),
+            is_ending: false,
             key: Key::default(),
         };
         desk.look()?;
@@ -142,6 +147,9 @@ impl Desk {
                 Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
             self.watch_for(requests);
+            if self.is_ending {
+                return self.end();
+            }
             let asked = self.queue.len().min(BATCH_COUNT_MAX);
             let asked: Vec<Request> = self.queue.drain(..asked).collect();
             let (mut needs, mut replies) = (Needs::new(), Vec::new());
@@ -190,6 +198,7 @@ impl Desk {
         for request in std::mem::take(&mut self.queue) {
             match request.ask {
                 Ask::Look => answer(request.reply, watched.clone()),
+                Ask::End => self.is_ending = true,
                 _ => self.queue.push_back(request),
             }
         }
@@ -371,7 +380,7 @@ impl Desk {
 
     fn gather(&self, ask: Ask, needs: &mut Needs) {
         match ask {
-            Ask::Look | Ask::Everybody => {}
+            Ask::Look | Ask::Everybody | Ask::End => {}
             Ask::Show(subjects) => {
                 let state = self.inner.state.lock();
                 for person in subjects.iter().filter_map(|subject| state.person_of(subject)) {

@@ -15,7 +15,7 @@
 mod courier;
 mod needs;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use strongroom_authorizer::Action;
 use strongroom_crypto::secret::ClassKey;
 use strongroom_format::ids::OrganisationId;
 use strongroom_format::organisation::KEM_KEY_LEN;
-use strongroom_records::exchange::{Answer, Ask as Letter, Lease, Need, OpenedFiles, Refusal};
+use strongroom_records::exchange::{Answer, Ask as Letter, Lease, Need, Refusal};
 use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
 use strongroom_steward::{
     Error as StewardError, ErrorKind as StewardKind, FileHome, OpenClass, Prospect, Released,
@@ -37,7 +37,7 @@ use strongroom_workspace::door::{Change, Mark, Passing};
 use strongroom_workspace::error::{Error, ErrorKind};
 
 use crate::desk::{Ask, Request, refused};
-use crate::gate::Compartment;
+use crate::gate::{Compartment, Standing};
 use crate::view::Inner;
 
 use courier::{Arrived, Courier, Post};
@@ -182,6 +182,9 @@ impl FarDesk {
                 Err(RecvTimeoutError::Disconnected) => return self.part(),
             }
             self.queue.extend(requests.try_iter().take(NEED_COUNT_MAX));
+            if self.queue.iter().any(|request| matches!(request.ask, Ask::End)) {
+                return self.part();
+            }
             let taken = self.take_in();
             self.inner.note_trouble(taken.as_ref().err().map(ToString::to_string));
             self.lapse();
@@ -204,8 +207,12 @@ impl FarDesk {
         }
     }
 
+    /// ORDER: with everything shut, nothing is opened any more that would not be told.
     fn part(&mut self) {
         self.close();
+        while self.inner.has_opened() {
+            self.write(Vec::new());
+        }
         self.write(vec![Need::End]);
     }
 
@@ -394,12 +401,25 @@ impl FarDesk {
                 // Who knew a file before its keys were new knows it by another id; whether it is the same is seen as it is read.
                 files.extend(self.inner.state.lock().known_files(&own));
                 own.admit(class, &files, sent, end);
+                self.note_read_on(&own);
             }
             // Of a newer custodian.
             _ => return,
         }
         if !self.live.iter().any(|live| Arc::ptr_eq(live, &own)) {
             self.live.push(own);
+        }
+    }
+
+    /// What is open is read on under a new lease, also from pages that the kernel has: nobody is asked then.
+    fn note_read_on(&self, own: &Arc<Compartment>) {
+        let (state, now) = (self.inner.state.lock(), self.now());
+        for handle in state.open_handles(own) {
+            if let Standing::Live(class) = own.reads(&handle.file.id, now)
+                && let Some(file) = handle.found(&class)
+            {
+                self.inner.note_opened(own, &file.id);
+            }
         }
     }
 
@@ -459,7 +479,7 @@ impl FarDesk {
         let has_word = self.owes_word && self.passing.is_none();
         let is_told_late =
             self.inner.has_opened() && now >= *self.opened_since.get_or_insert(now) + OPENED_PAUSE;
-        if has_word || is_told_late {
+        if has_word || is_told_late || self.inner.has_opened_much() {
             self.write(Vec::new());
         }
     }
@@ -503,7 +523,7 @@ impl FarDesk {
             // ORDER: what is not in force yet is not acknowledged.
             heard: self.in_force,
             needs,
-            opened: opened(self.inner.take_opened()),
+            opened: self.inner.take_opened(),
             // Both are the courier's.
             expects: 0,
             answer_key: [0; KEM_KEY_LEN],
@@ -517,19 +537,6 @@ impl Drop for FarDesk {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn opened(all: Vec<(SubjectId, ClassId, FileId)>) -> Vec<OpenedFiles> {
-    let mut by_class: BTreeMap<(SubjectId, ClassId), BTreeSet<FileId>> = BTreeMap::new();
-    for (subject, class, file) in all {
-        by_class.entry((subject, class)).or_default().insert(file);
-    }
-    let one = |((subject, class), files): (_, BTreeSet<FileId>)| OpenedFiles {
-        subject,
-        class,
-        files: files.into_iter().collect(),
-    };
-    by_class.into_iter().map(one).collect()
 }
 
 fn turned_away(refusal: Refusal) -> StewardError {

@@ -182,11 +182,18 @@ impl State {
         self.handles.remove(&number);
     }
 
+    /// Handles of a compartment that are open.
+    pub fn open_handles<'a>(
+        &'a self,
+        compartment: &'a Arc<Compartment>,
+    ) -> impl Iterator<Item = &'a Arc<Handle>> {
+        self.handles.values().filter(|handle| Arc::ptr_eq(&handle.compartment, compartment))
+    }
+
     /// Files of a compartment that are open.
     pub fn open_files(&self, compartment: &Arc<Compartment>) -> Vec<FileId> {
-        let own = |handle: &&Arc<Handle>| Arc::ptr_eq(&handle.compartment, compartment);
         let mut files: Vec<FileId> =
-            self.handles.values().filter(own).map(|handle| handle.file.id).collect();
+            self.open_handles(compartment).map(|handle| handle.file.id).collect();
         files.sort();
         files.dedup();
         files

@@ -1,5 +1,6 @@
 //! Starting a view, and what its threads share.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -9,9 +10,10 @@ use parking_lot::Mutex;
 use serde_json::json;
 use strongroom_host::clock::Clock;
 use strongroom_host::thread;
+use strongroom_records::exchange::OpenedFiles;
 use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_steward::{Custodian, Error, ErrorKind, Fence, Stewardship};
-use strongroom_workspace::door::{Change, Mark, TimeNs};
+use strongroom_workspace::door::{Change, Mark, Passing, TimeNs};
 use tokio::sync::oneshot;
 
 use crate::desk::{Ask, Desk, Request};
@@ -22,6 +24,12 @@ use crate::state::State;
 /// LIMIT: how long one waits to hear that what was recorded is in force. No command waits for as long; a view that was late is
 /// asked again once it has said so.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(10);
+
+/// LIMIT: how long the end of a view waits until what was opened is told.
+pub(crate) const END_LIMIT: Duration = Duration::from_secs(5);
+/// LIMIT: classes, and files of them, that one ask says were opened: as many as a custodian takes in at a time.
+const TOLD_CLASS_COUNT_MAX: usize = 256;
+const TOLD_FILE_COUNT_MAX: usize = 8192;
 
 /// Who looks, and through whom.
 pub struct Consumer {
@@ -59,11 +67,10 @@ pub(crate) struct Inner {
     stranger: AtomicBool,
     recorded: AtomicU64,
     opening: Opening,
-    opened: Mutex<Vec<OpenedFile>>,
+    opened: Mutex<BTreeMap<(SubjectId, ClassId), BTreeSet<FileId>>>,
+    /// Passes once everything of it has ended.
+    ending: Mutex<Option<Passing>>,
 }
-
-/// Whose, of which class, which.
-pub(crate) type OpenedFile = (SubjectId, ClassId, FileId);
 
 impl View {
     /// Reads whom the activity may see, and follows from then on. `owner` is whose the files shall be.
@@ -78,9 +85,13 @@ impl View {
         let names = (consumer.activity.clone(), consumer.custodian.listed().name.clone());
         let inner = Inner::new(names, clock, owner, Opening::IsDecided);
         let desk = Desk::open(consumer, Arc::clone(&inner))?;
+        let end = inner.ends();
         let (requests, asked) = mpsc::channel();
-        let started = thread::spawn("view-desk", move || desk.run(&asked));
-        started.map_err(no_thread)?;
+        let work = move || {
+            desk.run(&asked);
+            drop(end);
+        };
+        thread::spawn("view-desk", work).map_err(no_thread)?;
         Ok(Self { inner, requests })
     }
 
@@ -96,7 +107,13 @@ impl View {
         let names = (consumer.activity.clone(), consumer.application.clone());
         let inner = Inner::new(names, clock, owner, Opening::IsTold);
         let (mut desk, courier) = FarDesk::new(consumer, Arc::clone(&inner));
-        thread::spawn("view-courier", move || courier.run()).map_err(no_thread)?;
+        // The courier ends after the desk, once all is sent.
+        let end = inner.ends();
+        let work = move || {
+            courier.run();
+            drop(end);
+        };
+        thread::spawn("view-courier", work).map_err(no_thread)?;
         desk.open()?;
         let (requests, asked) = mpsc::channel();
         let started = thread::spawn("view-desk", move || desk.run(&asked));
@@ -125,6 +142,16 @@ impl View {
         });
         let late = || Error::new(ErrorKind::Unavailable, "the view does not follow in time");
         followed.unwrap_or_else(|| Err(late()))
+    }
+
+    /// Ends it, also where clones are left: nothing is read any more. Returns when what was opened is told, or after
+    /// [`END_LIMIT`].
+    pub fn close(&self) {
+        let (reply, _) = oneshot::channel();
+        // A desk that is gone has told.
+        let _ = self.requests.send(Request { ask: Ask::End, reply });
+        let ending = self.inner.ending.lock().take();
+        ending.and_then(|ending| thread::wait_within(END_LIMIT, ending));
     }
 
     /// What it says about itself.
@@ -177,13 +204,22 @@ impl Inner {
             recorded: AtomicU64::new(0),
             opening,
             opened: Mutex::default(),
+            ending: Mutex::default(),
         })
     }
 
-    /// A file was opened under a lease that lives.
+    /// What the last thread to end lets go of.
+    fn ends(&self) -> Mark {
+        let (mark, passing) = Mark::new();
+        *self.ending.lock() = Some(passing);
+        mark
+    }
+
+    /// A file is opened, or read on, under a lease that lives.
     pub fn note_opened(&self, own: &Compartment, file: &FileId) {
         if self.opening == Opening::IsTold {
-            self.opened.lock().push((own.subject, own.class, *file));
+            let mut opened = self.opened.lock();
+            opened.entry((own.subject, own.class)).or_default().insert(*file);
         }
     }
 
@@ -191,8 +227,27 @@ impl Inner {
         !self.opened.lock().is_empty()
     }
 
-    pub fn take_opened(&self) -> Vec<OpenedFile> {
-        std::mem::take(&mut *self.opened.lock())
+    /// Whether there is more than one ask can tell.
+    pub fn has_opened_much(&self) -> bool {
+        self.opened.lock().len() >= TOLD_CLASS_COUNT_MAX
+    }
+
+    /// Takes as much as one ask can tell.
+    pub fn take_opened(&self) -> Vec<OpenedFiles> {
+        let mut opened = self.opened.lock();
+        let (mut taken, mut room) = (Vec::new(), TOLD_FILE_COUNT_MAX);
+        while taken.len() < TOLD_CLASS_COUNT_MAX && room > 0 {
+            let Some(mut first) = opened.first_entry() else { break };
+            let (subject, class) = *first.key();
+            let left = first.get_mut();
+            let files: Vec<FileId> = std::iter::from_fn(|| left.pop_first()).take(room).collect();
+            room -= files.len();
+            if left.is_empty() {
+                first.remove();
+            }
+            taken.push(OpenedFiles { subject, class, files });
+        }
+        taken
     }
 
     pub fn now(&self) -> Duration {

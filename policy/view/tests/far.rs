@@ -15,7 +15,7 @@ use common::{Shop, content, crawl, follow, kind, list, look, now, only, open, op
 use served::{POLL, Served, until};
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_records::exchange::OpenedFiles;
-use strongroom_records::ids::{ClassId, FileId};
+use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_records::log::Kind as Told;
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
 use strongroom_steward::{Custodian, Depth, ErrorKind as StewardKind, Holder, Roster};
@@ -255,6 +255,71 @@ fn what_was_opened_of_several_classes_of_somebody_is_one_chain_of_entries() {
         shop.note_opened(&rules, &opened).unwrap();
         assert_eq!(shop.verify().unwrap().findings, []);
     });
+}
+
+/// Files that a device said it opened, of each person.
+fn opened_of(shop: &mut Shop, people: &[SubjectId]) -> Vec<usize> {
+    let opened = |shop: &Custodian, subject: &SubjectId| -> usize {
+        let report = shop.report(subject).unwrap();
+        let opened = report.lines.iter().filter(|line| line.entry.kind == Told::Opened);
+        opened.filter_map(|line| line.detail.as_ref()).map(|detail| detail.files.len()).sum()
+    };
+    shop.act(|shop| people.iter().map(|subject| opened(shop, subject)).collect())
+}
+
+#[test]
+fn whatever_is_opened_at_once_is_on_record_however_much_it_is() {
+    let mut served = Served::new(30);
+    served.stop();
+    // More classes than one ask says of.
+    let people: Vec<SubjectId> = (0..130).map(|_| served.shop.reader("somebody")).collect();
+    served.serve();
+    let device = served.device("mailer 1", "mailer");
+    let view = served.view(&device);
+    let paths: Vec<String> = crawl(&view).into_keys().collect();
+    assert_eq!(paths.len(), 260);
+    until("all is on record once", || {
+        opened_of(&mut served.shop, &people).iter().all(|count| *count == 2)
+    });
+    // All leases live: nobody is asked before all of it is opened again.
+    let inos: Vec<Ino> = paths.iter().map(|path| look(&view, path).unwrap().ino).collect();
+    for ino in inos {
+        view.release(open_known(&view, ino).unwrap());
+    }
+    until("all is on record again", || {
+        opened_of(&mut served.shop, &people).iter().all(|count| *count == 4)
+    });
+}
+
+#[test]
+fn what_stays_open_is_on_record_as_opened_under_each_lease_that_follows() {
+    let mut served = Served::new(31);
+    let ada = served.shop.reader("ada");
+    served.shop.act(|shop| shop.set_lease(ClassId::OWNED, 2).unwrap());
+    let device = served.device("mailer 1", "mailer");
+    let view = served.view(&device);
+    // Whoever reads on what the kernel has in its pages asks nobody.
+    let handle = open(&view, &format!("{}/owned/file", only(&view))).unwrap();
+    until("it is on record for several leases", || opened_of(&mut served.shop, &[ada])[0] > 2);
+    view.release(handle);
+}
+
+#[test]
+fn what_was_opened_is_told_before_the_view_has_ended() {
+    let mut served = Served::new(32);
+    let ada = served.shop.reader("ada");
+    let device = served.device("mailer 1", "mailer");
+    let view = served.view(&device);
+    let path = format!("{}/owned/file", only(&view));
+    let handle = open(&view, &path).unwrap();
+    assert_eq!(read(&view, handle).unwrap(), b"ada owned");
+    served.stop();
+    view.close();
+    // The process ends here. Nobody has held on to anything that could still say it.
+    assert!(read(&view, handle).is_err());
+    let mut counter = served.counter();
+    counter.turn().unwrap();
+    assert_eq!(opened_of(&mut served.shop, &[ada]), [1]);
 }
 
 #[test]

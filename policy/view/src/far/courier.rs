@@ -18,6 +18,8 @@ use strongroom_steward::letters::{self, Direction, Outside, Recipient};
 use strongroom_steward::{Error, ErrorKind, Result};
 use strongroom_store::{Body, ErrorKind as StoreKind, Key, Letter, Store, wait};
 
+use crate::view::END_LIMIT;
+
 /// How often an answer is looked for that is awaited.
 const POLL_AWAITED: Duration = Duration::from_millis(50);
 /// How long an ask is awaited so eagerly.
@@ -169,14 +171,22 @@ impl Courier {
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
-            let carried = self.send_all().and_then(|()| self.fetch_all());
             if gone {
-                return;
+                return self.end();
             }
+            let carried = self.send_all().and_then(|()| self.fetch_all());
             if let Err(error) = carried {
                 // A desk that is gone needs nothing.
                 let _ = self.incoming.send(Arrived::Trouble(error));
             }
+        }
+    }
+
+    /// A desk that is gone says nothing again: what is not on its way is tried for a while.
+    fn end(&mut self) {
+        let end = self.pen.clock.since_boot() + END_LIMIT;
+        while self.send_all().is_err() && self.pen.clock.since_boot() < end {
+            self.pen.clock.sleep(self.poll);
         }
     }
 

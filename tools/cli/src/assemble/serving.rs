@@ -41,12 +41,15 @@ impl Served {
         }
     }
 
-    /// Commits everything; a view has nothing to commit.
+    /// Commits everything; a view tells what was opened.
     fn close(&self) -> strongroom_workspace::error::Result<()> {
         match self {
             Served::Workspace(workspace) => workspace.close(),
             #[cfg(feature = "custody")]
-            Served::View(_) => Ok(()),
+            Served::View(view) => {
+                view.close();
+                Ok(())
+            }
         }
     }
 }
