@@ -18,7 +18,8 @@ pub enum ApplicationState {
     /// In use.
     #[n(2)]
     Active,
-    /// Nothing is released; rotation, export and erasure still work.
+    /// Nothing is released. Rotation, retention, export and erasure that are under way end at their next step, and are done by
+    /// whoever asks for them again.
     #[n(3)]
     Disabled,
 }

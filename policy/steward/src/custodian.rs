@@ -10,7 +10,7 @@ use strongroom_records::ids::ClassId;
 use strongroom_records::log::Kind;
 use strongroom_records::register::CellKind;
 
-use crate::directory::check_name;
+use crate::directory::{Stewardship, check_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::register::{Register, SINGLE, Transaction};
 use crate::schema::Schema;
@@ -31,6 +31,8 @@ pub struct Custodian {
     pub(crate) orders: Vec<Order>,
     /// What keeps others out while it works.
     pub(crate) turnstile: Option<Box<dyn Turnstile>>,
+    /// The list of applications, once others were let in: it tells what became of this one.
+    pub(crate) list: Option<Box<Stewardship>>,
 }
 
 /// The text of a set of policies, none for the built-in one, who is asked beside it, and what decides by both.
@@ -38,7 +40,8 @@ type ReadSet = (Option<String>, Option<(String, Duration)>, Arc<dyn DecisionPoin
 
 impl Custodian {
     pub(crate) fn new(register: Register, listed: Listed) -> Self {
-        Self { register, listed, point: Mutex::default(), orders: Vec::new(), turnstile: None }
+        let (point, orders) = (Mutex::default(), Vec::new());
+        Self { register, listed, point, orders, turnstile: None, list: None }
     }
 
     /// Its line in the list of applications.

@@ -68,7 +68,8 @@ impl Stewardship {
         }
     }
 
-    fn read(services: Services) -> Result<Self> {
+    /// Reads the list, and closes nothing.
+    pub(crate) fn read(services: Services) -> Result<Self> {
         let store = Arc::clone(&services.store);
         let shelves = Shelves::new(store, services.wait, ApplicationId::DIRECTORY);
         let pin = services.memory.recall(&ApplicationId::DIRECTORY)?;

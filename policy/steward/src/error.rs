@@ -68,6 +68,12 @@ impl Error {
         Self::new(ErrorKind::Denied, "not allowed")
     }
 
+    /// The answer to something long that was under way when somebody disabled the application.
+    pub(crate) fn disabled_meanwhile() -> Self {
+        let message = "the application was disabled meanwhile: what is done stays; asked for again, it goes on";
+        Self::new(ErrorKind::Denied, message)
+    }
+
     pub(crate) fn no_subject() -> Self {
         Self::new(ErrorKind::NotFound, "there is no such subject")
     }

@@ -76,6 +76,8 @@ pub struct Export {
     bag: Bag,
     /// What the receipt will say, once all but that is written.
     deed: Option<ExportDeed>,
+    /// Whether the application was in use when it began.
+    was_active: bool,
 }
 
 /// What is in a package so far.
@@ -99,6 +101,7 @@ impl Custodian {
             if let Some(exported) = self.go_on(&mut export, target)? {
                 return Ok(exported);
             }
+            self.let_others_in()?;
         }
     }
 
@@ -119,6 +122,7 @@ impl Custodian {
             names: FileNames::new(),
             bag: Bag::default(),
             deed: None,
+            was_active: self.is_active(),
         })
     }
 
@@ -126,12 +130,15 @@ impl Custodian {
     /// custodian it may be asked again for the same piece.
     ///
     /// # Errors
-    /// `Denied` for a subject that is erased by now; those of the target.
+    /// `Denied` for a subject that is erased by now, and for an application that was disabled since it began; those of the target.
     pub fn go_on(
         &mut self,
         export: &mut Export,
         target: &mut dyn Target,
     ) -> Result<Option<Exported>> {
+        if export.was_active && !self.is_active() {
+            return Err(Error::disabled_meanwhile());
+        }
         match (export.classes.last().copied(), export.deed.clone()) {
             (Some(class), _) => self.export_files(export, class, target)?,
             (None, None) => self.export_rest(export, target)?,

@@ -97,6 +97,19 @@ impl Custodian {
         self.register_mut().catch_up()
     }
 
+    /// Reads on in the list of applications as well, and takes the application's line as it is now.
+    pub(crate) fn follow_list(&mut self) -> Result<()> {
+        let mut list = match self.list.take() {
+            Some(list) => list,
+            None => Box::new(Stewardship::read(self.services().clone())?),
+        };
+        list.follow()?;
+        let line = list.find(&self.listed().application.to_string())?.clone();
+        self.relist(&line);
+        self.list = Some(list);
+        Ok(())
+    }
+
     /// Takes the application's line in the list as it is now. True if anything changed.
     pub fn relist(&mut self, line: &Listed) -> bool {
         let changed = self.listed() != line;

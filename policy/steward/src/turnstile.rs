@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::custodian::Custodian;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How long others are let in: whoever waits looks more often whether it is their turn.
 const FREE: Duration = Duration::from_millis(15);
@@ -33,14 +33,20 @@ impl Custodian {
     /// Lets others in if it is their turn. What they recorded is known on return: whatever was read before may be old.
     ///
     /// # Errors
-    /// `Unavailable` when they take too long; those of following.
+    /// `Denied` when they have disabled the application, which ends what is under way: whoever asks for it again knows that,
+    /// and has it done. `Unavailable` when they take too long; those of following.
     pub fn let_others_in(&mut self) -> Result<()> {
         match self.turnstile.as_mut().filter(|turnstile| turnstile.is_due()) {
             Some(turnstile) => turnstile.leave(),
             None => return Ok(()),
         }
         self.services().clock.sleep(FREE);
-        self.come_back()
+        let was_active = self.is_active();
+        self.come_back()?;
+        match was_active && !self.is_active() {
+            true => Err(Error::disabled_meanwhile()),
+            false => Ok(()),
+        }
     }
 
     /// Lets others in until [`Custodian::come_back`], for what only reads.
@@ -56,6 +62,7 @@ impl Custodian {
             if let Some(turnstile) = &mut self.turnstile {
                 turnstile.enter()?;
             }
+            self.follow_list()?;
             self.follow()?;
             self.catch_up()?;
             let Some(key) = self.needed_key() else { return Ok(()) };

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex};
 
 use common::{World, answer, own, registered};
 use strongroom_records::activity::Basis;
+use strongroom_records::application::ApplicationState;
 use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{
-    Carry, Custodian, Depth, Error, ErrorKind, NewSubject, Stewardship, SubjectLine, Turnstile,
+    Carry, Custodian, Depth, Error, ErrorKind, NewSubject, Services, Stewardship, SubjectLine,
+    Target, Turnstile,
 };
 use strongroom_store::{Key, Shelf};
 
@@ -390,6 +392,77 @@ fn what_is_damaged_of_many_records_that_others_write_meanwhile_is_found() {
     let what = "a cell of the register is not the one that was recorded";
     let findings = verified.unwrap().findings;
     assert_eq!(findings.iter().map(|found| found.what).collect::<Vec<_>>(), [what]);
+}
+
+/// Has the application disabled the first time that it stands aside.
+struct Stop {
+    services: Services,
+    has_stopped: bool,
+}
+
+impl Turnstile for Stop {
+    fn is_due(&self) -> bool {
+        true
+    }
+
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.has_stopped, true) {
+            let mut list = Stewardship::open(self.services.clone()).unwrap();
+            list.set_state("shop", ApplicationState::Disabled).unwrap();
+        }
+    }
+
+    fn enter(&mut self) -> strongroom_steward::Result<()> {
+        Ok(())
+    }
+}
+
+struct Nowhere;
+
+impl Target for Nowhere {
+    fn write(&mut self, _: &str, _: &[u8]) -> strongroom_steward::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_under_way_when_an_application_is_disabled_stops_and_goes_on_when_asked_for_again() {
+    let export: (&str, Work) =
+        ("export", |shop, [ada, ..]| shop.export(ada, &mut Nowhere).map(drop));
+    for (name, work) in WORKS.into_iter().chain([export]) {
+        // Whoever asks for it while it is disabled knows that, and has it done.
+        for again in [ApplicationState::Active, ApplicationState::Disabled] {
+            let world = World::new(108);
+            let (mut shop, people) = shop(&world);
+            let services = world.services.clone();
+            shop.set_turnstile(Box::new(Stop { services, has_stopped: false }));
+            let stopped = work(&mut shop, &people).unwrap_err();
+            assert_eq!(stopped.kind(), ErrorKind::Denied, "{name}");
+            assert!(stopped.to_string().contains("disabled meanwhile"), "{name}: {stopped}");
+            drop(shop);
+            world.stewardship().set_state("shop", again).unwrap();
+            let mut shop = world.open("shop");
+            shop.set_turnstile(Box::new(Idle));
+            work(&mut shop, &people).unwrap();
+            assert!(!shop.is_rotating().unwrap(), "{name}");
+            assert!(shop.verify().unwrap().findings.is_empty(), "{name}");
+        }
+    }
+}
+
+/// Stands aside for nothing.
+struct Idle;
+
+impl Turnstile for Idle {
+    fn is_due(&self) -> bool {
+        true
+    }
+
+    fn leave(&mut self) {}
+
+    fn enter(&mut self) -> strongroom_steward::Result<()> {
+        Ok(())
+    }
 }
 
 /// Stands aside, and finds no way back.

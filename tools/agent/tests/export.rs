@@ -8,6 +8,7 @@ mod common;
 use common::Shop;
 use common::world::{World, own};
 use strongroom_crypto::hash::sha256;
+use strongroom_records::application::ApplicationState;
 use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_records::log::Kind;
 
@@ -122,6 +123,22 @@ fn who_is_erased_while_their_export_is_taken_has_no_further_piece_of_it() {
     let (tar, is_whole) = chunks(&line.until_left());
     let (members, ends) = members(&tar);
     assert!(!is_whole && !ends && members.len() < COUNT, "{}", members.len());
+}
+
+/// Begun while it is disabled, it is made.
+#[test]
+fn an_export_on_its_way_ends_when_the_application_is_disabled() {
+    let (shop, ada) = shop(5);
+    let export = || shop.ask("POST", &format!("subjects/{ada}/export"), "", MIB);
+    let line = export();
+    line.until_stuck();
+    shop.world.stewardship().set_state("shop", ApplicationState::Disabled).unwrap();
+    line.take(usize::MAX);
+    let (tar, is_whole) = chunks(&line.until_left());
+    assert!(!is_whole && members(&tar).0.len() < COUNT);
+    let line = export();
+    line.take(usize::MAX);
+    assert!(chunks(&line.until_left()).1);
 }
 
 #[test]

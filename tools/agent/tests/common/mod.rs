@@ -101,6 +101,8 @@ impl Entrance for Way {
     fn enter(&self, custodian: &mut Custodian) -> Result<Box<dyn Send>> {
         IS_INSIDE.set(true);
         let inside = Box::new(Inside);
+        let list = Stewardship::open(self.services.clone())?;
+        custodian.relist(list.find("shop")?);
         custodian.follow()?;
         custodian.catch_up()?;
         Ok(inside)
