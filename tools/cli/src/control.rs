@@ -19,6 +19,8 @@ use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::entropy::{Entropy, MachineEntropy};
 use strongroom_host::thread;
 use strongroom_mount::ANSWER_LIMIT;
+#[cfg(feature = "custody")]
+use strongroom_records::ids::ApplicationId;
 use strongroom_workspace::ask::{REPLY_LEN_MAX, Reply, Request};
 
 use crate::exit::{Exit, Failure, Result};
@@ -76,12 +78,14 @@ pub struct Told {
 }
 
 #[cfg(feature = "custody")]
-/// Has every view of this home look at the register now; returns when what was recorded is in force in them, open files
-/// and mappings included, or after [`VIEWS_LIMIT`].
-pub fn tell_views(home: &Home) -> Told {
+/// Has every view of this home that may show anything of an application look at the register now; returns when what was
+/// recorded is in force in them, open files and mappings included, or after [`VIEWS_LIMIT`].
+pub fn tell_views(home: &Home, application: &ApplicationId) -> Told {
     let (clock, mut told) = (MachineClock::new(), Told::default());
     let (say, said) = mpsc::channel();
-    for note in note::all(home).unwrap_or_default().iter().filter(|note| note.is_view) {
+    let application = application.to_string();
+    let notes = note::all(home).unwrap_or_default();
+    for note in notes.iter().filter(|note| note.may_show(&application)) {
         told.silent += 1;
         ask_view(note.reached(), say.clone(), clock.since_boot());
     }

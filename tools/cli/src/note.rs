@@ -28,6 +28,8 @@ pub struct Note {
     pub is_private: bool,
     /// Whether it shows what an activity may see, not files.
     pub is_view: bool,
+    /// Of which application it shows that; none for files, and where only the custodian knows.
+    pub application: Option<String>,
 }
 
 impl Note {
@@ -41,12 +43,19 @@ impl Note {
             started: start_of(pid).unwrap_or_default(),
             is_private: false,
             is_view: false,
+            application: None,
         }
     }
 
-    /// The same, showing what an activity may see.
-    pub fn of_view(self) -> Self {
-        Self { is_view: true, ..self }
+    /// The same, showing what an activity of an application may see.
+    pub fn of_view(self, application: Option<String>) -> Self {
+        Self { is_view: true, application, ..self }
+    }
+
+    #[cfg(feature = "custody")]
+    /// Whether it may show anything of an application.
+    pub fn may_show(&self, application: &str) -> bool {
+        self.is_view && self.application.as_deref().is_none_or(|own| own == application)
     }
 
     #[cfg(feature = "custody")]
@@ -113,6 +122,7 @@ impl Note {
             "started": self.started,
             "private": self.is_private,
             "view": self.is_view,
+            "application": self.application,
         })
     }
 
@@ -126,6 +136,7 @@ impl Note {
             started: value.get("started")?.as_u64()?,
             is_private: is_set("private"),
             is_view: is_set("view"),
+            application: value.get("application").and_then(Value::as_str).map(str::to_owned),
         })
     }
 }
@@ -183,6 +194,8 @@ mod tests {
     fn a_note_survives_writing_and_reading() {
         let note = Note::about_me(Path::new("/mnt/a \"b\""), "/srv/work");
         assert_eq!(Note::parse(&note.to_json().to_string()), Some(note.clone()));
+        let view = note.clone().of_view(Some("0123".to_owned()));
+        assert_eq!(Note::parse(&view.to_json().to_string()), Some(view));
         assert!(note.is_alive());
     }
 

@@ -331,6 +331,47 @@ fn a_view_of_this_machine_that_stands_still_keeps_nobody_waiting_and_counts_as_o
     place.unmount();
 }
 
+#[test]
+fn an_act_waits_for_no_view_of_another_application() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    let here = |line: &str| {
+        place.run(&format!("{line} -w STORE --passphrase-file PASS --json")).expect_done()
+    };
+    let json = |text: &str| -> Value { serde_json::from_str(text).unwrap() };
+    here("app create shop");
+    here("app create clinic");
+    let [web, ward] = ["shop", "clinic"].map(|app| token(&place, app, app, ""));
+    let agent = Running::start(&place, "");
+    let [mut shop, mut clinic] = [agent.client(&web, "shop"), agent.client(&ward, "clinic")];
+    let [ada, bob] = [&mut shop, &mut clinic].map(|app| {
+        newsletter(app);
+        let made = app.done("POST", "subjects", &Value::Null);
+        let subject = made["subject"].as_str().unwrap().to_owned();
+        say(app, &subject, "given");
+        subject
+    });
+    place
+        .run("mount STORE DRIVE --background --app clinic --activity newsletter --passphrase-file PASS")
+        .expect_done();
+    let stopped = Stopped::mount_of(&place, "home");
+    let of_ada = format!("--subject {ada} --activity newsletter --app shop");
+    let answer = json(&here(&format!("consent withdraw {of_ada}")));
+    let told = ["views_told", "views_silent", "in_force"].map(|name| answer[name].clone());
+    assert_eq!(told, [json!(0), json!(0), json!(true)]);
+    let path = format!("subjects/{ada}/consents/newsletter");
+    let answer = shop.done("PUT", &path, &json!({"status": "withdrawn"}));
+    assert_eq!((&answer["silent"], &answer["in_force"]), (&json!(0), &json!(true)));
+    // The control: that of its own application is waited for.
+    let path = format!("subjects/{bob}/consents/newsletter");
+    let answer = clinic.done("PUT", &path, &json!({"status": "withdrawn"}));
+    assert_eq!((&answer["silent"], &answer["in_force"]), (&json!(1), &json!(false)));
+    drop(stopped);
+    place.unmount();
+}
+
 /// Neither in its environment nor in a descriptor: whoever runs a job says to us where secrets are, not to the job.
 #[test]
 fn a_command_that_runs_with_a_view_is_handed_no_secret() {

@@ -49,6 +49,8 @@ pub struct Opened {
     pub view: View,
     /// Where the application's key is: as it was told, and where somebody said otherwise. Nowhere on a consumer's own device.
     pub custody: Vec<String>,
+    /// Id of the application; on a consumer's own device only the custodian knows it.
+    pub application: Option<String>,
 }
 
 /// Opens what an activity may see: here, or on a consumer's own device by what a custodian elsewhere lends.
@@ -60,11 +62,12 @@ pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase)
     let own = device.organisation.find(&device.keys.device_id());
     if own.is_some_and(|own| own.is_consumer() && own.revoked_at().is_none()) {
         let view = open_far(home, place, lens, device)?;
-        return Ok(Opened { view, custody: Vec::new() });
+        return Ok(Opened { view, custody: Vec::new(), application: None });
     }
     let mut office = custody::open_with(home.clone(), place, device)?;
     let custodian = office.application(lens.app, lens.custody)?;
     let told = custodian.listed().custody.clone();
+    let application = Some(custodian.listed().application.to_string());
     let custody = [told].into_iter().chain(lens.custody.map(str::to_owned)).collect();
     let fenced = place.clone();
     let consumer = Consumer {
@@ -75,7 +78,8 @@ pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase)
         poll: if place.is_remote() { POLL_REMOTE } else { POLL_LOCAL },
     };
     let view = View::start(consumer, Arc::new(MachineClock::new()), super::owner());
-    Ok(Opened { view: view.map_err(|error| failure(&error))?, custody })
+    let view = view.map_err(|error| failure(&error))?;
+    Ok(Opened { view, custody, application })
 }
 
 fn open_far(home: &Home, place: &Place, lens: &Lens<'_>, device: Unlocked) -> Result<View> {

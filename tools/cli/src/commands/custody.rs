@@ -17,7 +17,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use serde_json::Value;
-use strongroom_records::ids::SubjectId;
+use strongroom_records::ids::{ApplicationId, SubjectId};
 
 use crate::assemble::custody::Office;
 use crate::control;
@@ -78,11 +78,16 @@ pub(super) fn moment(text: Option<&str>) -> Result<Option<i64>> {
     parsed.map(Some)
 }
 
-/// Brings what was just recorded into force in every running view of this home; adds to the answer how many there were, and
-/// says to people if some did not answer. Other commands may write again first: a view may be waiting for its turn.
-pub(super) fn bring_into_force(office: Office, answer: &mut Value) -> Result<()> {
+/// Brings what was just recorded of an application into force in every running view of it in this home; adds to the answer how
+/// many there were, and says to people if some did not answer. Other commands may write again first: a view may be waiting for
+/// its turn.
+pub(super) fn bring_into_force(
+    office: Office,
+    application: &ApplicationId,
+    answer: &mut Value,
+) -> Result<()> {
     drop(office);
-    let told = control::tell_views(&Home::find()?);
+    let told = control::tell_views(&Home::find()?, application);
     if told.silent > 0 {
         ui::tell(&format!(
             "on record; {} views of this machine did not answer and may still show what they had",

@@ -60,7 +60,8 @@ pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
     if arguments.detached {
         background::leave_terminal()?;
     }
-    let serving = match lens {
+    let note = Note::about_me(&mountpoint, &place.shown());
+    let (serving, note) = match lens {
         None => {
             let takeover = if arguments.take_over { Takeover::Yes } else { Takeover::No };
             let how = match (at, options.read_only) {
@@ -68,12 +69,14 @@ pub fn run(arguments: &Mount, format: Format) -> Result<Exit> {
                 (None, true) => Open::Read,
                 (None, false) => Open::Write(takeover),
             };
-            assemble::mount(&home, &place, &mountpoint, options, &how, passphrase)?
+            (assemble::mount(&home, &place, &mountpoint, options, &how, passphrase)?, note)
         }
-        Some(lens) => view(&home, &place, &lens, &mountpoint, options, passphrase)?,
+        Some(lens) => {
+            let (serving, application) =
+                view(&home, &place, &lens, &mountpoint, options, passphrase)?;
+            (serving, note.of_view(application))
+        }
     };
-    let note = Note::about_me(&mountpoint, &place.shown());
-    let note = if lens.is_some() { note.of_view() } else { note };
     serve(&home, &note, serving, arguments.detached)
 }
 
@@ -87,6 +90,7 @@ fn view_options(_: MountOptions) -> Result<MountOptions> {
     Err(super::without_custody())
 }
 
+/// A view that serves, and of which application.
 #[cfg(feature = "custody")]
 fn view(
     home: &Home,
@@ -95,10 +99,11 @@ fn view(
     mountpoint: &Path,
     options: MountOptions,
     passphrase: Passphrase,
-) -> Result<Serving> {
+) -> Result<(Serving, Option<String>)> {
     let signals = assemble::listening()?;
-    let view = assemble::view::open(home, place, lens, passphrase)?.view;
-    assemble::view::serve(view, mountpoint, options, Some(signals))
+    let opened = assemble::view::open(home, place, lens, passphrase)?;
+    let serving = assemble::view::serve(opened.view, mountpoint, options, Some(signals))?;
+    Ok((serving, opened.application))
 }
 
 #[cfg(not(feature = "custody"))]
@@ -109,7 +114,7 @@ fn view(
     _: &Path,
     _: MountOptions,
     _: Passphrase,
-) -> Result<Serving> {
+) -> Result<(Serving, Option<String>)> {
     Err(super::without_custody())
 }
 

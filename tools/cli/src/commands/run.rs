@@ -53,7 +53,7 @@ pub fn run(arguments: &Run) -> Result<Exit> {
     let command = command(arguments, &folder.0, &opened.custody)?;
     let serving = assemble::view::serve(opened.view, &folder.0, options, None)?;
     // Others find a mount in a private namespace through its process only.
-    let note = Note::about_me(&folder.0, &place.shown()).of_view();
+    let note = Note::about_me(&folder.0, &place.shown()).of_view(opened.application);
     let note = match (if is_private { note.in_namespace() } else { note }).write(&home) {
         Ok(note) => note,
         Err(failure) => {

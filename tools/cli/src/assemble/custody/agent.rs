@@ -6,6 +6,7 @@ use strongroom_agent::{Agent, Announced, Entrance, Tokens};
 use strongroom_custody::Custody;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_records::application::ApplicationState;
+use strongroom_records::ids::ApplicationId;
 use strongroom_steward::{About, Custodian, Error, ErrorKind, Stewardship, Turns};
 
 use super::counter::{Attended, SETTLE_LIMIT};
@@ -79,6 +80,11 @@ impl Shared {
         self.stewardship.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Its id, if it is listed still.
+    fn application(&self) -> Option<ApplicationId> {
+        self.list().find(&self.name).ok().map(|line| line.application)
+    }
+
     fn fence(&self) -> strongroom_steward::Result<Held> {
         let busy =
             |_| Error::new(ErrorKind::Unavailable, "another command works on the applications");
@@ -118,7 +124,8 @@ impl Entrance for Shared {
         let clock = MachineClock::new();
         // The counter hears of it meanwhile: views and devices have the same seconds.
         let devices = self.turns.as_ref().map(|turns| turns.ask(about));
-        let views = Home::find().map(|home| control::tell_views(&home).silent);
+        let views = self.application().zip(Home::find().ok());
+        let views = views.map(|(own, home)| control::tell_views(&home, &own).silent);
         let left = SETTLE_LIMIT.saturating_sub(clock.elapsed());
         let devices = devices.map(|asked| asked.wait(&clock, left).silent);
         let silent = views.unwrap_or_default() + devices.unwrap_or_default();

@@ -91,7 +91,7 @@ fn replay(options: &AppReplay, format: Format) -> Result<Exit> {
         text += &format!("what {} said is on record again\n", answered.len());
     }
     let mut json = json!({"erased": erased, "answered": answered});
-    bring_into_force(office, &mut json)?;
+    bring_into_force(office, &custodian.listed().application, &mut json)?;
     ui::answer(format, &text, &json)?;
     Ok(Exit::Done)
 }
@@ -182,8 +182,8 @@ fn state(options: &AppState, state: ApplicationState, format: Format) -> Result<
     let mut office = custody::open(&options.place)?;
     office.stewardship().set_state(&options.name, state).map_err(|error| failure(&error))?;
     let line = office.stewardship().find(&options.name).map_err(|error| failure(&error))?;
-    let mut json = line_json(line);
-    bring_into_force(office, &mut json)?;
+    let (mut json, application) = (line_json(line), line.application);
+    bring_into_force(office, &application, &mut json)?;
     ui::answer(format, "", &json)?;
     Ok(Exit::Done)
 }

@@ -76,7 +76,7 @@ fn answer(
     // What waits can be interrupted; what is on record is not undone by that.
     let kept = place.keep(&receipt, &Again::Never);
     let mut json = json!({"activity": options.activity, "status": status.name()});
-    bring_into_force(office, &mut json)?;
+    bring_into_force(office, &custodian.listed().application, &mut json)?;
     // A yes may cover less than the one before it.
     let holders = settle(&mut custodian, &taken, wait)?;
     let (text, fields) = described(&holders, &names);

@@ -79,7 +79,7 @@ fn stop(options: &ConsumerOne, state: ActivityState, format: Format) -> Result<E
     let (office, mut custodian) = custody::application(&options.of)?;
     custodian.stop_activity(&options.name, state).map_err(|error| failure(&error))?;
     let mut json = one(&custodian, &options.name)?;
-    bring_into_force(office, &mut json)?;
+    bring_into_force(office, &custodian.listed().application, &mut json)?;
     ui::answer(format, "", &json)?;
     Ok(Exit::Done)
 }

@@ -7,7 +7,7 @@ use strongroom_cedar::{BUILT_IN, Cedar};
 use strongroom_records::application::PolicySet as Set;
 use strongroom_records::ids::Hash;
 use strongroom_records::log::Outcome;
-use strongroom_steward::{Carry, Redecided, Standing, time_text};
+use strongroom_steward::{Carry, Custodian, Redecided, Standing, time_text};
 
 use super::{bring_into_force, input_text, moment};
 use crate::args::custody::policy::{
@@ -52,7 +52,7 @@ pub fn run(options: &Policy, format: Format) -> Result<Exit> {
             let (office, mut custodian) = custody::application(&options.of)?;
             custodian.set_point(options.at.as_deref()).map_err(|error| failure(&error))?;
             let mut json = json!({"point": options.at});
-            bring_into_force(office, &mut json)?;
+            bring_into_force(office, &custodian.listed().application, &mut json)?;
             ui::answer(format, "", &json)?;
             Ok(Exit::Done)
         }
@@ -66,7 +66,7 @@ fn set(options: &PolicySet, format: Format) -> Result<Exit> {
     read(&text)?;
     let (office, mut custodian) = custody::application(&options.of)?;
     let standing = custodian.propose_policies(&text).map_err(|error| failure(&error))?;
-    stand(office, &standing, format)
+    stand(office, &custodian, &standing, format)
 }
 
 fn activate(options: &PolicyActivate, format: Format) -> Result<Exit> {
@@ -77,10 +77,16 @@ fn activate(options: &PolicyActivate, format: Format) -> Result<Exit> {
     let digest = Hash::parse(&options.digest).ok_or_else(bad)?;
     let (office, mut custodian) = custody::application(&options.of)?;
     let standing = custodian.activate_policies(options.version, &digest);
-    stand(office, &standing.map_err(|error| failure(&error))?, format)
+    let standing = standing.map_err(|error| failure(&error))?;
+    stand(office, &custodian, &standing, format)
 }
 
-fn stand(office: Office, standing: &Standing, format: Format) -> Result<Exit> {
+fn stand(
+    office: Office,
+    custodian: &Custodian,
+    standing: &Standing,
+    format: Format,
+) -> Result<Exit> {
     let (version, missing) = (standing.version, standing.missing);
     let mut json = json!({
         "digest": standing.digest.to_string(), "version": version, "missing_approvals": missing,
@@ -88,7 +94,7 @@ fn stand(office: Office, standing: &Standing, format: Format) -> Result<Exit> {
     });
     let text = match missing {
         0 => {
-            bring_into_force(office, &mut json)?;
+            bring_into_force(office, &custodian.listed().application, &mut json)?;
             String::new()
         }
         _ => format!(

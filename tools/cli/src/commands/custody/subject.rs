@@ -62,7 +62,7 @@ pub fn run(options: &Subject, format: Format) -> Result<Exit> {
             custodian.restrict(&subject, !options.lift).map_err(|error| failure(&error))?;
             let line = custodian.subject(&subject).map_err(|error| failure(&error))?;
             let mut json = line_json(&line);
-            bring_into_force(office, &mut json)?;
+            bring_into_force(office, &custodian.listed().application, &mut json)?;
             ui::answer(format, "", &json)?;
             Ok(Exit::Done)
         }
@@ -221,7 +221,7 @@ fn erase(options: &SubjectErase, format: Format) -> Result<Exit> {
         "irrecoverable_from": deed.irrecoverable_from.map(time_text),
         "statement": deed.statement,
     });
-    bring_into_force(office, &mut json)?;
+    bring_into_force(office, &custodian.listed().application, &mut json)?;
     ui::answer(format, &format!("{}\n", deed.statement), &json)?;
     kept?;
     Ok(if deed.objects_left == 0 { Exit::Done } else { Exit::Partial })
@@ -244,7 +244,7 @@ fn merge(options: &SubjectMerge, format: Format) -> Result<Exit> {
     let mut json = json!({
         "subject": into.to_string(), "erased": from.to_string(), "files": merged.files,
     });
-    bring_into_force(office, &mut json)?;
+    bring_into_force(office, &custodian.listed().application, &mut json)?;
     ui::answer(format, &format!("{} files moved\n", merged.files), &json)?;
     kept.map(|()| Exit::Done)
 }
