@@ -1,0 +1,89 @@
+//! All members compared, and repaired.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use strongroom_remote::mirror::scrub::scrub;
+use strongroom_store::over::Over;
+use strongroom_store::{Body, ErrorKind, Family, Key, Later, Listed, Store, wait};
+
+use super::{Three, create, object};
+
+#[test]
+fn a_member_that_is_deleted_whole_is_not_noticed_and_scrub_fills_a_fresh_one() {
+    let three = Three::new();
+    for seed in 1..40 {
+        three.put(object(seed), &[seed; 3000]);
+        wait(three.mirror.put_if_absent(Key::Log(seed.into()), Bytes::from(vec![seed; 100])))
+            .unwrap();
+    }
+    std::fs::remove_dir_all(&three.roots[0]).unwrap();
+    for seed in 40..60 {
+        three.put(object(seed), &[seed; 3000]);
+        wait(three.mirror.put_if_absent(Key::Log(seed.into()), Bytes::from(vec![seed; 100])))
+            .unwrap();
+    }
+    for seed in 1..60 {
+        assert_eq!(three.get(object(seed)), vec![seed; 3000]);
+    }
+    assert_eq!(wait(three.mirror.list(Family::Log, None)).unwrap().len(), 59);
+    let mut members = three.plain();
+    // A fresh disk in its place.
+    let _ = std::fs::remove_dir_all(&three.roots[0]);
+    members[0].store = create(&three.roots[0]);
+    let scrubbed = scrub(&members, &mut |_| ()).unwrap();
+    // The mirror may have healed some of it before.
+    assert!((1..=118).contains(&scrubbed.repaired) && scrubbed.unresolved.is_empty());
+    assert_eq!(scrubbed.count, 119, "and the key that says what workspace it is, which nobody put");
+    for seed in 1..60 {
+        let there = wait(members[0].store.get(object(seed), None)).unwrap();
+        assert_eq!(there, vec![seed; 3000]);
+    }
+    assert_eq!(scrub(&members, &mut |_| ()).unwrap().repaired, 0);
+}
+
+#[test]
+fn scrub_repairs_what_the_majority_has_otherwise_and_names_what_nobody_can_tell() {
+    let three = Three::new();
+    for seed in 1..4 {
+        three.put(object(seed), b"right");
+    }
+    let spoil = |member: usize, key: Key, bytes: &'static [u8]| {
+        wait(three.members[member].delete(key)).unwrap();
+        wait(three.members[member].put(key, Body::Bytes(Bytes::from_static(bytes)))).unwrap();
+    };
+    spoil(0, object(1), b"wrong");
+    spoil(0, object(2), b"short");
+    wait(three.members[1].delete(object(2))).unwrap();
+    let scrubbed = scrub(&three.plain(), &mut |_| ()).unwrap();
+    assert_eq!((scrubbed.repaired, scrubbed.unresolved), (1, vec![object(2)]));
+    assert_eq!(three.holds(0, object(1)).unwrap(), &b"right"[..]);
+    assert_eq!(three.holds(0, object(2)).unwrap(), &b"short"[..], "left as it was");
+}
+
+/// A member whose list of objects begins anew each time.
+struct Anew(Arc<dyn Store>, AtomicU64);
+
+impl Over for Anew {
+    fn below(&self) -> &dyn Store {
+        &*self.0
+    }
+
+    fn list<'a>(&'a self, family: Family, _: Option<Key>) -> Later<'a, Vec<Listed>> {
+        assert!(self.1.fetch_add(1, Ordering::Relaxed) < 50, "it is asked without end");
+        self.0.list(family, None)
+    }
+}
+
+#[test]
+fn scrub_ends_where_a_list_begins_anew_each_time() {
+    let three = Three::new();
+    three.put(object(1), b"right");
+    let mut members = three.plain();
+    for member in &mut members {
+        member.store = Arc::new(Anew(member.store.clone(), AtomicU64::new(0)));
+    }
+    let error = scrub(&members, &mut |_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
