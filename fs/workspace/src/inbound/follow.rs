@@ -221,10 +221,13 @@ impl Inner {
             self.seal_file_waiting(&mut state, ino)?;
         }
         let ours = uncommitted(outbound.pending.as_ref(), &state.batch)?;
+        let is_journaled = !ours.is_empty();
         let rebased = Rebase::new(self, &state, &base, taken).run(ours)?;
         let news = News::between(&state.map, &rebased.next)?;
         let head = commits.last().map_or(state.head, |commit| commit.head);
-        self.journal_rebased(&mut state, &rebased, head.seq)?;
+        if is_journaled {
+            self.journal_rebased(&mut state, &rebased, head.seq)?;
+        }
         // From here on nothing fails.
         drop(base);
         if let Some(cut) = outbound.pending.take() {
@@ -283,16 +286,21 @@ impl Inner {
         nameless.retain(|ino| is_orphan(map, *ino));
     }
 
+    /// Also where nothing is left of what was done here: the records before would be put on top of others' commits again, of
+    /// later ones, or after their base is gone.
+    ///
     /// ORDER: before the first change that is planned on top of it. One that does not get in whole is ignored by the
     /// next open, which has the records before.
     fn journal_rebased(&self, state: &mut State, rebased: &Rebased, seq: u64) -> Result<()> {
         let left_out = self.options.tuning.broken == Some(Broken::BaseNotJournaled);
-        if rebased.count == 0 || left_out {
+        if left_out {
             return Ok(());
         }
         // ORDER: these records take the place of others that may be durable with all their bytes, so the blocks that they name
         // are durable first: a loss of power could keep a record and not its block.
-        if let Err(error) = self.staging.sync() {
+        if rebased.count > 0
+            && let Err(error) = self.staging.sync()
+        {
             state.poisoned = true;
             return Err(error);
         }

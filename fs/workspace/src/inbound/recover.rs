@@ -52,13 +52,16 @@ pub(super) struct Leftover {
 
 impl Leftover {
     fn take(&mut self, number: u64, payload: &[u8]) -> Result<()> {
-        let (op, _) = ops::decode_one(payload)?;
+        let (op, rest) = ops::decode_one(payload)?;
         match op {
             Op::Based { seq, from, last } => {
                 if self.began != Some(from) {
                     self.drop_unfinished();
                 }
-                self.records.push((number, payload.to_vec()));
+                // One that says of nothing what it was done on top of is no change.
+                if !rest.is_empty() {
+                    self.records.push((number, payload.to_vec()));
+                }
                 self.began = Some(from);
                 if last {
                     self.records.retain(|(number, _)| *number >= from);
