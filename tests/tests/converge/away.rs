@@ -6,10 +6,12 @@ use std::time::Duration;
 use strongroom_store::Family;
 use strongroom_tests::harness::files::{OPEN, find, make, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
-use strongroom_tests::harness::runner::done;
+use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_tests::harness::tree::{Times, Tree, difference, read_tree};
+use strongroom_workspace::Tuning;
 use strongroom_workspace::door::{Core, Ino, Kind, RenameMode, SyncLevel, SyncScope, WriteMode};
 use strongroom_workspace::error::ErrorKind;
+use strongroom_workspace::inbound::conflict::ConflictName;
 
 use super::{
     bytes_of, content, examine, keeping_for, mark, marks, marks_in, marks_of, stored, tuning,
@@ -105,6 +107,91 @@ fn what_a_home_did_that_was_away_for_too_long_is_put_beside_what_others_did() {
     fleet.homes[1].down(Down::Killed).unwrap();
     let trees = fleet.settle().unwrap();
     assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+}
+
+/// Writes at the end of a file.
+fn append(core: &dyn Core, path: &str, offset: u64, number: u64) {
+    let handle = done(core.open(find(core, path).unwrap(), OPEN)).unwrap().handle;
+    done(core.write(handle, offset, &mark(number), WriteMode::At, false)).unwrap();
+    core.release(handle);
+}
+
+#[test]
+fn what_a_home_was_away_for_too_long_to_keep_whole_says_so_in_its_name() {
+    let mut fleet = Fleet::new(4, 2, &Tuning { compact_bytes: 0, ..keeping_for(60) });
+    fleet.homes[0].open().unwrap();
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    let names = ["edited", "removed", "replaced", "copied"];
+    names.iter().for_each(|name| save(&first, name, &content(1, 20_000)).unwrap());
+    fleet.settle().unwrap();
+
+    fleet.homes[1].cut(true);
+    let second = fleet.homes[1].workspace().unwrap().clone();
+    append(&second, "edited", 20_000, 101);
+    append(&second, "removed", 20_000, 102);
+    save(&second, "replaced", &content(103, 20_000)).unwrap();
+    let ino = find(&second, "copied").unwrap();
+    let from = done(second.open(ino, OPEN)).unwrap().handle;
+    let (_, to) = done(second.create_open(CALLER, Ino::ROOT, b"copy", 0o600, OPEN)).unwrap();
+    assert_eq!(done(second.copy_range((from, 0), (to.handle, 0), 20_000)).unwrap(), 20_000);
+    second.release(from);
+    second.release(to.handle);
+    append(&second, "copy", 20_000, 104);
+    done(second.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+    drop(second);
+
+    save(&first, "edited", &content(201, 20_000)).unwrap();
+    for name in ["removed", "replaced", "copied"] {
+        done(first.unlink(Ino::ROOT, name.as_bytes())).unwrap();
+    }
+    drop(first);
+    fleet.homes[1].down(Down::Killed).unwrap();
+    write_for_long(&mut fleet, &[0], 300, 1100);
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    let held = |number: u64| {
+        let tree = trees[0].iter().map(|(path, node)| (path, marks_of(&bytes_of(node))));
+        let mut found = tree.filter(|(_, marks)| marks.contains(&mark(number)));
+        let (path, marks) = found.next().unwrap_or_else(|| panic!("{number} is lost"));
+        assert!(found.next().is_none(), "{number} is there twice");
+        let name = ConflictName::parse(&path[1..]);
+        (name.is_some_and(|name| name.is_incomplete), marks)
+    };
+    // An edit that went into the newest version, and what was written whole, lack nothing.
+    assert_eq!(held(101), (false, BTreeSet::from([mark(201), mark(101)])));
+    assert_eq!(held(102), (true, BTreeSet::from([mark(102)])));
+    assert_eq!(held(103), (false, BTreeSet::from([mark(103)])));
+    assert_eq!(held(104), (true, BTreeSet::from([mark(104)])));
+    assert!(examine(&fleet).is_clean());
+}
+
+#[test]
+fn what_came_to_nothing_here_stays_so_however_long_the_home_is_away_then() {
+    let mut fleet = Fleet::new(17, 2, &keeping_for(60));
+    fleet.homes[0].open().unwrap();
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    save(&first, "file", &content(1, 300)).unwrap();
+    fleet.settle().unwrap();
+    let second = fleet.homes[1].workspace().unwrap().clone();
+    append(&second, "file", 300, 2);
+    for core in [&second, &first] {
+        done(core.unlink(Ino::ROOT, b"file")).unwrap();
+    }
+    first.commit().unwrap();
+    fleet.tick(1, 2500).unwrap();
+    let status = second.status();
+    assert!(status.is_clean() && status.commits == 1, "{}", status.to_json());
+    drop((first, second));
+    fleet.homes[1].down(Down::Killed).unwrap();
+    write_for_long(&mut fleet, &[0], 300, 1100);
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    assert!(!marks_in(&trees[0]).contains(&mark(2)), "what was removed is back");
+    // And what is done then says what it was done on top of.
+    save(fleet.homes[1].workspace().unwrap(), "new", &content(3, 300)).unwrap();
+    fleet.homes[1].down(Down::Killed).unwrap();
+    let trees = fleet.settle().unwrap();
+    assert!(marks_in(&trees[0]).contains(&mark(3)));
 }
 
 #[test]

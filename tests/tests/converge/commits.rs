@@ -8,8 +8,9 @@ use strongroom_tests::harness::files::{OPEN, find, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::runner::done;
 use strongroom_tests::harness::tree::{Times, difference, read_tree};
-use strongroom_workspace::door::{Core, Ino, WriteMode, XattrMode};
+use strongroom_workspace::door::{Core, Ino, SyncLevel, SyncScope, WriteMode, XattrMode};
 use strongroom_workspace::error::ErrorKind;
+use strongroom_workspace::inbound::conflict::ConflictName;
 use strongroom_workspace::{Tuning, Workspace};
 
 use super::{
@@ -32,8 +33,12 @@ fn what_nobody_may_need_any_more_goes_also_where_several_write() {
     assert!(examine(&fleet).is_clean());
 }
 
-/// Marks in a conflict copy that was made before another home did what `let_go` does, and committed after it.
-fn copy_that_waited(let_go: impl FnOnce(&Workspace)) -> BTreeSet<Mark> {
+fn is_copy(path: &[u8]) -> bool {
+    path.starts_with(b"/file (")
+}
+
+/// Two homes of which the second has a conflict copy of `file` that it has not committed, and both workspaces.
+fn with_a_copy_that_waits() -> (Fleet, [Workspace; 2]) {
     // Nothing is moved before it is time to remove it.
     let mut fleet = Fleet::new(15, 2, &Tuning { compact_bytes: 0, ..keeping_for(60) });
     fleet.homes[0].open().unwrap();
@@ -46,7 +51,6 @@ fn copy_that_waited(let_go: impl FnOnce(&Workspace)) -> BTreeSet<Mark> {
         core.release(handle);
     }
     first.commit().unwrap();
-    let is_copy = |path: &[u8]| path.starts_with(b"/file (");
     for requests in 1.. {
         fleet.homes[1].ends_after(Some(requests));
         second.commit().unwrap_err();
@@ -55,6 +59,12 @@ fn copy_that_waited(let_go: impl FnOnce(&Workspace)) -> BTreeSet<Mark> {
             break;
         }
     }
+    (fleet, [first, second])
+}
+
+/// Marks in a conflict copy that was made before another home did what `let_go` does, and committed after it.
+fn copy_that_waited(let_go: impl FnOnce(&Workspace)) -> BTreeSet<Mark> {
+    let (mut fleet, [first, second]) = with_a_copy_that_waits();
     let_go(&first);
     drop((first, second));
     fleet.settle().unwrap();
@@ -81,6 +91,34 @@ fn a_conflict_copy_brings_back_nothing_that_was_purged_before_it_was_committed()
         first.purge(&[b"file".to_vec()]).unwrap();
     });
     assert_eq!(marks, BTreeSet::from([mark(3)]));
+}
+
+#[test]
+fn what_was_synced_in_a_conflict_copy_survives_its_blocks_and_its_name_says_what_is_missing() {
+    for more_is_written in [false, true] {
+        let (mut fleet, [first, second]) = with_a_copy_that_waits();
+        done(second.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+        if more_is_written {
+            // The journal says by this that what was before it is durable.
+            save(&second, "after", &content(5, 300)).unwrap();
+        }
+        save(&first, "file", &content(4, 20_000)).unwrap();
+        first.commit().unwrap();
+        drop((first, second));
+        fleet.homes[1].cut(true);
+        fleet.homes[1].down(Down::Killed).unwrap();
+        write_for_long(&mut fleet, &[0], 300, 1100);
+        let trees = fleet.settle().unwrap();
+        assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+        let copies: Vec<_> = trees[0].iter().filter(|(path, _)| is_copy(path)).collect();
+        let [(path, copy)] = copies[..] else { panic!("{copies:?}") };
+        assert_eq!(marks_of(&bytes_of(copy)), BTreeSet::from([mark(3)]));
+        let name = ConflictName::parse(&path[1..]).unwrap();
+        assert!(name.is_incomplete && name.original == b"file", "{}", path.escape_ascii());
+        let after = trees[0].get(&b"/after"[..]).map(bytes_of);
+        assert_eq!(after.is_some_and(|bytes| bytes == content(5, 300)), more_is_written);
+        assert!(examine(&fleet).is_clean());
+    }
 }
 
 #[test]

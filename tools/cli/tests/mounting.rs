@@ -347,6 +347,14 @@ fn conflict_copies_are_listed_and_resolved_as_asked() {
         fs::write(drive.join(format!("{file}.txt")), format!("first {text}")).unwrap();
         fs::write(drive.join(format!("{file} {mark}.txt")), format!("later {text}")).unwrap();
     }
+    let torn = drive.join("torn (conflict laptop 2026-11-22 incomplete).txt");
+    fs::write(&torn, "later").unwrap();
+    let json = place.run("conflict list DRIVE --json").expect_done();
+    assert!(
+        json.contains(r#""incomplete":true"#) && json.contains(r#""DRIVE/torn.txt""#),
+        "{json}"
+    );
+    fs::remove_file(&torn).unwrap();
     let listed = place.run("conflict list DRIVE").expect_done();
     assert_eq!(listed.lines().count(), 3, "{listed}");
     assert!(listed.contains(&format!("DRIVE/mine {mark}.txt")), "{listed}");

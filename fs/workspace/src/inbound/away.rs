@@ -2,6 +2,9 @@
 //! that, made to fit: what the changes name and is gone is there again, empty; names that they give are free. Then they are
 //! put on top of the newest map as always, as if others had edited everything meanwhile: what was edited here becomes a
 //! conflict copy, what was removed here stays.
+//!
+//! Blocks of others that the changes name may be gone as well: a conflict copy that was not committed shares them with the file.
+//! What there is of such a file is kept, and its name says that a part is missing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,9 +17,10 @@ use strongroom_format::op::Op;
 use strongroom_format::ops;
 use strongroom_journal::Journal;
 
-use super::recover::{Leftover, Replayed, Step};
+use super::recover::{Block, Leftover, Replayed, Step};
 use super::taken::Taken;
 use crate::error::Result;
+use crate::outbound::seal::seal_op;
 use crate::state::State;
 use crate::tree::map::{Layer, Value};
 use crate::tree::pages::patiently;
@@ -33,12 +37,12 @@ impl Inner {
             let state = self.state.lock();
             (state.map.committed(), state.names.clone())
         };
-        let (mut replayed, mut new) = (Replayed::default(), BTreeSet::new());
+        let (mut replayed, mut fitted) = (Replayed::default(), Fitted::default());
         for (number, payload) in &left.records {
             if !replayed.goes_on() {
                 break;
             }
-            match self.replay_fitted(payload, &mut new) {
+            match self.replay_fitted(payload, &mut fitted) {
                 Ok(Step::Done) => replayed.records += 1,
                 Ok(Step::BytesMissing) => replayed.cut = Some(*number),
                 Err(error) => replayed.failed = Some(error),
@@ -46,27 +50,65 @@ impl Inner {
         }
         let replayed = self.keep_journal(journal, replayed)?;
         let base = self.state.lock().map.committed();
-        let taken = Taken::unknown(&next, names, new);
+        let taken = Taken::unknown(&next, names, fitted);
         self.put_on_top(&mut self.outbound.lock(), base, (taken, &[]))?;
         Ok(replayed)
     }
 
-    fn replay_fitted(&self, payload: &[u8], new: &mut BTreeSet<Ino>) -> Result<Step> {
+    fn replay_fitted(&self, payload: &[u8], fitted: &mut Fitted) -> Result<Step> {
         let mut rest = payload;
         while !rest.is_empty() {
             let (op, after) = ops::decode_one(rest)?;
             rest = after;
-            let Some(op) = Fit { state: &mut self.state.lock(), inner: self }.fit(op)? else {
-                continue;
-            };
-            if let Op::Create { ino, .. } = &op {
-                new.insert(*ino);
-            }
-            if self.replay_op(&op, &encode(&op))? == Step::BytesMissing {
-                return Ok(Step::BytesMissing);
-            }
+            let op = Fit { state: &mut self.state.lock(), inner: self, fitted }.fit(op)?;
+            let Some(op) = op else { continue };
+            fitted.note(&op);
+            let Some(op) = self.without_gone(op, fitted)? else { return Ok(Step::BytesMissing) };
+            self.redo(&op, &encode(&op))?;
         }
         Ok(Step::Done)
+    }
+
+    /// A write without the blocks that are gone for good: others let go of them longer ago than they are kept. None if one is
+    /// here and damaged.
+    fn without_gone(&self, op: Op, fitted: &mut Fitted) -> Result<Option<Op>> {
+        let Op::SetExtents { ino, size, extents, mode, mtime, ctime } = op else {
+            return Ok(Some(op));
+        };
+        let mut there = Vec::new();
+        for extent in extents {
+            match self.find_block(&extent)? {
+                Block::There => there.push(extent),
+                Block::Damaged => return Ok(None),
+                Block::Gone => drop(fitted.incomplete.insert(ino)),
+            }
+        }
+        Ok(Some(seal_op(ino, there, (size, mode, mtime, ctime))))
+    }
+}
+
+/// What became of the changes while they were made to fit.
+#[derive(Default)]
+pub(super) struct Fitted {
+    /// Inodes that were made here.
+    pub(super) new: BTreeSet<Ino>,
+    /// Files that lost a part of what they held here.
+    pub(super) incomplete: BTreeSet<Ino>,
+}
+
+impl Fitted {
+    fn note(&mut self, op: &Op) {
+        match op {
+            Op::Create { ino, .. } => drop(self.new.insert(*ino)),
+            // Nothing of what it held is needed any more.
+            Op::SetInline { ino, .. } | Op::SetAttributes { ino, size: Some(0), .. } => {
+                self.incomplete.remove(ino);
+            }
+            Op::Clone { from, to, .. } if self.incomplete.contains(from) => {
+                self.incomplete.insert(*to);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -74,6 +116,7 @@ impl Inner {
 struct Fit<'a> {
     state: &'a mut State,
     inner: &'a Inner,
+    fitted: &'a mut Fitted,
 }
 
 impl Fit<'_> {
@@ -193,7 +236,11 @@ impl Fit<'_> {
     }
 
     fn need_file(&mut self, ino: Ino) -> Result<()> {
-        if self.inode(ino)?.is_some() { Ok(()) } else { self.stand_in(ino, Kind::File) }
+        if self.inode(ino)?.is_some() {
+            return Ok(());
+        }
+        self.fitted.incomplete.insert(ino);
+        self.stand_in(ino, Kind::File)
     }
 
     /// Something empty in place of what is gone, in the root folder.

@@ -1,23 +1,35 @@
-//! Names of conflict copies: `NAME (conflict DEVICE YYYY-MM-DD).EXT`.
+//! Names of conflict copies: `NAME (conflict DEVICE YYYY-MM-DD).EXT`. One that lost a part of what it held for good says so:
+//! `NAME (conflict DEVICE YYYY-MM-DD incomplete).EXT`.
 
 use crate::door::NAME_LEN_MAX;
 
 const DAY_NS: i64 = 86_400_000_000_000;
 /// What all names of conflict copies have.
 const MARK: &[u8] = b" (conflict ";
-
-/// What stands between the parts of a name: `(conflict DEVICE DATE)`, with a number from the second try on.
-fn mark(device: &str, time_ns: i64, tries: u32) -> String {
-    let (year, month, day) = date(time_ns.div_euclid(DAY_NS));
-    match tries {
-        0 => format!(" (conflict {device} {year:04}-{month:02}-{day:02})"),
-        _ => format!(" (conflict {device} {year:04}-{month:02}-{day:02} {})", tries + 1),
-    }
-}
+/// What the name of a copy has that lost a part of what it held.
+const INCOMPLETE: &str = " incomplete";
 
 /// Name for a copy of `name`, as the device's clock said. The stem is cut to keep the length within 255 bytes.
 pub fn conflict_name(name: &[u8], device: &str, time_ns: i64, tries: u32) -> Vec<u8> {
-    marked(name, &mark(device, time_ns, tries))
+    let date = date_text(time_ns);
+    marked(name, &format!(" (conflict {device} {date}{})", number(tries)))
+}
+
+/// Name for a file called `name` that lost a part of what it held. A conflict copy goes on saying whose it is, and of when.
+pub fn incomplete_name(name: &[u8], device: &str, time_ns: i64, tries: u32) -> Vec<u8> {
+    let copy = ConflictName::parse(name).unwrap_or_else(|| ConflictName {
+        original: name.to_vec(),
+        device: device.to_owned(),
+        date: date_text(time_ns),
+        is_incomplete: true,
+    });
+    let (device, date, number) = (copy.device, copy.date, number(tries));
+    marked(&copy.original, &format!(" (conflict {device} {date}{INCOMPLETE}{number})"))
+}
+
+/// From the second try on.
+fn number(tries: u32) -> String {
+    if tries == 0 { String::new() } else { format!(" {}", tries + 1) }
 }
 
 fn marked(name: &[u8], mark: &str) -> Vec<u8> {
@@ -41,6 +53,8 @@ pub struct ConflictName {
     pub device: String,
     /// When it was written there: `YYYY-MM-DD`.
     pub date: String,
+    /// Whether a part of what it held is gone for good.
+    pub is_incomplete: bool,
 }
 
 impl ConflictName {
@@ -51,23 +65,27 @@ impl ConflictName {
         let (inside, extension) = rest.split_at(rest.iter().position(|byte| *byte == b')')?);
         let extension = &extension[1..];
         let inside = std::str::from_utf8(inside).ok()?;
-        let (device, date) = match inside.rsplit_once(' ')? {
-            (before, tries) if tries.parse::<u32>().is_ok() => before.rsplit_once(' ')?,
-            parts => parts,
+        let inside = match inside.rsplit_once(' ')? {
+            (before, tries) if tries.parse::<u32>().is_ok() => before,
+            _ => inside,
         };
+        let whole = inside.strip_suffix(INCOMPLETE);
+        let (device, date) = whole.unwrap_or(inside).rsplit_once(' ')?;
         let is_date = date.len() == 10 && date.split('-').all(|part| part.parse::<u32>().is_ok());
-        let whole = extension.is_empty() || extension.starts_with(b".");
-        if !is_date || !whole || device.is_empty() {
+        let ends = extension.is_empty() || extension.starts_with(b".");
+        if !is_date || !ends || device.is_empty() {
             return None;
         }
         let original = [&name[..at], extension].concat();
-        Some(Self { original, device: device.to_owned(), date: date.to_owned() })
+        let (device, date, is_incomplete) = (device.to_owned(), date.to_owned(), whole.is_some());
+        Some(Self { original, device, date, is_incomplete })
     }
 
     /// A name for who keeps both: `NAME (DEVICE DATE).EXT`, which no longer counts as a conflict copy.
     pub fn plain(&self, tries: u32) -> Vec<u8> {
-        let number = if tries == 0 { String::new() } else { format!(" {}", tries + 1) };
-        marked(&self.original, &format!(" ({} {}{number})", self.device, self.date))
+        let Self { original, device, date, is_incomplete } = self;
+        let word = if *is_incomplete { INCOMPLETE } else { "" };
+        marked(original, &format!(" ({device} {date}{word}{})", number(tries)))
     }
 }
 
@@ -78,6 +96,11 @@ fn cut(stem: &[u8], len_max: usize) -> &[u8] {
         end -= 1;
     }
     &stem[..end]
+}
+
+fn date_text(time_ns: i64) -> String {
+    let (year, month, day) = date(time_ns.div_euclid(DAY_NS));
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// Year, month and day of a number of days since 1970-01-01.
@@ -135,6 +158,30 @@ mod tests {
         ] {
             assert_eq!(ConflictName::parse(name.as_bytes()), None, "{name}");
         }
+    }
+
+    #[test]
+    fn names_of_what_is_incomplete_say_so_and_whose_it_is() {
+        let incomplete = |name: &str, tries| {
+            String::from_utf8(incomplete_name(name.as_bytes(), "laptop", NOON, tries)).unwrap()
+        };
+        for (name, tries, expected) in [
+            ("notes.txt", 0, "notes (conflict laptop 2023-11-14 incomplete).txt"),
+            ("notes.txt", 1, "notes (conflict laptop 2023-11-14 incomplete 2).txt"),
+            (
+                "a (conflict my desk 2022-01-02 3).txt",
+                0,
+                "a (conflict my desk 2022-01-02 incomplete).txt",
+            ),
+        ] {
+            assert_eq!(incomplete(name, tries), expected);
+            let parsed = ConflictName::parse(expected.as_bytes()).unwrap();
+            assert!(parsed.is_incomplete);
+            assert_eq!(parsed.date.len(), 10);
+        }
+        assert!(!ConflictName::parse(named("notes.txt", 1).as_bytes()).unwrap().is_incomplete);
+        let parsed = ConflictName::parse(incomplete("n.txt", 1).as_bytes()).unwrap();
+        assert_eq!(parsed.plain(0), b"n (laptop 2023-11-14 incomplete).txt");
     }
 
     #[test]

@@ -61,6 +61,10 @@ pub(super) struct Rebase<'a> {
     lent: BTreeSet<Ino>,
     /// Where names went that were taken: by folder and name as they were meant.
     placed: BTreeMap<(Ino, Vec<u8>), Vec<u8>>,
+    /// Files that lost a part of what they held here, as they are called here.
+    incomplete: BTreeSet<Ino>,
+    /// The same, as they are now.
+    torn: BTreeSet<Ino>,
     out: Rebased,
 }
 
@@ -104,6 +108,8 @@ impl<'a> Rebase<'a> {
             spared: BTreeSet::new(),
             lent: BTreeSet::new(),
             placed: BTreeMap::new(),
+            incomplete: taken.incomplete,
+            torn: BTreeSet::new(),
             out,
         }
     }
@@ -115,6 +121,7 @@ impl<'a> Rebase<'a> {
             self.take(op)?;
         }
         self.drop_lenders()?;
+        self.name_incomplete()?;
         Ok(self.out)
     }
 

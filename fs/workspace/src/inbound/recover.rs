@@ -290,37 +290,48 @@ impl Inner {
         Ok(Step::Done)
     }
 
-    pub(super) fn replay_op(&self, op: &Op, bytes: &[u8]) -> Result<Step> {
+    fn replay_op(&self, op: &Op, bytes: &[u8]) -> Result<Step> {
         if let Op::SetExtents { extents, .. } | Op::Rewrite { extents, .. } = op
             && !self.are_readable(extents)?
         {
             return Ok(Step::BytesMissing);
         }
+        self.redo(op, bytes)?;
+        Ok(Step::Done)
+    }
+
+    pub(super) fn redo(&self, op: &Op, bytes: &[u8]) -> Result<()> {
         let mut state = self.state.lock();
         if let Op::Clone { from, to, .. } = op {
             self.waiting(&mut state, |state| self.seal_as_blocks(state, *from))?;
             self.waiting(&mut state, |state| self.seal_as_blocks(state, *to))?;
         }
         let now = self.services.clock.elapsed();
-        self.waiting(&mut state, |state| state.redo(now, op, bytes))?;
-        Ok(Step::Done)
+        self.waiting(&mut state, |state| state.redo(now, op, bytes))
     }
 
     /// Whether the blocks that a journaled write names are on the disk: power may have gone before they were.
     fn are_readable(&self, extents: &[Extent]) -> Result<bool> {
         for extent in extents {
-            let mut plain = vec![0; extent.block_len as usize];
-            let wanted =
-                Wanted { extent: extent.clone(), block_offset: 0, len: extent.block_len, at: 0 };
-            match wait(self.blocks.read(&[wanted], &mut plain)) {
-                Ok(()) => {}
-                Err(error) => match error.kind() {
-                    ErrorKind::Corrupt | ErrorKind::NotFound => return Ok(false),
-                    _ => return Err(error),
-                },
+            if self.find_block(extent)? != Block::There {
+                return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    pub(super) fn find_block(&self, extent: &Extent) -> Result<Block> {
+        let mut plain = vec![0; extent.block_len as usize];
+        let wanted =
+            Wanted { extent: extent.clone(), block_offset: 0, len: extent.block_len, at: 0 };
+        match wait(self.blocks.read(&[wanted], &mut plain)) {
+            Ok(()) => Ok(Block::There),
+            Err(error) => match error.kind() {
+                ErrorKind::Corrupt => Ok(Block::Damaged),
+                ErrorKind::NotFound => Ok(Block::Gone),
+                _ => Err(error),
+            },
+        }
     }
 
     /// Removes staged objects that no extent refers to, when no record is left that a commit does not cover.
@@ -387,6 +398,15 @@ fn stranded() -> Error {
     let message = "changes made here may be committed or not: so many homes wrote since that this one was forgotten; they \
                    are kept in the local state and not applied";
     Error::new(ErrorKind::Conflict, message)
+}
+
+/// What there is of a block that a record names.
+#[derive(PartialEq)]
+pub(super) enum Block {
+    There,
+    Damaged,
+    /// Neither here nor in the store.
+    Gone,
 }
 
 /// What became of a record.

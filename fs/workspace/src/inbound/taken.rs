@@ -6,6 +6,7 @@ use std::sync::Arc;
 use strongroom_format::ids::{Ino, ObjectId};
 use strongroom_format::op::Op;
 
+use super::away::Fitted;
 use super::log::Commit;
 use crate::error::Result;
 use crate::outbound::commit::with_stored_len;
@@ -55,20 +56,26 @@ pub(super) struct Taken {
     pub(super) touched: Touched,
     /// Objects that they let go of.
     pub(super) released: BTreeSet<ObjectId>,
+    /// Files here that lost a part of what they held, for it was kept for a time only.
+    pub(super) incomplete: BTreeSet<Ino>,
     names: Arc<NameHash>,
 }
 
 impl Taken {
     pub(super) fn new(base: &Map, names: Arc<NameHash>) -> Self {
-        let (touched, released) = (Touched::default(), BTreeSet::new());
-        Self { next: base.committed(), touched, released, names }
+        Self {
+            next: base.committed(),
+            touched: Touched::default(),
+            released: BTreeSet::new(),
+            incomplete: BTreeSet::new(),
+            names,
+        }
     }
 
-    /// What others did is not known any more, only what came of it. `new` was made here since.
-    pub(super) fn unknown(next: &Map, names: Arc<NameHash>, new: BTreeSet<Ino>) -> Self {
-        let mut taken = Self::new(next, names);
-        taken.touched.all_but = Some(new);
-        taken
+    /// What others did is not known any more, only what came of it.
+    pub(super) fn unknown(next: &Map, names: Arc<NameHash>, fitted: Fitted) -> Self {
+        let touched = Touched { all_but: Some(fitted.new), ..Touched::default() };
+        Self { touched, incomplete: fitted.incomplete, ..Self::new(next, names) }
     }
 
     /// Applies a commit.

@@ -86,6 +86,7 @@ fn described(found: &Found) -> Value {
         "original_exists": original.symlink_metadata().is_ok(),
         "device": found.name.device,
         "date": found.name.date,
+        "incomplete": found.name.is_incomplete,
         "size": found.size,
     })
 }

@@ -47,6 +47,9 @@ impl Rebase<'_> {
             return Ok(());
         }
         let Some(target) = self.target(ino, before, time)? else { return Ok(()) };
+        if before == Before::Replaced {
+            self.torn.remove(&target);
+        }
         match self.keep_mode(op, ino, target)? {
             Op::SetExtents { size, extents, mode, mtime, ctime, .. } => {
                 self.set_extents(target, size, extents, Face { mode, mtime, ctime })
@@ -258,7 +261,7 @@ impl Rebase<'_> {
     fn set_extents(&mut self, ino: Ino, size: u64, extents: Vec<Extent>, face: Face) -> Result<()> {
         for some in extents.chunks(self.inner.options.tuning.extents_per_op.max(1)) {
             // A conflict copy that no commit holds yet names blocks of others as well.
-            let extents = self.keep_blocks(some.to_vec())?;
+            let extents = self.keep_blocks(ino, some.to_vec())?;
             let facts = (size, face.mode, face.mtime, face.ctime);
             self.emit(&seal_op(ino, extents, facts))?;
         }
@@ -278,13 +281,16 @@ impl Rebase<'_> {
     /// Extents as they can be named now: blocks in objects that others let go of are sealed anew.
     ///
     /// ORDER: as they are named. What is named before may take the last reference to an object.
-    fn keep_blocks(&self, extents: Vec<Extent>) -> Result<Vec<Extent>> {
+    fn keep_blocks(&mut self, ino: Ino, extents: Vec<Extent>) -> Result<Vec<Extent>> {
         let mut kept = Vec::new();
         for extent in extents {
             match self.is_let_go(extent.object)? {
                 false => kept.push(extent),
                 true if self.is_purged(&extent)? => {}
-                true => kept.extend(self.seal_anew(&extent)?),
+                true => match self.seal_anew(&extent)? {
+                    Some(anew) => kept.push(anew),
+                    None => drop(self.torn.insert(ino)),
+                },
             }
         }
         Ok(kept)

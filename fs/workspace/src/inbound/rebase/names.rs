@@ -10,7 +10,7 @@ use strongroom_format::op::{Fate, Op};
 use super::content::Before;
 use super::{DEPTH_MAX, Rebase, find};
 use crate::error::{Error, ErrorKind, Result};
-use crate::inbound::conflict::conflict_name;
+use crate::inbound::conflict::{ConflictName, conflict_name, incomplete_name};
 use crate::limits::Broken;
 use crate::tree::map::{Map, Value, subject};
 use crate::tree::pages::patiently;
@@ -183,13 +183,48 @@ impl Rebase<'_> {
     }
 
     pub(super) fn free_name(&self, folder: Ino, name: &[u8], time: i64) -> Result<Vec<u8>> {
+        self.first_free(folder, |tries| conflict_name(name, &self.device, time, tries))
+    }
+
+    fn first_free(&self, folder: Ino, make: impl Fn(u32) -> Vec<u8>) -> Result<Vec<u8>> {
         for tries in 0..TRIES_MAX {
-            let made = conflict_name(name, &self.device, time, tries);
+            let made = make(tries);
             if self.entry(folder, &made)?.is_none() {
                 return Ok(made);
             }
         }
         Err(Error::new(ErrorKind::Full, "10,000 conflict copies of one name on one day"))
+    }
+
+    /// Says of each file that lost a part of what it held, in its name, that it did: it is not to be taken for whole.
+    pub(super) fn name_incomplete(&mut self) -> Result<()> {
+        for ino in std::mem::take(&mut self.incomplete) {
+            let holder = self.copies.get(&ino).copied().unwrap_or_else(|| self.merged_into(ino));
+            // What others hold under the same number is theirs.
+            if holder != ino || self.back.contains(&ino) || !self.touched.is_edited(ino) {
+                self.torn.insert(holder);
+            }
+        }
+        for ino in std::mem::take(&mut self.torn) {
+            let Some(inode) = find(&self.out.next, ino)? else { continue };
+            let Some((folder, name)) = self.place_of(ino)? else { continue };
+            if ConflictName::parse(&name).is_some_and(|name| name.is_incomplete) {
+                continue;
+            }
+            let make = |tries| incomplete_name(&name, &self.device, inode.mtime, tries);
+            let to_name = self.first_free(folder, make)?;
+            self.emit(&Op::Rename {
+                from: folder,
+                from_name: name,
+                to: folder,
+                to_name,
+                ino,
+                replaced: Ino(0),
+                fate: Fate::Remove,
+                time: inode.ctime,
+            })?;
+        }
+        Ok(())
     }
 
     /// Whether a folder is `above` or below it.
