@@ -6,6 +6,8 @@
 mod away;
 #[path = "converge/commits.rs"]
 mod commits;
+#[path = "converge/late.rs"]
+mod late;
 #[path = "converge/lives.rs"]
 mod lives;
 #[path = "converge/nameless.rs"]

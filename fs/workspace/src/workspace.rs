@@ -96,6 +96,8 @@ pub struct Inner {
     pub(crate) incarnation: u64,
     /// Empty when read-only, and while it is replayed.
     pub(crate) journal: OnceLock<Journal>,
+    /// Last record in it of the processes before.
+    pub(crate) inherited_upto: AtomicU64,
     pub(crate) staging: Arc<Staging>,
     pub(crate) blocks: Blocks,
     pub(crate) pages: Arc<Pages>,

@@ -39,7 +39,18 @@ pub struct Line {
     /// Whether the answer to the last of them is lost.
     untold: AtomicBool,
     stop: Mutex<Option<Stop>>,
+    late: Mutex<Late>,
     chance: Mutex<Chance>,
+}
+
+/// A commit that is under way while its process ends.
+enum Late {
+    None,
+    /// The next one is.
+    Next,
+    UnderWay(Key, Bytes),
+    /// It arrives before the next one.
+    BeforeNext(Key, Bytes),
 }
 
 /// What waits before it is put: says when it is reached, and is told when to go on.
@@ -59,6 +70,7 @@ impl Line {
             left: AtomicU64::new(u64::MAX),
             untold: AtomicBool::new(false),
             stop: Mutex::new(None),
+            late: Mutex::new(Late::None),
             chance: Mutex::new(Chance::new(seed)),
         }
     }
@@ -148,6 +160,20 @@ impl Store for Line {
     }
 
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
+        if key.family() == Some(Family::Log) {
+            let mut late = self.late.lock();
+            match std::mem::replace(&mut *late, Late::None) {
+                Late::Next => {
+                    *late = Late::UnderWay(key, bytes);
+                    return Box::pin(std::future::ready(Err(away())));
+                }
+                Late::BeforeNext(key, bytes) => {
+                    let arrived = wait(self.store.lock().put_if_absent(key, bytes));
+                    assert!(matches!(arrived, Ok(Put::Created(_))), "its number is free");
+                }
+                other => *late = other,
+            }
+        }
         self.pass(|store| wait(store.put_if_absent(key, bytes)))
     }
 
@@ -331,6 +357,26 @@ impl Home {
         (hear, tell)
     }
 
+    /// The next commit stays under way: nobody hears of it, and it is not there before it arrives.
+    pub fn keeps_back(&self) {
+        *self.line.late.lock() = Late::Next;
+    }
+
+    /// What was kept back arrives before the next commit, or now.
+    ///
+    /// # Panics
+    /// If nothing was kept back.
+    pub fn arrives(&self, when: Arrival) {
+        let mut late = self.line.late.lock();
+        let Late::UnderWay(key, bytes) = std::mem::replace(&mut *late, Late::None) else {
+            panic!("nothing is under way");
+        };
+        match when {
+            Arrival::Now => drop(wait(self.line.store.lock().put_if_absent(key, bytes))),
+            Arrival::BeforeNext => *late = Late::BeforeNext(key, bytes),
+        }
+    }
+
     /// The line leads to another store from here on.
     pub fn leads_to(&self, store: Arc<dyn Store>) {
         *self.line.store.lock() = store;
@@ -350,6 +396,15 @@ impl Home {
     pub fn lose(&self, one_in: u64) {
         self.line.lossy.store(one_in, Ordering::Relaxed);
     }
+}
+
+/// When a commit that was kept back arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// At once.
+    Now,
+    /// Just before the next commit.
+    BeforeNext,
 }
 
 /// All of them.

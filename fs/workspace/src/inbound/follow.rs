@@ -108,7 +108,9 @@ impl Inner {
             any |= !commits.is_empty();
             let is_full = commits.len() == FOLLOW_COUNT_MAX;
             if !commits.is_empty() {
-                self.note_another();
+                if !commits.iter().all(|commit| self.is_own(commit)) {
+                    self.note_another();
+                }
                 self.take_in(outbound, &commits)?;
             }
             if is_full {
@@ -140,7 +142,7 @@ impl Inner {
             let commit = commit.map_err(|error| self.away(error))?;
             self.check_known(commit.head)?;
             head = commit.head;
-            if !self.is_own(&commit) || self.is_nothing_from_before(&commit) {
+            if !self.is_own(&commit) || self.is_nothing_from_before(outbound, &commit) {
                 commits.push(commit);
             } else if commits.is_empty() {
                 self.find_published(outbound, &commit)?;
@@ -181,15 +183,24 @@ impl Inner {
         Ok(())
     }
 
-    /// One of our own that holds no change and was there when this home was opened. Nobody was told of it before more was done on
+    /// One of our own that holds no change and is from a process before. Nobody was told of it before more was done on
     /// top of an earlier one, which is what the journal holds: it is taken in as another's. One that holds changes is not:
     /// who made them had journaled them, durably, before.
-    fn is_nothing_from_before(&self, commit: &Commit) -> bool {
-        commit.body.ops.is_empty() && self.known.lock().contains_key(&commit.head.seq)
+    fn is_nothing_from_before(&self, outbound: &Outbound, commit: &Commit) -> bool {
+        let was_there = self.known.lock().contains_key(&commit.head.seq);
+        commit.body.ops.is_empty() && (was_there || self.is_of_process_before(outbound, commit))
+    }
+
+    /// Whether one of our own that nobody here made is of the process before: it was under way when that one ended. It has the
+    /// next number, and covers nothing but records that were there when this home was opened. Any other is of a copy.
+    fn is_of_process_before(&self, outbound: &Outbound, commit: &Commit) -> bool {
+        let inherited = self.inherited_upto.load(Ordering::Acquire);
+        commit.header.counter == outbound.counter + 1 && commit.body.head.journal_upto <= inherited
     }
 
     fn unknown_own(&self, outbound: &Outbound, commit: &Commit) -> Error {
-        match self.began_apart && commit.header.counter == outbound.counter + 1 {
+        let is_next = commit.header.counter == outbound.counter + 1;
+        match self.began_apart && is_next || self.is_of_process_before(outbound, commit) {
             true => published_before(),
             false => another_of_us(),
         }
@@ -348,9 +359,10 @@ fn away_for_long() -> Error {
     Error::new(ErrorKind::Stale, message)
 }
 
-/// What the last process published and was not told of was done once more here, for the store was away then.
-fn published_before() -> Error {
-    let message = "a commit from before the store was away had got through; mount again";
+/// What the last process published and was not told of was done once more here, for the store was away then or had not got it
+/// yet.
+pub(super) fn published_before() -> Error {
+    let message = "a commit of the process before has got through since; mount again";
     Error::new(ErrorKind::Stale, message)
 }
 

@@ -47,7 +47,15 @@ impl Workspace {
         keys: Arc<DeviceKeys>,
         services: Services,
     ) -> Result<Workspace> {
-        Self::open_by(options, (store, Reach::Store), keys, services)
+        let open = || {
+            let (options, store) = (options.clone(), (store.clone(), Reach::Store));
+            Self::open_by(options, store, keys.clone(), services.clone())
+        };
+        match open() {
+            // Told to mount again before anybody was told that it is mounted.
+            Err(error) if error.kind() == ErrorKind::Stale => open(),
+            opened => opened,
+        }
     }
 
     pub(super) fn open_by(
@@ -79,6 +87,7 @@ impl Workspace {
             outbound: Mutex::new(initial_outbound(&checkpoint)?),
             incarnation,
             journal: OnceLock::new(),
+            inherited_upto: AtomicU64::new(0),
             gate: RwLock::new(()),
             wake: Condvar::new(),
             due: Mutex::new(Due::default()),

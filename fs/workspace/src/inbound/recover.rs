@@ -1,6 +1,7 @@
 //! What a crash left: journal records that no commit covers, staged objects, orphans.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use strongroom_crypto::hash::blake3_256;
 use strongroom_format::commit::ObjectAdded;
@@ -14,7 +15,9 @@ use strongroom_journal::Journal;
 use strongroom_store::{Body, Key as StoreKey};
 
 use super::apart::away;
+use super::follow::published_before;
 use super::home::OwnFolders;
+use super::log::get;
 use super::memory::Memory;
 use crate::block::fetch::Wanted;
 use crate::error::{Error, ErrorKind, Result};
@@ -116,6 +119,9 @@ impl Inner {
         self.load_nameless();
         if !self.is_apart() {
             let mut outbound = self.outbound.lock();
+            if replayed.records > 0 && self.state.lock().head == seen.head {
+                self.take_next_number(&mut outbound)?;
+            }
             self.adopt_put_objects(&mut outbound)?;
             self.follow(&mut outbound)?;
         }
@@ -153,6 +159,31 @@ impl Inner {
             self.store.put_if_absent(key, bytes).await?;
             Ok(())
         })
+    }
+
+    /// A commit of the process before may still be under way to the store. An empty one takes its number: either it is found
+    /// there now, or it never gets in. Not on top of another home's commit, which may have taken over: if it gets in there, it
+    /// is told.
+    ///
+    /// # Errors
+    /// `Stale` if it is there by now.
+    fn take_next_number(&self, outbound: &mut Outbound) -> Result<()> {
+        let head = self.state.lock().head;
+        let is_own = self.own_last_seq(outbound) == Some(head.seq);
+        if !is_own || !(outbound.is_shared() || self.store.is_far()) {
+            return Ok(());
+        }
+        match self.publish_nothing(outbound) {
+            Err(error) if error.kind() == ErrorKind::Conflict => {}
+            // Whoever commits next meets it too, and tells.
+            _ => return Ok(()),
+        }
+        let key = StoreKey::Log(head.seq + 1);
+        let Some(bytes) = get(&self.store, key)? else { return Ok(()) };
+        match self.reader().open_commit(key, head, &bytes) {
+            Ok(commit) if self.is_own(&commit) => Err(published_before()),
+            _ => Ok(()),
+        }
     }
 
     /// Removes staged copies of objects that a commit names: the store has them. A loss of power may bring back the
@@ -265,6 +296,7 @@ impl Inner {
             let message = format!("bytes of journal record {number}, once durable, are gone");
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
+        self.inherited_upto.store(journal.position(), Ordering::Release);
         if self.journal.set(journal).is_err() {
             return Err(Error::new(ErrorKind::Internal, "the journal was opened twice"));
         }

@@ -61,6 +61,7 @@ pub enum Reason {
 type StagedObjects = Vec<Arc<Staged>>;
 
 /// A batch cut off, ready to be published.
+#[derive(Default)]
 pub struct Cut {
     /// Encoded operations.
     pub ops: Vec<u8>,

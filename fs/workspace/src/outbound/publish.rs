@@ -66,6 +66,18 @@ impl Inner {
         Ok(())
     }
 
+    /// Publishes a commit that changes nothing and covers no more of the journal.
+    ///
+    /// # Errors
+    /// `Conflict` where its number is taken; those of the store.
+    pub(crate) fn publish_nothing(&self, outbound: &mut Outbound) -> Result<()> {
+        let base_seq = self.state.lock().head.seq;
+        let mut cut = Cut { base_seq, journal_upto: outbound.journal_upto, ..Cut::default() };
+        self.publish(outbound, &mut cut)?;
+        self.settle(outbound, cut);
+        Ok(())
+    }
+
     /// A cut is in the log: what was on its way is committed.
     pub(crate) fn note_published(
         &self,
