@@ -2,6 +2,8 @@
 //! the process ends, and whoever else writes.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "purge/background.rs"]
+mod background;
 #[path = "purge/damaged.rs"]
 mod damaged;
 #[path = "purge/mirrored.rs"]

@@ -21,7 +21,7 @@ use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
 use crate::door::{Answer, Change};
 use crate::error::{Error, ErrorKind, Result};
-use crate::history::purge::Setback;
+use crate::history::purge::Purging;
 use crate::inbound::alone::taken_over;
 use crate::inbound::apart::away;
 use crate::inbound::renew::Renewing;
@@ -130,8 +130,8 @@ pub struct Inner {
     pub(crate) past: Mutex<BTreeMap<u64, Arc<PastRoot>>>,
     /// Held by who changes pins, or brings them up to date.
     pub(crate) pinning: Mutex<()>,
-    /// Held by who purges: what the last try met.
-    pub(crate) purging: Mutex<Setback>,
+    /// Whether somebody purges, and what the last try met.
+    pub(crate) purging: Mutex<Purging>,
     /// Held for a moment by who needs a newer map to read, or brings it.
     pub(crate) renewing: Mutex<Renewing>,
     /// Commit up to which what is pinned is here.
@@ -284,14 +284,16 @@ impl Workspace {
         self.0.status()
     }
 
-    /// Does what is due: a commit when the batch is old or large enough, the checkpoint it brings along, and a round
-    /// of compaction after that.
-    /// The background thread calls this; a simulation calls it itself.
+    /// Does what is due: a commit when the batch is old or large enough, the checkpoint it brings along, a round
+    /// of compaction after that, and what a purge has left.
+    /// The background threads do the same; a simulation calls this.
     ///
     /// # Errors
     /// What the commit met; it is tried again at the next call.
     pub fn tick(&self) -> Result<()> {
-        self.0.upkeep()
+        self.0.upkeep()?;
+        self.0.purge_if_under_way();
+        Ok(())
     }
 
     /// Commits everything there is.
@@ -318,17 +320,18 @@ impl Workspace {
         result
     }
 
-    /// Begins committing in a thread of its own.
+    /// Begins committing in a thread of its own, and purging in another one.
     ///
     /// # Errors
     /// `Internal` when the machine gives no thread.
     pub fn run_background(&self) -> Result<()> {
-        let inner = self.0.clone();
-        strongroom_host::thread::spawn("commit", move || inner.background())?;
+        let (commits, purges) = (self.0.clone(), self.0.clone());
+        strongroom_host::thread::spawn("commit", move || commits.background())?;
+        strongroom_host::thread::spawn("purge", move || purges.purge_in_background())?;
         Ok(())
     }
 
-    /// Ends the background thread at its next step.
+    /// Ends the background threads at their next step.
     pub fn stop_background(&self) {
         self.0.due.lock().stop = true;
         self.0.wake.notify_all();

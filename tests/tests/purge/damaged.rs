@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use strongroom_store::{Body, Family, Key, now};
-use strongroom_tests::harness::files::save;
+use strongroom_tests::harness::files::{find, save};
 use strongroom_tests::harness::fleet::Down;
 use strongroom_tests::harness::tree::read_tree;
 use strongroom_tests::harness::world::small_tuning;
 use strongroom_workspace::Tuning;
+use strongroom_workspace::error::ErrorKind;
 
 use super::{Scene, other, plain, write_note};
 
@@ -87,4 +88,26 @@ fn a_purge_that_a_damaged_snapshot_keeps_from_its_end_commits_no_more_and_ends_w
     scene.snapshots.remove("early");
     scene.fleet.tick(0, 31_000).unwrap();
     assert!(!scene.workspace.is_purging().unwrap());
+}
+
+#[test]
+fn a_damaged_commit_is_told_and_keeps_a_purge_from_nothing_else() {
+    let scene = Scene::new(1, &small_tuning(), 12);
+    let log = now(scene.fleet.store().list(Family::Log, None)).unwrap();
+    let damaged = log[log.len() / 2].key;
+    let bytes = now(scene.fleet.store().get(damaged, None)).unwrap();
+    now(scene.fleet.store().put(damaged, Body::Bytes(bytes.slice(..40)))).unwrap();
+    for path in ["vault", "plain 0"] {
+        let told = scene.workspace.purge(&[path.into()]).unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::Corrupt, "{told}");
+        assert!(told.to_string().contains("commits are damaged"), "{told}");
+        assert!(find(&scene.workspace, path).is_err());
+    }
+    assert!(!scene.workspace.is_purging().unwrap());
+    assert_eq!(scene.watch.leaks(), [], "something secret is still stored");
+    scene.fleet.tick(0, 31_000).unwrap();
+    assert!(scene.workspace.status().trouble.unwrap().contains("commits are damaged"));
+    now(scene.fleet.store().delete(damaged)).unwrap();
+    scene.fleet.tick(0, 31_000).unwrap();
+    assert_eq!(scene.workspace.status().trouble, None);
 }

@@ -63,12 +63,17 @@ impl<'a> Past<'a> {
         })
     }
 
+    /// Whether a purge took the body of a commit. Of one that is damaged the one before it says so: those without come first.
     fn is_bare(&self, seq: u64) -> Result<bool> {
-        let bytes = get(&self.inner.store, StoreKey::Log(seq))?;
-        Ok(match bytes {
-            Some(bytes) => CommitFile::parse(&bytes)?.is_bare,
-            None => true,
-        })
+        let upto = self.log.partition_point(|at| *at <= seq);
+        for at in self.log[..upto].iter().rev() {
+            let Some(bytes) = get(&self.inner.store, StoreKey::Log(*at))? else { return Ok(true) };
+            match CommitFile::parse(&bytes).map_err(Error::from) {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                parsed => return Ok(parsed?.is_bare),
+            }
+        }
+        Ok(upto == 0)
     }
 
     /// The last commit that was made before a time, by its author's clock, as far as it can be read.

@@ -14,6 +14,8 @@
 //!    repeated from its beginning, harmlessly.
 //! 2. Nothing is removed that a kept state, or what is on its way, names.
 //! 3. History ends where a purge did: states between snapshots before it are gone for all files.
+//! 4. A commit that is damaged cannot be stripped. It is told, all else is done, and it is looked at again until it is gone or
+//!    healed; another purge may begin meanwhile.
 //!
 //! LIMIT: a home that was away meanwhile, with changes that were never committed, finds the log stripped (`Purged`). An edit made
 //! elsewhere without knowing of the removal brings back the name with what was written there, not what was there before.
@@ -66,6 +68,9 @@ pub(crate) struct Intent {
     /// When the log may be stripped, nanoseconds since 1970; 0 until the snapshots have fresh pages.
     #[n(5)]
     due: i64,
+    /// Commits that are damaged and were not stripped, once all else is done.
+    #[n(6)]
+    left: Option<Vec<u64>>,
 }
 
 /// When a purge began.
@@ -77,9 +82,12 @@ enum Begun {
     Before,
 }
 
-/// What a purge that is under way met.
+/// A purge that is under way, as far as this process has come with it.
 #[derive(Debug, Default)]
-pub(crate) struct Setback {
+pub(crate) struct Purging {
+    /// Whether somebody is at work on it.
+    is_at_work: bool,
+    /// What the last try met.
     error: Option<Error>,
     /// Tries that met something, in a row.
     count: u32,
@@ -111,28 +119,18 @@ impl Workspace {
     pub fn purge(&self, paths: &[Vec<u8>]) -> Result<Purged> {
         let inner = &self.0;
         inner.writable()?;
-        let _one = inner.purging.lock();
-        if inner.intent()?.is_some() {
-            let message =
-                "a purge is under way; it ends within a minute where the store can be reached";
-            return Err(Error::new(ErrorKind::Busy, message));
+        {
+            let mut purging = inner.purging.lock();
+            let under_way = inner.intent()?.is_some_and(|intent| intent.left.is_none());
+            if purging.is_at_work || under_way {
+                let message = "a purge is under way; try again when it has ended";
+                return Err(Error::new(ErrorKind::Busy, message));
+            }
+            purging.is_at_work = true;
         }
-        inner.need_all_copies()?;
-        inner.commit(Reason::Asked)?;
-        inner.follow(&mut inner.outbound.lock())?;
-        let found = inner.find_all(paths)?;
-        inner.check_removable(&found)?;
-        let intent = Intent {
-            inos: found.inos.iter().copied().collect(),
-            affected: found.affected.iter().copied().collect(),
-            expunged: None,
-            frozen: None,
-            doomed: Vec::new(),
-            due: 0,
-        };
-        inner.write_intent(&intent)?;
-        let goes_on = !inner.go_on(intent, Begun::Now)?;
-        Ok(Purged { inodes: found.inos.len() as u64, moved: found.moved, goes_on })
+        let purged = inner.purge_now(paths);
+        inner.purging.lock().is_at_work = false;
+        purged
     }
 
     /// Whether a purge is under way.
@@ -140,30 +138,57 @@ impl Workspace {
     /// # Errors
     /// Those of the local disk.
     pub fn is_purging(&self) -> Result<bool> {
-        Ok(self.0.intent()?.is_some())
+        Ok(self.0.intent()?.is_some_and(|intent| intent.left.is_none()))
     }
 }
 
 impl Inner {
+    fn purge_now(self: &Arc<Self>, paths: &[Vec<u8>]) -> Result<Purged> {
+        self.need_all_copies()?;
+        self.commit(Reason::Asked)?;
+        self.follow(&mut self.outbound.lock())?;
+        let found = self.find_all(paths)?;
+        self.check_removable(&found)?;
+        let intent = Intent {
+            inos: found.inos.iter().copied().collect(),
+            affected: found.affected.iter().copied().collect(),
+            expunged: None,
+            frozen: None,
+            doomed: Vec::new(),
+            due: 0,
+            left: None,
+        };
+        self.write_intent(&intent)?;
+        let goes_on = !self.go_on(intent, Begun::Now)?;
+        Ok(Purged { inodes: found.inos.len() as u64, moved: found.moved, goes_on })
+    }
+
     /// Goes on with a purge that is under way, if there is one. What it meets is told in the status, and it is tried again:
     /// nothing else waits for it.
     pub(crate) fn purge_if_under_way(self: &Arc<Self>) {
         let now = self.services.clock.elapsed();
-        let Some(mut setback) = self.purging.try_lock() else { return };
-        if self.journal.get().is_none() || self.is_ending() || now < setback.again {
-            return;
-        }
-        let went = match self.intent() {
-            Ok(Some(intent)) => self.go_on(intent, Begun::Before).map(drop),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
+        let intent = {
+            let mut purging = self.purging.lock();
+            let waits = purging.is_at_work || now < purging.again;
+            if self.journal.get().is_none() || self.is_ending() || waits {
+                return;
+            }
+            let Some(intent) = self.intent().transpose() else {
+                *purging = Purging::default();
+                return;
+            };
+            purging.is_at_work = true;
+            intent
         };
-        *setback = match went {
-            Ok(()) => Setback::default(),
-            Err(error) => Setback {
+        let went = intent.and_then(|intent| self.go_on(intent, Begun::Before)).map(drop);
+        let mut purging = self.purging.lock();
+        *purging = match went {
+            Ok(()) => Purging::default(),
+            Err(error) => Purging {
+                is_at_work: false,
                 error: Some(error),
-                count: setback.count.saturating_add(1),
-                again: now + pause_after(setback.count),
+                count: purging.count.saturating_add(1),
+                again: now + pause_after(purging.count),
             },
         };
     }
@@ -177,6 +202,10 @@ impl Inner {
     fn go_on(self: &Arc<Self>, intent: Intent, begun: Begun) -> Result<bool> {
         let mut intent = intent;
         self.need_all_copies()?;
+        if let Some(left) = intent.left.take() {
+            let left = self.strip_again(left, begun)?;
+            return self.end(intent, left);
+        }
         if intent.expunged.is_none() {
             self.remove_present(&intent.inos)?;
             self.commit(Reason::Asked)?;
@@ -211,11 +240,25 @@ impl Inner {
         // One may have been made elsewhere before that home heard of it.
         self.rewrite_snapshots(&mut intent, begun)?;
         self.write_intent(&intent)?;
-        self.strip(&mut intent, begun)?;
+        let left = self.strip(&mut intent, begun)?;
+        self.end(intent, left)
+    }
+
+    /// The note goes, or says of which commits nobody knows whether they hold something of it.
+    fn end(&self, intent: Intent, left: Vec<u64>) -> Result<bool> {
         // ORDER: before the note goes. One that went away meanwhile has all of it still.
         self.need_all_copies()?;
-        self.remove_intent()?;
-        Ok(true)
+        let Some(first) = left.first().copied() else {
+            self.remove_intent()?;
+            return Ok(true);
+        };
+        let count = left.len();
+        self.write_intent(&Intent { left: Some(left), ..intent })?;
+        let message = format!(
+            "commits are damaged ({count}, the first is {first}), and what they hold of what was purged stays until they go; all \
+             else of it is gone"
+        );
+        Err(Error::new(ErrorKind::Corrupt, message))
     }
 
     /// A checkpoint of the newest commit that names no page from before.

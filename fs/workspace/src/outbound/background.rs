@@ -1,4 +1,4 @@
-//! The thread that commits when it is time.
+//! The thread that commits when it is time, and the one that purges: for that may take an hour.
 
 use std::time::Duration;
 
@@ -42,8 +42,23 @@ impl Inner {
         polled?;
         self.compact_if_due();
         self.renew_pins();
-        self.purge_if_under_way();
         self.purge_doomed()
+    }
+
+    /// Goes on with purges until told to stop.
+    pub(crate) fn purge_in_background(self: &std::sync::Arc<Self>) {
+        while self.wait_for(BATCH_AGE_MAX) {
+            self.purge_if_under_way();
+        }
+    }
+
+    /// Waits for a while, or for less. False when the thread should end.
+    fn wait_for(&self, pause: Duration) -> bool {
+        let mut due = self.due.lock();
+        if !due.stop {
+            self.wake.wait_for(&mut due, pause);
+        }
+        !due.stop
     }
 
     /// Waits for a request or for `pause`. False when the thread should end.

@@ -17,6 +17,7 @@ use crate::error::{ErrorKind, Result};
 use crate::history::past::Past;
 use crate::history::space::objects_in;
 use crate::limits::SWEEP_INTERVAL;
+use crate::tree::map::Map;
 use crate::workspace::Inner;
 
 /// Name of the file in the folder of the local state.
@@ -81,12 +82,24 @@ impl Inner {
     }
 
     /// What any state names, and what this home has on its way.
-    pub(crate) fn named(&self, outbound: &Outbound) -> Result<BTreeSet<ObjectId>> {
+    fn named(&self, outbound: &Outbound) -> Result<BTreeSet<ObjectId>> {
+        let (map, mut named) = self.on_its_way(outbound);
+        named.extend(self.kept_objects(&map)?);
+        Ok(named)
+    }
+
+    /// What a map names, and any state of the past.
+    pub(crate) fn kept_objects(&self, map: &Map) -> Result<BTreeSet<ObjectId>> {
         let past = Past::open(self)?;
-        let map = self.state.lock().map.snapshot();
-        let mut named = objects_in(&map)?;
+        let mut named = objects_in(map)?;
         named.extend(self.past_objects(&past)?);
-        named.extend(outbound.ledger.keys());
+        Ok(named)
+    }
+
+    /// The map as it is, and what this home has on its way besides.
+    pub(crate) fn on_its_way(&self, outbound: &Outbound) -> (Map, BTreeSet<ObjectId>) {
+        let map = self.state.lock().map.snapshot();
+        let mut named: BTreeSet<ObjectId> = outbound.ledger.keys().copied().collect();
         named.extend(outbound.adopted.iter().chain(&outbound.tried).map(|added| added.object));
         if let Some(cut) = &outbound.pending {
             named.extend(cut.objects.iter().map(|object| object.id));
@@ -95,7 +108,7 @@ impl Inner {
         if let Some(written) = &outbound.written {
             named.extend(written.objects());
         }
-        Ok(named)
+        (map, named)
     }
 }
 

@@ -63,16 +63,37 @@ impl Inner {
                 search.look(&state.map, &state.names)?;
             }
         }
-        if let Some(checkpoint) = past.checkpoint(floor)? {
-            let mut state = self.scratch(&checkpoint);
-            search.look(&state.map, &state.names)?;
-            let start = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
-            past.reader.commits(start, &mut |commit| {
-                self.replay_commit(&mut state, commit)?;
-                search.see(&state, &commit.body.ops)
-            })?;
+        let mut from = Some(floor);
+        while let Some(seq) = from {
+            from = self.look_behind(&past, seq, &mut search)?;
         }
         search.end(present, &map)
+    }
+
+    /// Takes what is in a checkpoint and in the commits behind it. Where one of these cannot be read: the checkpoint to go on from.
+    fn look_behind(
+        &self,
+        past: &Past<'_>,
+        seq: u64,
+        search: &mut Search<'_>,
+    ) -> Result<Option<u64>> {
+        let Some(checkpoint) = past.checkpoint(seq)? else { return Ok(None) };
+        let mut state = self.scratch(&checkpoint);
+        search.look(&state.map, &state.names)?;
+        let start = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
+        let mut last = start.seq;
+        let read = past.reader.commits(start, &mut |commit| {
+            last = commit.head.seq;
+            self.replay_commit(&mut state, commit)?;
+            search.see(&state, &commit.body.ops)
+        });
+        let next = past.checkpoints.iter().copied().find(|at| *at > last);
+        match read {
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Purged) => {
+                next.map(Some).ok_or(error)
+            }
+            read => read.map(|_| None),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use strongroom_format::inode::Kind;
 use strongroom_store::{Body, Family, Key as StoreKey};
 
 use super::{Begun, Intent};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::history::restore::settle;
 use crate::inbound::log::{get, keys_of};
 use crate::later::wait;
@@ -66,21 +66,23 @@ impl Inner {
             doomed.extend(root.iter().flat_map(|root| &root.pages));
         }
         for key in keys_of(&self.store, Family::Log)? {
-            if let Some(bytes) = get(&self.store, key)? {
-                doomed.extend(CommitFile::parse(&bytes)?.header.released);
+            if let Some(bytes) = get(&self.store, key)?
+                && let Some(file) = sound(CommitFile::parse(&bytes))?
+            {
+                doomed.extend(file.header.released);
             }
         }
         Ok(doomed.into_iter().collect())
     }
 
-    /// Drops bodies, then checkpoints, then objects.
-    pub(super) fn strip(&self, intent: &mut Intent, begun: Begun) -> Result<()> {
+    /// Drops bodies, then checkpoints, then objects. Returns the commits that it could not, for they are damaged.
+    pub(super) fn strip(&self, intent: &mut Intent, begun: Begun) -> Result<Vec<u64>> {
         let frozen = intent.frozen.unwrap_or(0);
-        for key in keys_of(&self.store, Family::Log)? {
-            if key <= StoreKey::Log(frozen) {
-                self.strip_commit(key, begun)?;
-            }
-        }
+        let log = keys_of(&self.store, Family::Log)?.into_iter().filter_map(|key| match key {
+            StoreKey::Log(seq) if seq <= frozen => Some(seq),
+            _ => None,
+        });
+        let left = self.strip_again(log.collect(), begun)?;
         self.past.lock().clear();
         // Also one whose snapshot is just being made.
         let pinned = self.needed_commits()?;
@@ -101,19 +103,51 @@ impl Inner {
         }
         self.past.lock().clear();
         let outbound = self.outbound.lock();
-        let named = self.named(&outbound)?;
+        let (map, mut named) = self.on_its_way(&outbound);
+        // Where several homes write, the pages of this map stay for a while, and what comes meanwhile names nothing from before.
+        let held = (!outbound.is_shared()).then_some(outbound);
+        named.extend(self.kept_objects(&map)?);
         let gone = intent.doomed().into_iter().filter(|object| !named.contains(object));
-        self.delete_all(gone.map(StoreKey::Object))
+        self.delete_all(gone.map(StoreKey::Object))?;
+        drop(held);
+        Ok(left)
     }
 
-    fn strip_commit(&self, key: StoreKey, begun: Begun) -> Result<()> {
-        let Some(bytes) = get(&self.store, key)? else { return Ok(()) };
-        let file = CommitFile::parse(&bytes)?;
+    /// Drops bodies of commits. Returns those that are damaged.
+    ///
+    /// # Errors
+    /// Those of the store; `Stale` when the workspace closes: the next process goes on.
+    pub(super) fn strip_again(&self, log: Vec<u64>, begun: Begun) -> Result<Vec<u64>> {
+        let mut left = Vec::new();
+        for seq in log {
+            if self.is_ending() {
+                return Err(Error::new(ErrorKind::Stale, "the workspace closes"));
+            }
+            if !self.strip_commit(StoreKey::Log(seq), begun)? {
+                left.push(seq);
+            }
+        }
+        Ok(left)
+    }
+
+    /// False if it is damaged.
+    fn strip_commit(&self, key: StoreKey, begun: Begun) -> Result<bool> {
+        let Some(bytes) = get(&self.store, key)? else { return Ok(true) };
+        let Some(file) = sound(CommitFile::parse(&bytes))? else { return Ok(false) };
         let left = self.options.tuning.broken == Some(Broken::BodiesNotDropped);
         if left || file.is_bare && !self.may_differ(begun) {
-            return Ok(());
+            return Ok(true);
         }
         let bare = if file.is_bare { bytes } else { Bytes::from(file.to_bare()) };
-        wait(async { Ok(self.store.put(key, Body::Bytes(bare)).await.map(drop)?) })
+        wait(async { Ok(self.store.put(key, Body::Bytes(bare)).await.map(drop)?) })?;
+        Ok(true)
+    }
+}
+
+/// What was parsed; none if it is damaged.
+fn sound<T>(parsed: std::result::Result<T, strongroom_format::error::Error>) -> Result<Option<T>> {
+    match parsed.map_err(Error::from) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+        parsed => parsed.map(Some),
     }
 }
