@@ -99,6 +99,8 @@ const CHANGE_COUNT_MAX: u32 = 8;
 /// The agent.
 pub struct Agent {
     desks: BTreeMap<String, Desk>,
+    /// Applications that did not open, and why. Each request to one tries again.
+    closed: Vec<(String, Error)>,
     tokens: Tokens,
     replays: Mutex<Replays>,
     clock: Arc<dyn Clock>,
@@ -123,21 +125,32 @@ struct Admitted<'a> {
 }
 
 impl Agent {
-    /// An agent for applications by name, each opened now.
+    /// An agent for applications by name, each opened now. What is wrong with one keeps nobody from the others.
     ///
     /// # Errors
-    /// Those of opening.
+    /// Those of opening, where none opens.
     pub fn new(
         entrances: Vec<(String, Box<dyn Entrance>)>,
         tokens: Tokens,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>> {
-        let mut desks = BTreeMap::new();
+        let (mut desks, mut closed) = (BTreeMap::new(), Vec::new());
         for (name, entrance) in entrances {
-            let custodian = Mutex::new(Some(entrance.open()?));
+            let opened = entrance.open().map_err(|error| closed.push((name.clone(), error)));
+            let custodian = Mutex::new(opened.ok());
             desks.insert(name, Desk { entrance, custodian, apart: parking_lot::Mutex::default() });
         }
-        Ok(Arc::new(Self { desks, tokens, replays: Mutex::default(), clock }))
+        if closed.len() == desks.len()
+            && let Some((_, error)) = closed.pop()
+        {
+            return Err(error);
+        }
+        Ok(Arc::new(Self { desks, closed, tokens, replays: Mutex::default(), clock }))
+    }
+
+    /// Applications that did not open when the agent was made, and why.
+    pub fn closed(&self) -> &[(String, Error)] {
+        &self.closed
     }
 
     /// Serves a connection that came in by a door from a thread of its own, until the other side is done.

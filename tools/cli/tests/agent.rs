@@ -5,6 +5,8 @@
 
 #[path = "agent/beside.rs"]
 mod beside;
+#[path = "agent/closed.rs"]
+mod closed;
 mod common;
 #[path = "agent/example.rs"]
 mod example;

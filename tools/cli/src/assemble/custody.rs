@@ -5,6 +5,7 @@ pub mod closing;
 pub mod counter;
 mod listed;
 pub mod quorum;
+mod seat;
 mod turnstile;
 
 use std::fs;
@@ -39,7 +40,6 @@ use strongroom_store::{Mode, Store};
 use zeroize::Zeroizing;
 
 use super::devices::organisation;
-use listed::ListedPlace;
 use turnstile::Held;
 
 use crate::args::custody::{In, Of};
@@ -233,14 +233,6 @@ impl Office {
     /// As [`custody`].
     pub fn custody(&self, locator: &str) -> Result<Arc<dyn Custody>> {
         custody(locator, &self.services)
-    }
-
-    /// Custody of an application wherever the list says that it is, also once it says otherwise.
-    ///
-    /// # Errors
-    /// As [`custody`]; no such application; those of the list.
-    fn listed_custody(&self, name: &str) -> Result<Arc<dyn Custody>> {
-        Ok(Arc::new(ListedPlace::open(name, self.services.clone())?))
     }
 
     /// A place as the list of applications has it: commands run in any folder, and holders of a quorum count.

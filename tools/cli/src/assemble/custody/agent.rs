@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use strongroom_agent::{Agent, Announced, Entrance, Tokens};
-use strongroom_custody::Custody;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_records::application::ApplicationState;
 use strongroom_records::ids::ApplicationId;
 use strongroom_steward::{About, Custodian, Error, ErrorKind, Stewardship, Turns};
 
 use super::counter::{Attended, SETTLE_LIMIT};
+use super::seat::{Seat, refused_as_error};
 use super::turnstile::Held;
 use super::{failure, open};
 use crate::args::agent::AgentOptions;
@@ -19,10 +19,11 @@ use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
 use crate::place::Place;
 
-/// Opens applications for an agent, and the counter where it serves consumers, if it does.
+/// Opens applications for an agent, and the counter where it serves consumers, if it does. What is wrong with one keeps nobody
+/// from the others.
 ///
 /// # Errors
-/// As for a command on each of them; no application at all.
+/// As for a command, where none opens; no application at all.
 pub fn agent(options: &AgentOptions) -> Result<(Arc<Agent>, Option<Attended>)> {
     let place = Place::parse(&options.store, &Home::find()?)?;
     let of = In { workspace: options.store.clone(), passphrase: options.passphrase.clone() };
@@ -37,41 +38,48 @@ pub fn agent(options: &AgentOptions) -> Result<(Arc<Agent>, Option<Attended>)> {
         return Err(Failure::new(Exit::Failed, "the workspace has no application yet")
             .hint("`strongroom app create` makes one"));
     }
-    let mut places = Vec::new();
+    let (mut seats, mut first_refused) = (Vec::new(), None);
     for name in names {
+        // A name that nobody ever gave is a mistake of the command line, not a place that is away.
+        office.stewardship.find(&name).map_err(|error| failure(&error))?;
         let given = options.custody.iter().filter_map(|text| text.split_once('='));
         let given = given.into_iter().find(|(own, _)| *own == name);
-        let custody = match given {
-            Some((_, locator)) => office.custody(locator)?,
-            None => office.listed_custody(&name)?,
-        };
-        office.obtain(&name, &custody)?;
-        places.push((name, custody));
+        let seat = Seat::new(&name, given.map(|(_, place)| place), &office.services);
+        match seat.custody().and_then(|custody| office.obtain(&name, &custody)) {
+            Err(ended) if matches!(ended.exit, Exit::Usage | Exit::Interrupted) => {
+                return Err(ended);
+            }
+            // It is tried again when it is needed, and keeps nobody from the others.
+            Err(refused) => first_refused = first_refused.or(Some(refused)),
+            Ok(()) => {}
+        }
+        seats.push(Arc::new(seat));
     }
+    let turns = Turns::default();
     let counter = match options.consumers {
-        true => Some(Attended::open(&place, office.services.clone(), &places)?),
+        true => Some(Attended::open(&place, office.services.clone(), &seats, turns.clone())?),
         false => None,
     };
-    let turns = counter.as_ref().map(Attended::turns);
     let stewardship = Arc::new(Mutex::new(office.into_stewardship()));
-    let entrance = |(name, custody): (String, Arc<dyn Custody>)| {
-        let (place, stewardship) = (place.clone(), Arc::clone(&stewardship));
-        let turns = turns.clone();
-        let shared = Shared { name: name.clone(), custody, stewardship, place, turns };
-        (name, Box::new(shared) as Box<dyn Entrance>)
+    let entrance = |seat: Arc<Seat>| {
+        let (place, stewardship, name) = (place.clone(), Arc::clone(&stewardship), seat.name());
+        let is_served = counter.as_ref().is_some_and(|counter| counter.serves(&name));
+        let turns = is_served.then(|| turns.clone());
+        (name, Box::new(Shared { seat, stewardship, place, turns }) as Box<dyn Entrance>)
     };
-    let entrances = places.into_iter().map(entrance).collect();
+    let entrances = seats.into_iter().map(entrance).collect();
     let tokens = Tokens::new(options.tokens.clone().unwrap_or_default());
     let agent = Agent::new(entrances, tokens, Arc::new(MachineClock::new()));
-    Ok((agent.map_err(|error| failure(&error))?, counter))
+    let agent = agent.map_err(|error| first_refused.unwrap_or_else(|| failure(&error)))?;
+    Ok((agent, counter))
 }
 
 /// One application, and the list it stands in.
 struct Shared {
-    name: String,
-    custody: Arc<dyn Custody>,
+    seat: Arc<Seat>,
     stewardship: Arc<Mutex<Stewardship>>,
     place: Place,
+    /// What waits for the counter, if that serves the application.
     turns: Option<Turns>,
 }
 
@@ -82,7 +90,7 @@ impl Shared {
 
     /// Its id, if it is listed still.
     fn application(&self) -> Option<ApplicationId> {
-        self.list().find(&self.name).ok().map(|line| line.application)
+        self.list().find(&self.seat.name()).ok().map(|line| line.application)
     }
 
     fn fence(&self) -> strongroom_steward::Result<Held> {
@@ -94,15 +102,17 @@ impl Shared {
 
 impl Entrance for Shared {
     fn open(&self) -> strongroom_steward::Result<Custodian> {
+        let custody = self.seat.custody().map_err(|refused| refused_as_error(&refused))?;
         let _others_wait = self.fence()?;
-        self.list().application(&self.name, Arc::clone(&self.custody))
+        self.list().application(&self.seat.name(), custody)
     }
 
     fn obtain(&self) -> strongroom_steward::Result<bool> {
+        let custody = self.seat.custody().map_err(|refused| refused_as_error(&refused))?;
         let needed = {
             let mut list = self.list();
             list.follow()?;
-            list.needed_key(&self.name, &self.custody)?
+            list.needed_key(&self.seat.name(), &custody)?
         };
         // ORDER: neither the list nor the right to write is held while holders are waited for.
         let Some(key) = needed else { return Ok(false) };
@@ -113,7 +123,7 @@ impl Entrance for Shared {
         let fence = self.fence()?;
         let mut list = self.list();
         list.follow()?;
-        custodian.relist(list.find(&self.name)?);
+        custodian.relist(list.find(&self.seat.name())?);
         custodian.follow()?;
         custodian.catch_up()?;
         custodian.set_turnstile(fence.turnstile());

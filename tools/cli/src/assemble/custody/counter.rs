@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strongroom_custody::Custody;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::thread;
 use strongroom_records::ids::KeyId;
 use strongroom_steward::{Counter, Fence, NeededKey, Services, Stewardship, Turns};
 
+use super::seat::{Seat, refused_as_error};
 use super::{failure, try_lock};
 use crate::exit::{Failure, Result};
 use crate::place::Place;
@@ -33,37 +33,48 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 pub struct Attended {
     counter: Counter,
     turns: Turns,
+    /// Applications that it serves consumers of.
+    served: BTreeSet<String>,
     is_remote: bool,
     /// Application keys that holders are asked for.
     asking: Arc<Mutex<BTreeSet<KeyId>>>,
 }
 
 impl Attended {
-    /// Opens a counter for some applications.
+    /// Opens a counter for some applications; one that does not open is not served.
     ///
     /// # Errors
-    /// As for a command on each of them.
+    /// Those of the list of applications, and of the store.
     pub fn open(
         place: &Place,
         services: Services,
-        applications: &[(String, Arc<dyn Custody>)],
+        applications: &[Arc<Seat>],
+        turns: Turns,
     ) -> Result<Self> {
         let failed = |error| failure(&error);
         let stewardship = Stewardship::open(services.clone()).map_err(failed)?;
-        let mut custodians = Vec::new();
-        for (name, custody) in applications {
-            custodians.push(stewardship.application(name, Arc::clone(custody)).map_err(failed)?);
+        let (mut custodians, mut served) = (Vec::new(), BTreeSet::new());
+        for seat in applications {
+            let (name, found) = (seat.name(), seat.custody());
+            let found = found.map_err(|refused| refused_as_error(&refused));
+            match found.and_then(|custody| stewardship.application(&name, custody)) {
+                Ok(custodian) => {
+                    custodians.push(custodian);
+                    served.insert(name);
+                }
+                Err(error) => ui::log(&format!("consumers of `{name}` are not served: {error}")),
+            }
         }
-        let (fenced, turns) = (place.clone(), Turns::default());
+        let fenced = place.clone();
         let fence = Fence::new(move || try_lock(&fenced));
         let counter = Counter::open(services, stewardship, custodians, fence, turns.clone());
         let (counter, asking) = (counter.map_err(failed)?, Arc::default());
-        Ok(Self { counter, turns, is_remote: place.is_remote(), asking })
+        Ok(Self { counter, turns, served, is_remote: place.is_remote(), asking })
     }
 
-    /// What waits for it.
-    pub fn turns(&self) -> Turns {
-        self.turns.clone()
+    /// Whether it serves consumers of an application.
+    pub fn serves(&self, application: &str) -> bool {
+        self.served.contains(application)
     }
 
     /// Serves from a thread, as long as the process lives.

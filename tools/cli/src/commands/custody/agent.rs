@@ -66,7 +66,14 @@ pub fn run(options: &AgentOptions, format: Format) -> Result<Exit> {
     if is_counter {
         text += "serves consumers through the store\n";
     }
-    let json = json!({"socket": shown, "address": address, "consumers": is_counter});
+    let mut closed = Vec::new();
+    for (name, error) in agent.closed() {
+        text += &format!("`{name}` is not served, until it opens: {error}\n");
+        closed.push(json!({"application": name, "why": error.to_string()}));
+    }
+    let json = json!({
+        "socket": shown, "address": address, "consumers": is_counter, "closed": closed,
+    });
     ui::answer(format, &text, &json)?;
     let waited = signals.wait();
     end_asking();
