@@ -156,3 +156,24 @@ fn a_time_is_found_beside_a_damaged_checkpoint() {
     assert_same(&tree, &tree_at(&workspace, At::Time(time)).unwrap());
     workspace.usage().unwrap();
 }
+
+#[test]
+fn a_damaged_commit_goes_with_its_time_and_what_it_let_go_of_is_swept() {
+    let (fleet, workspace) = one_home(15, &sweeping());
+    workspace.set_keep(Keep { days: Some(2), last: None }).unwrap();
+    live_on(&fleet, &workspace, 0, 40);
+    let log = now(fleet.store().list(Family::Log, None)).unwrap();
+    let cut = log[log.len() / 2].key;
+    let bytes = now(fleet.store().get(cut, None)).unwrap();
+    now(fleet.store().put(cut, Body::Bytes(bytes.slice(..40)))).unwrap();
+    fleet.tick(0, 3 * DAY_MS).unwrap();
+    live_on(&fleet, &workspace, 100, 10);
+    let left = now(fleet.store().list(Family::Log, None)).unwrap();
+    assert!(left.iter().all(|listed| listed.key > cut), "{cut} {left:?}");
+    assert_eq!(workspace.status().trouble, None);
+    sweep(&fleet, &workspace);
+    workspace.set_keep(Keep::default()).unwrap();
+    live_on(&fleet, &workspace, 2000, 10);
+    assert_eq!(workspace.usage().unwrap().garbage_bytes, 0);
+    assert!(examine(&fleet).is_clean());
+}

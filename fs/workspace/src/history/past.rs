@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use strongroom_format::commit::CommitFile;
 use strongroom_format::ids::ObjectId;
 use strongroom_format::key::{Key, Subject};
 use strongroom_store::{Family, Key as StoreKey};
 
 use super::at::gone;
 use crate::error::{Error, ErrorKind, Result};
-use crate::inbound::log::{Checkpoint, Reader, get, keys_of, purged};
+use crate::inbound::log::{Checkpoint, Reader, get, keys_of, parse_if_sound, purged};
 use crate::tree::btree::Tree;
 use crate::tree::pages::{WaitingPages, patiently};
 use crate::workspace::Inner;
@@ -56,24 +55,24 @@ impl<'a> Past<'a> {
 
     /// When its author made a commit; one that is gone was made before everything.
     fn time_of(&self, seq: u64) -> Result<i64> {
-        let bytes = get(&self.inner.store, StoreKey::Log(seq))?;
-        Ok(match bytes {
-            Some(bytes) => CommitFile::parse(&bytes)?.header.time,
-            None => i64::MIN,
-        })
+        Ok(self.facts_of(seq)?.map_or(i64::MIN, |(time, _)| time))
     }
 
-    /// Whether a purge took the body of a commit. Of one that is damaged the one before it says so: those without come first.
     fn is_bare(&self, seq: u64) -> Result<bool> {
+        Ok(self.facts_of(seq)?.is_none_or(|(_, is_bare)| is_bare))
+    }
+
+    /// When a commit was made, and whether a purge took its body. Of one that is damaged: of the one before it. None if it is
+    /// gone.
+    fn facts_of(&self, seq: u64) -> Result<Option<(i64, bool)>> {
         let upto = self.log.partition_point(|at| *at <= seq);
         for at in self.log[..upto].iter().rev() {
-            let Some(bytes) = get(&self.inner.store, StoreKey::Log(*at))? else { return Ok(true) };
-            match CommitFile::parse(&bytes).map_err(Error::from) {
-                Err(error) if error.kind() == ErrorKind::Corrupt => {}
-                parsed => return Ok(parsed?.is_bare),
+            let Some(bytes) = get(&self.inner.store, StoreKey::Log(*at))? else { return Ok(None) };
+            if let Some(file) = parse_if_sound(&bytes)? {
+                return Ok(Some((file.header.time, file.is_bare)));
             }
         }
-        Ok(upto == 0)
+        Ok(None)
     }
 
     /// The last commit that was made before a time, by its author's clock, as far as it can be read.

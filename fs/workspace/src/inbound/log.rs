@@ -273,6 +273,17 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What a commit's file says, unverified. None if it is damaged.
+///
+/// # Errors
+/// `Unsupported`.
+pub(crate) fn parse_if_sound(bytes: &[u8]) -> Result<Option<CommitFile<'_>>> {
+    match CommitFile::parse(bytes).map_err(Error::from) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+        parsed => parsed.map(Some),
+    }
+}
+
 /// Keys of a family in order.
 ///
 /// # Errors

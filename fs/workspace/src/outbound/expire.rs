@@ -19,7 +19,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom_format::commit::CommitFile;
 use strongroom_format::ids::ObjectId;
 use strongroom_store::Key as StoreKey;
 
@@ -27,7 +26,7 @@ use super::commit::Outbound;
 use super::publish::unsure;
 use crate::error::{ErrorKind, Result};
 use crate::history::past::{Past, floor_due};
-use crate::inbound::log::{Checkpoint, get};
+use crate::inbound::log::{Checkpoint, get, parse_if_sound};
 use crate::later::{wait, wait_all};
 use crate::limits::{Broken, DELETES_AT_ONCE, PAST_PAGES_MAX};
 use crate::workspace::Inner;
@@ -196,7 +195,9 @@ impl Inner {
     fn remove_commit(&self, seq: u64, needed: &Needed) -> Result<()> {
         let key = StoreKey::Log(seq);
         let Some(bytes) = get(&self.store, key)? else { return Ok(()) };
-        let released = CommitFile::parse(&bytes)?.header.released.into_iter();
+        // What one let go of that is damaged is left to the sweep.
+        let file = parse_if_sound(&bytes)?;
+        let released = file.into_iter().flat_map(|file| file.header.released);
         let gone = released.filter(|object| needed.lets_go(object));
         self.delete_all(gone.map(StoreKey::Object))?;
         self.delete_stored(key)

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use strongroom_format::commit::CommitFile;
 use strongroom_format::ids::{Ino, ObjectId};
 use strongroom_format::inode::Kind;
 use strongroom_store::{Body, Family, Key as StoreKey};
@@ -12,7 +11,7 @@ use strongroom_store::{Body, Family, Key as StoreKey};
 use super::{Begun, Intent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::restore::settle;
-use crate::inbound::log::{get, keys_of};
+use crate::inbound::log::{get, keys_of, parse_if_sound};
 use crate::later::wait;
 use crate::limits::Broken;
 use crate::offline::gather::place_of;
@@ -67,7 +66,7 @@ impl Inner {
         }
         for key in keys_of(&self.store, Family::Log)? {
             if let Some(bytes) = get(&self.store, key)?
-                && let Some(file) = sound(CommitFile::parse(&bytes))?
+                && let Some(file) = parse_if_sound(&bytes)?
             {
                 doomed.extend(file.header.released);
             }
@@ -133,7 +132,7 @@ impl Inner {
     /// False if it is damaged.
     fn strip_commit(&self, key: StoreKey, begun: Begun) -> Result<bool> {
         let Some(bytes) = get(&self.store, key)? else { return Ok(true) };
-        let Some(file) = sound(CommitFile::parse(&bytes))? else { return Ok(false) };
+        let Some(file) = parse_if_sound(&bytes)? else { return Ok(false) };
         let left = self.options.tuning.broken == Some(Broken::BodiesNotDropped);
         if left || file.is_bare && !self.may_differ(begun) {
             return Ok(true);
@@ -141,13 +140,5 @@ impl Inner {
         let bare = if file.is_bare { bytes } else { Bytes::from(file.to_bare()) };
         wait(async { Ok(self.store.put(key, Body::Bytes(bare)).await.map(drop)?) })?;
         Ok(true)
-    }
-}
-
-/// What was parsed; none if it is damaged.
-fn sound<T>(parsed: std::result::Result<T, strongroom_format::error::Error>) -> Result<Option<T>> {
-    match parsed.map_err(Error::from) {
-        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
-        parsed => parsed.map(Some),
     }
 }
