@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::files::{OpenFolder, PROFILE};
 use crate::lookup::Buckets;
 use crate::register::Transaction;
-use crate::rotate::Resealed;
+use crate::rotate::{EVER, Resealed};
 use crate::subjects::Subject;
 
 const DAY_NS: i64 = 86_400 * 1_000_000_000;
@@ -171,7 +171,7 @@ impl Custodian {
     /// What is left of a class goes under its new key.
     fn end_class(&mut self, subject: &SubjectId, class: ClassId) -> Result<bool> {
         let mut done = Resealed::default();
-        self.reseal_if_it_lives(subject, Some(class), &mut done, &mut |_| ())?;
+        self.reseal_if_it_lives(subject, Some(class), EVER, &mut done, &mut |_| ())?;
         Ok(true)
     }
 }

@@ -18,6 +18,7 @@ use crate::directory::NeededKey;
 use crate::error::Result;
 use crate::register::Transaction;
 
+pub(crate) use subject::EVER;
 pub use subject::{Depth, Resealed, SubjectRotated};
 
 /// A rotation that is done.

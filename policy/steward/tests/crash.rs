@@ -130,7 +130,27 @@ fn deep_rotation_is_resumable_after_every_step_and_nothing_is_unreadable_meanwhi
             assert_eq!(shop.read_file(&own(ada, "owned"), "order.txt").unwrap(), b"17 roses");
             let done = deep(shop, &ada).unwrap();
             assert!(done.deed.generation >= 2 && done.deed.before != done.deed.after);
+            // A key that was new to the one that died is not to whoever asks now.
+            assert_eq!(done.deed.files, 2);
             whole(world, shop, ada);
+        },
+    );
+    assert!(deaths > 20, "{deaths}");
+    let deaths = die_at_every(
+        5,
+        39,
+        |shop, ada| deep(shop, &ada).map(drop),
+        |world, shop, ada, bob| {
+            // Nor to whoever goes on with everybody's that began since.
+            world.store.die_after(Some(3));
+            shop.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap_err();
+            world.store.die_after(None);
+            let mut shop = world.open("shop");
+            assert!(shop.rotating_since().unwrap().is_some());
+            let (done, _) = shop.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap();
+            assert_eq!(done.files, 4);
+            whole(world, &mut shop, ada);
+            whole(world, &mut shop, bob);
         },
     );
     assert!(deaths > 20, "{deaths}");
@@ -139,11 +159,11 @@ fn deep_rotation_is_resumable_after_every_step_and_nothing_is_unreadable_meanwhi
         36,
         |shop, _| shop.rotate_everybody(Depth::Deep, &mut |_| ()).map(drop),
         |world, shop, ada, bob| {
-            let was_rotating = shop.is_rotating().unwrap();
+            let was_rotating = shop.rotating_since().unwrap().is_some();
             let (done, _) = shop.rotate_everybody(Depth::Shallow, &mut |_| ()).unwrap();
             // What began deep ends deep.
             assert!(!was_rotating || done.files <= 4);
-            assert!(!shop.is_rotating().unwrap());
+            assert!(shop.rotating_since().unwrap().is_none());
             whole(world, shop, ada);
             whole(world, shop, bob);
         },

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use common::{World, answer, own, registered};
+use strongroom_host::clock::Clock;
 use strongroom_records::activity::Basis;
 use strongroom_records::application::ApplicationState;
 use strongroom_records::ids::SubjectId;
@@ -444,7 +445,7 @@ fn what_is_under_way_when_an_application_is_disabled_stops_and_goes_on_when_aske
             let mut shop = world.open("shop");
             shop.set_turnstile(Box::new(Idle));
             work(&mut shop, &people).unwrap();
-            assert!(!shop.is_rotating().unwrap(), "{name}");
+            assert!(shop.rotating_since().unwrap().is_none(), "{name}");
             assert!(shop.verify().unwrap().findings.is_empty(), "{name}");
         }
     }
@@ -506,13 +507,15 @@ fn a_deep_rotation_is_not_made_shallow_by_one_that_was_interrupted() {
     let world = World::new(105);
     let (mut shop, _) = shop(&world);
     shop.set_turnstile(Box::new(NoWayBack));
+    let began = world.clock.now_ns();
     shop.rotate_everybody(Depth::Shallow, &mut |_| ()).unwrap_err();
     drop(shop);
+    world.clock.advance(std::time::Duration::from_secs(60));
     let mut shop = world.open("shop");
-    assert!(shop.is_rotating().unwrap());
+    assert_eq!(shop.rotating_since().unwrap(), Some(began));
     let (done, _) = shop.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap();
     assert_eq!((done.files, done.subjects), (12, 3));
-    assert!(!shop.is_rotating().unwrap());
+    assert!(shop.rotating_since().unwrap().is_none());
 }
 
 #[test]
@@ -524,11 +527,11 @@ fn who_ends_a_rotation_leaves_a_deeper_one_that_began_meanwhile_to_go_on() {
         other.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap_err();
     });
     shop.rotate_everybody(Depth::Shallow, &mut |_| ()).unwrap();
-    assert!(shop.is_rotating().unwrap());
+    assert!(shop.rotating_since().unwrap().is_some());
     drop(shop);
     let mut shop = world.open("shop");
     shop.rotate_everybody(Depth::Shallow, &mut |_| ()).unwrap();
-    assert!(!shop.is_rotating().unwrap());
+    assert!(shop.rotating_since().unwrap().is_none());
     assert!(shop.verify().unwrap().findings.is_empty());
     for subject in people {
         assert_eq!(shop.read_file(&own(subject, "owned"), "new").unwrap(), b"17 roses");

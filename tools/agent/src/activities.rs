@@ -135,8 +135,9 @@ fn retired(custodian: &mut Custodian, carry: Carry) -> Result<Answer> {
 pub fn rotate(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let json = call.json()?;
     let depth = if flag(&json, "deep")? { Depth::Deep } else { Depth::Shallow };
-    let mut done = None;
+    let (mut done, mut since) = (None, None);
     if flag(&json, "everybody")? {
+        since = custodian.rotating_since()?.map(time_text);
         done = Some(custodian.rotate_everybody(depth, &mut |_| ())?.0);
     }
     let rotated = custodian.rotate()?;
@@ -145,6 +146,7 @@ pub fn rotate(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
         "old_key": destroyed_json(&rotated.destroyed),
         "subjects": done.map(|done| done.subjects),
         "files": done.map(|done| done.files),
+        "went_on_since": since,
         "receipt": base64(&rotated.receipt),
     });
     Ok(Answer::json(200, &json))

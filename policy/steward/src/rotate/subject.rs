@@ -9,7 +9,8 @@
 //! ```
 //!
 //! 1. Readers open by either class key until the switch; writers use the new one. Nothing is unreadable at any moment.
-//! 2. Interrupted anywhere, the next call goes on from what the records say.
+//! 2. Interrupted anywhere, the next call goes on from what the records say. Deep, for one subject it takes new keys once more: those
+//!    of the one that died may be what whoever asks wants to be rid of.
 //! 3. Others write between two records of it. What the next record does is read after they have.
 //! 4. After the end no live key leads to an old one: the old class keys were wrapped under the old subject key alone, and that
 //!    lay in keystores that only the old application key opens.
@@ -37,6 +38,10 @@ const BATCH_FILES_MAX: usize = 32;
 const BATCH_BYTES_MAX: u64 = 32 << 20;
 /// Subjects whose keys one record switches in [`Custodian::rotate_everybody`].
 const SWITCH_COUNT: usize = 32;
+
+/// Since which record a new key is new enough: whenever it was made; and however lately, for whoever asks for new keys now.
+pub(crate) const EVER: u64 = 0;
+const NEVER: u64 = u64::MAX;
 
 /// How deep a rotation goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +88,7 @@ impl Custodian {
     ) -> Result<SubjectRotated> {
         let mut done = Resealed::default();
         if depth == Depth::Deep {
-            self.reseal(subject, class, &mut done, progress)?;
+            self.reseal(subject, class, NEVER, &mut done, progress)?;
         }
         let (before, mut switched) = self.switch_keys(&[*subject], None)?;
         let destroyed = self.destroy_before(&before)?;
@@ -118,7 +123,7 @@ impl Custodian {
         for some in all.chunks(SWITCH_COUNT) {
             let due = self.due(some, rotation.began)?;
             for subject in due.iter().filter(|_| rotation.deep) {
-                self.reseal_if_it_lives(subject, None, &mut done, progress)?;
+                self.reseal_if_it_lives(subject, None, rotation.began, &mut done, progress)?;
             }
             // Whoever wrote meanwhile may have erased some, or done them.
             let due = self.due(&due, rotation.began)?;
@@ -140,12 +145,15 @@ impl Custodian {
         Ok((done, destroyed))
     }
 
-    /// Whether a rotation of everybody was interrupted.
+    /// When a rotation of everybody began that was interrupted, and that the next one goes on with.
     ///
     /// # Errors
-    /// `Corrupt`.
-    pub fn is_rotating(&self) -> Result<bool> {
-        Ok(self.description()?.rotation.is_some())
+    /// `Corrupt`; those of the store.
+    pub fn rotating_since(&self) -> Result<Option<i64>> {
+        let Some(rotation) = self.description()?.rotation else { return Ok(None) };
+        let register = self.register();
+        let (header, _) = register.log().body(&register.sealer(), rotation.began)?;
+        Ok(Some(header.time))
     }
 
     /// What goes on, or begins. One that began deep stays deep; where more is asked for than one that goes on does, a new one
@@ -186,10 +194,11 @@ impl Custodian {
         &mut self,
         subject: &SubjectId,
         only: Option<ClassId>,
+        since: u64,
         done: &mut Resealed,
         progress: &mut dyn FnMut(Resealed),
     ) -> Result<()> {
-        match self.reseal(subject, only, done, progress) {
+        match self.reseal(subject, only, since, done, progress) {
             Err(error) if error.kind() == ErrorKind::NotFound && self.living(subject).is_err() => {
                 Ok(())
             }
@@ -197,15 +206,17 @@ impl Custodian {
         }
     }
 
-    /// The first two steps, for one subject. Others are let in between.
+    /// The first two steps, for one subject. Others are let in between. A class that has had a new key since a record, and whose
+    /// old one is not forgotten yet, keeps it.
     pub(crate) fn reseal(
         &mut self,
         subject: &SubjectId,
         only: Option<ClassId>,
+        since: u64,
         done: &mut Resealed,
         progress: &mut dyn FnMut(Resealed),
     ) -> Result<()> {
-        self.begin_reseal(subject, only)?;
+        self.begin_reseal(subject, only, since)?;
         let own = self.living(subject)?;
         let classes: Vec<ClassId> = own.cell.classes.iter().map(|own| own.class).collect();
         for class in classes.into_iter().filter(|class| only.is_none_or(|only| only == *class)) {
@@ -217,13 +228,20 @@ impl Custodian {
         Ok(())
     }
 
-    /// A new key for each class that is not on its way already.
-    fn begin_reseal(&mut self, subject: &SubjectId, only: Option<ClassId>) -> Result<()> {
+    /// A new key for each class that has had none since.
+    fn begin_reseal(
+        &mut self,
+        subject: &SubjectId,
+        only: Option<ClassId>,
+        since: u64,
+    ) -> Result<()> {
         let mut own = self.living(subject)?;
+        let has_new_keys = self.is_rotated_since(&own, since)?;
         let register = self.register();
         let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::no_subject)?;
         let is_due = |class: &ClassCell| {
-            class.older.is_empty() && only.is_none_or(|only| only == class.class)
+            let is_renewed = has_new_keys && !class.older.is_empty();
+            !is_renewed && only.is_none_or(|only| only == class.class)
         };
         let due: Vec<ClassCell> = own.cell.classes.iter().filter(|c| is_due(c)).cloned().collect();
         if due.is_empty() {
@@ -240,6 +258,19 @@ impl Custodian {
         });
         register.put_subject(&mut transaction, &mut own);
         self.register_mut().commit(transaction).map(drop)
+    }
+
+    /// Whether a subject's keys were changed since a record.
+    fn is_rotated_since(&self, own: &Subject, since: u64) -> Result<bool> {
+        let mut found = since == EVER;
+        if found || own.cell.entry_seq < since {
+            return Ok(found);
+        }
+        self.each_about(own, |header, entry, _, _| {
+            found = header.seq >= since && entry.kind == Kind::SubjectRotated;
+            Ok(header.seq >= since && !found)
+        })?;
+        Ok(found)
     }
 
     /// Seals some files of a class under its newest key; false when none is left.

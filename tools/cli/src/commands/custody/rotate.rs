@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use strongroom_host::clock::{Clock, MachineClock};
-use strongroom_steward::{Depth, Resealed};
+use strongroom_steward::{Depth, Resealed, time_text};
 
 use super::app::ending_text;
 use super::receipt::{Again, Place};
@@ -52,8 +52,9 @@ pub(super) fn subject(options: &SubjectRotate, format: Format) -> Result<Exit> {
 pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
     let (_office, mut custodian) = custody::application(&options.of)?;
     let place = Place::make(options.receipt.as_deref())?;
-    let mut done = Resealed::default();
+    let (mut done, mut since) = (Resealed::default(), None);
     if options.everybody {
+        since = custodian.rotating_since().map_err(|error| failure(&error))?.map(time_text);
         let depth = depth(options.deep);
         let rotated = shown(|told| custodian.rotate_everybody(depth, told));
         done = rotated.map_err(|error| failure(&error))?.0;
@@ -70,7 +71,13 @@ pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
     let mut text = format!("generation {}; old key: {ending}\n", rotated.generation);
     if options.everybody {
         (json["subjects"], json["files"]) = (done.subjects.into(), done.files.into());
+        json["went_on_since"] = since.clone().into();
         text += &format!("{} subjects; {} files sealed anew\n", done.subjects, done.files);
+        if let Some(since) = since {
+            text += &format!(
+                "it went on with one that was interrupted: what was done since {since} was not done again\n"
+            );
+        }
     }
     ui::answer(format, &text, &json)?;
     kept.map(|()| Exit::Done)
