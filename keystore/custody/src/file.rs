@@ -32,7 +32,11 @@ const ENCODED_LEN_MAX: usize = 96;
 pub struct KeyFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    tell: Tell,
 }
+
+/// Hears that a key has ended in the file: whoever keeps a copy of it has one that opens nothing that is stored from here on.
+pub type Tell = Box<dyn Fn(&Path) + Send + Sync>;
 
 #[derive(Default, Encode, Decode)]
 #[cbor(transparent)]
@@ -52,7 +56,12 @@ impl KeyFile {
     /// Custody in the file of that path. It is made with the first key of an application, and never for a later one: where the
     /// key before is not, the file is somewhere else.
     pub fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
-        Self { disk, path }
+        Self { disk, path, tell: Box::new(|_| ()) }
+    }
+
+    /// The same, with somebody who hears when a key has ended.
+    pub fn telling(self, tell: Tell) -> Self {
+        Self { tell, ..self }
     }
 
     /// The file.
@@ -100,7 +109,8 @@ impl KeyFile {
         Ok(())
     }
 
-    fn change(&self, change: impl FnOnce(&mut Keys) -> Result<bool>) -> Result<()> {
+    /// Changes the keys; whether there was anything to change.
+    fn change(&self, change: impl FnOnce(&mut Keys) -> Result<bool>) -> Result<bool> {
         let mut lock = self.path.clone().into_os_string();
         lock.push(".lock");
         let _lock = self.disk.lock(Path::new(&lock)).map_err(|error| match error.kind() {
@@ -110,7 +120,11 @@ impl KeyFile {
             _ => io_error(&error),
         })?;
         let mut keys = self.read()?;
-        if change(&mut keys)? { self.write(&keys) } else { Ok(()) }
+        let is_changed = change(&mut keys)?;
+        if is_changed {
+            self.write(&keys)?;
+        }
+        Ok(is_changed)
     }
 
     fn key(&self, place: &KeyPlace) -> Result<CustodyKey> {
@@ -148,6 +162,7 @@ impl Custody for KeyFile {
             keys.0.insert(at, Kept { application, key, secret });
             Ok(true)
         })
+        .map(drop)
     }
 
     fn wrap(&self, place: &KeyPlace, key: &Secret<32>, entropy: &dyn Entropy) -> Result<Vec<u8>> {
@@ -159,13 +174,17 @@ impl Custody for KeyFile {
     }
 
     fn destroy(&self, application: &ApplicationId, key: &KeyId) -> Result<()> {
-        self.change(|keys| match keys.find(application, key) {
+        let is_changed = self.change(|keys| match keys.find(application, key) {
             Ok(at) => {
                 keys.0.remove(at);
                 Ok(true)
             }
             Err(_) => Ok(false),
-        })
+        })?;
+        if is_changed {
+            (self.tell)(&self.path);
+        }
+        Ok(())
     }
 
     fn list(&self, application: &ApplicationId) -> Result<Vec<KeyId>> {
@@ -255,6 +274,22 @@ mod tests {
         assert!(disk.open(file.path(), OpenMode::Read).is_err());
         file.create(&place(1, 1), &seeded(1)).unwrap();
         file.create(&place(1, 2), &seeded(2)).unwrap();
+    }
+
+    #[test]
+    fn whoever_keeps_a_copy_hears_that_a_key_has_ended_and_of_nothing_else() {
+        let disk = SimDisk::new(1);
+        disk.create_folder(Path::new("/custody")).unwrap();
+        let (told, heard) = std::sync::mpsc::channel();
+        let file = KeyFile::new(Arc::new(disk), "/custody/keys".into());
+        let file = file.telling(Box::new(move |path| told.send(path.to_owned()).unwrap()));
+        let destroy = |place: KeyPlace| file.destroy(&place.application, &place.key).unwrap();
+        file.create(&place(1, 1), &seeded(1)).unwrap();
+        file.create(&place(1, 2), &seeded(2)).unwrap();
+        destroy(place(1, 3));
+        assert_eq!(heard.try_iter().count(), 0);
+        destroy(place(1, 1));
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [Path::new("/custody/keys")]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use strongroom_host::thread;
 use strongroom_mount::{MountOptions, own_namespace};
 
 use crate::args::Run;
-use crate::assemble::custody::{file_of, variable_of};
+use crate::assemble::custody::kinds::{file_of, variable_of};
 use crate::assemble::{self, Serving};
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;

@@ -153,7 +153,8 @@ fn create(options: &AppCreate, format: Format) -> Result<Exit> {
     ui::answer(format, &format!("{}\n", line.application), &line_json(line))?;
     if let Some(path) = line.custody.strip_prefix("file:") {
         ui::tell(&format!(
-            "its key is in `{path}`: keep a copy elsewhere, without it nothing opens again"
+            "its key is in `{path}`, and without it nothing opens again: keep a copy elsewhere, and renew it after each \
+             erasure, rotation and retention, which make a new key and end the old one"
         ));
     }
     Ok(Exit::Done)
