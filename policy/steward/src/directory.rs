@@ -17,6 +17,7 @@ use zeroize::Zeroize;
 use crate::closing::{close, see};
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Replayed;
 use crate::register::{Register, blank};
 use crate::sealers::{DeviceSigner, DirectorySealer};
 use crate::services::Services;
@@ -174,6 +175,30 @@ impl Stewardship {
     /// # Errors
     /// `NotFound`; `Locked` when its key is not in that custody; `Unavailable` when its ledger is not to be read.
     pub fn application(&self, name: &str, custody: Arc<dyn Custody>) -> Result<Custodian> {
+        let mut custodian = self.before_ledger(name, custody)?;
+        custodian.replay_own_ledger()?;
+        Ok(custodian)
+    }
+
+    /// The same, after [`Custodian::replay`]: what a person agrees to, who has looked at it, needs no device that counts.
+    ///
+    /// # Errors
+    /// As [`Stewardship::application`], and as [`Custodian::replay`].
+    pub fn application_told(
+        &self,
+        name: &str,
+        custody: Arc<dyn Custody>,
+        receipts: &[u8],
+    ) -> Result<(Custodian, Replayed)> {
+        let mut custodian = self.before_ledger(name, custody)?;
+        let mut replayed = custodian.replay(receipts)?;
+        let own = custodian.replay_own_ledger()?;
+        replayed.erased.extend(own.erased);
+        replayed.answered.extend(own.answered);
+        Ok((custodian, replayed))
+    }
+
+    fn before_ledger(&self, name: &str, custody: Arc<dyn Custody>) -> Result<Custodian> {
         let line = self.find(name)?.clone();
         if line.state == ApplicationState::Making {
             return Err(Error::invalid("the application was never finished: create it again"));
@@ -182,9 +207,7 @@ impl Stewardship {
         if *register.head_key().verifying_key().as_bytes() != line.head_key {
             return Err(Error::corrupt("the register has another head key than is listed"));
         }
-        let mut custodian = Custodian::new(register, line);
-        custodian.replay_own_ledger()?;
-        Ok(custodian)
+        Ok(Custodian::new(register, line))
     }
 
     /// The application key that is in force, if it has to be obtained from a custody before it is of use. Nobody need be kept out

@@ -22,6 +22,8 @@
 
 mod said;
 
+use std::collections::BTreeSet;
+
 use strongroom_crypto::usage::Usage;
 use strongroom_format::cbor;
 use strongroom_format::ids::DeviceId;
@@ -121,10 +123,12 @@ impl Custodian {
         };
         let mut replayed = Replayed::default();
         let lines = self.lines(&receipts)?;
-        if let Some(newest) = newest(&lines) {
-            self.verify_line(newest)?;
+        if let Some(at) = newest(&lines) {
+            self.verify_line(&lines[at])?;
             // The records are a chain: one that has the newest line's entry has all before it.
-            if !self.stands_in(newest)? {
+            if self.stands_in(&lines[at])? {
+                replayed.erased = self.finish_erasures(&lines[at..])?;
+            } else {
                 replayed = self.replay_for(&receipts, Cause::Ledger)?;
                 // ORDER: only after a replay: one that died before begins anew.
                 self.services().memory.add_to_ledger(&place, &self.has_it_all()?)?;
@@ -163,6 +167,9 @@ impl Custodian {
         let lines = self.lines(receipts)?;
         // Nobody is erased by a file that holds anything forged.
         lines.iter().try_for_each(|line| self.verify_line(line))?;
+        if cause == Cause::Ledger {
+            self.check_devices(&lines)?;
+        }
         let mut erased = Vec::new();
         for line in &lines {
             let What::Erased { subject, slot, .. } = &line.what else { continue };
@@ -175,6 +182,39 @@ impl Custodian {
         }
         let answered = self.say_again(&lines)?;
         Ok(Replayed { erased, answered })
+    }
+
+    /// Goes on with erasures that this register has and has not closed: it may be a copy that was made in the middle of one. An
+    /// interrupted one that goes on is told below everything that came between.
+    fn finish_erasures(&mut self, lines: &[Line<'_>]) -> Result<Vec<SubjectId>> {
+        let mut finished = Vec::new();
+        for line in lines {
+            let What::Erased { subject, slot, .. } = &line.what else { continue };
+            let Some(own) = self.named_by(subject, *slot)? else { continue };
+            if own.cell.erasure.is_some_and(|erasure| erasure.receipt.is_empty()) {
+                self.erase_for(&own.cell.subject, Cause::Ledger)?;
+                finished.push(own.cell.subject);
+            }
+        }
+        Ok(finished)
+    }
+
+    /// Whom a device names that was removed, and this register knows of no erasure, nobody erases who is not told to: the device
+    /// may have written that afterwards.
+    fn check_devices(&self, lines: &[Line<'_>]) -> Result<()> {
+        let mut named = BTreeSet::new();
+        for line in lines.iter().filter(|line| !self.counts(&line.device)) {
+            let What::Erased { subject, slot, .. } = &line.what else { continue };
+            let own = self.named_by(subject, *slot)?.filter(|own| own.cell.erasure.is_none());
+            named.extend(own.map(|own| own.cell.subject.to_string()));
+        }
+        if named.is_empty() {
+            return Ok(());
+        }
+        let named = named.into_iter().collect::<Vec<_>>().join(", ");
+        Err(Error::invalid(format!(
+            "a device that was removed says in the ledger that these were erased: {named}; `app replay` with the ledger erases them"
+        )))
     }
 
     /// Before any key is destroyed: the ledger has it.
@@ -315,10 +355,10 @@ impl Custodian {
 
 /// The line that stands for the newest entry. What stands above one that says that a register has it all may be of another
 /// register, whose records had other numbers; and below it an erasure that was interrupted is told later than it was recorded.
-fn newest<'l, 'r>(lines: &'l [Line<'r>]) -> Option<&'l Line<'r>> {
+fn newest(lines: &[Line<'_>]) -> Option<usize> {
     let is_anchor = |line: &Line<'_>| matches!(line.what, What::Replayed { .. });
     let from = lines.iter().rposition(is_anchor).unwrap_or(0);
-    lines[from..].iter().max_by_key(|line| line.position)
+    (from..lines.len()).max_by_key(|at| lines[*at].position)
 }
 
 const STRANGER: &str = "the ledger is signed by a device nobody certified";

@@ -16,7 +16,7 @@ use strongroom_keyring::organisation::Organisation;
 use strongroom_records::activity::{ActivityState, Basis};
 use strongroom_records::application::ApplicationState;
 use strongroom_records::ids::ClassId;
-use strongroom_records::subject::ConsentStatus;
+use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{
     Custodian, Error, ErrorKind, Roster, Services, Stewardship, Wanted, close,
 };
@@ -97,6 +97,50 @@ fn a_yes_in_the_ledger_of_a_device_that_was_removed_since_is_not_believed_after_
         let ours = if is_removed { removed(&world, &theirs) } else { world.services.clone() };
         let shop = open(ours, &world).unwrap();
         assert_eq!(shop.consents(&ada).unwrap()[0].1, now, "{is_removed}");
+    }
+}
+
+/// It may write to the ledger still, and names whomever it likes.
+#[test]
+fn an_erasure_in_the_ledger_of_a_device_that_was_removed_since_is_carried_out_by_a_person_only() {
+    const LEDGER: &str = "file:/apart/erased";
+    for is_removed in [false, true] {
+        let (world, theirs) = World::of_two(74);
+        let theirs = Services { memory: Arc::clone(&world.services.memory), ..theirs };
+        world.pins.ledgers.lock().unwrap().insert(LEDGER.to_owned(), Vec::new());
+        let mut shop = world.create("shop");
+        let ada = shop.create_subject(&[]).unwrap();
+        shop.set_ledger(Some(LEDGER)).unwrap();
+        drop(shop);
+        let (store, heads) = (world.store.live(), world.pins.heads.lock().unwrap().clone());
+        // Bob dies once the ledger has it: the register as it was before knows nothing of it.
+        let mut bob = open(theirs.clone(), &world).unwrap();
+        let away = world.pins.ledgers.lock().unwrap().remove(LEDGER).unwrap();
+        bob.erase(&ada).unwrap_err();
+        world.pins.ledgers.lock().unwrap().insert(LEDGER.to_owned(), away);
+        world.store.die_after(Some(0));
+        bob.erase(&ada).unwrap_err();
+        world.store.die_after(None);
+        for key in world.store.live().keys().filter(|key| !store.contains_key(*key)) {
+            strongroom_store::now(world.store.delete(*key)).unwrap();
+        }
+        store.into_iter().for_each(|(key, bytes)| world.store.put_now(key, bytes));
+        *world.pins.heads.lock().unwrap() = heads;
+        let ours = if is_removed { removed(&world, &theirs) } else { world.services.clone() };
+        if is_removed {
+            let refused = open(ours.clone(), &world).err().unwrap();
+            assert!(refused.to_string().contains(&ada.to_string()), "{refused}");
+            assert_eq!(refused.kind(), ErrorKind::Invalid);
+            let list = Stewardship::open(ours.clone()).unwrap();
+            let lines = world.pins.ledgers.lock().unwrap()[LEDGER].clone();
+            let told = list.application_told("shop", world.custody(), &lines);
+            assert_eq!(told.unwrap().1.erased, [ada]);
+        }
+        let shop = open(ours, &world).unwrap();
+        assert_eq!(shop.subject(&ada).unwrap().state, SubjectState::Erased, "{is_removed}");
+        let records = shop.record_count();
+        drop(shop);
+        assert_eq!(world.open("shop").record_count(), records);
     }
 }
 

@@ -516,6 +516,39 @@ fn an_erasure_that_the_ledger_heard_of_late_hides_nothing_that_was_said_before_i
     assert_eq!(shop.state(0), SubjectState::Erased);
 }
 
+/// The ledger has it and the keys are still there, as a backup finds it. Others may have been erased meanwhile, or have spoken.
+#[test]
+fn whose_erasure_a_backup_caught_halfway_is_erased_before_it_opens() {
+    for between in 0..3 {
+        let shop = Shop::new(72);
+        let mut custodian = shop.open().unwrap();
+        custodian.set_ledger(Some(LEDGER)).unwrap();
+        let away = shop.world.pins.ledgers.lock().unwrap().remove(LEDGER).unwrap();
+        assert_eq!(kind(custodian.erase(&shop.people[0])), ErrorKind::Unavailable);
+        let told = away.len();
+        shop.set_ledger_bytes(away);
+        shop.world.store.die_after(Some(0));
+        assert_eq!(kind(custodian.erase(&shop.people[0])), ErrorKind::Unavailable);
+        shop.world.store.die_after(None);
+        assert!(shop.ledger().len() > told);
+        let withdrawn = answer("newsletter", ConsentStatus::Withdrawn);
+        match between {
+            0 => (),
+            1 => drop(custodian.erase(&shop.people[1]).unwrap()),
+            _ => drop(custodian.answer(&shop.people[1], &withdrawn).unwrap()),
+        }
+        let yesterday = shop.backup();
+        custodian.erase(&shop.people[0]).unwrap();
+        drop(custodian);
+        shop.restore(&yesterday);
+        assert_eq!(shop.state(0), SubjectState::Erased, "{between}");
+        assert_eq!(shop.open().unwrap().unfinished_erasures().unwrap(), [], "{between}");
+        // Opened once more, there is nothing left to do.
+        let records = shop.open().unwrap().record_count();
+        assert_eq!(shop.open().unwrap().record_count(), records);
+    }
+}
+
 #[test]
 fn the_ledger_says_that_somebody_said_something_and_not_what_or_of_what() {
     let shop = Shop::new(70);

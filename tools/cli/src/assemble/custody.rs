@@ -29,7 +29,7 @@ use strongroom_keyring::DeviceKeys;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_records::ids::{ApplicationId, Hash};
 use strongroom_steward::{
-    Custodian, Error, ErrorKind, Memory, PolicyLanguage, Roster, Services, Stewardship,
+    Custodian, Error, ErrorKind, Memory, PolicyLanguage, Replayed, Roster, Services, Stewardship,
 };
 use strongroom_store::{Mode, Store};
 
@@ -185,13 +185,34 @@ impl Office {
     /// # Errors
     /// No such application, its key missing or wrong.
     pub fn application(&mut self, name: &str, place: Option<&str>) -> Result<Custodian> {
-        let listed = self.stewardship.find(name).map_err(|error| failure(&error))?;
-        let custody = self.custody(place.unwrap_or(&listed.custody))?;
-        self.obtain(name, &custody)?;
+        let custody = self.custody_of(name, place)?;
         let opened = self.stewardship.application(name, custody);
         let mut custodian = opened.map_err(|error| failure(&error))?;
         custodian.set_turnstile(self.held.turnstile());
         Ok(custodian)
+    }
+
+    /// The same, with what receipts or a ledger name carried out first.
+    ///
+    /// # Errors
+    /// As [`Office::application`]; lines that do not verify.
+    pub fn application_told(
+        &mut self,
+        name: &str,
+        place: Option<&str>,
+        receipts: &[u8],
+    ) -> Result<(Custodian, Replayed)> {
+        let custody = self.custody_of(name, place)?;
+        let told = self.stewardship.application_told(name, custody, receipts);
+        told.map_err(|error| failure(&error))
+    }
+
+    /// Custody of an application, its key at hand.
+    fn custody_of(&mut self, name: &str, place: Option<&str>) -> Result<Arc<dyn Custody>> {
+        let listed = self.stewardship.find(name).map_err(|error| failure(&error))?;
+        let custody = self.custody(place.unwrap_or(&listed.custody))?;
+        self.obtain(name, &custody)?;
+        Ok(custody)
     }
 
     /// Obtains the key of an application, if others have to agree that it is used. Other commands write meanwhile, and what

@@ -82,8 +82,9 @@ fn replay(options: &AppReplay, format: Format) -> Result<Exit> {
     for path in &options.files {
         receipts.extend(input(path, "the ledger")?);
     }
-    let (office, mut custodian) = custody::application(&options.of)?;
-    let replayed = custodian.replay(&receipts).map_err(|error| failure(&error))?;
+    let (app, at) = (&options.of.app, options.of.custody.as_deref());
+    let mut office = custody::open(&options.of.place)?;
+    let (custodian, replayed) = office.application_told(app, at, &receipts)?;
     let ids = |own: &[SubjectId]| own.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (erased, answered) = (ids(&replayed.erased), ids(&replayed.answered));
     let mut text = format!("{} erased again\n", erased.len());
