@@ -208,7 +208,7 @@ pub enum Kind {
     /// Two subjects were one person.
     #[n(21)]
     Merged,
-    /// A consumer's device opened files under a lease, as it says itself.
+    /// Files were opened: one is about to be read by its name, or several were under a lease, as a consumer's device says itself.
     #[n(31)]
     Opened,
     /// A consumer's device has let go of what it may no longer have, as it says itself.

@@ -47,6 +47,13 @@ impl Custodian {
     /// # Errors
     /// `Denied`, with the same words whatever the reason: the audit log has it.
     pub(crate) fn ask(&mut self, asked: &Asked, action: Action) -> Result<(Subject, Grant)> {
+        let answered = self.ask_early(asked, action);
+        self.finish()?;
+        answered
+    }
+
+    /// The same, with the grant as soon as the record is durable. [`Custodian::finish`] comes after it.
+    pub(crate) fn ask_early(&mut self, asked: &Asked, action: Action) -> Result<(Subject, Grant)> {
         let class = self.class(&asked.class)?;
         let activity = self.acting(asked.activity.as_deref())?;
         let id = activity.as_ref().map_or(ActivityId([0xff; 16]), |activity| activity.id);
@@ -121,7 +128,7 @@ impl Custodian {
                 None
             }
         };
-        let (_, grants) = self.register_mut().commit(transaction)?;
+        let (_, grants) = self.register_mut().record(transaction)?;
         let grant = grants.into_iter().next().flatten();
         own.zip(grant).ok_or_else(Error::denied)
     }

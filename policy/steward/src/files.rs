@@ -345,12 +345,23 @@ impl Custodian {
     /// # Errors
     /// `Denied`; `NotFound` when the subject has no such file; `Corrupt`.
     pub fn read_file(&mut self, asked: &Asked, name: &str) -> Result<Vec<u8>> {
-        let (own, grant) = self.ask(asked, Action::Open)?;
+        let read = self.read_on_record(asked, name);
+        self.finish()?;
+        read
+    }
+
+    /// Two records: that the class may be read, without which nobody knows which file has the name; and which one it is, without
+    /// which none of it is read. What follows from both is carried out together.
+    fn read_on_record(&mut self, asked: &Asked, name: &str) -> Result<Vec<u8>> {
+        let (own, grant) = self.ask_early(asked, Action::Open)?;
         let register = self.register();
-        let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
-        let folder = OpenFolder::open(register, &grant, &subject_key, &own.cell)?;
+        let (subject, cell) = (own.cell.subject, &own.cell);
+        let subject_key = register.subject_key(cell)?.ok_or_else(Error::denied)?;
+        let folder = OpenFolder::open(register, &grant, &subject_key, cell)?;
         let missing = || Error::new(ErrorKind::NotFound, "the subject has no such file");
-        folder.read(register, &own.cell.subject, folder.find(name).ok_or_else(missing)?)
+        let file = folder.find(name).ok_or_else(missing)?.clone();
+        self.tell_opened(own, &grant, file.id)?;
+        folder.read(self.register(), &subject, &file)
     }
 
     /// Files of a subject, for an activity that may see them.

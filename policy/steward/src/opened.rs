@@ -1,7 +1,9 @@
-//! What consumers' devices opened under leases that they were lent, as they say themselves, in the entries of whom it is about.
+//! Which files were opened, in the entries of whom it is about: before one is read by name, and of consumers' devices what they
+//! opened under leases that they were lent, as they say themselves.
 
 use std::collections::BTreeMap;
 
+use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
 use strongroom_records::exchange::OpenedFiles;
 use strongroom_records::ids::{FileId, SubjectId};
@@ -16,6 +18,23 @@ use crate::register::Transaction;
 use crate::subjects::Subject;
 
 impl Custodian {
+    /// Puts on record which file is about to be read under a grant for its class. [`Custodian::finish`] comes after it.
+    pub(crate) fn tell_opened(
+        &mut self,
+        mut own: Subject,
+        grant: &Grant,
+        file: FileId,
+    ) -> Result<()> {
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        let detail = Detail { files: vec![file], ..Detail::default() };
+        register.tell(&mut transaction, &mut own, Kind::Opened, Some(&detail), None, |entry| {
+            (entry.activity, entry.class) = (Some(grant.activity()), Some(grant.class()));
+        });
+        register.put_subject(&mut transaction, &mut own);
+        self.register_mut().record(transaction).map(drop)
+    }
+
     /// Puts on record what a device says that it opened under leases it was given.
     ///
     /// # Errors

@@ -72,6 +72,52 @@ fn a_consumer_reads_while_consent_is_given_and_not_before_or_after() {
 }
 
 #[test]
+fn a_file_that_is_read_by_name_is_on_record_as_that_file_before_it_is_read() {
+    let world = World::new(21);
+    let mut shop = world.create("shop");
+    let ada = shop.create_subject(&[]).unwrap();
+    for name in ["first.txt", "order.txt"] {
+        shop.put_file(&own(ada, "owned"), name, b"17 roses").unwrap();
+    }
+    registered(&mut shop, "newsletter", Basis::Consent, &["owned"]);
+    shop.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
+    let asked = by("newsletter", shop.scope("newsletter").unwrap()[0].0, "owned");
+    let opened = |shop: &mut strongroom_steward::Custodian| -> Vec<(String, String)> {
+        let names = shop.file_names(&ada).unwrap();
+        let report = shop.report(&ada).unwrap();
+        assert!(report.holds());
+        let told = report.lines.into_iter().filter(|line| line.entry.kind == Kind::Opened);
+        let by_name = |line: strongroom_steward::ReportLine| {
+            let files = line.detail.unwrap().files;
+            assert_eq!(files.len(), 1);
+            (line.activity.unwrap_or_default(), names[&files[0]].clone())
+        };
+        told.map(by_name).collect()
+    };
+    assert_eq!(shop.read_file(&asked, "order.txt").unwrap(), b"17 roses");
+    assert_eq!(kind(shop.read_file(&asked, "other")), ErrorKind::NotFound);
+    assert_eq!(opened(&mut shop), [("newsletter".to_owned(), "owned/order.txt".to_owned())]);
+    assert_eq!(shop.read_file(&own(ada, "owned"), "first.txt").unwrap(), b"17 roses");
+    assert_eq!(opened(&mut shop).len(), 2);
+    // Whatever cannot be written: what was read is on record, and the register is sound.
+    let mut calls = 0;
+    loop {
+        world.store.die_after(Some(calls));
+        let read = shop.read_file(&asked, "order.txt");
+        world.store.die_after(None);
+        let before = 2;
+        shop = world.open("shop");
+        let count = opened(&mut shop).len();
+        assert_eq!(shop.verify().unwrap().findings, []);
+        if read.is_ok() {
+            assert!(count > before && calls > 1, "{count} after {calls}");
+            break;
+        }
+        calls += 1;
+    }
+}
+
+#[test]
 fn a_denial_tells_neither_existence_nor_reason() {
     let world = World::new(3);
     let mut shop = world.create("shop");
