@@ -55,6 +55,8 @@ pub use turns::{About, Settled, Ticket, Turns};
 const SESSION_COUNT_MAX: usize = 1024;
 /// LIMIT: compartments that one answer gives.
 const LEASE_COUNT_MAX: usize = 256;
+/// LIMIT: compartments lent by one record. An act waits for no more of them, and what it takes away is told before the next.
+const TOGETHER_COUNT_MAX: usize = 32;
 /// LIMIT: how far a device's clock and this one may be apart.
 pub(crate) const CLOCK_APART_MAX: i64 = 600_000_000_000;
 /// How long a session may say nothing once its leases are over.
@@ -238,8 +240,7 @@ impl Counter {
             self.past.owe(|lent| lent.place == place);
         }
         for session in self.sessions.values_mut().filter(|own| own.place == place) {
-            session.stale_rules |= rules;
-            session.stale.extend(subjects.iter().copied());
+            session.mark(rules, subjects);
         }
     }
 
@@ -363,15 +364,6 @@ impl Counter {
             return self.end(&id);
         }
         self.serve(&id, outside.number, &ask.needs)
-    }
-
-    /// Where the application of a name is.
-    fn place_named(&self, application: &str) -> Option<usize> {
-        let is_it = |own: &Custodian| {
-            let line = own.listed();
-            line.name == application || line.application.to_string() == application
-        };
-        self.custodians.iter().position(is_it)
     }
 
     /// A conversation that this life of the counter does not know yet.
@@ -524,15 +516,25 @@ impl Counter {
         if wanted.is_empty() {
             return Ok((Vec::new(), News::default()));
         }
-        let grants = self.lend(id, wanted)?;
-        let session = self.sessions.get_mut(id).ok_or_else(Error::denied)?;
-        let custodian = &self.custodians[session.place];
-        for (one, grant) in wanted.iter().zip(grants) {
-            match grant {
-                Some(grant) => loans.extend(loan(custodian, session, one, &grant)?),
-                None => drop(refused.insert(one.subject)),
+        self.sessions.get_mut(id).ok_or_else(Error::denied)?.begin_lending();
+        for some in wanted.chunks(TOGETHER_COUNT_MAX) {
+            let grants = self.lend(id, some)?;
+            // ORDER: what is gone is told before what is given, and does not wait for all of that.
+            self.flush()?;
+            let session = self.sessions.get(id).ok_or_else(Error::denied)?;
+            let custodian = &self.custodians[session.place];
+            for (one, grant) in some.iter().zip(grants) {
+                match grant {
+                    Some(grant) => loans.extend(loan(custodian, session, one, &grant)?),
+                    None => drop(refused.insert(one.subject)),
+                }
             }
         }
+        let session = self.sessions.get_mut(id).ok_or_else(Error::denied)?;
+        let custodian = &self.custodians[session.place];
+        // Of whom something changed meanwhile nothing is given: the device asks again, if it may.
+        let changed = session.end_lending();
+        loans.retain(|loan| !changed.concerns(&loan.lease.subject));
         // ORDER: what is noted as given is on its way, so nothing fails from here on. What cannot be looked at now is by the
         // next turn.
         loans.iter().for_each(|loan| session.give(loan));

@@ -8,12 +8,13 @@ mod common;
 #[path = "common/served.rs"]
 mod served;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use by_hand::{ByHand, everybody};
 use bytes::Bytes;
-use common::world::{World, is_registers, registered};
+use common::world::{World, answer, is_registers, registered};
 use served::{PASSPHRASE, Served};
 use strongroom_crypto::kdf::PassphraseCost;
 use strongroom_host::clock::Clock;
@@ -24,10 +25,11 @@ use strongroom_keyring::membership::Writer;
 use strongroom_records::activity::Basis;
 use strongroom_records::application::ApplicationState;
 use strongroom_records::exchange::{Need, Refusal};
-use strongroom_records::ids::{Pseudonym, SessionId};
+use strongroom_records::ids::{ClassId, Pseudonym, SessionId};
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
 use strongroom_steward::letters::{self, Direction, Outside, Recipient};
 use strongroom_steward::{About, Counter};
+use strongroom_store::over::Call;
 use strongroom_store::{Family, Key, Letter, PolicyKey, Shelf, Store};
 
 #[test]
@@ -124,6 +126,49 @@ fn an_act_waits_for_what_it_took_away_and_not_for_what_others_did() {
     assert_eq!((hand.silent_about(of(bob)), hand.silent_about(of(charlie))), (1, 0));
     hand.served.shop.world.clock.advance(Duration::from_secs(300));
     assert_eq!([of(ada), of(bob)].map(|about| hand.silent_about(about)), [0; 2]);
+}
+
+#[test]
+fn what_is_withdrawn_while_many_are_lent_to_is_told_before_all_of_them_are() {
+    let mut hand = ByHand::new(50);
+    let people: Vec<_> = (0..40).map(|_| hand.served.shop.reader("somebody")).collect();
+    let mut other = hand.served.shop.world.open("shop");
+    let cable = hand.served.cable();
+    hand.served.shop.world.services.store = Arc::clone(&cable) as Arc<dyn Store>;
+    hand.reopen();
+    assert_eq!(hand.ask(everybody()).leases.len(), 80);
+    let opens = people.iter().flat_map(|subject| {
+        [ClassId::IDENTIFIABLE, ClassId::OWNED].map(|class| Need::Open(*subject, class))
+    });
+    hand.post(opens.collect());
+    // Once the first of them are on record and nobody is kept out, somebody among the first withdraws, and among the last.
+    let (first, last) = (people[0], people[39]);
+    let (mut is_on_record, mut looked) = (false, 0);
+    *cable.listener.lock().unwrap() = Some(Box::new(move |call| {
+        is_on_record |= is_record(call);
+        looked += usize::from(is_on_record && matches!(call, Call::Get(Key::Policy(_))));
+        if looked < 20 {
+            return ControlFlow::Continue(());
+        }
+        other.follow().unwrap();
+        other.catch_up().unwrap();
+        for subject in [first, last] {
+            other.answer(&subject, &answer("newsletter", Withdrawn)).unwrap();
+        }
+        ControlFlow::Break(())
+    }));
+    let told = hand.answer();
+    let gone: Vec<_> = told.gone.iter().map(|gone| gone.subject).collect();
+    assert!(told.to.is_none() && gone.contains(&first) && gone.contains(&last));
+    let given = hand.answer();
+    let lent: Vec<_> = given.leases.iter().map(|lease| lease.subject).collect();
+    assert_eq!((given.to, lent.len()), (Some(1), 76));
+    assert!(!lent.contains(&first) && !lent.contains(&last));
+}
+
+/// A record is put.
+fn is_record(call: Call) -> bool {
+    matches!(call, Call::PutIfAbsent(Key::Policy(PolicyKey { shelf: Shelf::Log, .. })))
 }
 
 #[test]

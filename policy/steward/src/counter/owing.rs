@@ -7,6 +7,7 @@ use super::Counter;
 use super::past::Whose;
 use super::session::Session;
 use super::turns::About;
+use crate::custodian::Custodian;
 
 impl Counter {
     /// Devices that owe a word of what somebody waits for; none where it is not known, since what was recorded could not be
@@ -64,5 +65,14 @@ impl Counter {
     /// Which of the applications here it is; none for one that nothing is lent of from here.
     fn place_of(&self, application: &ApplicationId) -> Option<usize> {
         self.custodians.iter().position(|own| own.listed().application == *application)
+    }
+
+    /// Where the application of a name is.
+    pub(super) fn place_named(&self, application: &str) -> Option<usize> {
+        let is_it = |own: &Custodian| {
+            let line = own.listed();
+            line.name == application || line.application.to_string() == application
+        };
+        self.custodians.iter().position(is_it)
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Session {
     /// Recorded and not decided anew yet.
     pub stale: BTreeSet<SubjectId>,
     pub stale_rules: bool,
+    /// What was recorded while it is lent to.
+    changed: Option<Changed>,
     told: BTreeMap<SubjectId, Told>,
     /// Whom it may see and was not told yet.
     waiting: BTreeMap<Pseudonym, Prospect>,
@@ -85,6 +87,20 @@ pub(super) struct News {
     pub changed: BTreeSet<SubjectId>,
 }
 
+/// What was recorded while something long went on.
+#[derive(Default)]
+pub(super) struct Changed {
+    rules: bool,
+    subjects: BTreeSet<SubjectId>,
+}
+
+impl Changed {
+    /// Whether it may be about somebody.
+    pub fn concerns(&self, subject: &SubjectId) -> bool {
+        self.rules || self.subjects.contains(subject)
+    }
+}
+
 impl News {
     pub fn is_empty(&self) -> bool {
         self.gone.is_empty() && self.changed.is_empty()
@@ -113,6 +129,7 @@ impl Session {
             last_seen: Duration::ZERO,
             stale: BTreeSet::new(),
             stale_rules: false,
+            changed: None,
             told: BTreeMap::new(),
             waiting: BTreeMap::new(),
             pages: Pages::Unread,
@@ -145,6 +162,26 @@ impl Session {
 
     pub fn is_stale(&self) -> bool {
         self.rules.is_some() && (self.stale_rules || !self.stale.is_empty())
+    }
+
+    /// Notes of whom something has to be decided anew.
+    pub fn mark(&mut self, rules: bool, subjects: &BTreeSet<SubjectId>) {
+        self.stale_rules |= rules;
+        self.stale.extend(subjects.iter().copied());
+        if let Some(changed) = &mut self.changed {
+            changed.rules |= rules;
+            changed.subjects.extend(subjects.iter().copied());
+        }
+    }
+
+    /// From here on what is recorded is noted: what is about to be given is not told to be gone, since the device has not got it.
+    pub fn begin_lending(&mut self) {
+        self.changed = Some(Changed::default());
+    }
+
+    /// What was recorded since.
+    pub fn end_lending(&mut self) -> Changed {
+        self.changed.take().unwrap_or_default()
     }
 
     /// Decides anew what may have changed. What it returns has to be told; if it fails, all of it is stale still.
@@ -235,7 +272,7 @@ impl Session {
         }
         self.waiting.clear();
         self.stale.clear();
-        self.stale_rules = true;
+        self.mark(true, &BTreeSet::new());
         if self.pages == Pages::Unread {
             return news;
         }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -36,7 +37,12 @@ pub struct Cable {
     pub held_from: AtomicU64,
     /// What others put in just before asks are listed.
     pub arrives: Mutex<Vec<(Key, Bytes)>>,
+    /// Hears of each call before it is done.
+    pub listener: Mutex<Option<Listener>>,
 }
+
+/// Who hears of calls, until it has nothing more to hear.
+pub type Listener = Box<dyn FnMut(Call) -> ControlFlow<()> + Send>;
 
 impl Cable {
     pub fn check(&self) -> strongroom_store::Result<()> {
@@ -53,6 +59,7 @@ impl Over for Cable {
     }
 
     fn before(&self, call: Call) -> strongroom_store::Result<()> {
+        self.listener.lock().unwrap().take_if(|listener| listener(call).is_break());
         match call {
             Call::Get(Key::Answer(letter))
                 if letter.number >= self.held_from.load(Ordering::SeqCst) =>
@@ -174,7 +181,13 @@ impl Served {
     pub fn cable(&self) -> Arc<Cable> {
         let store = Arc::clone(&self.shop.world.store);
         let (is_cut, held_from) = (AtomicBool::new(false), AtomicU64::new(u64::MAX));
-        Arc::new(Cable { store, is_cut, held_from, arrives: Mutex::default() })
+        Arc::new(Cable {
+            store,
+            is_cut,
+            held_from,
+            arrives: Mutex::default(),
+            listener: Mutex::default(),
+        })
     }
 
     pub fn try_view(
