@@ -81,7 +81,19 @@ class Api:
         demand(status in (403, 404), f"{method} {path.split('/')[0]} was answered with {status} {content[:80]!r}")
 
 
-class Agent:
+class Running:
+    """A process that can be made to stand still."""
+
+    process = None
+
+    def silence(self):
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def speak(self):
+        os.kill(self.process.pid, signal.SIGCONT)
+
+
+class Agent(Running):
     def __init__(self, place):
         self.place, self.process = place, None
 
@@ -105,19 +117,13 @@ class Agent:
             return (self.place.work / "agent.log").read_text()[said:].splitlines()[0]
         raise RuntimeError("it serves")
 
-    def silence(self):
-        os.kill(self.process.pid, signal.SIGSTOP)
-
-    def speak(self):
-        os.kill(self.process.pid, signal.SIGCONT)
-
     def stop(self):
         if self.process and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(60)
 
 
-class Mount:
+class Mount(Running):
     """What a job sees: of a consumer's device of its own, or on the custodian's machine."""
 
     def __init__(self, place, job, consumer, home=None):
