@@ -6,20 +6,24 @@
 
 use std::collections::BTreeMap;
 
+use strongroom_format::cbor;
 use strongroom_format::ids::DeviceId;
 use strongroom_keyring::organisation::Device;
-use strongroom_records::ids::{ActivityId, ClassId, SubjectId};
+use strongroom_records::activity::ActivityState;
+use strongroom_records::ids::{ActivityId, ClassId, Pseudonym, SubjectId};
 use strongroom_records::log::{Entry, Kind, Outcome};
 use strongroom_records::register::CellKind;
 
 use crate::custodian::{Custodian, LEASE_SECONDS_MAX, classes_of};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::leases::{Operator, Rules};
 use crate::register::{SINGLE, Transaction};
 use crate::subjects::Subject;
 
 /// LIMIT: how far clocks of custodians may be apart.
 const CLOCK_APART_MAX: i64 = 600_000_000_000;
+/// LIMIT: records that are read to find out who was lent what for an activity.
+const READ_COUNT_MAX: u64 = 4096;
 /// No lease lives longer.
 const LEASE_LONGEST: i64 = LEASE_SECONDS_MAX as i64 * 1_000_000_000;
 
@@ -60,13 +64,28 @@ impl Holder {
     }
 }
 
-/// By whom, for which activity and of which class something was lent, and to whom.
+/// By whom, for which activity, of whom and of which class something was lent, and to whom.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Loan {
     holder: DeviceId,
     activity: ActivityId,
     lender: DeviceId,
+    subject: Pseudonym,
     class: ClassId,
+}
+
+/// What entries tell of leases that a record took the ground from. They are heard backwards.
+struct Loans {
+    /// Who reads.
+    own: DeviceId,
+    record: u64,
+    /// When it was written, and since when leases may live that it took the ground from.
+    at: i64,
+    began: i64,
+    /// When they end, and when they were let go of.
+    lent: BTreeMap<Loan, (i64, Option<i64>)>,
+    /// What devices let go of: last by what is heard first.
+    said: BTreeMap<(DeviceId, ActivityId, DeviceId, Pseudonym), (u64, i64)>,
 }
 
 impl Custodian {
@@ -79,68 +98,55 @@ impl Custodian {
     /// `NotFound` for an unknown subject; `Corrupt`; `Locked` when the application key was changed: see
     /// [`Custodian::keeping_up`].
     pub fn holders(&self, subject: &SubjectId, record: u64) -> Result<Vec<Holder>> {
-        let at = self.time_of(record)?;
-        let began = at.saturating_sub(self.longest_life(at)?).saturating_sub(CLOCK_APART_MAX);
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
-        let (mut lent, mut said) = (BTreeMap::new(), BTreeMap::new());
-        let device = self.services().keys.device_id();
+        let mut loans = self.loans_at(record)?;
         self.each_about(&own, |header, entry, _, _| {
-            let is_recent = entry.time >= began;
-            let Some(activity) = entry.activity.filter(|_| self.is_consumers(&entry.operator))
-            else {
-                return Ok(is_recent);
-            };
-            // Whoever hears it lent as well, and knows what it lent. Entries are read backwards: what is known here of a
-            // device was said after all that is still to come.
-            let by = (entry.operator, activity, header.device);
-            if entry.kind == Kind::LetGo {
-                said.insert(by, (entry.seq, entry.time));
+            if self.is_consumers(&entry.operator) {
+                loans.hear(&header.device, &entry);
             }
-            let let_go = said.get(&by).copied();
-            let is_there = entry.seq < record && let_go.is_none_or(|(seq, _)| seq > record);
-            // Somebody else's clock: the lease was lent before the record, so it lives no longer than its life after it.
-            let apart = if header.device == device { 0 } else { CLOCK_APART_MAX };
-            let end = lease_end(&entry).filter(|_| is_there).map(|end| {
-                let longest = at.saturating_add(end.saturating_sub(entry.time));
-                end.saturating_add(apart).min(longest)
-            });
-            if let (Some(end), Some(class)) = (end.filter(|end| *end > at), entry.class) {
-                let (holder, lender) = (entry.operator, header.device);
-                let let_go = let_go.map(|(_, time)| time);
-                let loan = Loan { holder, activity, lender, class };
-                let longest = lent.entry(loan).or_insert((end, let_go));
-                longest.0 = end.max(longest.0);
-            }
-            Ok(is_recent)
+            Ok(entry.time >= loans.began)
         })?;
-        let mut holders: BTreeMap<DeviceId, Holder> = BTreeMap::new();
-        for (loan, (end, let_go)) in lent {
-            if self.may_keep(&own, &loan, end)? {
-                continue;
-            }
-            let elsewhere = loan.lender != device && let_go.is_none();
-            let until_elsewhere = elsewhere.then_some(end);
-            let new = Holder { device: loan.holder, until: end, until_elsewhere, let_go };
-            holders.entry(loan.holder).and_modify(|own| own.join(&new)).or_insert(new);
-        }
-        Ok(holders.into_values().collect())
+        loans.holders(|loan, end| self.may_keep(&own, loan, end))
     }
 
-    /// The record in which somebody answered last about an activity.
+    /// The same for everybody of whom an activity was lent something, where a record stopped it. None where too much was recorded
+    /// since those leases may have been lent.
     ///
     /// # Errors
-    /// `NotFound` for an unknown subject or activity, or where there is no answer; `Corrupt`.
-    pub fn answered(&self, subject: &SubjectId, activity: &str) -> Result<u64> {
-        let none = || Error::new(ErrorKind::NotFound, "there is no such answer");
-        let activity = self.acting(Some(activity))?.ok_or_else(none)?.id;
-        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
-        let found = own.record.consents.iter().find(|own| own.activity == activity);
-        Ok(found.ok_or_else(none)?.position)
+    /// As [`Custodian::holders`].
+    pub fn holders_for(&self, activity: &ActivityId, record: u64) -> Result<Option<Vec<Holder>>> {
+        let all = self.activities()?;
+        let found = all.iter().find(|own| own.id == *activity);
+        let goes_on = found.is_some_and(|own| own.state == ActivityState::Approved);
+        if goes_on || !self.services().organisation.now().devices().any(Device::is_consumer) {
+            return Ok(Some(Vec::new()));
+        }
+        let mut loans = self.loans_at(record)?;
+        let register = self.register();
+        let newest = register.log().next_seq();
+        for seq in (0..newest).rev() {
+            let (header, body) = register.log().body(&register.sealer(), seq)?;
+            if header.time < loans.began {
+                break;
+            }
+            if newest - seq > READ_COUNT_MAX {
+                return Ok(None);
+            }
+            for logged in body.entries.iter().rev() {
+                let entry: Entry = cbor::decode_canonical(&logged.leaf)?;
+                if entry.activity == Some(*activity) && self.is_consumers(&entry.operator) {
+                    loans.hear(&header.device, &entry);
+                }
+            }
+        }
+        loans.holders(|_, _| Ok(false)).map(Some)
     }
 
-    /// Whether the organisation has devices that serve consumers.
-    pub fn has_consumers(&self) -> bool {
-        self.services().organisation.now().live().any(Device::is_consumer)
+    fn loans_at(&self, record: u64) -> Result<Loans> {
+        let at = self.time_of(record)?;
+        let began = at.saturating_sub(self.longest_life(at)?).saturating_sub(CLOCK_APART_MAX);
+        let own = self.services().keys.device_id();
+        Ok(Loans { own, record, at, began, lent: BTreeMap::new(), said: BTreeMap::new() })
     }
 
     /// Whether the ground is still there for a device to use a class of somebody until a lease of it is over.
@@ -201,6 +207,48 @@ impl Custodian {
         let lives =
             classes_of(&description).into_iter().map(|class| self.life(&description, class));
         Ok(lives.max().unwrap_or(LEASE_LONGEST))
+    }
+}
+
+impl Loans {
+    fn hear(&mut self, lender: &DeviceId, entry: &Entry) {
+        let (Some(activity), Some(about)) = (entry.activity, &entry.about) else { return };
+        // Whoever hears it lent as well, and knows what it lent. Entries are read backwards: what is known here of a device was
+        // said after all that is still to come.
+        let by = (entry.operator, activity, *lender, about.subject);
+        if entry.kind == Kind::LetGo {
+            self.said.insert(by, (entry.seq, entry.time));
+        }
+        let let_go = self.said.get(&by).copied();
+        let is_there = entry.seq < self.record && let_go.is_none_or(|(seq, _)| seq > self.record);
+        // Somebody else's clock: the lease was lent before the record, so it lives no longer than its life after it.
+        let apart = if *lender == self.own { 0 } else { CLOCK_APART_MAX };
+        let end = lease_end(entry).filter(|_| is_there).map(|end| {
+            let longest = self.at.saturating_add(end.saturating_sub(entry.time));
+            end.saturating_add(apart).min(longest)
+        });
+        if let (Some(end), Some(class)) = (end.filter(|end| *end > self.at), entry.class) {
+            let (holder, lender, subject) = (entry.operator, *lender, about.subject);
+            let let_go = let_go.map(|(_, time)| time);
+            let loan = Loan { holder, activity, lender, subject, class };
+            let longest = self.lent.entry(loan).or_insert((end, let_go));
+            longest.0 = end.max(longest.0);
+        }
+    }
+
+    /// The devices, without what they may keep.
+    fn holders(self, may_keep: impl Fn(&Loan, i64) -> Result<bool>) -> Result<Vec<Holder>> {
+        let mut holders: BTreeMap<DeviceId, Holder> = BTreeMap::new();
+        for (loan, (end, let_go)) in self.lent {
+            if may_keep(&loan, end)? {
+                continue;
+            }
+            let elsewhere = loan.lender != self.own && let_go.is_none();
+            let until_elsewhere = elsewhere.then_some(end);
+            let new = Holder { device: loan.holder, until: end, until_elsewhere, let_go };
+            holders.entry(loan.holder).and_modify(|own| own.join(&new)).or_insert(new);
+        }
+        Ok(holders.into_values().collect())
     }
 }
 

@@ -49,6 +49,7 @@ pub use tokens::{Role, Tokens};
 
 use call::Call;
 use door::{Guest, Share, Timed};
+use force::Taken;
 use http::{Answer, Read1, Request};
 use replay::{Replay, Replays};
 use routes::{Act, Route, Who, Whole};
@@ -271,17 +272,18 @@ impl Agent {
             Ok(slot) => slot,
             Err(answer) => return answer,
         };
-        let mut about = About::Everything;
+        let mut taken = Taken { about: About::Everything, record: 0 };
         let act = &mut |custodian: &mut Custodian| {
             let answer = act(call, custodian)?;
-            about = force::about(call, route, custodian);
+            taken = Taken::by(call, route, custodian);
             Ok(answer)
         };
         let done = if route.is_long { desk.act_apart(act) } else { desk.act(act) };
         let mut answer = done.unwrap_or_else(|error| refused(&error));
         if answer.status < 300 && route.changes_what_may_be_seen() {
-            let announced = (desk.entrance.announce(about), self.clock.now_ns());
-            force::tell(&mut answer, desk.watch(&|own| force::of(call, route, announced, own)));
+            let announced = desk.entrance.announce(taken.about);
+            let now = self.clock.now_ns();
+            force::tell(&mut answer, desk.watch(&|own| taken.force(announced, now, own)));
         }
         if let Some(slot) = slot {
             self.replays().keep(slot, &answer);

@@ -75,11 +75,6 @@ impl Route {
     pub fn is_about_an_activity(&self) -> bool {
         self.path.starts_with("activities/{activity}/")
     }
-
-    /// Whether it records somebody's answer about an activity.
-    pub fn is_about_a_consent(&self) -> bool {
-        self.path.ends_with("/consents/{activity}")
-    }
 }
 
 const fn route(method: &'static str, path: &'static str, who: Who, whole: Whole) -> Route {

@@ -331,6 +331,56 @@ fn a_view_of_this_machine_that_stands_still_keeps_nobody_waiting_and_counts_as_o
     place.unmount();
 }
 
+/// Another member's machine that has the application key serves the consumer's, and is gone before anybody hears of anything.
+#[test]
+fn what_another_custodian_lent_that_is_away_is_not_said_to_be_in_force() {
+    if !can_mount() {
+        return;
+    }
+    let two = Two::new();
+    let web = token(&two.place, "web", "shop", "");
+    two.here("app lease owned --seconds 60 -w STORE --app shop");
+    fs::write(two.place.path("pass3"), "another passphrase of its own\n").unwrap();
+    let third = |line: &str| {
+        let mut command = two.place.command(&format!("{line} --passphrase-file pass3"));
+        command.env("STRONGROOM_HOME", two.place.path("home3")).stdin(Stdio::null());
+        command
+    };
+    let asked = third("device request STORE --little-memory").output().unwrap();
+    let code = two.place.said(asked).expect_done();
+    two.here(&format!("device add STORE --code {} --name second", code.trim_end()));
+    let agent = Running::start(&two.place, "--consumers");
+    let mut shop = agent.client(&web, "shop");
+    newsletter(&mut shop);
+    let subject = two.person(&mut shop);
+    say(&mut shop, &subject, "given");
+    // Consumers ask who began last.
+    let mut other = third("agent STORE --consumers").stdout(Stdio::piped()).spawn().unwrap();
+    other.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    two.there("mount STORE drive2 --background --app shop --activity newsletter").expect_done();
+    let order = File::open(two.order().unwrap()).unwrap();
+    assert_eq!(order.read_at(&mut [0; 8], 0).unwrap(), 8);
+    other.kill().unwrap();
+    other.wait().unwrap();
+
+    let said = |answer: &Value| {
+        [&answer["in_force"], &answer["silent"], &json!(answer["until"].is_string())]
+            .map(Value::clone)
+    };
+    let waits = [json!(false), json!(1), json!(true)];
+    let restriction = format!("subjects/{subject}/restriction");
+    for restricted in [true, false] {
+        let answer = shop.done("PUT", &restriction, &json!({"restricted": restricted}));
+        // What is lifted takes nothing away.
+        let expected = if restricted { &waits } else { &[json!(true), json!(0), json!(false)] };
+        assert_eq!(&said(&answer), expected);
+    }
+    let answer = shop.done("POST", "activities/newsletter/suspend", &Value::Null);
+    assert_eq!(said(&answer), waits);
+    let answer = shop.done("POST", &format!("subjects/{subject}/erase"), &Value::Null);
+    assert_eq!(said(&answer), waits);
+}
+
 #[test]
 fn an_act_waits_for_no_view_of_another_application() {
     if !can_mount() {
