@@ -254,22 +254,24 @@ impl FolderStore {
         Ok(())
     }
 
-    /// ORDER: every file is durable before the first gets its name, every name before this returns.
+    /// ORDER: every file is durable before the first gets its name, every name before what it stands for goes elsewhere and
+    /// before this returns.
     fn place_all(&self, staged: &[Staged]) -> Result<Vec<Uploaded>> {
-        let mut folders = BTreeSet::new();
+        let (mut folders, mut superfluous) = (BTreeSet::new(), Vec::new());
         let mut uploaded = Vec::with_capacity(staged.len());
         for body in staged {
             let taken = match body.key {
                 Key::Object(_) => Taken::Keep,
                 _ => Taken::Replace,
             };
-            self.place(body, taken)?;
+            superfluous.extend(self.place(body, taken)?);
             folders.insert(self.folder_of(body.key));
             uploaded.push(Uploaded { key: body.key, len: body.len });
         }
         for folder in &folders {
             self.sync_folder(folder)?;
         }
+        superfluous.into_iter().for_each(|path| self.drop_staged(path));
         Ok(uploaded)
     }
 
@@ -311,8 +313,8 @@ impl FolderStore {
         }
     }
 
-    /// Gives a staged body its name.
-    fn place(&self, body: &Staged, taken: Taken) -> Result<()> {
+    /// Gives a staged body its name. Returns what is superfluous once that name is durable: a body may lie on another disk.
+    fn place<'s>(&self, body: &'s Staged, taken: Taken) -> Result<Option<&'s Path>> {
         let to = self.path(body.key);
         let rename = |from: &Path| match taken {
             Taken::Replace => self.disk.rename(from, &to),
@@ -329,26 +331,31 @@ impl FolderStore {
         if needs_copy || is_not_found(&result) {
             let copy = self.copy(body)?;
             result = rename(&copy);
-            self.drop_staged(if result.is_ok() { &body.path } else { &copy });
+            if result.is_ok() {
+                return Ok(Some(&body.path));
+            }
+            self.drop_staged(&copy);
         } else if let (Ok(()), Key::Object(id)) = (&result, body.key) {
             self.handles.keep(id, Arc::clone(&body.file));
         }
         match result {
-            Ok(()) => Ok(()),
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => self.keep_first(body),
+            Ok(()) => Ok(None),
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+                self.check_first(body)?;
+                Ok(Some(&body.path))
+            }
             Err(cause) => Err(Error::io(format!("`{}` cannot be placed", body.key), cause)),
         }
     }
 
     /// A second put of an object: what was there first stays.
-    fn keep_first(&self, body: &Staged) -> Result<()> {
+    fn check_first(&self, body: &Staged) -> Result<()> {
         let failed = |cause| Error::io(format!("`{}` cannot be compared", body.key), cause);
         let len = self.file(body.key).and_then(|file| file.len()).map_err(failed)?;
         if len != body.len {
             let text = format!("`{}` has {len} bytes, another version {}", body.key, body.len);
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        self.drop_staged(&body.path);
         Ok(())
     }
 

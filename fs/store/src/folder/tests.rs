@@ -163,6 +163,31 @@ fn a_staged_file_of_another_file_system_is_copied() {
     }
 }
 
+/// The store's disk may be cut off, or lose power, alone.
+#[test]
+fn a_staged_file_of_another_file_system_stays_until_its_copy_is_durable() {
+    for stop in 0..20 {
+        let (disk, store) = sim();
+        let staged = Path::new("/mnt/staged");
+        let file = disk.open(staged, OpenMode::CreateNew).unwrap();
+        file.write_at(&[5; 9000], 0).unwrap();
+        file.sync_data().unwrap();
+        disk.sync_folder(Path::new("/mnt")).unwrap();
+        disk.fail(Fault::new(Act::Rename, |_| true).errno(18));
+        disk.power_off_after(stop);
+        let _ = now(store.put(object(5), Body::File(staged.into())));
+        for seed in 0..50 {
+            let disk = disk.crash(seed);
+            let store = reopen(&disk, Mode::ReadOnly).unwrap();
+            let kept = read_all(&disk, staged).is_ok_and(|bytes| bytes == [5; 9000]);
+            assert!(
+                kept || get(&store, object(5)).is_ok_and(|b| b == [5; 9000][..]),
+                "{stop} {seed}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_staged_file_is_still_there_after_a_put_that_failed() {
     let (disk, store) = sim();
