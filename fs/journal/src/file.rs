@@ -18,7 +18,7 @@ use crate::{Options, Services, Spare};
 /// Name of a released file that waits to be written again.
 pub(crate) const SPARE: &str = "spare";
 /// Name of a file that has no header yet.
-const UNFINISHED: &str = "unfinished";
+pub(crate) const UNFINISHED: &str = "unfinished";
 /// How much may be written before the machine is told to begin with it, so that a sync has little left to do.
 const WRITE_BACK_LEN: u64 = 8 << 20;
 

@@ -176,7 +176,7 @@ impl Journal {
             number: found.next_file,
             first_number: first,
             previous: found.previous,
-            spare: found.spare,
+            spare: Spare::None,
         };
         let active = begin.run(&mut salts, 0)?;
         let acknowledged = found.acknowledged;

@@ -14,8 +14,8 @@ use strongroom_format::journal::{
 use strongroom_host::disk::{Disk, DiskFile, OpenMode, create_folder_durably};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::{self, SPARE};
-use crate::{OlderFile, Options, ReplaySink, Spare};
+use crate::file::{self, SPARE, UNFINISHED};
+use crate::{OlderFile, Options, ReplaySink};
 
 /// Bytes read at a time; a record that is longer is read whole.
 const WINDOW_LEN: usize = 1 << 20;
@@ -32,7 +32,6 @@ pub(crate) struct Replay {
     pub(crate) acknowledged: u64,
     /// Commitment of the last record, zeros if there is none.
     pub(crate) previous: [u8; 32],
-    pub(crate) spare: Spare,
 }
 
 /// How the frames of a file end.
@@ -77,13 +76,16 @@ impl Replay {
             next_number: 1,
             acknowledged: 0,
             previous: [0; 32],
-            spare: Spare::None,
         };
-        if entries.iter().any(|entry| entry.name == SPARE) {
-            // ORDER: before it is written again, its old name is gone for good: the process before may have ended
-            // between the two, and after a loss of power the old name would show the new content.
+        // ORDER: before a file is made. Where it gets its name by a link, the process before may have ended while it had two names, and
+        // what is written under one of these would be under the other.
+        let is_raw = |name: &str| [SPARE, UNFINISHED].contains(&name);
+        let raw: Vec<_> = entries.iter().filter(|entry| is_raw(&entry.name)).collect();
+        for entry in &raw {
+            disk.remove(&options.folder.join(&entry.name)).map_err(failed)?;
+        }
+        if !raw.is_empty() {
             disk.sync_folder(&options.folder).map_err(failed)?;
-            found.spare = Spare::Kept;
         }
         let numbers: Vec<u64> =
             entries.iter().filter_map(|entry| file::parse_name(&entry.name)).collect();

@@ -259,6 +259,30 @@ fn after_any_crash_all_that_was_synced_is_replayed_and_nothing_out_of_order() {
     assert_eq!(crash_many(0..900, |_| {}), 0);
 }
 
+/// Where a file system cannot rename without replacing, a file has two names for a moment.
+#[test]
+fn a_process_that_is_killed_while_a_file_has_two_names_loses_nothing() {
+    for stop in 0..120 {
+        let disk = new_disk();
+        disk.rename_by_link();
+        disk.power_off_after(stop);
+        let _ = open(&disk).and_then(|(journal, _)| {
+            for number in 1..40 {
+                journal.append(&payload(number))?;
+                journal.release(number / 2)?;
+            }
+            Ok(())
+        });
+        let image = disk.kill();
+        let (journal, _) = open(&image).unwrap();
+        let last = journal.position() + 60;
+        append(&journal, 60);
+        journal.sync(last).unwrap();
+        let (_, records) = open(&image.kill()).unwrap_or_else(|error| panic!("{stop}: {error}"));
+        assert_records(&records, records[0].0, last);
+    }
+}
+
 /// The long form: `cargo test -p strongroom-journal --release -- --ignored`.
 #[test]
 #[ignore = "takes minutes"]

@@ -113,6 +113,15 @@ struct State {
     change_count: u64,
     changes_until_power_off: Option<u64>,
     locks: HashSet<PathBuf>,
+    renaming: Renaming,
+}
+
+/// How a file gets a name that must be free.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Renaming {
+    AtOnce,
+    /// A second name, then the first one goes: on file systems that cannot do it at once.
+    ByLink,
 }
 
 impl Fault {
@@ -160,6 +169,7 @@ impl SimDisk {
             change_count: 0,
             changes_until_power_off: None,
             locks: HashSet::new(),
+            renaming: Renaming::AtOnce,
         };
         SimDisk { shared: Arc::new(Mutex::new(state)) }
     }
@@ -197,6 +207,11 @@ impl SimDisk {
     /// Syncs of matching files and folders do nothing from now on and say yes: a deliberately broken program.
     pub fn skip_syncs(&self, matches: impl Fn(&Path) -> bool + Send + 'static) {
         self.shared.lock().skipped_syncs.push(Box::new(matches));
+    }
+
+    /// From now on `rename_new` is a link and a removal, and whatever ends may end between the two.
+    pub fn rename_by_link(&self) {
+        self.shared.lock().renaming = Renaming::ByLink;
     }
 
     /// Files may take this much in all; beyond is "no space".
@@ -359,11 +374,16 @@ impl Disk for SimDisk {
         let mut state = self.shared.lock();
         state.begin(Act::Rename, to)?;
         state.counts.name_changes += 1;
-        state.find(from)?;
+        let node = state.find(from)?;
         match state.find(to) {
             Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Err(_) => state.rename(from, to),
+            Err(_) if state.renaming == Renaming::AtOnce => state.rename(from, to),
+            Err(_) => {
+                state.change_name(to, Some(node))?;
+                state.begin(Act::Remove, from)?;
+                state.change_name(from, None)
+            }
         }
     }
 
