@@ -345,6 +345,21 @@ fn another_home_goes_on_while_something_is_purged() {
 }
 
 #[test]
+fn a_purge_ends_though_the_clock_went_back_meanwhile() {
+    const YEAR_NS: i64 = 365 * 24 * 3600 * 1_000_000_000;
+    let scene = Scene::new(2, &small_tuning(), 6);
+    scene.fleet.tick(1, 2500).unwrap();
+    assert!(scene.workspace.purge(&[b"vault".to_vec()]).unwrap().goes_on);
+    scene.fleet.homes[0].set_now_ns(scene.fleet.now_ns() - YEAR_NS);
+    for _ in 0..20 {
+        scene.fleet.tick(1, 1200).unwrap();
+        scene.fleet.tick(0, 1200).unwrap();
+    }
+    assert!(!scene.workspace.is_purging().unwrap());
+    assert_eq!(scene.watch.leaks(), []);
+}
+
+#[test]
 fn pages_of_snapshots_that_a_purge_wrote_anew_are_not_swept_by_who_knew_the_old_ones() {
     let tuning = Tuning { unnamed_grace: Duration::from_secs(60), ..small_tuning() };
     let scene = Scene::new(2, &tuning, 9);

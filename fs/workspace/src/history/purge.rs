@@ -233,6 +233,12 @@ impl Inner {
             intent.due = self.strip_time();
             self.write_intent(&intent)?;
         }
+        // The clock may have gone back since that was written down.
+        let latest = self.strip_time();
+        if latest < intent.due {
+            intent.due = latest;
+            self.write_intent(&intent)?;
+        }
         if self.services.clock.now_ns() < intent.due {
             return Ok(false);
         }
