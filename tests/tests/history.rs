@@ -29,6 +29,7 @@ use strongroom_workspace::limits::Broken;
 use strongroom_workspace::{At, Keep, Tuning, Workspace};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
+const YEAR_NS: i64 = 365 * DAY_MS as i64 * 1_000_000;
 
 fn unlink(core: &dyn Core, path: &str) -> Result<()> {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -322,6 +323,63 @@ fn history_reaches_as_far_back_as_the_rule_says_by_age_and_by_count() {
     let usage = workspace.usage().unwrap();
     assert_eq!((usage.history_bytes, usage.garbage_bytes), (0, 0), "{usage:?}");
     assert!(examine(&fleet).is_clean());
+}
+
+#[test]
+fn a_clock_that_was_years_ahead_stops_no_collection_once_it_is_right() {
+    let unnamed_grace = std::time::Duration::from_secs(60);
+    let tuning = Tuning { unnamed_grace, checkpoint_log_bytes: 3 << 10, ..small_tuning() };
+    let (fleet, workspace) = one_home(15, &tuning);
+    workspace.set_keep(Keep { days: Some(2), last: None }).unwrap();
+    live_on(&fleet, &workspace, 0, 10);
+    let right = fleet.now_ns();
+    fleet.homes[0].set_now_ns(right + 10 * YEAR_NS);
+    live_on(&fleet, &workspace, 100, 30);
+    fleet.homes[0].set_now_ns(right);
+    live_on(&fleet, &workspace, 200, 30);
+    let unnamed = StoreKey::Object(strongroom_format::ids::ObjectId([9; 16]));
+    now(fleet.store().put(unnamed, Body::Bytes(vec![1; 100].into()))).unwrap();
+    let before = stored(&fleet);
+    for day in 0..6 {
+        fleet.tick(0, DAY_MS).unwrap();
+        live_on(&fleet, &workspace, 1000 + day * 100, 15);
+    }
+    let after = stored(&fleet);
+    let is_old = |key: &&StoreKey| {
+        matches!(key, StoreKey::Log(_) | StoreKey::Checkpoint(_)) && after.contains(key)
+    };
+    assert_eq!(before.iter().filter(is_old).collect::<Vec<_>>(), Vec::<&StoreKey>::new());
+    assert!(!after.contains(&unnamed));
+    assert_eq!(workspace.usage().unwrap().garbage_bytes, 0);
+    assert!(examine(&fleet).is_clean());
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_removes_no_history_before_a_day_has_gone_by() {
+    let unnamed_grace = std::time::Duration::from_secs(60);
+    let tuning = Tuning { unnamed_grace, ..small_tuning() };
+    let (fleet, workspace) = one_home(16, &tuning);
+    workspace.set_keep(Keep { days: Some(30), last: None }).unwrap();
+    live_on(&fleet, &workspace, 0, 60);
+    let unnamed = StoreKey::Object(strongroom_format::ids::ObjectId([9; 16]));
+    now(fleet.store().put(unnamed, Body::Bytes(vec![1; 100].into()))).unwrap();
+    let before = stored(&fleet);
+    let gone = || {
+        let after = stored(&fleet);
+        before.iter().filter(|key| !after.contains(key)).count()
+    };
+    let right = fleet.now_ns();
+    // A year on, back again, and on once more.
+    for now_ns in [right + YEAR_NS, right, right + YEAR_NS] {
+        fleet.homes[0].set_now_ns(now_ns);
+        live_on(&fleet, &workspace, 100, 60);
+        assert_eq!(gone(), 0);
+        assert!(workspace.status().trouble.unwrap().contains("clock"));
+    }
+    fleet.tick(0, DAY_MS).unwrap();
+    live_on(&fleet, &workspace, 200, 60);
+    assert!(gone() > 0, "it is believed in the end");
+    assert_eq!(workspace.status().trouble, None);
 }
 
 #[test]

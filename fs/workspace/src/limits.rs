@@ -13,6 +13,12 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long an object in the store may be named by nobody before it goes: it may be on its way.
 pub const UNNAMED_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How far ahead of this home's clock another's may be for what it dates to be believed.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How far the wall clock may go otherwise than the time since the machine started, between two looks, for ages to be believed.
+pub const CLOCK_JUMP_MAX: Duration = Duration::from_secs(3600);
+/// How long nothing goes by its age after more than that.
+pub const CLOCK_HOLD: Duration = Duration::from_secs(24 * 3600);
 /// How often such objects are looked for.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// How long homes that are there have to follow a purge before the log is stripped.

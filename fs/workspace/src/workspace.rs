@@ -28,6 +28,7 @@ use crate::inbound::renew::Renewing;
 use crate::inbound::roster::{Roster, revoked};
 use crate::limits::Tuning;
 use crate::ops::ask::Requests;
+use crate::outbound::age::Ages;
 use crate::outbound::commit::Outbound;
 use crate::outbound::compact::Compaction;
 use crate::outbound::expire::PastRoot;
@@ -128,6 +129,8 @@ pub struct Inner {
     pub(crate) frozen_commits: Mutex<Vec<u64>>,
     /// Checkpoints read while collecting.
     pub(crate) past: Mutex<BTreeMap<u64, Arc<PastRoot>>>,
+    /// Whether ages can be told.
+    pub(crate) ages: Mutex<Ages>,
     /// Held by who changes pins, or brings them up to date.
     pub(crate) pinning: Mutex<()>,
     /// Whether somebody purges, and what the last try met.
@@ -210,7 +213,8 @@ pub struct Status {
     pub checkpoints: u64,
     /// Open handles.
     pub open_handles: u64,
-    /// Why the last commit did not go through, others' could not be taken in, or a purge does not go on, if so.
+    /// Why the last commit did not go through, others' could not be taken in, a purge does not go on, or nothing goes by its age,
+    /// if so.
     pub trouble: Option<String>,
     /// Whether it may change.
     pub mode: Mode,
@@ -445,6 +449,7 @@ impl Inner {
             false => self.outbound.try_lock().and_then(|outbound| outbound.trouble()),
         };
         let trouble = trouble.or_else(|| self.purge_trouble());
+        let trouble = trouble.or_else(|| self.ages.lock().trouble());
         // Who asks the store at this moment holds the other.
         let trouble = trouble.or_else(|| self.is_apart().then(|| away().to_string()));
         let state = self.state.lock();

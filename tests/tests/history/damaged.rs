@@ -12,8 +12,6 @@ use strongroom_workspace::{At, Keep, Tuning, Workspace};
 
 use super::{DAY_MS, assert_same, content, examine, kind_of, live_on, one_home, snapshot, tree_at};
 
-const DAY_NS: i64 = DAY_MS as i64 * 1_000_000;
-
 /// Many checkpoints, and what is unnamed goes at the second look of the sweep.
 fn sweeping() -> Tuning {
     let unnamed_grace = Duration::from_secs(60);
@@ -132,7 +130,7 @@ fn a_damaged_snapshot_that_heals_is_whole_whatever_was_collected_meanwhile() {
             // A sweep tells that it cannot know.
             sweeps += u32::from(workspace.status().trouble.is_some());
         }
-        fleet.homes[0].set_now_ns(fleet.now_ns() + DAY_NS + 1);
+        fleet.tick(0, DAY_MS + 1).unwrap();
     }
     // Once a day, not with each checkpoint.
     assert_eq!(sweeps, 3);

@@ -20,7 +20,7 @@ use strongroom_format::commit::CommitFile;
 use strongroom_format::ids::{Digest, ObjectId};
 use strongroom_store::{Family, Key as StoreKey};
 use strongroom_workspace::history::keep::Keep;
-use strongroom_workspace::history::past::{floor, floor_due};
+use strongroom_workspace::history::past::{floor, floor_due, is_before};
 use strongroom_workspace::inbound::log::{Checkpoint, keys_of};
 use strongroom_workspace::later::wait;
 use strongroom_workspace::limits::RETENTION;
@@ -233,7 +233,9 @@ fn find_history(subject: &Subject, present: &History, keep: Keep) -> Result<Vec<
     let shared = if present.deeds.is_shared() { RETENTION } else { Duration::ZERO };
     let began = keep.began(shared, subject.now);
     let due = floor_due(&checkpoints, keep.last_before(present.head.seq), |seq| match began {
-        Some(began) => Ok(time_of(subject, seq)?.map(|time| time <= began)),
+        Some(began) => {
+            Ok(time_of(subject, seq)?.and_then(|time| is_before(time, began, subject.now)))
+        }
         None => Ok(Some(true)),
     })?;
     let from = floor.unwrap_or(newest).max(due);

@@ -9,6 +9,7 @@ use strongroom_store::{Family, Key as StoreKey};
 use super::at::gone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inbound::log::{Checkpoint, Reader, get, keys_of, parse_if_sound, purged};
+use crate::limits::CLOCK_SKEW_MAX;
 use crate::tree::btree::Tree;
 use crate::tree::pages::{WaitingPages, patiently};
 use crate::workspace::Inner;
@@ -178,6 +179,13 @@ pub fn floor_due(
         }
     }
     Ok(floor)
+}
+
+/// Whether something that its author's clock dates so is from before `began`. None: that clock was further ahead of `now` than clocks
+/// are that somebody cares for, and says nothing of its age.
+pub fn is_before(time: i64, began: i64, now: i64) -> Option<bool> {
+    let skew = i64::try_from(CLOCK_SKEW_MAX.as_nanos()).unwrap_or(i64::MAX);
+    (time <= now.saturating_add(skew)).then_some(time <= began)
 }
 
 /// Index of the first commit that is so, where all behind it are, too.

@@ -22,6 +22,7 @@ use super::roster::Roster;
 use crate::block::fetch::Blocks;
 use crate::block::staging::Staging;
 use crate::error::{Error, ErrorKind, Result};
+use crate::outbound::age::Ages;
 use crate::outbound::commit::{Leftovers, Outbound, with_stored_len};
 use crate::outbound::compact::Compaction;
 use crate::outbound::seal::Sealer;
@@ -70,7 +71,6 @@ impl Workspace {
         let reader = Reader::open(&store, &keys, options.tuning.broken)?;
         let checkpoint = reader.checkpoint()?;
         let place = ordinary_place(&keys);
-        let context = Context::block(&place);
         let pages = Pages::new(store.clone(), keys.clone(), place, options.tuning.page_cache_bytes);
         let pages = Arc::new(pages.with_mistake(options.tuning.broken));
         let (sender, receiver) = mpsc::channel();
@@ -80,7 +80,7 @@ impl Workspace {
             blocks: Blocks::new(
                 store.clone(),
                 staging.clone(),
-                context,
+                Context::block(&place),
                 options.tuning.segment_cache_bytes,
             ),
             state: Mutex::new(initial_state(&checkpoint, &pages, &options)),
@@ -106,6 +106,7 @@ impl Workspace {
             pinning: Mutex::default(),
             purging: Mutex::default(),
             renewing: Mutex::default(),
+            ages: Mutex::new(Ages::new(&*services.clock)),
             pinned_at: AtomicU64::new(u64::MAX),
             requests: Mutex::default(),
             overfull: AtomicBool::new(false),

@@ -25,7 +25,7 @@ use strongroom_store::Key as StoreKey;
 use super::commit::Outbound;
 use super::publish::unsure;
 use crate::error::{ErrorKind, Result};
-use crate::history::past::{Past, floor_due};
+use crate::history::past::{Past, floor_due, is_before};
 use crate::inbound::log::{Checkpoint, get, parse_if_sound};
 use crate::later::{wait, wait_all};
 use crate::limits::{Broken, DELETES_AT_ONCE, PAST_PAGES_MAX};
@@ -136,17 +136,22 @@ impl Inner {
         floor_due(&past.checkpoints, last, |seq| self.is_old(outbound, seq))
     }
 
-    /// Whether nobody may need what is before a checkpoint, by its age. None: it is damaged, and says nothing of that.
+    /// Whether nobody may need what is before a checkpoint, by its age. None: it is damaged or from the future, or the clock has jumped,
+    /// and nothing says that.
     fn is_old(&self, outbound: &Outbound, seq: u64) -> Result<Option<bool>> {
         let shared = match outbound.is_shared() {
             true => self.options.tuning.retention,
             false => Duration::ZERO,
         };
-        let began = self.keep()?.began(shared, self.services.clock.now_ns());
+        let now = self.services.clock.now_ns();
+        let began = self.keep()?.began(shared, now);
         let Some(began) = began else { return Ok(Some(true)) };
+        if !self.ages.lock().can_be_told(&*self.services.clock) {
+            return Ok(None);
+        }
         match self.past_root(seq) {
             // What is not shown is not old for that.
-            Ok(root) => Ok(Some(root.is_some_and(|root| root.time <= began))),
+            Ok(root) => Ok(root.map_or(Some(false), |root| is_before(root.time, began, now))),
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
             Err(error) => Err(error),
         }

@@ -1,5 +1,6 @@
 //! From this device to the store: sealing unsealed bytes, commits, checkpoints, compaction.
 
+pub(crate) mod age;
 pub mod background;
 pub mod checkpoint;
 pub mod commit;

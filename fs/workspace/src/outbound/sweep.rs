@@ -38,13 +38,18 @@ impl Inner {
     /// # Errors
     /// Those of the store, and of a manifest that cannot be read: nothing is removed then.
     pub(super) fn sweep_if_due(&self, outbound: &Outbound) -> Result<()> {
+        if !self.ages.lock().can_be_told(&*self.services.clock) {
+            return Ok(());
+        }
         let path = self.options.state_folder.join(UNNAMED_FILE);
         let now = self.services.clock.now_ns();
         let before = read_all(&*self.services.disk, &path).ok().and_then(|bytes| parse(&bytes));
         let interval = i64::try_from(SWEEP_INTERVAL.as_nanos()).unwrap_or(i64::MAX);
         // A first look waits as well: most homes do not live as long.
         let before = before.unwrap_or(Unnamed { looked: now, since: BTreeMap::new() });
-        if now.saturating_sub(before.looked) < interval && before.looked != now {
+        // A look in the future was by a clock that was wrong then.
+        let is_near = (0..interval).contains(&now.saturating_sub(before.looked));
+        if is_near && before.looked != now {
             return Ok(());
         }
         let (after, swept) = match before.looked == now {
