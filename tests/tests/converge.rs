@@ -14,6 +14,8 @@ mod lives;
 mod nameless;
 #[path = "converge/readers.rs"]
 mod readers;
+#[path = "converge/still.rs"]
+mod still;
 #[path = "converge/story.rs"]
 mod story;
 

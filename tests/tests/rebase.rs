@@ -178,7 +178,7 @@ fn comes_back_in_two_rounds(how: Meanwhile, requests: u64) -> Option<bool> {
     let ended = fleet.tick(1, 2500).and_then(|()| bob.commit()).is_err();
     // Pieces go, and are committed, up to some in the middle.
     let before = alice.status().head_seq;
-    fleet.homes[0].ends_after(Some(20));
+    fleet.homes[0].ends_after(Some(28));
     let stopped = fleet.tick(0, 100).is_err() && alice.status().head_seq > before + 1;
     fleet.homes[1].ends_after(None);
     fleet.tick(1, 2500).unwrap();

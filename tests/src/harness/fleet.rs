@@ -479,6 +479,16 @@ impl Fleet {
         self.homes[home].workspace.as_ref().map_or(Ok(()), Workspace::tick)
     }
 
+    /// The same while the machines of all others stand still: their clocks show nothing of it.
+    ///
+    /// # Errors
+    /// Those of the home's work.
+    pub fn tick_alone(&self, home: usize, millis: u64) -> Result<()> {
+        let home = &self.homes[home];
+        home.clock.advance(Duration::from_millis(millis));
+        home.workspace.as_ref().map_or(Ok(()), Workspace::tick)
+    }
+
     /// Everybody is there and connected, and nothing is done any more but what is due, until all have everything.
     ///
     /// # Errors

@@ -171,6 +171,7 @@ impl Inner {
 
     fn find_published(&self, outbound: &mut Outbound, commit: &Commit) -> Result<()> {
         let counter = commit.header.counter;
+        self.refuse_freed(outbound, (commit.head.seq, counter))?;
         let by_number = self.options.tuning.broken == Some(Broken::OwnCommitByNumber);
         let is_it = |cut: &mut Cut| {
             counter == outbound.counter + 1 && (by_number || cut.is_content_of(&commit.body))
@@ -354,7 +355,7 @@ fn records_of(rebased: &Rebased, (seq, from): (u64, u64)) -> Vec<Vec<u8>> {
     records
 }
 
-fn away_for_long() -> Error {
+pub(super) fn away_for_long() -> Error {
     let message = "this home was away for so long that others' commits are gone; mount again";
     Error::new(ErrorKind::Stale, message)
 }

@@ -12,12 +12,11 @@ use strongroom_format::op::Op;
 use strongroom_host::disk::Disk;
 use strongroom_journal as journal;
 use strongroom_keyring::DeviceKeys;
-use strongroom_store::{Family, Key as StoreKey};
+use strongroom_store::Key as StoreKey;
 
 use super::apart::away;
-use super::log::{Commit, list};
+use super::log::Commit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::later::wait;
 use crate::outbound::commit::{Outbound, Reason};
 use crate::state::State;
 use crate::workspace::{Inner, Mode, Options, Services};
@@ -176,20 +175,11 @@ impl Inner {
         let before = self.memory();
         self.commit(Reason::Claiming)?;
         let seq = self.state.lock().head.seq;
-        let after = Some(StoreKey::Checkpoint(seq.saturating_sub(1)));
-        let newer = list(&self.store, Family::Checkpoint, after)?;
-        if newer.is_empty() || self.outbound.lock().checkpoint_seq >= seq {
-            return Ok(());
-        }
-        // A list alone is not believed.
-        let newest = self.reader_anew().checkpoint()?;
-        let own = (self.keys.device_id(), self.incarnation);
-        let is_known = |mark: &JournalMark| (mark.device, mark.incarnation) == own;
-        if newest.root.seq < seq || newest.state.journals.iter().any(is_known) {
+        if self.outbound.lock().checkpoint_seq >= seq || !self.is_freed(seq, 0)? {
             return Ok(());
         }
         // The only home there was went on and cut its log, so that the number seemed free.
-        wait(async { Ok(self.store.delete(StoreKey::Log(seq)).await?) })?;
+        self.delete_stored(StoreKey::Log(seq))?;
         self.remember_again(before.as_ref())?;
         let message = "another home was busy just when this one began; try again";
         Err(Error::new(ErrorKind::Unavailable, message))

@@ -9,15 +9,18 @@ use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
 use strongroom_crypto::hash::blake3_256;
+use strongroom_format::checkpoint::JournalMark;
 use strongroom_format::ids::Ino;
 use strongroom_format::key::Key;
 use strongroom_host::thread;
 use strongroom_store::{Family, Key as StoreKey};
 
+use super::follow::away_for_long;
 use super::log::{Checkpoint, Reader, get, list};
 use super::memory::Memory;
 use crate::door::Change;
 use crate::error::{Error, ErrorKind, Result};
+use crate::later::wait;
 use crate::limits::READ_TRIES_MAX;
 use crate::outbound::commit::Outbound;
 use crate::state::{Head, State};
@@ -68,8 +71,54 @@ impl Inner {
     }
 
     pub(super) fn newer_checkpoints(&self, seq: u64) -> Result<bool> {
+        Ok(self.newest_listed(seq)?.is_some())
+    }
+
+    /// A checkpoint of a commit after this one, the newest as far as one list goes.
+    fn newest_listed(&self, seq: u64) -> Result<Option<StoreKey>> {
         let after = Some(StoreKey::Checkpoint(seq));
-        Ok(!list(&self.store, Family::Checkpoint, after)?.is_empty())
+        Ok(list(&self.store, Family::Checkpoint, after)?.pop())
+    }
+
+    /// Refuses a commit of this home that was published under a number which others had taken and collected: it seemed free then.
+    /// Clocks tell nothing of that if they stood still, or if another's was ahead. What is collected goes in the order of numbers,
+    /// so the number was free if the commit before it is still there.
+    ///
+    /// # Errors
+    /// `Stale`, and the commit is gone; those of the store.
+    pub(crate) fn refuse_freed(
+        &self,
+        outbound: &mut Outbound,
+        (seq, counter): (u64, u64),
+    ) -> Result<()> {
+        let before = StoreKey::Log(seq.saturating_sub(1));
+        if !outbound.is_shared() || self.is_stored(before)? || !self.is_freed(seq, counter)? {
+            return Ok(());
+        }
+        // ORDER: first. From here on nothing is put before it is known that the number is free.
+        outbound.doubt_contact();
+        self.delete_stored(StoreKey::Log(seq))?;
+        Err(away_for_long())
+    }
+
+    /// Whether others had this number and have collected it, and know nothing of the commit of this home that took it now.
+    pub(super) fn is_freed(&self, seq: u64, counter: u64) -> Result<bool> {
+        if !self.newer_checkpoints(seq.saturating_sub(1))? {
+            return Ok(false);
+        }
+        // A list alone is not believed.
+        let newest = self.reader_anew().checkpoint()?;
+        let own = (self.keys.device_id(), self.incarnation);
+        let is_known =
+            |mark: &JournalMark| (mark.device, mark.incarnation) == own && mark.counter >= counter;
+        Ok(newest.root.seq >= seq && !newest.state.journals.iter().any(is_known))
+    }
+
+    fn is_stored(&self, key: StoreKey) -> Result<bool> {
+        match wait(async { Ok(self.store.confirm(key, 1).await?) }) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            confirmed => confirmed.map(|()| true),
+        }
     }
 
     /// Goes over to a newer checkpoint when it is time to look for one.
@@ -86,8 +135,10 @@ impl Inner {
 
     fn renew(&self, outbound: &mut Outbound) -> Result<()> {
         outbound.renewed = self.services.clock.elapsed();
-        if !self.newer_checkpoints(outbound.checkpoint_seq)? {
-            return Ok(());
+        let Some(newest) = self.newest_listed(outbound.checkpoint_seq)? else { return Ok(()) };
+        if newest > StoreKey::Checkpoint(self.state.lock().head.seq) {
+            // What it covers may have come just now; or it has been collected, and nothing will ever seem new.
+            outbound.doubt_contact();
         }
         let reader = self.reader_anew();
         match self.options.mode {
@@ -242,6 +293,11 @@ impl Inner {
 }
 
 impl Outbound {
+    /// This home may not have all there is, whatever clocks say.
+    fn doubt_contact(&mut self) {
+        self.contact.0 = i64::MIN;
+    }
+
     /// Lets go of a checkpoint that was begun: there is a newer one, or this one itself.
     fn give_up_checkpoint(&mut self) {
         self.checkpoint_due = None;

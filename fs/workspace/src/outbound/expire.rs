@@ -19,7 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom_format::ids::ObjectId;
+use strongroom_crypto::hash::sha256;
+use strongroom_format::ids::{Digest, ObjectId};
 use strongroom_store::Key as StoreKey;
 
 use super::commit::Outbound;
@@ -114,7 +115,10 @@ impl Inner {
         for seq in cut {
             // The nearest snapshot before it.
             let before = kept.iter().rev().find(|at| **at < seq).copied();
-            let needed = before.map(|at| held.of_kept(&past, at)).transpose()?;
+            let needed = match self.is_stray(&past.log, seq, head)? {
+                true => Some(Needed::Unknown),
+                false => before.map(|at| held.of_kept(&past, at)).transpose()?,
+            };
             self.remove_commit(seq, &needed.unwrap_or(Needed::Nothing))?;
         }
         for seq in gone.iter().copied().filter(|seq| first > *seq + 1) {
@@ -195,6 +199,22 @@ impl Inner {
             pages_count += root.pages.len();
             pages_count <= PAST_PAGES_MAX
         });
+    }
+
+    /// Whether a commit is no part of the log: a home that stood still put it under a number that had been collected, and ended before
+    /// it could take it back. What it let go of others may need. Such a one has none before it, and nobody built on it.
+    fn is_stray(&self, log: &[u64], seq: u64, head: u64) -> Result<bool> {
+        let is_there = |seq: u64| log.binary_search(&seq).is_ok();
+        if seq >= head || !is_there(seq + 1) {
+            return Ok(seq < head);
+        }
+        if is_there(seq.saturating_sub(1)) {
+            return Ok(false);
+        }
+        let [this, next] = [seq, seq + 1].map(|seq| get(&self.store, StoreKey::Log(seq)));
+        let (Some(this), Some(next)) = (this?, next?) else { return Ok(true) };
+        let hash = parse_if_sound(&this)?.map(|file| Digest(sha256(file.header_bytes)));
+        Ok(hash.is_none() || hash != parse_if_sound(&next)?.map(|file| file.header.parent))
     }
 
     fn remove_commit(&self, seq: u64, needed: &Needed) -> Result<()> {

@@ -58,6 +58,7 @@ impl Inner {
         let (record, built_head, len) = (built.record.clone(), built.head, built.record.len());
         self.list_nameless(outbound)?;
         let head = self.put_commit(outbound, (built_head, parent), cut, record)?;
+        self.refuse_freed(outbound, (head.seq, counter))?;
         self.roster.note_pin(pin.seq);
         if late {
             self.put_objects(cut)?;
