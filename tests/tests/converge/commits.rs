@@ -217,7 +217,12 @@ fn what_is_too_much_for_one_commit_is_refused_and_never_published() {
         let value = number.to_le_bytes().repeat(1000);
         done(workspace.set_xattr(ino, b"user.long", &value, XattrMode::Either)).unwrap();
     }
+    // Sealed into a staged object. What no commit names may go from the store, so its file stays here.
+    save(&workspace, "large", &content(1, 300_000)).unwrap();
+    let before = stored(&fleet, Family::Object);
     assert_eq!(workspace.commit().map_err(|error| error.kind()), Err(ErrorKind::Full));
+    assert_eq!(stored(&fleet, Family::Object), before);
+    assert!(workspace.status().staged_bytes > 300_000);
     save(fleet.homes[1].workspace().unwrap(), "other", b"").unwrap();
     fleet.homes[1].workspace().unwrap().commit().unwrap();
     assert_eq!(stored(&fleet, Family::Log), 3, "the two that began and the other's");

@@ -123,6 +123,8 @@ impl Inner {
         // would say yes to bytes that are lost.
         self.sync_staging()?;
         let added = cut.objects.iter().map(describe).collect::<Result<Vec<_>>>()?;
+        // ORDER: before their files are moved. The store may lose what no commit names.
+        self.refuse_too_much(cut, &added)?;
         cut.tried = Some(added.clone());
         let before = std::mem::take(&mut cut.tried_before);
         let (again, first): (Vec<_>, Vec<_>) = cut
@@ -226,7 +228,35 @@ impl Inner {
     ) -> Result<(Vec<u8>, Head)> {
         let author =
             Author { device: self.keys.device_id().0, incarnation: self.incarnation, counter };
-        let mut plain = encode(&BodyHead {
+        let mut plain = encode(&self.body_head(cut, counter));
+        plain.extend_from_slice(&cut.ops);
+        let context = Context::commit_body(&ordinary_place(&self.keys), pin.epoch, &author);
+        let no_key = || Error::new(ErrorKind::Locked, "the workspace key is missing");
+        let key = self.keys.epoch_key(pin.epoch).ok_or_else(no_key)?;
+        let salt = self.keys.salt(self.services.entropy.array(), blake3_256(&plain));
+        let body = seal::seal(key, &context, salt, &plain);
+        let sealed = (body.len() as u64, Digest(sha256(&body)));
+        let header = self.header(cut, (counter, pin, parent), sealed, added);
+        let header_bytes = encode(&header);
+        check_size(&header_bytes, body.len())?;
+        let signature = self.keys.signing().sign(Usage::SignCommit, &header_bytes);
+        let head = Head { seq: header.seq, hash: Digest(sha256(&header_bytes)) };
+        Ok((build(&header_bytes, &signature, &[body]), head))
+    }
+
+    /// Refuses a cut that is too much for one commit, whatever position in the log it will have.
+    fn refuse_too_much(&self, cut: &Cut, added: &[ObjectAdded]) -> Result<()> {
+        let pin = self.roster.pin()?;
+        let parent = self.state.lock().head;
+        let counter = 0;
+        let len = seal::sealed_len(encode(&self.body_head(cut, counter)).len() + cut.ops.len());
+        let all = added.iter().chain(&cut.adopted).copied().collect();
+        let sealed = (len as u64, Digest([0; 32]));
+        check_size(&encode(&self.header(cut, (counter, pin, parent), sealed, all)), len)
+    }
+
+    fn body_head(&self, cut: &Cut, counter: u64) -> BodyHead {
+        BodyHead {
             compartment: CompartmentId::ORDINARY,
             author: self.keys.device_id(),
             incarnation: self.incarnation,
@@ -234,14 +264,17 @@ impl Inner {
             base_seq: cut.base_seq,
             journal_upto: cut.journal_upto,
             op_count: cut.count,
-        });
-        plain.extend_from_slice(&cut.ops);
-        let context = Context::commit_body(&ordinary_place(&self.keys), pin.epoch, &author);
-        let no_key = || Error::new(ErrorKind::Locked, "the workspace key is missing");
-        let key = self.keys.epoch_key(pin.epoch).ok_or_else(no_key)?;
-        let salt = self.keys.salt(self.services.entropy.array(), blake3_256(&plain));
-        let body = seal::seal(key, &context, salt, &plain);
-        let header = CommitHeader {
+        }
+    }
+
+    fn header(
+        &self,
+        cut: &Cut,
+        (counter, pin, parent): (u64, Pin, Head),
+        (len, sha256): (u64, Digest),
+        added: Vec<ObjectAdded>,
+    ) -> CommitHeader {
+        CommitHeader {
             suite: SUITE,
             organisation: self.keys.organisation(),
             workspace: self.keys.workspace(),
@@ -255,22 +288,13 @@ impl Inner {
             bodies: vec![BodyRef {
                 compartment: CompartmentId::ORDINARY,
                 epoch: pin.epoch,
-                len: body.len() as u64,
-                sha256: Digest(sha256(&body)),
+                len,
+                sha256,
             }],
             added,
             released: cut.released().collect(),
             time: self.services.clock.now_ns(),
-        };
-        let header_bytes = encode(&header);
-        let signature = self.keys.signing().sign(Usage::SignCommit, &header_bytes);
-        if header_bytes.len() > HEADER_LEN_MAX || body.len() as u64 > BODY_LEN_MAX {
-            // Nobody could read it, nor what comes after it.
-            let message = "what is not committed is too much for one commit";
-            return Err(Error::new(ErrorKind::Full, message));
         }
-        let head = Head { seq: header.seq, hash: Digest(sha256(&header_bytes)) };
-        Ok((build(&header_bytes, &signature, &[body]), head))
     }
 
     /// Puts the commit; when a lost reply hid that it is there already, finds it. Returns the head it makes.
@@ -375,6 +399,15 @@ impl Inner {
 pub(super) fn unsure(key: StoreKey) -> Error {
     let message = format!("the store says that `{key}` is there, and does not give it");
     Error::new(ErrorKind::Unavailable, message)
+}
+
+/// Nobody could read one that is longer, nor what comes after it.
+fn check_size(header: &[u8], body_len: usize) -> Result<()> {
+    if header.len() > HEADER_LEN_MAX || body_len as u64 > BODY_LEN_MAX {
+        let message = "what is not committed is too much for one commit";
+        return Err(Error::new(ErrorKind::Full, message));
+    }
+    Ok(())
 }
 
 /// Length and hash of a staged object as it stands.
