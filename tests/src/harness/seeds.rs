@@ -17,6 +17,15 @@ pub fn seeds(first: u64, count: u64) -> Vec<u64> {
     number("STRONGROOM_SEED").map_or_else(|| (first..first + count).collect(), |seed| vec![seed])
 }
 
+/// The same after those whose lives once went wrong; one that is named runs alone.
+pub fn seeds_after(found: &[u64], first: u64, count: u64) -> Vec<u64> {
+    let some = seeds(first, count);
+    match number("STRONGROOM_SEED") {
+        Some(_) => some,
+        None => found.iter().copied().chain(some).collect(),
+    }
+}
+
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }

@@ -29,14 +29,18 @@ use crate::harness::world::START_NS;
 /// Position of the record that removes the lost device.
 pub const REMOVAL: u64 = 5;
 const PASSPHRASE: &[u8] = b"a passphrase";
+/// As [`PassphraseCost`] has it for tests: a device is unlocked whenever it is opened.
+const QUICK: PassphraseCost = PassphraseCost { memory_kib: 64, passes: 1, lanes: 1 };
 
 /// Everything by key.
 pub type Shelves = BTreeMap<Key, Bytes>;
 
 /// All of them, made once.
 pub struct People {
-    /// Devices that write.
-    pub devices: Vec<Arc<DeviceKeys>>,
+    /// Device files of those that write.
+    device_files: Vec<Vec<u8>>,
+    /// Ids of these devices.
+    pub devices: Vec<DeviceId>,
     /// The device that is lost.
     pub lost: Arc<DeviceKeys>,
     /// What the store of the new workspace holds.
@@ -47,6 +51,17 @@ pub struct People {
     pub foreign: Shelves,
 }
 
+impl People {
+    /// The keys of a device that writes, as a process that begins has them: what it learned of the organisation before is not in
+    /// them.
+    ///
+    /// # Panics
+    /// If its file does not open.
+    pub fn unlock(&self, number: usize) -> Arc<DeviceKeys> {
+        unlock(&self.device_files[number])
+    }
+}
+
 /// All of them.
 ///
 /// # Panics
@@ -54,27 +69,31 @@ pub struct People {
 pub fn people() -> &'static People {
     static PEOPLE: OnceLock<People> = OnceLock::new();
     PEOPLE.get_or_init(|| {
-        let (disk, desk) = found(7);
-        let devices: Vec<_> = ["phone", "tablet", "lost"]
-            .into_iter()
-            .zip(20..)
-            .map(|(name, seed)| Arc::new(admit(&disk, &desk, name, seed)))
-            .collect();
+        let (disk, desk_file) = found(7);
+        let desk = unlock(&desk_file);
+        let admitted = ["phone", "tablet", "lost"].into_iter().zip(20..);
+        let mut files = vec![desk_file];
+        files.extend(admitted.map(|(name, seed)| admit(&disk, &desk, name, seed)));
         let stored = everything(&disk);
+        let lost = unlock(&files.pop().expect("the last one"));
+        lost.learn(&organisation(&stored, &lost)).expect("it counts");
         let removal = record(&stored, &desk, 40, |writer| {
-            writer.revoke(&devices[2].device_id()).expect("it counts")
+            writer.revoke(&lost.device_id()).expect("it counts")
         });
-        let lost = devices[2].clone();
-        let writing = [desk].into_iter().chain(devices.into_iter().take(2)).collect();
+        let devices = files.iter().map(|file| unlock(file).device_id()).collect();
         let foreign = everything(&found(8).0);
-        People { devices: writing, lost, stored, removal: removal.into(), foreign }
+        People { device_files: files, devices, lost, stored, removal: removal.into(), foreign }
     })
 }
 
-fn found(seed: u64) -> (SimDisk, Arc<DeviceKeys>) {
+fn unlock(device_file: &[u8]) -> Arc<DeviceKeys> {
+    Arc::new(device_file::unlock(device_file, PASSPHRASE).expect("its own passphrase"))
+}
+
+fn found(seed: u64) -> (SimDisk, Vec<u8>) {
     let disk = SimDisk::new(seed);
     let entropy = Arc::new(SimEntropy::new(seed));
-    let made = founding::found(PASSPHRASE, PassphraseCost::SMALL, START_NS, &*entropy);
+    let made = founding::found(PASSPHRASE, QUICK, START_NS, &*entropy);
     let made = made.expect("a new organisation");
     let store = FolderStore::create(Arc::new(disk.clone()), PathBuf::from("/store"));
     let store: Arc<dyn Store> = Arc::new(store.expect("a new store"));
@@ -83,11 +102,11 @@ fn found(seed: u64) -> (SimDisk, Arc<DeviceKeys>) {
         device_file: &made.device_file,
         owner: (CALLER.uid, CALLER.gid),
     };
-    let keys = Arc::new(made.keys);
     let clock = Arc::new(SimClock::new(START_NS));
     let services = Services { disk: Arc::new(disk.clone()), clock, entropy };
-    Workspace::create(&store, &keys, &foundation, &services).expect("a new workspace");
-    (disk, keys)
+    Workspace::create(&store, &Arc::new(made.keys), &foundation, &services)
+        .expect("a new workspace");
+    (disk, made.device_file)
 }
 
 fn open_store(disk: &SimDisk) -> FolderStore {
@@ -130,10 +149,10 @@ fn record(
     make(&Writer { keys: desk, organisation: &organisation, time_ns: START_NS, entropy: &entropy })
 }
 
-fn admit(disk: &SimDisk, desk: &DeviceKeys, name: &str, seed: u64) -> DeviceKeys {
+/// Takes a device in, and returns its file.
+fn admit(disk: &SimDisk, desk: &DeviceKeys, name: &str, seed: u64) -> Vec<u8> {
     let place = (desk.organisation(), desk.workspace());
-    let (entropy, cost) = (SimEntropy::new(seed), PassphraseCost::SMALL);
-    let asked = enrolment::request(place, PASSPHRASE, cost, START_NS, &entropy);
+    let asked = enrolment::request(place, PASSPHRASE, QUICK, START_NS, &SimEntropy::new(seed));
     let asked = asked.expect("a request");
     let applicant = Applicant::verify(&asked.request).expect("a sound request");
     let stored = everything(disk);
@@ -142,9 +161,7 @@ fn admit(disk: &SimDisk, desk: &DeviceKeys, name: &str, seed: u64) -> DeviceKeys
         record(&stored, desk, seed + 10, |writer| writer.admit(&applicant, name).expect("in"));
     let put = open_store(disk);
     now(put.put_if_absent(Key::Organisation(position + 1), admitted.into())).expect("a record");
-    let keys = device_file::unlock(&asked.device_file, PASSPHRASE).expect("its own passphrase");
-    keys.learn(&organisation(&everything(disk), &keys)).expect("it counts");
-    keys
+    asked.device_file
 }
 
 /// Where a forged commit would stand.

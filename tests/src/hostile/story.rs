@@ -114,7 +114,7 @@ impl Device {
             owner: (CALLER.uid, CALLER.gid),
             tuning: self.tuning.clone(),
         };
-        let keys = people().devices[self.number].clone();
+        let keys = people().unlock(self.number);
         self.workspace = Some(Workspace::open(options, self.face.clone(), keys, services)?);
         Ok(())
     }

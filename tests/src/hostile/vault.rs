@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use strongroom_crypto::hash::sha256;
+use strongroom_format::checkpoint::CheckpointFile;
 use strongroom_format::commit::CommitFile;
 use strongroom_format::ids::{Digest, ObjectId};
 use strongroom_host::disk::{Disk, read_all};
@@ -210,6 +211,13 @@ impl Stored {
             let before = self.heads.get(&(seq - 1)).map(|head| head.hash);
             self.is_torn |= seq > 1 && before != Some(head.parent);
             self.heads.insert(seq, head);
+        }
+        if let (0, Key::Checkpoint(seq), Ok(file)) = (branch, key, CheckpointFile::parse(&bytes)) {
+            // All that the commit held is in it, also where the commit itself was thrown away.
+            let (hash, pin) = (file.root.head, file.root.organisation_seq);
+            let code = Code::of_hash(&hash.0).to_string();
+            let parent = Digest([0; 32]);
+            self.heads.entry(seq).or_insert(Head { hash, parent, code, pin });
         }
         if branch == 0 && self.chance.one_in(3) {
             let now = self.branches[0].clone();

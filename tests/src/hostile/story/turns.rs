@@ -106,7 +106,7 @@ impl Story {
             true => people().lost.device_id(),
             false => {
                 let index = self.chance.index(self.devices.len());
-                people().devices[index].device_id()
+                people().devices[index]
             }
         };
         let forged =
