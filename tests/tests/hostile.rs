@@ -20,14 +20,14 @@ use strongroom_tests::harness::world::{START_NS, STATE};
 use strongroom_tests::hostile::people::people;
 use strongroom_tests::hostile::story::{Plan, live, tuning};
 use strongroom_tests::hostile::vault::{Face, Lie, Mood, Vault};
-use strongroom_workspace::door::{Core, Folding, Ino, Kind, NewNode};
+use strongroom_workspace::door::{Core, Folding, Ino, Kind, NewNode, SyncLevel, SyncScope};
 use strongroom_workspace::error::{Error, ErrorKind};
 use strongroom_workspace::limits::Broken;
 use strongroom_workspace::{Mode, Options, Services, Tuning, Workspace};
 
 /// Lives that once went wrong: a device took what others had done for gone, where the store had shown two histories; it asked
-/// a store that always has one more thing without end.
-const FOUND: [u64; 2] = [992, 1092];
+/// a store that always has one more thing without end; it put beside what it had done, where the store had not shown the past.
+const FOUND: [u64; 6] = [992, 1092, 1232, 1264, 1868, 4213];
 
 #[test]
 fn whatever_the_store_does_a_device_shows_the_truth_or_an_error_and_loses_nothing() {
@@ -187,6 +187,34 @@ fn an_older_page_in_place_of_a_newer_one_is_told_by_its_hash() {
     let careless = Tuning { broken: Some(Broken::PageHashNotCompared), ..tuning() };
     let phone = second.open_with(careless).unwrap();
     assert_eq!(load(&phone, "notes").unwrap(), [1; 900]);
+}
+
+#[test]
+fn what_a_store_shows_wrongly_of_the_past_puts_nothing_beside() {
+    let vault = Arc::new(Vault::new(1));
+    let [first, second] = [0, 1].map(|number| Device::new(&vault, number));
+    let is_manifest = |key: &Key| key.family() == Some(Family::Checkpoint);
+    let newest = || vault.truth().into_keys().rfind(is_manifest);
+    let desk = first.open().unwrap();
+    save(&desk, "notes", b"of the desk").unwrap();
+    desk.commit().unwrap();
+    let phone = second.open().unwrap();
+    save(&phone, "notes", b"of the phone, who has seen the other").unwrap();
+    done(phone.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+    drop(phone);
+    let before = newest().unwrap();
+    for number in 0..200 {
+        make(&desk, &format!("more {number}")).unwrap();
+    }
+    assert!(newest() > Some(before), "what the phone did it did on top of an earlier manifest");
+
+    let forged = Some((before, Bytes::from_static(b"no manifest")));
+    second.face.be(Mood { forged, ..Mood::default() });
+    assert_eq!(second.open().err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
+    second.face.be(Mood::default());
+    let phone = second.open().unwrap();
+    second.tick(&phone).unwrap();
+    assert_eq!(load(&phone, "notes").unwrap(), b"of the phone, who has seen the other");
 }
 
 #[test]

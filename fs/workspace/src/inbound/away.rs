@@ -16,10 +16,12 @@ use strongroom_format::key::Key;
 use strongroom_format::op::Op;
 use strongroom_format::ops;
 use strongroom_journal::Journal;
+use strongroom_store::{Family, Key as StoreKey};
 
+use super::log::keys_of;
 use super::recover::{Block, Leftover, Replayed, Step};
 use super::taken::Taken;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::outbound::seal::seal_op;
 use crate::state::State;
 use crate::tree::map::{Layer, Value};
@@ -31,6 +33,44 @@ use crate::workspace::Inner;
 const DEPTH_MAX: usize = 100_000;
 
 impl Inner {
+    /// Whether what cannot be read of an earlier state was let go of, for its age or by a purge.
+    ///
+    /// Told by what others signed, not by what the store lacks: one that shows the past wrongly could else have what was done here put
+    /// beside, and what it replaced shown again. LIMIT: one that takes the bodies of commits looks as after a purge.
+    pub(super) fn is_let_go_of(&self, seq: u64, error: &Error) -> Result<bool> {
+        match error.kind() {
+            ErrorKind::Purged => Ok(true),
+            ErrorKind::Corrupt if !error.is_fork() => {
+                Ok(self.reader_anew().is_stripped(seq + 1)? || self.is_past_retention(seq)?)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether the next checkpoint after a commit is so old that nobody keeps what was before it. Whoever removed that went by a clock of
+    /// its own, which the newest checkpoint tells.
+    fn is_past_retention(&self, seq: u64) -> Result<bool> {
+        let mut later = keys_of(&self.store, Family::Checkpoint)?;
+        later.retain(|key| *key > StoreKey::Checkpoint(seq));
+        let Some(next) = self.first_time(later.iter())? else { return Ok(false) };
+        let newest = self.first_time(later.iter().rev())?.unwrap_or(next);
+        let age = newest.max(self.services.clock.now_ns()).saturating_sub(next);
+        // Clocks of homes differ.
+        let kept = self.options.tuning.retention / 2;
+        Ok(i128::from(age) >= i128::try_from(kept.as_nanos()).unwrap_or(i128::MAX))
+    }
+
+    /// When the first of these checkpoints that is sound was made, by its author's clock.
+    fn first_time<'k>(&self, keys: impl Iterator<Item = &'k StoreKey>) -> Result<Option<i64>> {
+        for key in keys {
+            let StoreKey::Checkpoint(seq) = key else { continue };
+            if let Some(root) = self.past_root_if_sound(*seq)? {
+                return Ok(Some(root.time));
+            }
+        }
+        Ok(None)
+    }
+
     /// Replays records whose base is gone, and puts what they say on top of the newest commit.
     pub(super) fn replay_away(&self, left: &Leftover, journal: Journal) -> Result<Replayed> {
         let (next, names) = {

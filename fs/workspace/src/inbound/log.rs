@@ -208,6 +208,16 @@ impl<'a> Reader<'a> {
         signed.is_ok_and(|(file, _)| file.header.parent != parent.hash)
     }
 
+    /// Whether a commit is there without its body, which a purge takes.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) fn is_stripped(&self, seq: u64) -> Result<bool> {
+        let key = StoreKey::Log(seq);
+        let Some(bytes) = get(self.store, key)? else { return Ok(false) };
+        Ok(self.signed_commit(key, &bytes).is_ok_and(|(file, _)| file.is_bare))
+    }
+
     /// Parses a commit and verifies author, signature and place; also says which epoch has to seal it.
     fn signed_commit<'b>(&self, key: StoreKey, bytes: &'b [u8]) -> Result<(CommitFile<'b>, u64)> {
         let bad = || damaged(key);

@@ -231,12 +231,10 @@ impl Inner {
             return self.keep_journal(journal, replayed);
         }
         if base != Some(head) {
-            match self.load_at(base.ok_or_else(stranded)?) {
+            let seq = base.ok_or_else(stranded)?;
+            match self.load_at(seq) {
                 Err(_) if self.is_apart() => return Err(away()),
-                // Else a store could have what was done here put beside, and what others did left out, unseen.
-                Err(error) if error.is_fork() => return Err(error),
-                // Others keep it for a time only.
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Purged) => {
+                Err(error) if self.is_let_go_of(seq, &error)? => {
                     return self.replay_away(&left, journal);
                 }
                 loaded => loaded?,
