@@ -12,22 +12,26 @@ use bytes::Bytes;
 use strongroom_check::{Subject, examine};
 use strongroom_format::checkpoint::CheckpointFile;
 use strongroom_host::sim::{SimClock, SimDisk, SimEntropy};
-use strongroom_store::{Family, Key};
-use strongroom_tests::harness::files::{OPEN, find, load, save, write};
+use strongroom_store::{Body, Family, Key, Store, now};
+use strongroom_tests::harness::files::{OPEN, find, load, read, save, write};
 use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_tests::harness::seeds::{amount, repeat, seeds_after, trace};
 use strongroom_tests::harness::world::{START_NS, STATE};
 use strongroom_tests::hostile::people::people;
 use strongroom_tests::hostile::story::{Plan, live, tuning};
 use strongroom_tests::hostile::vault::{Face, Lie, Mood, Vault};
-use strongroom_workspace::door::{Core, Folding, Ino, Kind, NewNode, SyncLevel, SyncScope};
+use strongroom_workspace::door::{
+    Core, Folding, Ino, Kind, ListDetail, NewNode, SyncLevel, SyncScope, WriteMode,
+};
 use strongroom_workspace::error::{Error, ErrorKind};
+use strongroom_workspace::inbound::conflict::ConflictName;
 use strongroom_workspace::limits::Broken;
 use strongroom_workspace::{Mode, Options, Services, Tuning, Workspace};
 
 /// Lives that once went wrong: a device took what others had done for gone, where the store had shown two histories; it asked
-/// a store that always has one more thing without end; it put beside what it had done, where the store had not shown the past.
-const FOUND: [u64; 6] = [992, 1092, 1232, 1264, 1868, 4213];
+/// a store that always has one more thing without end; it put beside what it had done, where the store had not shown the past; it
+/// gave up what a sync had returned for, where the store had lost it.
+const FOUND: [u64; 9] = [992, 1092, 1232, 1264, 1868, 4213, 1371, 5880, 11_271];
 
 #[test]
 fn whatever_the_store_does_a_device_shows_the_truth_or_an_error_and_loses_nothing() {
@@ -215,6 +219,62 @@ fn what_a_store_shows_wrongly_of_the_past_puts_nothing_beside() {
     let phone = second.open().unwrap();
     second.tick(&phone).unwrap();
     assert_eq!(load(&phone, "notes").unwrap(), b"of the phone, who has seen the other");
+}
+
+#[test]
+fn what_a_conflict_copy_needs_and_is_not_shown_is_an_error_and_there_when_it_is_shown() {
+    let vault = Arc::new(Vault::new(1));
+    let [first, second] = [0, 1].map(|number| Device::new(&vault, number));
+    let (desk, phone) = (first.open().unwrap(), second.open().unwrap());
+    second.tick(&phone).unwrap();
+    save(&desk, "notes", &[1; 70_000]).unwrap();
+    desk.commit().unwrap();
+    second.tick(&phone).unwrap();
+    let handle = done(phone.open(find(&phone, "notes").unwrap(), OPEN)).unwrap().handle;
+    done(phone.write(handle, 0, &[2; 100], WriteMode::At, false)).unwrap();
+    phone.release(handle);
+    write(&desk, find(&desk, "notes").unwrap(), OPEN, &[3; 70_000]).unwrap();
+    desk.commit().unwrap();
+
+    let is_of_the_desk =
+        |(key, bytes): &(Key, Bytes)| key.family() == Some(Family::Object) && bytes.len() > 70_000;
+    let blocks: Vec<_> = vault.truth().into_iter().filter(is_of_the_desk).collect();
+    for (key, _) in &blocks {
+        now(first.face.delete(*key)).unwrap();
+    }
+    assert_eq!(second.tick(&phone).map_err(|error| error.kind()), Err(ErrorKind::Corrupt));
+    for (key, bytes) in blocks {
+        now(first.face.put(key, Body::Bytes(bytes))).unwrap();
+    }
+    second.tick(&phone).unwrap();
+    assert_eq!(load(&phone, "notes").unwrap(), [3; 70_000]);
+    let names = done(phone.read_folder(Ino::ROOT, 0, 100, ListDetail::Names)).unwrap();
+    let copy = names.iter().find(|entry| ConflictName::parse(&entry.name).is_some()).unwrap();
+    assert_eq!(read(&phone, copy.ino).unwrap(), [&[2; 100][..], &[1; 69_900]].concat());
+}
+
+#[test]
+fn what_was_put_and_is_not_shown_at_a_restart_is_an_error_and_there_again_when_it_is_shown() {
+    let vault = Arc::new(Vault::new(1));
+    let desk = Device::new(&vault, 0);
+    let workspace = desk.open().unwrap();
+    save(&workspace, "notes", &[7; 70_000]).unwrap();
+    // Its blocks get through, the commit does not.
+    desk.face.be(Mood { lies: vec![Lie::Lost], one_in: 1, ..Mood::default() });
+    assert_eq!(workspace.commit().map_err(|error| error.kind()), Err(ErrorKind::Unavailable));
+    done(workspace.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+    drop(workspace);
+
+    let is_new = |key: &Key| !people().stored.contains_key(key);
+    let objects = vault.truth().into_keys().filter(|key| key.family() == Some(Family::Object));
+    let put: Vec<Key> = objects.filter(is_new).collect();
+    assert_eq!(put.len(), 1);
+    desk.face.be(Mood { forged: Some((put[0], Bytes::new())), ..Mood::default() });
+    assert_eq!(desk.open().err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
+    desk.face.be(Mood::default());
+    let workspace = desk.open().unwrap();
+    assert_eq!(load(&workspace, "notes").unwrap(), [7; 70_000]);
+    workspace.commit().unwrap();
 }
 
 #[test]

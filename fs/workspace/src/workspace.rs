@@ -18,6 +18,7 @@ use strongroom_keyring::enrolment::Code;
 use strongroom_store::Store;
 
 use crate::block::fetch::Blocks;
+use crate::block::sent::Sent;
 use crate::block::staging::Staging;
 use crate::door::{Answer, Change};
 use crate::error::{Error, ErrorKind, Result};
@@ -100,6 +101,7 @@ pub struct Inner {
     /// Last record in it of the processes before.
     pub(crate) inherited_upto: AtomicU64,
     pub(crate) staging: Arc<Staging>,
+    pub(crate) sent: Sent,
     pub(crate) blocks: Blocks,
     pub(crate) pages: Arc<Pages>,
     pub(crate) sealer: Sealer,

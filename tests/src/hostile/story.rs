@@ -284,8 +284,6 @@ impl Story {
         if self.devices[device].workspace.is_none() {
             return Ok(());
         }
-        // A write that no sync has returned for may go where the store hides what it consists of.
-        self.sync(device, SyncLevel::Local)?;
         trace(|| format!("device {device} is killed"));
         self.devices[device].kill();
         Ok(())

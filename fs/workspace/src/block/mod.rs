@@ -2,5 +2,6 @@
 
 pub mod dirty;
 pub mod fetch;
+pub mod sent;
 pub mod staging;
 pub mod stream;

@@ -19,7 +19,7 @@ use strongroom_journal::Journal;
 use strongroom_store::{Family, Key as StoreKey};
 
 use super::log::keys_of;
-use super::recover::{Block, Leftover, Replayed, Step};
+use super::recover::{Block, Leftover, Replayed, Step, lost_by_store};
 use super::taken::Taken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbound::seal::seal_op;
@@ -119,6 +119,9 @@ impl Inner {
         for extent in extents {
             match self.find_block(&extent)? {
                 Block::There => there.push(extent),
+                Block::Damaged if self.was_stored(extent.object)? => {
+                    return Err(lost_by_store(extent.object));
+                }
                 Block::Damaged => return Ok(None),
                 Block::Gone => drop(fitted.incomplete.insert(ino)),
             }

@@ -23,6 +23,7 @@ use crate::workspace::{Inner, Mode, Options, Services};
 
 const JOURNAL_FOLDER: &str = "journal";
 const STAGED_FOLDER: &str = "staged";
+const SENT_FILE: &str = "sent";
 
 /// Where a device keeps what is not in the store yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct OwnFolders {
     pub journal: PathBuf,
     /// Its staged objects.
     pub staged: PathBuf,
+    /// The list of those that no commit names yet, but went to the store.
+    pub sent: PathBuf,
 }
 
 impl OwnFolders {
@@ -58,6 +61,7 @@ impl OwnFolders {
         Self {
             journal: state_folder.join(format!("{JOURNAL_FOLDER}{ending}")),
             staged: state_folder.join(format!("{STAGED_FOLDER}{ending}")),
+            sent: state_folder.join(format!("{SENT_FILE}{ending}")),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, RwLock};
 use strongroom_crypto::lthash::{LtHash, STATE_LEN};
 use strongroom_crypto::secret::NameKey;
-use strongroom_crypto::usage::Context;
+use strongroom_crypto::usage::{Context, Place};
 use strongroom_host::disk::create_folder_durably;
 use strongroom_keyring::DeviceKeys;
 use strongroom_store::{Key as StoreKey, Store};
@@ -20,6 +20,7 @@ use super::memory::check_history;
 use super::renew::Fresh;
 use super::roster::Roster;
 use crate::block::fetch::Blocks;
+use crate::block::sent::Sent;
 use crate::block::staging::Staging;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbound::age::Ages;
@@ -77,15 +78,11 @@ impl Workspace {
         let entropy = services.entropy.clone();
         let inner = Inner {
             sealer: Sealer::new(staging.clone(), entropy, keys.clone(), Context::block(&place)),
-            blocks: Blocks::new(
-                store.clone(),
-                staging.clone(),
-                Context::block(&place),
-                options.tuning.segment_cache_bytes,
-            ),
+            blocks: open_blocks(&store, &staging, &place, &options),
             state: Mutex::new(initial_state(&checkpoint, &pages, &options)),
             outbound: Mutex::new(initial_outbound(&checkpoint)?),
             incarnation,
+            sent: Sent::open(services.disk.clone(), folders.sent),
             journal: OnceLock::new(),
             inherited_upto: AtomicU64::new(0),
             gate: RwLock::new(()),
@@ -163,6 +160,16 @@ fn open_staging(options: &Options, services: &Services, folder: PathBuf) -> Resu
         Mode::ReadWrite => Staging::open(disk, entropy, folder, options.tuning.object_plain_bytes)?,
         Mode::ReadOnly => Staging::empty(disk, entropy, folder),
     }))
+}
+
+fn open_blocks(
+    store: &Arc<dyn Store>,
+    staging: &Arc<Staging>,
+    place: &Place,
+    options: &Options,
+) -> Blocks {
+    let cache_bytes = options.tuning.segment_cache_bytes;
+    Blocks::new(store.clone(), staging.clone(), Context::block(place), cache_bytes)
 }
 
 pub(crate) fn initial_state(

@@ -343,9 +343,13 @@ impl Inner {
     /// Whether the blocks that a journaled write names are on the disk: power may have gone before they were.
     fn are_readable(&self, extents: &[Extent]) -> Result<bool> {
         for extent in extents {
-            if self.find_block(extent)? != Block::There {
-                return Ok(false);
+            if self.find_block(extent)? == Block::There {
+                continue;
             }
+            if self.was_stored(extent.object)? {
+                return Err(lost_by_store(extent.object));
+            }
+            return Ok(false);
         }
         Ok(true)
     }
@@ -362,6 +366,19 @@ impl Inner {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Whether an object left this device: no loss of power takes what is in it, but a store may.
+    pub(super) fn was_stored(&self, object: ObjectId) -> Result<bool> {
+        if self.staging.find(object).is_some() {
+            return Ok(false);
+        }
+        if self.sent.contains(&object) {
+            return Ok(true);
+        }
+        let mut state = self.state.lock();
+        let usage = self.waiting(&mut state, |state| Txn::new(&state.map).object_use(object))?;
+        Ok(usage.is_some_and(|usage| usage.stored_len > 0))
     }
 
     /// Removes staged objects that no extent refers to, when no record is left that a commit does not cover.
@@ -428,6 +445,12 @@ fn stranded() -> Error {
     let message = "changes made here may be committed or not: so many homes wrote since that this one was forgotten; they \
                    are kept in the local state and not applied";
     Error::new(ErrorKind::Conflict, message)
+}
+
+/// The error of a store that does not give back what was put, and what changes that wait name.
+pub(super) fn lost_by_store(object: ObjectId) -> Error {
+    let message = format!("the store does not give object {object}, which changes made here need");
+    Error::new(ErrorKind::Corrupt, message)
 }
 
 /// What there is of a block that a record names.

@@ -193,6 +193,11 @@ pub struct Outbound {
 }
 
 impl Outbound {
+    /// Whether commits name all that went to the store, but for what is superfluous.
+    pub(super) fn names_all_sent(&self) -> bool {
+        self.pending.is_none() && self.adopted.is_empty() && self.tried.is_empty()
+    }
+
     /// Why the last commit did not go through, or others' commits could not be taken in.
     pub fn trouble(&self) -> Option<String> {
         self.last_error.as_ref().or(self.follow_error.as_ref()).map(ToString::to_string)

@@ -122,6 +122,7 @@ impl Inner {
         // ORDER: before the store syncs the same files. A failure there would be forgotten by the next fsync, which
         // would say yes to bytes that are lost.
         self.sync_staging()?;
+        self.sent.note(cut.objects.iter().map(|object| object.id))?;
         let added = cut.objects.iter().map(describe).collect::<Result<Vec<_>>>()?;
         // ORDER: before their files are moved. The store may lose what no commit names.
         self.refuse_too_much(cut, &added)?;
@@ -153,6 +154,7 @@ impl Inner {
         }
         // ORDER: as in `put_ahead`. Nothing is believed to be in the store that may have lost bytes on its way to this disk.
         self.sync_before_put()?;
+        self.sent.note(cut.objects.iter().map(|object| object.id))?;
         cut.objects.iter().for_each(|object| object.begin_put(&self.store));
         let added = match &cut.tried {
             Some(added) => added.clone(),
@@ -361,6 +363,9 @@ impl Inner {
         let seen = Memory::of(&self.state.lock(), outbound);
         if outbound.remembered_seq != seen.head.seq {
             self.remember(&seen)?;
+            if outbound.names_all_sent() {
+                self.sent.clear();
+            }
             self.strike_nameless(outbound)?;
             self.journal()?.release(outbound.journal_upto)?;
             outbound.remembered_seq = seen.head.seq;

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::{Rebase, find, with_ino};
 use crate::block::fetch::Wanted;
 use crate::error::{ErrorKind, Result};
+use crate::inbound::recover::lost_by_store;
 use crate::later::wait;
 use crate::limits::Broken;
 use crate::outbound::seal::seal_op;
@@ -321,7 +322,8 @@ impl Rebase<'_> {
         }
     }
 
-    /// None if the object is gone for good: others let go of it longer ago than it is kept.
+    /// None if the object is gone for good: others let go of it longer ago than it is kept. Where what they did is known, they did that
+    /// of late, and a store that does not have it is told.
     fn seal_anew(&self, extent: &Extent) -> Result<Option<Extent>> {
         debug_assert!(u64::from(extent.len) <= BLOCK_LEN_MAX);
         let mut plain = Zeroizing::new(vec![0; extent.len as usize]);
@@ -329,8 +331,9 @@ impl Rebase<'_> {
         let wanted = Wanted { extent: extent.clone(), block_offset, len, at: 0 };
         match wait(self.inner.blocks.read(&[wanted], &mut plain)) {
             Ok(()) => Ok(Some(self.inner.sealer.seal(extent.offset, &plain)?)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            Err(_) if self.touched.is_unknown() => Ok(None),
+            Err(_) => Err(lost_by_store(extent.object)),
         }
     }
 
