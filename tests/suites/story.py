@@ -675,7 +675,8 @@ class Story:
             subprocess.run(["cp", "-a", self.yesterday / name, work / name], check=True)
         ledger = work / "apart/erased"
         ledger.rename(work / "apart/away")
-        self.agent.refuses()
+        away = self.agent.closed(self.shop)
+        demand("ledger" in away, f"it says: {away}")
         (work / "apart/away").rename(ledger)
         self.agent.start()
         total = self.shop("GET", "subjects?count=1")["total"]
@@ -695,7 +696,7 @@ class Story:
             demand(not self.read(mount, name, PROFILE).is_erased, "somebody is back")
         records = self.auditor("GET", "audit?count=1")["records"]
         demand(records > self.records_yesterday, "nothing happened since yesterday")
-        return f"{len(self.erased)} erased since then are gone, {len(living)} are there; a store alone is refused: {said}"
+        return f"{len(self.erased)} erased since then are gone, {len(living)} are there; a store alone is refused: {said}; without the ledger: {away}"
 
     def end(self):
         for mount in self.mounts:

@@ -108,7 +108,7 @@ class Agent(Running):
             raise RuntimeError(f"no agent: {(self.place.work / 'agent.log').read_text()[-400:]}")
 
     def refuses(self):
-        """Does not start; returns with what it said."""
+        """Does not start, with nobody to serve; returns with what it said."""
         said = (self.place.work / "agent.log").stat().st_size
         try:
             self.start()
@@ -116,6 +116,14 @@ class Agent(Running):
             demand(self.process.wait(60) not in (0, 70), "it ended as if nothing was wrong, or by a fault of its own")
             return (self.place.work / "agent.log").read_text()[said:].splitlines()[0]
         raise RuntimeError("it serves")
+
+    def closed(self, api):
+        """Starts, and does not serve one application of several; returns with what it says of that."""
+        self.start()
+        status, content = api.raw("GET", "subjects?count=1")
+        self.stop()
+        demand(status >= 400, "it is served")
+        return json.loads(content)["error"]["message"]
 
     def stop(self):
         if self.process and self.process.poll() is None:
