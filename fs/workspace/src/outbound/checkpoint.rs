@@ -237,9 +237,13 @@ impl Inner {
             let mut after = None;
             loop {
                 let page = list(&self.store, family, after)?;
-                let Some(last) = page.last() else { break };
-                after = Some(*last);
+                let last = page.last().copied();
                 self.delete_all(page.into_iter().filter(|key| older(*key)))?;
+                // In order: behind one that stays all stay, however much the store says there is.
+                after = last.filter(|key| older(*key));
+                if after.is_none() {
+                    break;
+                }
             }
         }
         Ok(())
