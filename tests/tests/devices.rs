@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use strongroom_crypto::kdf::PassphraseCost;
@@ -37,24 +37,22 @@ struct Founded {
     phone: Arc<DeviceKeys>,
 }
 
-fn founded() -> &'static Founded {
-    static FOUNDED: OnceLock<Founded> = OnceLock::new();
-    FOUNDED.get_or_init(|| {
-        let disk = SimDisk::new(0);
-        let entropy = SimEntropy::new(9);
-        let made = founding::found(PASSPHRASE, PassphraseCost::SMALL, START_NS, &entropy).unwrap();
-        let store = FolderStore::create(Arc::new(disk.clone()), PathBuf::from(STORE)).unwrap();
-        let store: Arc<dyn Store> = Arc::new(store);
-        let foundation = Foundation {
-            organisation: [&made.genesis, &made.first_epoch],
-            device_file: &made.device_file,
-            owner: (CALLER.uid, CALLER.gid),
-        };
-        let desk = Arc::new(made.keys);
-        Workspace::create(&store, &desk, &foundation, &services(&disk, 1)).unwrap();
-        let phone = Arc::new(admit(&disk, &desk, "phone", 10));
-        Founded { disk, desk, phone }
-    })
+/// The same each time, with keys that know of nothing that came later.
+fn founded() -> Founded {
+    let disk = SimDisk::new(0);
+    let entropy = SimEntropy::new(9);
+    let made = founding::found(PASSPHRASE, PassphraseCost::SMALL, START_NS, &entropy).unwrap();
+    let store = FolderStore::create(Arc::new(disk.clone()), PathBuf::from(STORE)).unwrap();
+    let store: Arc<dyn Store> = Arc::new(store);
+    let foundation = Foundation {
+        organisation: [&made.genesis, &made.first_epoch],
+        device_file: &made.device_file,
+        owner: (CALLER.uid, CALLER.gid),
+    };
+    let desk = Arc::new(made.keys);
+    Workspace::create(&store, &desk, &foundation, &services(&disk, 1)).unwrap();
+    let phone = Arc::new(admit(&disk, &desk, "phone", 10));
+    Founded { disk, desk, phone }
 }
 
 fn services(disk: &SimDisk, seed: u64) -> Services {
@@ -103,9 +101,9 @@ fn admit(disk: &SimDisk, desk: &DeviceKeys, name: &str, seed: u64) -> DeviceKeys
     device_file::unlock(&asked.device_file, PASSPHRASE).unwrap()
 }
 
-fn revoke_phone(disk: &SimDisk) {
-    let phone = founded().phone.device_id();
-    record(disk, &founded().desk, 20, |writer| writer.revoke(&phone).unwrap());
+fn revoke_phone(two: &Founded) {
+    let phone = two.phone.device_id();
+    record(&two.disk, &two.desk, 20, |writer| writer.revoke(&phone).unwrap());
 }
 
 fn open(
@@ -127,12 +125,12 @@ fn open(
 }
 
 /// The desk and the phone with the real store.
-fn desk(disk: &SimDisk) -> Result<Workspace, Error> {
-    open(disk, store(disk), &founded().desk, "/home/desk")
+fn desk(two: &Founded) -> Result<Workspace, Error> {
+    open(&two.disk, store(&two.disk), &two.desk, "/home/desk")
 }
 
-fn phone(disk: &SimDisk) -> Result<Workspace, Error> {
-    open(disk, store(disk), &founded().phone, "/home/phone")
+fn phone(two: &Founded) -> Result<Workspace, Error> {
+    open(&two.disk, store(&two.disk), &two.phone, "/home/phone")
 }
 
 fn write(workspace: &Workspace, name: &str, content: &[u8]) -> Result<(), Error> {
@@ -176,9 +174,9 @@ impl Over for Hiding {
 }
 
 /// The phone with a store that shows it the organisation as it was before its removal.
-fn phone_in_the_past(disk: &SimDisk) -> Workspace {
-    let hiding = Hiding { store: store(disk), seen: Arc::new(AtomicU64::new(3)) };
-    open(disk, Arc::new(hiding), &founded().phone, "/home/phone").unwrap()
+fn phone_in_the_past(two: &Founded) -> Workspace {
+    let hiding = Hiding { store: store(&two.disk), seen: Arc::new(AtomicU64::new(3)) };
+    open(&two.disk, Arc::new(hiding), &two.phone, "/home/phone").unwrap()
 }
 
 fn newest_commit(disk: &SimDisk) -> Vec<u8> {
@@ -189,47 +187,47 @@ fn newest_commit(disk: &SimDisk) -> Vec<u8> {
 
 #[test]
 fn two_devices_take_turns_on_one_history() {
-    let disk = founded().disk.kill();
+    let two = founded();
     for turn in 0..3 {
-        let workspace = desk(&disk).unwrap();
+        let workspace = desk(&two).unwrap();
         write(&workspace, &format!("desk{turn}"), b"of the desk").unwrap();
         close(workspace);
-        let workspace = phone(&disk).unwrap();
+        let workspace = phone(&two).unwrap();
         write(&workspace, &format!("phone{turn}"), &[turn; 5000]).unwrap();
         close(workspace);
     }
     let all = ["desk0", "phone0", "desk1", "phone1", "desk2", "phone2"];
-    assert_eq!(names(&desk(&disk).unwrap(), &all), [true; 6]);
+    assert_eq!(names(&desk(&two).unwrap(), &all), [true; 6]);
 }
 
 #[test]
 fn commits_and_checkpoints_pin_the_organisation_and_what_a_device_did_before_its_removal_stays() {
-    let disk = founded().disk.kill();
-    let workspace = phone(&disk).unwrap();
+    let two = founded();
+    let workspace = phone(&two).unwrap();
     write(&workspace, "early", b"while it was in").unwrap();
     close(workspace);
-    let header = CommitFile::parse(&newest_commit(&disk)).unwrap().header;
-    let log = organisation(&disk, &founded().desk);
+    let header = CommitFile::parse(&newest_commit(&two.disk)).unwrap().header;
+    let log = organisation(&two.disk, &two.desk);
     assert_eq!((header.organisation_seq, header.organisation_head), (2, log.head()));
     assert_eq!(header.bodies[0].epoch, 1);
-    revoke_phone(&disk);
-    assert_eq!(phone(&disk).err().map(|error| error.kind()), Some(ErrorKind::Denied));
-    let workspace = desk(&disk).unwrap();
+    revoke_phone(&two);
+    assert_eq!(phone(&two).err().map(|error| error.kind()), Some(ErrorKind::Denied));
+    let workspace = desk(&two).unwrap();
     assert_eq!(names(&workspace, &["early"]), [true]);
     write(&workspace, "late", b"not for the phone").unwrap();
     close(workspace);
-    let header = CommitFile::parse(&newest_commit(&disk)).unwrap().header;
+    let header = CommitFile::parse(&newest_commit(&two.disk)).unwrap().header;
     assert_eq!((header.organisation_seq, header.bodies[0].epoch), (3, 2));
-    assert!(founded().phone.epoch_key(2).is_none());
-    assert!(founded().desk.epoch_key(2).is_some());
+    assert!(two.phone.epoch_key(2).is_none());
+    assert!(two.desk.epoch_key(2).is_some());
 }
 
 #[test]
 fn a_mounted_device_that_is_removed_takes_no_more_changes_and_says_why() {
-    let disk = founded().disk.kill();
-    let workspace = phone(&disk).unwrap();
+    let two = founded();
+    let workspace = phone(&two).unwrap();
     write(&workspace, "a", b"in").unwrap();
-    revoke_phone(&disk);
+    revoke_phone(&two);
     let refused = write(&workspace, "b", b"out").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Denied);
     assert_eq!(refused.to_string(), "this device was removed from the workspace");
@@ -240,76 +238,77 @@ fn a_mounted_device_that_is_removed_takes_no_more_changes_and_says_why() {
     let made = done(workspace.create_open(CALLER, Ino::ROOT, b"c", 0o644, OPEN));
     assert_eq!(made.err().map(|error| error.kind()), Some(ErrorKind::Denied));
     assert_eq!(names(&workspace, &["a"]), [true], "what is here can still be read");
-    assert_eq!(names(&desk(&disk).unwrap(), &["a", "b"]), [true, false]);
+    assert_eq!(names(&desk(&two).unwrap(), &["a", "b"]), [true, false]);
 }
 
 #[test]
 fn a_mounted_device_seals_its_next_commit_for_those_who_count_by_then() {
-    let disk = founded().disk.kill();
-    let workspace = desk(&disk).unwrap();
+    let two = founded();
+    let workspace = desk(&two).unwrap();
     write(&workspace, "a", b"for both").unwrap();
-    revoke_phone(&disk);
+    revoke_phone(&two);
     write(&workspace, "b", b"for the desk").unwrap();
-    let header = CommitFile::parse(&newest_commit(&disk)).unwrap().header;
+    let header = CommitFile::parse(&newest_commit(&two.disk)).unwrap().header;
     assert_eq!((header.organisation_seq, header.bodies[0].epoch), (3, 2));
     close(workspace);
-    assert_eq!(names(&desk(&disk).unwrap(), &["a", "b"]), [true, true]);
+    assert_eq!(names(&desk(&two).unwrap(), &["a", "b"]), [true, true]);
 }
 
 #[test]
 fn a_removed_device_cannot_hide_behind_an_old_pin_once_another_has_pinned_its_removal() {
-    let disk = founded().disk.kill();
-    drop(phone(&disk).unwrap());
-    revoke_phone(&disk);
-    let workspace = desk(&disk).unwrap();
+    let two = founded();
+    drop(phone(&two).unwrap());
+    revoke_phone(&two);
+    let workspace = desk(&two).unwrap();
     write(&workspace, "a", b"pins the removal").unwrap();
     close(workspace);
     // It cannot even read that commit, so it cannot sign one on top of it.
-    let hiding = Hiding { store: store(&disk), seen: Arc::new(AtomicU64::new(3)) };
-    let opened = open(&disk, Arc::new(hiding), &founded().phone, "/home/phone");
+    let hiding = Hiding { store: store(&two.disk), seen: Arc::new(AtomicU64::new(3)) };
+    let opened = open(&two.disk, Arc::new(hiding), &two.phone, "/home/phone");
     assert_eq!(opened.err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
     // Nor do others take one that it signs all the same: made aside, put where it would be next.
-    let aside = founded().disk.kill();
+    let aside = founded();
     let workspace = desk(&aside).unwrap();
     write(&workspace, "x", b"as many commits").unwrap();
     close(workspace);
     let workspace = phone(&aside).unwrap();
     write(&workspace, "forged", b"with an old pin").unwrap();
     close(workspace);
-    let next = now(store(&disk).list(Family::Log, None)).unwrap().len() as u64 + 1;
-    now(store(&disk).put(Key::Log(next), Body::Bytes(newest_commit(&aside).into()))).unwrap();
-    assert_eq!(desk(&disk).err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
+    let next = now(store(&two.disk).list(Family::Log, None)).unwrap().len() as u64 + 1;
+    now(store(&two.disk).put(Key::Log(next), Body::Bytes(newest_commit(&aside.disk).into())))
+        .unwrap();
+    assert_eq!(desk(&two).err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
 }
 
 #[test]
 fn until_then_a_store_that_works_with_it_can_pass_its_commits_off_as_earlier() {
-    let disk = founded().disk.kill();
-    drop(phone(&disk).unwrap());
-    revoke_phone(&disk);
+    let two = founded();
+    drop(phone(&two).unwrap());
+    revoke_phone(&two);
     // As the documents say: nobody has pinned the removal yet.
-    let workspace = phone_in_the_past(&disk);
+    let workspace = phone_in_the_past(&two);
     write(&workspace, "late", b"but not told from early").unwrap();
     close(workspace);
-    assert_eq!(names(&desk(&disk).unwrap(), &["late"]), [true]);
+    assert_eq!(names(&desk(&two).unwrap(), &["late"]), [true]);
 }
 
 #[test]
 fn an_organisation_log_that_was_cut_is_refused_by_what_is_pinned_and_by_who_remembers() {
-    let disk = founded().disk.kill();
-    let workspace = desk(&disk).unwrap();
-    revoke_phone(&disk);
+    let two = founded();
+    let workspace = desk(&two).unwrap();
+    revoke_phone(&two);
     write(&workspace, "a", b"pinned to 3").unwrap();
     close(workspace);
-    now(store(&disk).delete(Key::Organisation(3))).unwrap();
+    now(store(&two.disk).delete(Key::Organisation(3))).unwrap();
     // Also by a home that never was here.
-    let opened = open(&disk, store(&disk), &founded().desk, "/home/new");
+    let opened = open(&two.disk, store(&two.disk), &two.desk, "/home/new");
     assert_eq!(opened.err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
 
-    let disk = founded().disk.kill();
-    revoke_phone(&disk);
-    close(desk(&disk).unwrap());
-    now(store(&disk).delete(Key::Organisation(3))).unwrap();
-    let refused = desk(&disk).err().unwrap();
+    let two = founded();
+    revoke_phone(&two);
+    close(desk(&two).unwrap());
+    now(store(&two.disk).delete(Key::Organisation(3))).unwrap();
+    let refused = desk(&two).err().unwrap();
     assert_eq!(refused.kind(), ErrorKind::Corrupt);
     assert_eq!(
         refused.to_string(),
@@ -319,14 +318,15 @@ fn an_organisation_log_that_was_cut_is_refused_by_what_is_pinned_and_by_who_reme
 
 #[test]
 fn another_organisation_log_than_the_one_a_home_remembers_is_refused() {
-    let (ours, theirs) = (founded().disk.kill(), founded().disk.kill());
+    let (ours, theirs) = (founded(), founded());
     revoke_phone(&ours);
     close(desk(&ours).unwrap());
     // Made of true records, as a store can that keeps what lost a race.
-    record(&theirs, &founded().desk, 30, |writer| writer.rotate().unwrap());
-    let forked = read_all(&theirs, &Path::new(STORE).join(Key::Organisation(3).path())).unwrap();
-    now(store(&ours).delete(Key::Organisation(3))).unwrap();
-    now(store(&ours).put(Key::Organisation(3), Body::Bytes(forked.into()))).unwrap();
+    record(&theirs.disk, &theirs.desk, 30, |writer| writer.rotate().unwrap());
+    let forked =
+        read_all(&theirs.disk, &Path::new(STORE).join(Key::Organisation(3).path())).unwrap();
+    now(store(&ours.disk).delete(Key::Organisation(3))).unwrap();
+    now(store(&ours.disk).put(Key::Organisation(3), Body::Bytes(forked.into()))).unwrap();
     let refused = desk(&ours).err().unwrap();
     assert_eq!(refused.kind(), ErrorKind::Corrupt);
     assert_eq!(
