@@ -43,10 +43,12 @@ use crate::home::Home;
 use crate::passphrase::{self, Passphrase};
 use crate::place::Place;
 
-/// LIMIT: how long a command waits for another one that writes.
+/// Whoever writes locks it.
 const LOCK: &str = ".lock-policy";
-const LOCK_TRIES: u32 = 2000;
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// LIMIT: how long a command waits for another one that writes: as long as views do, and it looks as often. Who looks less often
+/// comes last among many.
+const LOCK_TRIES: u32 = 10_000;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 /// LIMIT: how often somebody else may have changed a key that was waited for.
 const CHANGE_COUNT_MAX: u32 = 8;
 
