@@ -391,8 +391,13 @@ impl Desk {
 
     /// Looks at the application as it is on record now; nobody else is kept out.
     fn watch<T>(&self, look: &dyn Fn(&Custodian) -> Result<T>) -> Option<T> {
-        let mut held = self.lock();
-        let custodian = held.as_mut()?;
+        let mut locked = self.lock();
+        let held = &mut *locked;
+        // What failed for somebody else meanwhile is no reason not to know.
+        let custodian = match held {
+            Some(custodian) => custodian,
+            None => held.insert(self.entrance.open().ok()?),
+        };
         custodian.follow().ok()?;
         custodian.keeping_up(look).ok()
     }
