@@ -391,15 +391,19 @@ impl Desk {
 
     /// Looks at the application as it is on record now; nobody else is kept out.
     fn watch<T>(&self, look: &dyn Fn(&Custodian) -> Result<T>) -> Option<T> {
-        let mut locked = self.lock();
-        let held = &mut *locked;
+        let mut held = self.lock();
         // What failed for somebody else meanwhile is no reason not to know.
-        let custodian = match held {
-            Some(custodian) => custodian,
-            None => held.insert(self.entrance.open().ok()?),
-        };
+        let custodian = self.opened(&mut held).ok()?;
         custodian.follow().ok()?;
         custodian.keeping_up(look).ok()
+    }
+
+    /// The application, opened if it is not.
+    fn opened<'h>(&self, held: &'h mut Option<Custodian>) -> Result<&'h mut Custodian> {
+        match held {
+            Some(custodian) => Ok(custodian),
+            None => Ok(held.insert(self.entrance.open()?)),
+        }
     }
 
     fn entered<T>(
@@ -407,10 +411,7 @@ impl Desk {
         held: &mut Option<Custodian>,
         act: &mut dyn FnMut(&mut Custodian) -> Result<T>,
     ) -> Result<T> {
-        let custodian = match held {
-            Some(custodian) => custodian,
-            None => held.insert(self.entrance.open()?),
-        };
+        let custodian = self.opened(held)?;
         let _others_wait = self.entrance.enter(custodian)?;
         act(custodian)
     }
