@@ -44,6 +44,15 @@ fn sweep(fleet: &Fleet, workspace: &Workspace) {
     }
 }
 
+/// A sweep leaves what is there sound, and nothing stays that nobody needs.
+fn all_garbage_goes(fleet: &Fleet, workspace: &Workspace) {
+    sweep(fleet, workspace);
+    workspace.set_keep(Keep::default()).unwrap();
+    live_on(fleet, workspace, 2000, 10);
+    assert_eq!(workspace.usage().unwrap().garbage_bytes, 0);
+    assert!(examine(fleet).is_clean());
+}
+
 #[test]
 fn a_damaged_checkpoint_goes_with_its_time_and_what_only_it_names_is_swept() {
     for which in [0, 2] {
@@ -58,11 +67,7 @@ fn a_damaged_checkpoint_goes_with_its_time_and_what_only_it_names_is_swept() {
         let left = checkpoints(&fleet);
         assert!(!left.contains(&before[2]) && !left.contains(&before[0]), "{before:?} {left:?}");
         assert_eq!(workspace.status().trouble, None);
-        sweep(&fleet, &workspace);
-        workspace.set_keep(Keep::default()).unwrap();
-        live_on(&fleet, &workspace, 2000, 10);
-        assert_eq!(workspace.usage().unwrap().garbage_bytes, 0);
-        assert!(examine(&fleet).is_clean());
+        all_garbage_goes(&fleet, &workspace);
     }
 }
 
@@ -169,9 +174,5 @@ fn a_damaged_commit_goes_with_its_time_and_what_it_let_go_of_is_swept() {
     let left = now(fleet.store().list(Family::Log, None)).unwrap();
     assert!(left.iter().all(|listed| listed.key > cut), "{cut} {left:?}");
     assert_eq!(workspace.status().trouble, None);
-    sweep(&fleet, &workspace);
-    workspace.set_keep(Keep::default()).unwrap();
-    live_on(&fleet, &workspace, 2000, 10);
-    assert_eq!(workspace.usage().unwrap().garbage_bytes, 0);
-    assert!(examine(&fleet).is_clean());
+    all_garbage_goes(&fleet, &workspace);
 }
