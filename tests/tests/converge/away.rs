@@ -243,6 +243,29 @@ fn a_home_that_was_never_open_needs_the_store() {
 }
 
 #[test]
+fn a_home_that_does_not_know_its_first_commit_any_more_needs_the_store() {
+    let mut refused = 0;
+    for seed in 0..16 {
+        let mut fleet = Fleet::new(10, 1, &tuning());
+        fleet.keep_copies();
+        fleet.homes[0].open().unwrap();
+        let workspace = fleet.homes[0].workspace().unwrap().clone();
+        save(&workspace, "mine", &content(1, 500)).unwrap();
+        done(workspace.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+        drop(workspace);
+        fleet.homes[0].down(Down::PowerLost(seed)).unwrap();
+        fleet.homes[0].cut(true);
+        if let Err(error) = fleet.homes[0].open() {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "seed {seed}: {error}");
+            refused += 1;
+        }
+        let trees = fleet.settle().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        assert!(marks_in(&trees[0]).contains(&mark(1)), "seed {seed}: it is lost");
+    }
+    assert!(refused > 0, "it always knew it");
+}
+
+#[test]
 fn what_is_done_apart_after_a_loss_of_power_is_kept() {
     let mut opened = 0;
     for seed in 0..16 {
@@ -357,4 +380,44 @@ fn what_is_done_apart_says_what_it_was_done_on_top_of() {
         assert!(examine(&fleet).is_clean(), "seed {seed}");
     }
     assert!(earlier > 0, "it never opened from before");
+}
+
+#[test]
+fn who_knows_of_no_others_any_more_does_not_begin_without_what_it_built_on() {
+    let mut refused = 0;
+    for seed in 0..16 {
+        let mut fleet = Fleet::new(11, 2, &tuning());
+        fleet.keep_copies();
+        fleet.homes[0].open().unwrap();
+        fleet.homes[0].down(Down::Closed).unwrap();
+        fleet.homes[0].open().unwrap();
+        // What it knows durably is from before there was another.
+        fleet.homes[1].open().unwrap();
+        let second = fleet.homes[1].workspace().unwrap().clone();
+        save(&second, "f", &content(1, 500)).unwrap();
+        second.commit().unwrap();
+        drop(second);
+        fleet.tick(0, 2500).unwrap();
+        let first = fleet.homes[0].workspace().unwrap().clone();
+        save(&first, "mine", &content(2, 500)).unwrap();
+        first.commit().unwrap();
+        drop(first);
+        fleet.homes[0].down(Down::PowerLost(seed)).unwrap();
+        fleet.homes[0].cut(true);
+        if let Err(error) = fleet.homes[0].open() {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "seed {seed}: {error}");
+            refused += 1;
+        }
+        if let Some(first) = fleet.homes[0].workspace()
+            && find(first, "f").is_err()
+        {
+            save(first, "f", &content(900, 500)).unwrap();
+        }
+        let trees = fleet.settle().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None, "seed {seed}");
+        let found = marks_in(&trees[1]);
+        assert!(found.contains(&mark(1)) && found.contains(&mark(2)), "seed {seed}: one is lost");
+        assert!(examine(&fleet).is_clean(), "seed {seed}");
+    }
+    assert!(refused > 0, "it always knew enough");
 }

@@ -102,8 +102,9 @@ impl Inner {
             let outbound = self.outbound.lock();
             Memory::of(&self.state.lock(), &outbound)
         };
-        let is_shared = self.outbound.lock().is_shared();
-        let replayed = match is_shared {
+        // What copies there are may be from before anybody else wrote.
+        let others_may_write = self.is_apart() || self.outbound.lock().is_shared();
+        let replayed = match others_may_write {
             false => self.replay_journal()?,
             true => self.replay_leftover()?,
         };
@@ -231,7 +232,7 @@ impl Inner {
             return self.keep_journal(journal, replayed);
         }
         if base != Some(head) {
-            let seq = base.ok_or_else(stranded)?;
+            let seq = base.ok_or_else(|| if self.is_apart() { away() } else { stranded() })?;
             match self.load_at(seq) {
                 Err(_) if self.is_apart() => return Err(away()),
                 Err(error) if self.is_let_go_of(seq, &error)? => {
