@@ -204,6 +204,20 @@ pub struct Folder {
     /// Buckets that had rows leading here once, ascending: they get new keys when what they tell of is over.
     #[n(2)]
     pub former: Vec<u64>,
+    /// Those of the look-up hashes that are no word of the profile: what the subject was given to be found by, ascending.
+    #[n(3)]
+    pub given: Option<Vec<Given>>,
+}
+
+/// A look-up attribute that a subject was given itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Given {
+    /// The attribute's name; empty where nobody wrote it down.
+    #[n(0)]
+    pub name: String,
+    /// Keyed hash of the attribute.
+    #[n(1)]
+    pub hash: Hash,
 }
 
 /// A file of a subject.

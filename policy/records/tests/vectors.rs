@@ -35,8 +35,8 @@ use strongroom_records::register::{
     Agreed, Block, Cell, CellChange, Gone, GoneFrom, Payload, Secrets,
 };
 use strongroom_records::subject::{
-    Bucket, ClassCell, Consent, ConsentStatus, Detail, Erasure, File, Folder, Hold, OlderKey, Row,
-    SubjectCell, SubjectRecord, SubjectState,
+    Bucket, ClassCell, Consent, ConsentStatus, Detail, Erasure, File, Folder, Given, Hold,
+    OlderKey, Row, SubjectCell, SubjectRecord, SubjectState,
 };
 
 use zeroize::Zeroizing;
@@ -376,7 +376,10 @@ fn subject_vectors() -> Vec<Vector> {
         }],
         lookups: vec![hash(38)],
         former: vec![9, 300],
+        given: None,
     };
+    let given = Given { name: "member".into(), hash: hash(38) };
+    let folder_given = Folder { given: Some(vec![given]), ..folder.clone() };
     let detail = Detail {
         files: vec![],
         consent: Some(consent()),
@@ -392,6 +395,7 @@ fn subject_vectors() -> Vec<Vector> {
         ),
         cbor("who agreed", &Agreed { count: 200 }),
         cbor("folder", &folder),
+        cbor("folder, given attributes", &folder_given),
         cbor("bucket", &Bucket { rows: vec![Row { hash: hash(38), subject: SUBJECT }] }),
         cbor("detail", &detail),
         cbor("receipt, consent", &receipt(consent_deed())),

@@ -14,7 +14,8 @@ use strongroom_format::ids::OrganisationId;
 use strongroom_records::ids::{ApplicationId, ClassId, FileId, Hash, SubjectId};
 use strongroom_records::log::Kind;
 use strongroom_records::subject::{
-    ClassCell, Detail, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder, OlderKey, SubjectCell,
+    ClassCell, Detail, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder, Given, OlderKey,
+    SubjectCell,
 };
 use strongroom_store::Shelf;
 
@@ -86,7 +87,8 @@ impl OpenFolder {
             Ok::<_, Error>(ClassKey::from(key))
         };
         let key = open(own.generation, &own.wrap)?;
-        let folder = read_folder(register, subject, own, &key)?;
+        let mut folder = read_folder(register, subject, own, &key)?;
+        settle_given(&mut folder);
         let mut older = Vec::new();
         for old in &own.older {
             older.push((old.clone(), open(old.generation, &old.wrap)?));
@@ -387,6 +389,15 @@ impl Custodian {
         let schema = self.schema()?;
         schema.check(&profile)?;
         Ok(schema.lookups(&profile))
+    }
+}
+
+/// A folder from before it was written down what a subject was given itself to be found by: where there is no profile, all.
+fn settle_given(folder: &mut Folder) {
+    let has_profile = folder.files.iter().any(|file| file.name == PROFILE);
+    if folder.given.is_none() && !folder.lookups.is_empty() && !has_profile {
+        let given = |hash: &Hash| Given { name: String::new(), hash: *hash };
+        folder.given = Some(folder.lookups.iter().map(given).collect());
     }
 }
 

@@ -16,7 +16,7 @@ use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::cbor;
 use strongroom_records::ids::{ActivityId, ClassId, Hash, Pseudonym, SubjectId};
 use strongroom_records::register::{BUCKET_COUNT, BUCKET_SLOT, Cell, CellKind};
-use strongroom_records::subject::{Bucket, Row, SubjectCell};
+use strongroom_records::subject::{Bucket, Given, Row, SubjectCell};
 
 use crate::custodian::Custodian;
 use crate::error::{Error, Result};
@@ -179,6 +179,57 @@ impl Register {
             folder.close(self, cell);
         }
         Ok(former)
+    }
+
+    /// What a subject is given to be found by.
+    pub fn given(&self, lookups: &[(String, String)]) -> Result<Vec<Given>> {
+        let given = |(name, value): &(String, String)| {
+            Ok(Given { name: name.clone(), hash: self.lookup_hash(name, value)? })
+        };
+        lookups.iter().map(given).collect()
+    }
+
+    /// Puts what a profile says in the place of what the one before said. What the subject was given itself stays, but for
+    /// names that the profile speaks of.
+    pub fn relabel(
+        &self,
+        buckets: &mut Buckets,
+        folder: &mut OpenFolder,
+        subject: SubjectId,
+        said: &[(String, String)],
+    ) -> Result<()> {
+        let mut given = folder.folder.given.take().unwrap_or_default();
+        given.retain(|own| said.iter().all(|(name, _)| *name != own.name));
+        self.label(buckets, folder, subject, given, said)
+    }
+
+    /// Replaces all look-up rows of a subject: by what it is given itself, and what its profile says.
+    pub fn label(
+        &self,
+        buckets: &mut Buckets,
+        folder: &mut OpenFolder,
+        subject: SubjectId,
+        mut given: Vec<Given>,
+        said: &[(String, String)],
+    ) -> Result<()> {
+        given.sort();
+        given.dedup();
+        let mut hashes: Vec<Hash> = given.iter().map(|own| own.hash).collect();
+        for (name, value) in said {
+            hashes.push(self.lookup_hash(name, value)?);
+        }
+        hashes.sort();
+        hashes.dedup();
+        folder.folder.given = (!given.is_empty()).then_some(given);
+        let before = std::mem::replace(&mut folder.folder.lookups, hashes.clone());
+        for hash in before.into_iter().filter(|hash| !hashes.contains(hash)) {
+            buckets.remove(self, Row { hash, subject })?;
+            folder.note_former(&hash);
+        }
+        for hash in hashes {
+            buckets.insert(self, Row { hash, subject })?;
+        }
+        Ok(())
     }
 
     /// Opens a bucket; an empty one with a fresh key if there is none.

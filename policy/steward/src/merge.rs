@@ -220,6 +220,7 @@ impl Custodian {
         let other_key = register.subject_key(&other.cell)?.ok_or_else(Error::no_subject)?;
         let mut theirs = OpenFolder::reopened(register, &other_key, &other.cell.subject, cell)?;
         let hashes = std::mem::take(&mut theirs.folder.lookups);
+        let given = theirs.folder.given.take();
         if hashes.is_empty() {
             return Ok(());
         }
@@ -233,6 +234,12 @@ impl Custodian {
         }
         ours.folder.lookups.sort();
         ours.folder.lookups.dedup();
+        if let Some(given) = given {
+            let all = ours.folder.given.get_or_insert_default();
+            all.extend(given);
+            all.sort();
+            all.dedup();
+        }
         ours.close(register, &mut own.cell);
         theirs.close(register, &mut other.cell);
         Ok(())

@@ -151,7 +151,8 @@ impl Custodian {
         let mut buckets = Buckets::default();
         let profile = folder.find(PROFILE).filter(|_| class == ClassId::IDENTIFIABLE);
         if profile.is_some_and(|profile| due.contains(&profile.id)) {
-            register.relabel(&mut buckets, &mut folder, *subject, &[])?;
+            // What the subject was given to be found by is as old, and goes with it.
+            register.label(&mut buckets, &mut folder, *subject, Vec::new(), &[])?;
         }
         for file in due {
             folder.remove(file);

@@ -13,7 +13,7 @@ use strongroom_records::keystore::SLOT_COUNT;
 use strongroom_records::log::{About, Entry, Kind};
 use strongroom_records::receipt::Said;
 use strongroom_records::register::{BLOCK_LEN, Block, CellKind, SUBJECT_SLOT};
-use strongroom_records::subject::{Detail, Hold, Row, SubjectCell, SubjectRecord, SubjectState};
+use strongroom_records::subject::{Detail, Hold, SubjectCell, SubjectRecord, SubjectState};
 
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
@@ -176,13 +176,12 @@ impl Custodian {
             record: SubjectRecord::default(),
             audit_key: Some(AuditKey::from_bytes(audit_key.expose())),
         };
-        let mut lookups = person.lookups.clone();
-        if let Some(profile) = &person.profile {
-            lookups.extend(self.check_profile(profile)?);
-        }
-        if !lookups.is_empty() || person.profile.is_some() {
+        if !person.lookups.is_empty() || person.profile.is_some() {
+            let profile = person.profile.as_ref();
+            let said = profile.map(|profile| self.check_profile(profile)).transpose()?;
+            let given = register.given(&person.lookups)?;
             let mut folder = OpenFolder::identifiable(register, &subject_key, &own.cell)?;
-            register.relabel(buckets, &mut folder, subject, &lookups)?;
+            register.label(buckets, &mut folder, subject, given, &said.unwrap_or_default())?;
             if let Some(profile) = &person.profile {
                 let now = transaction.now;
                 let written = folder.write(register, &subject, PROFILE, profile, now)?;
@@ -518,31 +517,6 @@ impl Register {
         let context = Context::new(usage, &self.services().keys.organisation().0, fields);
         let secret = kdf::derive(key, &context);
         Pseudonym(*secret.expose().first_chunk().expect("32 bytes have 16"))
-    }
-
-    /// Replaces the look-up rows of a subject.
-    pub fn relabel(
-        &self,
-        buckets: &mut Buckets,
-        folder: &mut OpenFolder,
-        subject: SubjectId,
-        lookups: &[(String, String)],
-    ) -> Result<()> {
-        let mut hashes = Vec::new();
-        for (name, value) in lookups {
-            hashes.push(self.lookup_hash(name, value)?);
-        }
-        hashes.sort();
-        hashes.dedup();
-        let before = std::mem::replace(&mut folder.folder.lookups, hashes.clone());
-        for hash in before.into_iter().filter(|hash| !hashes.contains(hash)) {
-            buckets.remove(self, Row { hash, subject })?;
-            folder.note_former(&hash);
-        }
-        for hash in hashes {
-            buckets.insert(self, Row { hash, subject })?;
-        }
-        Ok(())
     }
 
     /// Lists new subjects, whose slots follow each other from `slot` on.

@@ -11,7 +11,9 @@ use strongroom_records::ids::Hash;
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::{Deed, Ending};
 use strongroom_records::subject::ConsentStatus;
-use strongroom_steward::{Carry, Depth, ErrorKind, NewSubject, Once, Retired, verify_receipt};
+use strongroom_steward::{
+    Carry, Custodian, Depth, ErrorKind, NewSubject, Once, Retired, verify_receipt,
+};
 
 const PROFILE: &[u8] = br#"{"email": "ada@example.com", "name": "Ada"}"#;
 const SCHEMA: &str =
@@ -154,6 +156,41 @@ fn subjects_are_found_by_what_the_profile_says_now() {
     assert_eq!(shop.find_subjects("email", "ada@new.example").unwrap(), [ada]);
     let wrong = shop.put_file(&own(bob, "identifiable"), "profile.json", b"{}");
     assert_eq!(kind(wrong), ErrorKind::Invalid);
+}
+
+#[test]
+fn what_somebody_was_created_with_leads_there_whatever_becomes_of_the_profile() {
+    let world = World::new(41);
+    let mut shop = world.create("shop");
+    let asked = [("email".into(), "ada@example.com".into()), ("member".into(), "17".into())];
+    let ada = shop.create_subject(&asked).unwrap();
+    let put = |shop: &mut Custodian, profile: &[u8]| {
+        shop.put_file(&own(ada, "identifiable"), "profile.json", profile).unwrap();
+    };
+    let found = |shop: &mut Custodian, name, value| shop.find_subjects(name, value).unwrap();
+    // Without a schema a profile says nothing that anybody is looked up by.
+    put(&mut shop, PROFILE);
+    assert_eq!(found(&mut shop, "email", "ada@example.com"), [ada]);
+    // With one it says it in the place of what was given by that name, and of nothing else.
+    shop.set_schema(SCHEMA).unwrap();
+    put(&mut shop, br#"{"email": "ada@new.example"}"#);
+    assert_eq!(found(&mut shop, "email", "ada@example.com"), []);
+    assert_eq!(found(&mut shop, "email", "ada@new.example"), [ada]);
+    assert_eq!(found(&mut shop, "member", "17"), [ada]);
+    put(&mut shop, br#"{"email": "ada@work.example"}"#);
+    assert_eq!(found(&mut shop, "email", "ada@new.example"), []);
+    shop.remove_file(&own(ada, "identifiable"), "profile.json").unwrap();
+    assert_eq!(found(&mut shop, "email", "ada@work.example"), []);
+    assert_eq!(found(&mut shop, "member", "17"), [ada]);
+    // It goes along where two are one person, and ends with that person.
+    let other = shop.create_subject(&[("member".into(), "18".into())]).unwrap();
+    shop.merge_subjects(&ada, &other).unwrap();
+    put(&mut shop, PROFILE);
+    assert_eq!(found(&mut shop, "member", "18"), [ada]);
+    shop.erase(&ada).unwrap();
+    assert_eq!(found(&mut shop, "member", "17"), []);
+    assert_eq!(found(&mut shop, "member", "18"), []);
+    assert!(shop.verify().unwrap().findings.is_empty());
 }
 
 #[test]
