@@ -10,12 +10,13 @@
 //!
 //! 1. Nothing is remembered here of keys: each call asks the token for the object, so a key that somebody else destroyed
 //!    is gone at once.
-//! 2. A refused PIN is never tried again by itself: three in a row lock most tokens.
+//! 2. A refused PIN is never tried again by this process (`refused`): three in a row lock most tokens.
 //!
 //! Reading the PIN is the tools'.
 
 mod errors;
 mod locator;
+mod refused;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
+use strongroom_crypto::hash::sha256;
 use strongroom_crypto::secret::{CustodyKey, Secret, SecretBytes};
 use strongroom_host::entropy::Entropy;
 use strongroom_records::ids::{ApplicationId, KeyId};
@@ -41,6 +43,7 @@ use crate::{Custody, Description, Ending, Error, ErrorKind, KeyPlace, Kind, Resu
 pub use locator::Locator;
 
 use errors::{is_lost_session, is_refused_wrap, translate};
+use refused::{Try, unless_refused};
 
 /// Bytes of a 32-byte key under AES key wrap.
 const WRAPPED_KEY_LEN: usize = 40;
@@ -49,6 +52,7 @@ const WRAPPED_KEY_LEN: usize = 40;
 pub struct Token {
     place: Locator,
     pin: AuthPin,
+    pin_hash: [u8; 32],
     session: Mutex<Option<Session>>,
 }
 
@@ -59,8 +63,9 @@ impl Token {
     /// `Invalid` when the module is no PKCS#11 module; `Unavailable` when there is no such token; `Denied` for a refused
     /// PIN.
     pub fn open(place: Locator, pin: Zeroizing<String>) -> Result<Self> {
+        let pin_hash = sha256(pin.as_bytes());
         let pin = AuthPin::from(pin.as_str());
-        let token = Self { place, pin, session: Mutex::default() };
+        let token = Self { place, pin, pin_hash, session: Mutex::default() };
         token.with(|_| Ok(()))?;
         Ok(token)
     }
@@ -83,12 +88,19 @@ impl Token {
     fn log_in(&self) -> Result<Session> {
         let module = module(&self.place.module)?;
         let slot = self.slot(&module)?;
+        let token = module.get_token_info(slot).map_err(|error| translate(&error))?;
         let session = module.open_rw_session(slot).map_err(|error| translate(&error))?;
-        match session.login(UserType::User, Some(&self.pin)) {
+        let own = Try {
+            module: self.place.module.clone(),
+            token: [token.label(), token.serial_number()].map(str::to_owned),
+            pin_hash: self.pin_hash,
+        };
+        unless_refused(own, || match session.login(UserType::User, Some(&self.pin)) {
             // Logging in is per process: another custody here has done it.
-            Ok(()) | Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
+            Ok(()) | Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(error) => Err(translate(&error)),
-        }
+        })?;
+        Ok(session)
     }
 
     /// The slot whose token has the name or number of the locator; one that fits twice is refused.

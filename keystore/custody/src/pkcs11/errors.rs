@@ -5,6 +5,10 @@ use cryptoki::error::{Error as TokenError, RvError};
 
 use crate::{Error, ErrorKind};
 
+/// The token does not take the PIN.
+pub(super) const REFUSED_PIN: Error =
+    Error::new(ErrorKind::Denied, "the token refuses the PIN; it is not tried again");
+
 /// Whether the session is gone, and a new one may do.
 pub(super) fn is_lost_session(error: &TokenError) -> bool {
     matches!(
@@ -49,9 +53,7 @@ pub(super) fn translate(error: &TokenError) -> Error {
         | TokenError::MissingSymbol(_)
         | TokenError::NullFunctionPointer => wrong("the module of custody is no PKCS#11 module"),
         TokenError::Pkcs11(code, _) => match code {
-            RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange => {
-                refused("the token refuses the PIN; it is not tried again")
-            }
+            RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange => REFUSED_PIN,
             RvError::PinLocked => refused("the PIN of the token is locked"),
             RvError::PinExpired => refused("the PIN of the token has expired"),
             RvError::UserPinNotInitialized => refused("the token has no user PIN yet"),

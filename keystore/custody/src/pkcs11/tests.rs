@@ -85,3 +85,37 @@ fn a_wrong_pin_and_a_missing_token_are_told_from_a_missing_key() {
         }],
     );
 }
+
+#[test]
+fn a_refused_pin_is_not_tried_again_until_there_is_another() {
+    with_a_token(
+        "pkcs11::tests::a_refused_pin_is_not_tried_again_until_there_is_another",
+        &[&|token| {
+            let open = |pin: &str| {
+                let opened = Token::open(token.locator.clone(), Zeroizing::new(pin.to_owned()));
+                opened.map(drop).map_err(|error| (error.kind(), error.message()))
+            };
+            // The token says so since the last time that somebody came in.
+            let was_tried = || {
+                let module = module(&token.locator.module).unwrap();
+                let slots = module.get_slots_with_initialized_token().unwrap();
+                module.get_token_info(slots[0]).unwrap().user_pin_count_low()
+            };
+            let refused =
+                Err((ErrorKind::Denied, "the token refuses the PIN; it is not tried again"));
+            assert_eq!(open("000000"), refused);
+            assert!(was_tried());
+            assert_eq!(open(crate::testing::PIN), Ok(()));
+            assert!(!was_tried());
+            assert_eq!(open("000000"), refused);
+            assert!(!was_tried(), "the same once more");
+            assert_eq!(open("111111"), refused);
+            assert!(was_tried(), "another one");
+            assert_eq!(open(crate::testing::PIN), Ok(()));
+            for pin in ["000000", "111111"] {
+                assert_eq!(open(pin), refused);
+            }
+            assert!(!was_tried(), "each of both");
+        }],
+    );
+}
