@@ -430,10 +430,21 @@ impl Log {
     /// # Errors
     /// `NotFound` beyond the end; `Corrupt`.
     pub fn prove_inclusion(&self, index: u64) -> Result<Vec<Hash>> {
-        if index >= self.tree_size() {
-            return Err(Error::new(ErrorKind::NotFound, "there is no such entry"));
-        }
-        merkle::inclusion(&self.stored(), index, self.tree_size())
+        self.prove_inclusions(std::iter::once(index)).map(|proofs| proofs.concat())
+    }
+
+    /// The same of several, for which each tile is read once.
+    ///
+    /// # Errors
+    /// As [`Log::prove_inclusion`].
+    pub fn prove_inclusions(&self, indices: impl Iterator<Item = u64>) -> Result<Vec<Vec<Hash>>> {
+        let (tiles, size) = (self.stored(), self.tree_size());
+        let missing = || Error::new(ErrorKind::NotFound, "there is no such entry");
+        let prove = |index| match index < size {
+            true => merkle::inclusion(&tiles, index, size),
+            false => Err(missing()),
+        };
+        indices.map(prove).collect()
     }
 
     /// Proof that the tree of `old` entries is the beginning of the one at the newest head.

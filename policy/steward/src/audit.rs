@@ -9,6 +9,7 @@ use strongroom_audit::merkle::{leaf_hash, verify_inclusion};
 use strongroom_audit::verify::{self, Verification, Visit};
 use strongroom_crypto::hash::sha256;
 use strongroom_format::cbor;
+use strongroom_records::activity::Activity;
 use strongroom_records::ids::{ApplicationId, ClassId, FileId, Hash, Pseudonym, SubjectId};
 use strongroom_records::keystore::Root;
 use strongroom_records::log::{Entry, Header, Logged, base64, head_note, head_origin};
@@ -23,7 +24,7 @@ use crate::subjects::Subject;
 use people::People;
 pub use people::{Looked, Told};
 
-/// Records of others that are verified while they wait, and how often more than that are while they do not.
+/// Records of others that are verified while they wait, and entries about somebody that are read so; and how often more than that are while they do not.
 const LEFT_COUNT_MAX: u64 = 64;
 const ROUND_COUNT_MAX: u32 = 8;
 
@@ -118,13 +119,17 @@ impl Custodian {
         self.register().log().next_seq()
     }
 
-    /// Everything on record about a subject.
+    /// Everything on record about a subject, as of now. Where that is much, others write while it is read.
     ///
     /// # Errors
     /// `NotFound`; `Corrupt` when entries are missing.
-    pub fn report(&self, subject: &SubjectId) -> Result<SubjectReport> {
-        let lines = self.entries_about(subject)?;
-        match self.proven(lines.clone()) {
+    pub fn report(&mut self, subject: &SubjectId) -> Result<SubjectReport> {
+        let prove = |custodian: &Self, lines: Vec<ReportLine>| {
+            let proven = custodian.proven(lines.clone());
+            (lines, proven)
+        };
+        let (lines, proven) = self.read_about(subject, prove)?;
+        match proven {
             Ok(report) if report.holds() => return Ok(report),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::Corrupt => {}
@@ -138,10 +143,7 @@ impl Custodian {
 
     fn proven(&self, lines: Vec<ReportLine>) -> Result<SubjectReport> {
         let log = self.register().log();
-        let mut proofs = Vec::with_capacity(lines.len());
-        for line in &lines {
-            proofs.push(log.prove_inclusion(line.index)?);
-        }
+        let proofs = log.prove_inclusions(lines.iter().map(|line| line.index))?;
         let header = log.head().ok_or_else(|| Error::corrupt("the register is empty"))?;
         let (last_number, last_entry) = end_of(&lines);
         Ok(SubjectReport {
@@ -275,17 +277,37 @@ impl Custodian {
     }
 
     /// Entries about a subject, oldest first, followed back from the newest.
-    pub(crate) fn entries_about(&self, subject: &SubjectId) -> Result<Vec<ReportLine>> {
-        let register = self.register();
-        let own = register.subject(subject)?.ok_or_else(Error::no_subject)?;
+    pub(crate) fn entries_about(&mut self, subject: &SubjectId) -> Result<Vec<ReportLine>> {
+        self.read_about(subject, |_, lines| lines)
+    }
+
+    /// The same, and what is made of them. Others write meanwhile, unless the entries are few.
+    fn read_about<T>(
+        &mut self,
+        subject: &SubjectId,
+        make: impl FnOnce(&Self, Vec<ReportLine>) -> T,
+    ) -> Result<T> {
+        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
         let activities = self.activities()?;
+        let read = |custodian: &Self| {
+            let lines = custodian.lines_about(&own, &activities)?;
+            Ok(make(custodian, lines))
+        };
+        match own.cell.entry_number > LEFT_COUNT_MAX {
+            true => self.beside_others(read)?,
+            false => read(self),
+        }
+    }
+
+    fn lines_about(&self, own: &Subject, activities: &[Activity]) -> Result<Vec<ReportLine>> {
+        let register = self.register();
         let mut lines: Vec<ReportLine> = Vec::new();
-        self.each_about(&own, |_, entry, logged, index| {
+        self.each_about(own, |_, entry, logged, index| {
             let activity = entry.activity.and_then(|id| {
                 activities.iter().find(|activity| activity.id == id).map(|a| a.name.clone())
             });
             let number = entry.about.map_or(0, |about| about.number);
-            let detail = register.open_detail(&own, number, &logged.detail);
+            let detail = register.open_detail(own, number, &logged.detail);
             lines.push(ReportLine { detail, leaf: logged.leaf, index, entry, activity });
             Ok(true)
         })?;

@@ -119,7 +119,7 @@ impl Custodian {
     ///
     /// # Errors
     /// `NotFound`.
-    pub fn consent_history(&self, subject: &SubjectId) -> Result<Vec<Consent>> {
+    pub fn consent_history(&mut self, subject: &SubjectId) -> Result<Vec<Consent>> {
         let mut history = Vec::new();
         for line in self.entries_about(subject)? {
             history.extend(line.detail.and_then(|detail| detail.consent));

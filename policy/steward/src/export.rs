@@ -136,9 +136,7 @@ impl Custodian {
         export: &mut Export,
         target: &mut dyn Target,
     ) -> Result<Option<Exported>> {
-        if export.was_active && !self.is_active() {
-            return Err(Error::disabled_meanwhile());
-        }
+        export.check_active(self)?;
         match (export.classes.last().copied(), export.deed.clone()) {
             (Some(class), _) => self.export_files(export, class, target)?,
             (None, None) => self.export_rest(export, target)?,
@@ -194,11 +192,14 @@ impl Custodian {
     }
 
     /// All but the files, to the manifest.
-    fn export_rest(&self, export: &mut Export, target: &mut dyn Target) -> Result<()> {
+    fn export_rest(&mut self, export: &mut Export, target: &mut dyn Target) -> Result<()> {
         self.still_there(&export.subject)?;
         let line = self.subject(&export.subject)?;
         let consents = self.consents(&export.subject)?;
         let report = self.report(&export.subject)?;
+        // Others may have been let in.
+        self.still_there(&export.subject)?;
+        export.check_active(self)?;
         let now = time_text(self.services().clock.now_ns());
         let (names, bag) = (&export.names, &mut export.bag);
         let about = json!({
@@ -283,6 +284,13 @@ impl Custodian {
 }
 
 impl Export {
+    fn check_active(&self, custodian: &Custodian) -> Result<()> {
+        match self.was_active && !custodian.is_active() {
+            true => Err(Error::disabled_meanwhile()),
+            false => Ok(()),
+        }
+    }
+
     /// A file is in the package.
     fn note(&mut self, file: &File, class: &str, plain: &[u8]) {
         let path = format!("{class}/{}", file.name);

@@ -78,7 +78,7 @@ impl Custodian {
     ///
     /// # Errors
     /// `NotFound`.
-    pub fn merged_into(&self, subject: &SubjectId) -> Result<Vec<SubjectId>> {
+    pub fn merged_into(&mut self, subject: &SubjectId) -> Result<Vec<SubjectId>> {
         let details = self.entries_about(subject)?.into_iter().filter_map(|line| line.detail);
         Ok(details.filter_map(|detail| detail.merged).collect())
     }

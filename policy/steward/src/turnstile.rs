@@ -56,6 +56,20 @@ impl Custodian {
         }
     }
 
+    /// Reads something while others are let in: all of it is as it was before. What they recorded is known on return.
+    ///
+    /// # Errors
+    /// As [`Custodian::come_back`].
+    pub(crate) fn beside_others<T>(&mut self, read: impl FnOnce(&Self) -> T) -> Result<T> {
+        if self.turnstile.is_none() {
+            return Ok(read(self));
+        }
+        self.stand_aside();
+        let done = read(self);
+        self.come_back()?;
+        Ok(done)
+    }
+
     /// Keeps others out again, and learns what they recorded. Where they changed the application key, it is obtained before.
     pub(crate) fn come_back(&mut self) -> Result<()> {
         loop {

@@ -138,7 +138,7 @@ fn many_records_are_carried_out_in_one_go_and_a_death_in_it_loses_nothing() {
         world.store.die_after(None);
         let heads = lender.record_count();
         drop(lender);
-        let other = world.open("shop");
+        let mut other = world.open("shop");
         assert_eq!(other.record_count(), heads);
         assert!(other.verify().unwrap().findings.is_empty(), "after {calls} changes");
         assert!(other.report(&ada).unwrap().holds());

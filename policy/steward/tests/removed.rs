@@ -250,7 +250,7 @@ fn who_has_records_to_carry_out_goes_on_behind_a_closing_record() {
     assert_eq!(lender.follow().unwrap().records, 1);
     lender.lend_early(&rules, &asked).unwrap();
     lender.finish().unwrap();
-    let shop = open(newcomer(&knowing), &world).unwrap();
+    let mut shop = open(newcomer(&knowing), &world).unwrap();
     assert!(shop.verify().unwrap().findings.is_empty());
     assert!(shop.report(&ada).unwrap().holds());
 }

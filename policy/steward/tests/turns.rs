@@ -321,6 +321,60 @@ fn a_register_is_verified_while_others_write_and_what_is_damaged_is_found() {
     assert_eq!(findings.iter().filter(|found| found.what == what).count(), 1);
 }
 
+#[test]
+fn what_is_on_record_about_somebody_is_read_while_others_write() {
+    type Read = fn(&mut Custodian, &SubjectId) -> Result<u64, Error>;
+    const READS: [(&str, Read); 3] = [
+        ("report", |shop, ada| {
+            let report = shop.report(ada)?;
+            assert!(report.holds());
+            Ok(report.last_number)
+        }),
+        ("export", |shop, ada| Ok(shop.export(ada, &mut Nowhere)?.deed.entries)),
+        ("history", |shop, ada| Ok(shop.consent_history(ada)?.len() as u64)),
+    ];
+    for (name, read) in READS {
+        let world = World::new(102);
+        let (mut shop, [ada, _, bob]) = shop(&world);
+        for _ in 0..100 {
+            shop.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+        }
+        let before = read(&mut shop, &ada).unwrap();
+        // Once more, with somebody who waits: while that one is kept out, next to nothing is read.
+        let other = Arc::new(Mutex::new(world.open("shop")));
+        shop.follow().unwrap();
+        let is_shut = Arc::new(AtomicBool::new(true));
+        let writer = Arc::clone(&other);
+        let writes = move || {
+            let mut other = writer.lock().unwrap();
+            other.follow().unwrap();
+            other.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
+            other.erase(&bob).unwrap();
+        };
+        let on_leave = Some(Box::new(writes) as Box<dyn FnOnce() + Send>);
+        shop.set_turnstile(Box::new(Door { is_shut: Arc::clone(&is_shut), on_leave }));
+        let kept_out = Arc::new(AtomicUsize::new(0));
+        let (counted, shut) = (Arc::clone(&kept_out), Arc::clone(&is_shut));
+        world.store.fail_once(move |key| {
+            let is_read =
+                matches!(key, Key::Policy(key) if matches!(key.shelf, Shelf::Log | Shelf::Tile));
+            counted
+                .fetch_add(usize::from(is_read && shut.load(Ordering::SeqCst)), Ordering::SeqCst);
+            false
+        });
+        let during = read(&mut shop, &ada).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let count = kept_out.load(Ordering::SeqCst);
+        assert!(count < 50, "{name}: {count} of {before} entries");
+        // The export before is on record as well: each decision, and that it was done.
+        let own = if name == "export" { 5 } else { 0 };
+        assert!((before..=before + own).contains(&during), "{name}: {during} after {before}");
+        assert!(read(&mut shop, &ada).unwrap() > during, "{name}");
+        assert_eq!(status(&shop, &ada), ConsentStatus::Given, "{name}");
+        assert_eq!(line(&shop, &bob).state, SubjectState::Erased, "{name}");
+        assert!(shop.verify().unwrap().findings.is_empty(), "{name}");
+    }
+}
+
 /// Files are replaced, people go and come while everybody's files are looked at: none of that is damage, and what is stays told.
 #[test]
 fn what_others_take_away_while_files_are_looked_at_is_no_damage() {

@@ -259,7 +259,7 @@ fn what_was_opened_of_several_classes_of_somebody_is_one_chain_of_entries() {
 
 /// Files that a device said it opened, of each person.
 fn opened_of(shop: &mut Shop, people: &[SubjectId]) -> Vec<usize> {
-    let opened = |shop: &Custodian, subject: &SubjectId| -> usize {
+    let opened = |shop: &mut Custodian, subject: &SubjectId| -> usize {
         let report = shop.report(subject).unwrap();
         let opened = report.lines.iter().filter(|line| line.entry.kind == Told::Opened);
         opened.filter_map(|line| line.detail.as_ref()).map(|detail| detail.files.len()).sum()

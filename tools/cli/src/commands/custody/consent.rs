@@ -88,7 +88,7 @@ fn answer(
 
 fn history(options: &ConsentShow, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.subject)?;
-    let (_office, custodian) = custody::application(&options.of)?;
+    let (_office, mut custodian) = custody::application(&options.of)?;
     let activities = custodian.activities().map_err(|error| failure(&error))?;
     let (mut text, mut lines) = (String::new(), Vec::new());
     for consent in custodian.consent_history(&subject).map_err(|error| failure(&error))? {
