@@ -187,6 +187,8 @@ pub struct Opened {
     pub handle: HandleId,
     /// Whether pages the kernel already has for this inode are current.
     pub keep_cache: bool,
+    /// Whether [`Core::flush`] shall be called when a descriptor of it is closed.
+    pub tells_close: bool,
 }
 
 /// Where a write goes.
@@ -415,6 +417,10 @@ pub trait Core: Send + Sync + 'static {
     fn rename(&self, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Answer<()>;
     /// Opens a regular file.
     fn open(&self, ino: Ino, options: OpenOptions) -> Answer<Opened>;
+    /// A descriptor of a handle that asked for it is closed: what this answers is what `close` returns.
+    fn flush(&self, _handle: HandleId) -> Answer<()> {
+        Answer::Ready(Ok(()))
+    }
     /// Ends a handle.
     fn release(&self, handle: HandleId);
     /// Reads up to `len` bytes; fewer only at the end of the file.

@@ -131,6 +131,14 @@ impl OpenFolder {
         self.folder.files.retain(|file| file.id != id);
     }
 
+    /// Gives a file another name, which no other has.
+    pub fn rename(&mut self, id: &FileId, name: &str) {
+        if let Some(file) = self.folder.files.iter_mut().find(|file| file.id == *id) {
+            name.clone_into(&mut file.name);
+        }
+        self.folder.files.sort_by(|one, other| one.name.cmp(&other.name));
+    }
+
     /// A row leads here no longer. What its bucket was before still has it, and opens with the bucket's key.
     pub fn note_former(&mut self, hash: &Hash) {
         let number = Register::bucket_number(hash);
@@ -282,8 +290,8 @@ impl Custodian {
     /// by the fields that the schema says.
     ///
     /// # Errors
-    /// `Denied`; `Invalid` for a name or profile that is none.
-    pub fn put_file(&mut self, asked: &Asked, name: &str, plain: &[u8]) -> Result<()> {
+    /// `Denied`; `Invalid` for a name or profile that is none; `Held` while a hold keeps what would be replaced.
+    pub fn put_file(&mut self, asked: &Asked, name: &str, plain: &[u8]) -> Result<File> {
         check_file_name(name)?;
         let class = self.class(&asked.class)?;
         let is_profile = class == ClassId::IDENTIFIABLE && name == PROFILE;
@@ -296,8 +304,10 @@ impl Custodian {
         let subject = own.cell.subject;
         let (id, sealed, before) =
             folder.write(register, &subject, name, plain, transaction.now)?;
+        let written = folder.find(name).cloned().expect("it has just been written");
         transaction.object(id, sealed);
         if let Some(before) = before {
+            own.check_replaceable(grant.class(), transaction.now)?;
             transaction.drop_object(before);
         }
         let mut buckets = Buckets::default();
@@ -307,7 +317,8 @@ impl Custodian {
         folder.close(register, &mut own.cell);
         register.put_subject(&mut transaction, &mut own);
         register.put_leaves(&mut transaction, buckets)?;
-        self.register_mut().commit(transaction).map(drop)
+        self.register_mut().commit(transaction)?;
+        Ok(written)
     }
 
     /// Removes a file of a subject, for an activity that may write. Its key lives on with the class: a deep rotation of
@@ -319,9 +330,7 @@ impl Custodian {
         let (mut own, grant) = self.ask(asked, Action::Write)?;
         let register = self.register();
         let mut transaction = Transaction::new(register);
-        if own.is_held(grant.class(), transaction.now) {
-            return Err(Error::new(ErrorKind::Held, "a hold is in force"));
-        }
+        own.check_replaceable(grant.class(), transaction.now)?;
         let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
         let mut folder = OpenFolder::open(register, &grant, &subject_key, &own.cell)?;
         let missing = || Error::new(ErrorKind::NotFound, "the subject has no such file");
@@ -337,6 +346,45 @@ impl Custodian {
         register.tell(&mut transaction, &mut own, Kind::Removed, Some(&detail), None, |entry| {
             (entry.activity, entry.class) = (Some(grant.activity()), Some(grant.class()));
         });
+        register.put_subject(&mut transaction, &mut own);
+        register.put_leaves(&mut transaction, buckets)?;
+        self.register_mut().commit(transaction).map(drop)
+    }
+
+    /// Gives a file of a subject another name in its class, for an activity that may write. What had that name is replaced.
+    ///
+    /// # Errors
+    /// `Denied`; `NotFound` when the subject has no such file; `Invalid` for a name that is none, or a profile; `Held` while a
+    /// hold keeps what would be replaced.
+    pub fn rename_file(&mut self, asked: &Asked, from: &str, to: &str) -> Result<()> {
+        check_file_name(to)?;
+        let (mut own, grant) = self.ask(asked, Action::Write)?;
+        let (register, subject) = (self.register(), own.cell.subject);
+        let mut transaction = Transaction::new(register);
+        let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
+        let mut folder = OpenFolder::open(register, &grant, &subject_key, &own.cell)?;
+        let missing = || Error::new(ErrorKind::NotFound, "the subject has no such file");
+        let file = folder.find(from).ok_or_else(missing)?.clone();
+        if from == to {
+            return Ok(());
+        }
+        let is_identifiable = grant.class() == ClassId::IDENTIFIABLE;
+        let lookups = match (is_identifiable, from == PROFILE, to == PROFILE) {
+            (true, _, true) => Some(self.check_profile(&folder.read(register, &subject, &file)?)?),
+            (true, true, false) => Some(Vec::new()),
+            _ => None,
+        };
+        if let Some(replaced) = folder.find(to).map(|file| file.id) {
+            own.check_replaceable(grant.class(), transaction.now)?;
+            folder.remove(replaced);
+            transaction.drop_object(replaced);
+        }
+        folder.rename(&file.id, to);
+        let mut buckets = Buckets::default();
+        if let Some(lookups) = lookups {
+            register.relabel(&mut buckets, &mut folder, subject, &lookups)?;
+        }
+        folder.close(register, &mut own.cell);
         register.put_subject(&mut transaction, &mut own);
         register.put_leaves(&mut transaction, buckets)?;
         self.register_mut().commit(transaction).map(drop)

@@ -18,7 +18,7 @@ use strongroom_crypto::secret::ClassKey;
 use strongroom_format::ids::DeviceId;
 use strongroom_records::activity::Activity;
 use strongroom_records::application::Description;
-use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
+use strongroom_records::ids::{ActivityId, ClassId, FileId, Pseudonym, SubjectId};
 use strongroom_records::log::{Entry, Kind};
 use strongroom_records::subject::{Detail, File, Row, SubjectState};
 use strongroom_store::{ErrorKind as StoreKind, Key, PolicyKey, Shelf, Store};
@@ -129,12 +129,24 @@ impl Custodian {
         self.rules_for(activity, self.own_operator())
     }
 
-    /// The same, on behalf of another device.
+    /// The same for the application's own work.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn own_rules(&self) -> Result<Rules> {
+        self.rules_of(self.own_activity()?, self.own_operator())
+    }
+
+    /// What holds for an activity, on behalf of another device.
     ///
     /// # Errors
     /// As [`Custodian::rules`].
     pub fn rules_for(&self, activity: &str, operator: Operator) -> Result<Rules> {
         let activity = self.acting(Some(activity))?.ok_or_else(Error::denied)?;
+        self.rules_of(activity, operator)
+    }
+
+    fn rules_of(&self, activity: Activity, operator: Operator) -> Result<Rules> {
         let (description, point) = (self.description()?, self.point()?);
         Ok(Rules { activity, description, point, active: self.is_active(), operator })
     }
@@ -152,10 +164,7 @@ impl Custodian {
     /// `NotFound`; those of the store.
     pub fn file_names(&mut self, subject: &SubjectId) -> Result<FileNames> {
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
-        let activity = self.own_activity()?;
-        let (description, point) = (self.description()?, self.point()?);
-        let (active, operator) = (self.is_active(), self.own_operator());
-        let rules = Rules { activity, description, point, active, operator };
+        let rules = self.own_rules()?;
         let filled = own.cell.classes.iter().filter(|class| !class.objects.is_empty());
         let (subject, action) = (*subject, Action::List);
         let wanted = |class| Wanted { subject, class, action, files: Vec::new() };
@@ -195,7 +204,11 @@ impl Custodian {
             return Ok(None);
         }
         let Some(key) = self.register().subject_key(&own.cell)? else { return Ok(None) };
-        let pseudonym = self.register().pseudonym(&key, &own.cell, &rules.activity.id)?;
+        let pseudonym = match rules.activity.id {
+            // The application knows ids.
+            ActivityId::OWN => Pseudonym(subject.0),
+            other => self.register().pseudonym(&key, &own.cell, &other)?,
+        };
         Ok(Some(Prospect { subject: *subject, pseudonym, classes }))
     }
 
@@ -257,6 +270,7 @@ impl Custodian {
             let decision = decide(&*rules.point, request, &facts);
             if let Some(own) = own.as_ref()
                 && one.action == Action::List
+                && rules.activity.id != ActivityId::OWN
                 && decision.reason().is_none()
                 && let Some(key) = register.subject_key(&own.cell)?
             {

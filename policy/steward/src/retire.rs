@@ -16,7 +16,7 @@ use strongroom_records::log::Kind;
 use strongroom_records::subject::{Detail, SubjectState};
 
 use crate::custodian::Custodian;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::{OpenFolder, PROFILE};
 use crate::lookup::Buckets;
 use crate::register::Transaction;
@@ -182,6 +182,14 @@ impl Subject {
     pub(crate) fn is_held(&self, class: ClassId, now: i64) -> bool {
         let of_class = |own: Option<ClassId>| own.is_none_or(|own| own == class);
         self.cell.holds.iter().any(|hold| hold.is_in_force(now) && of_class(hold.class))
+    }
+
+    /// Nothing that a hold keeps is removed or written over.
+    pub(crate) fn check_replaceable(&self, class: ClassId, now: i64) -> Result<()> {
+        match self.is_held(class, now) {
+            true => Err(Error::new(ErrorKind::Held, "a hold is in force")),
+            false => Ok(()),
+        }
     }
 
     /// Whether a hold keeps anything of the subject.

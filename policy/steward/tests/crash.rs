@@ -222,7 +222,7 @@ fn writes_answers_and_new_subjects_are_whole_or_absent() {
             shop.put_file(&own(ada, "owned"), "order.txt", b"18 roses")?;
             shop.answer(&ada, &answer("newsletter", ConsentStatus::Given))?;
             let eve = shop.create_subject(&[("email".into(), "eve@example.com".into())])?;
-            shop.put_file(&own(eve, "identifiable"), "profile.json", PROFILE)
+            shop.put_file(&own(eve, "identifiable"), "profile.json", PROFILE).map(drop)
         },
         |_, shop, ada, _| {
             let order = shop.read_file(&own(ada, "owned"), "order.txt").unwrap();

@@ -5,55 +5,55 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use strongroom_records::ids::{ClassId, FileId, Pseudonym};
-use strongroom_records::subject::File;
+use strongroom_records::ids::SubjectId;
 use strongroom_workspace::door::{
-    AllocateMode, Answer, Attributes, Caller, Change, Core, FolderEntry, Folding, HandleId, Ino,
-    Kind, ListDetail, NewNode, OpenOptions, Opened, RenameMode, SeekTarget, SetAttributes, Space,
-    SyncLevel, SyncScope, TimeNs, WriteMode, XattrMode,
+    Access, AllocateMode, Answer, Attributes, Caller, Change, Core, FolderEntry, Folding, HandleId,
+    Ino, Kind, ListDetail, NewNode, OpenOptions, Opened, RenameMode, SeekTarget, SetAttributes,
+    Space, SyncLevel, SyncScope, TimeNs, WriteMode, XattrMode,
 };
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 
 use crate::desk::{Ask, refused};
 use crate::gate::{Compartment, Handle, Standing};
+use crate::listing::{
+    FIRST_COOKIE, find_class, list_classes, list_files, list_people, pseudonym_of,
+};
 use crate::state::{SUBJECTS_NAME, State, Thing};
 use crate::view::View;
+use crate::writes::check_kind;
 
 /// LIMIT: how often one request asks the desk: for a grant, for what it releases, and again where others were faster.
-const ASK_COUNT_MAX: u32 = 8;
+pub(crate) const ASK_COUNT_MAX: u32 = 8;
 /// LIMIT: people shown by one record.
 const PAGE_COUNT_MAX: u32 = 256;
-/// Cookies of `.`, `..`; entries come after.
-const FIRST_COOKIE: u64 = 2;
-/// Bits of a cookie that come from an id.
-const COOKIE_BITS: u32 = 62;
 const UNIT: u64 = 512;
 
 const STATUS: &[u8] = b"user.strongroom.status";
 const FOLLOW: &[u8] = b"user.strongroom.follow";
+const SYNC: &[u8] = b"user.strongroom.sync";
 const SUBJECT: &[u8] = b"user.strongroom.subject";
 const CLASS: &[u8] = b"user.strongroom.class";
 const LEASE: &[u8] = b"user.strongroom.lease_seconds";
 
 /// How far a request got with what is in memory.
-enum Step<T> {
+pub(crate) enum Step<T> {
     Done(Result<T>),
     Ask(Ask),
 }
 
 impl<T> Step<T> {
-    fn refuse(kind: ErrorKind, why: &str) -> Self {
+    pub(crate) fn refuse(kind: ErrorKind, why: &str) -> Self {
         Step::Done(Err(Error::new(kind, why)))
     }
 
-    fn missing() -> Self {
+    pub(crate) fn missing() -> Self {
         Step::refuse(ErrorKind::NotFound, "no such name")
     }
 }
 
 impl View {
     /// Answers from memory, or after the desk has been asked.
-    fn answer<T, F>(&self, step: F) -> Answer<T>
+    pub(crate) fn answer<T, F>(&self, step: F) -> Answer<T>
     where
         T: Send + 'static,
         F: Fn(&View) -> Step<T> + Send + 'static,
@@ -95,13 +95,19 @@ impl View {
                 Standing::Shut => return Step::missing(),
                 Standing::Lapsed => return Step::Ask(Ask::Names(own)),
                 Standing::Live(class) => {
-                    match class.files().iter().find(|file| file.name.as_bytes() == name) {
-                        Some(file) => Thing::File(own, file.clone()),
-                        None => return Step::missing(),
+                    let draft = std::str::from_utf8(name).ok();
+                    let draft = draft.and_then(|name| state.draft(&own, name));
+                    let file = class.files().iter().find(|file| file.name.as_bytes() == name);
+                    match (draft, file) {
+                        (Some(draft), _) => Thing::Draft(draft),
+                        (None, Some(file)) => Thing::File(own, file.clone()),
+                        (None, None) => return Step::missing(),
                     }
                 }
             },
-            Thing::File(..) => return Step::refuse(ErrorKind::NotDirectory, "not a folder"),
+            Thing::File(..) | Thing::Draft(_) => {
+                return Step::refuse(ErrorKind::NotDirectory, "not a folder");
+            }
         };
         let ino = state.ino(&found, 1);
         Step::Done(Ok(self.attributes_of(&found, ino)))
@@ -113,11 +119,14 @@ impl View {
         name: &[u8],
         now: Duration,
     ) -> std::result::Result<Thing, Step<Attributes>> {
-        let pseudonym = std::str::from_utf8(name).ok().and_then(Pseudonym::parse);
+        let pseudonym = pseudonym_of(name);
         let person = pseudonym.and_then(|pseudonym| state.person(&pseudonym).zip(Some(pseudonym)));
         let Some((person, pseudonym)) = person else {
             if !state.is_read {
-                return Err(Step::Ask(Ask::Everybody));
+                return Err(match pseudonym_of(name).filter(|_| self.inner.knows_ids()) {
+                    Some(id) => Step::Ask(Ask::Meet(SubjectId(id.0))),
+                    None => Step::Ask(Ask::Everybody),
+                });
             }
             // Not agreed, erased, mistyped, never there: one answer, from the same memory.
             self.inner.note_stranger();
@@ -130,10 +139,13 @@ impl View {
         }
     }
 
-    fn attributes_of(&self, thing: &Thing, ino: Ino) -> Attributes {
+    pub(crate) fn attributes_of(&self, thing: &Thing, ino: Ino) -> Attributes {
+        let writing = if self.may_write() { 0o200 } else { 0 };
         let (kind, mode, size, time) = match thing {
-            Thing::File(_, file) => (Kind::File, 0o400, file.len, file.written),
-            Thing::Root | Thing::Subjects | Thing::Person(_) | Thing::Class(_) => {
+            Thing::File(_, file) => (Kind::File, 0o400 | writing, file.len, file.written),
+            Thing::Draft(draft) => (Kind::File, 0o400 | writing, draft.len(), draft.changed()),
+            Thing::Class(_) => (Kind::Folder, 0o500 | writing, 0, self.inner.began),
+            Thing::Root | Thing::Subjects | Thing::Person(_) => {
                 (Kind::Folder, 0o500, 0, self.inner.began)
             }
         };
@@ -164,9 +176,14 @@ impl View {
             Thing::Class(own) => match own.names(now) {
                 Standing::Shut => return Step::missing(),
                 Standing::Lapsed => return Step::Ask(Ask::Names(Arc::clone(own))),
-                Standing::Live(class) => list_files(own, class.files(), cookie, count_max),
+                Standing::Live(class) => {
+                    let drafts = state.drafts_of(own);
+                    list_files(own, class.files(), &drafts, cookie, count_max)
+                }
             },
-            Thing::File(..) => return Step::refuse(ErrorKind::NotDirectory, "not a folder"),
+            Thing::File(..) | Thing::Draft(_) => {
+                return Step::refuse(ErrorKind::NotDirectory, "not a folder");
+            }
         };
         let mut entries = Vec::new();
         let own = [(&b"."[..], 1), (&b".."[..], FIRST_COOKIE)];
@@ -194,7 +211,7 @@ impl View {
         FolderEntry { name, ino, kind, cookie, attributes }
     }
 
-    fn stat(&self, ino: Ino) -> Step<Attributes> {
+    pub(crate) fn stat(&self, ino: Ino) -> Step<Attributes> {
         let state = self.inner.state.lock();
         let Some(thing) = state.thing(ino) else { return Step::missing() };
         let standing = match &thing {
@@ -203,21 +220,26 @@ impl View {
                 Some(_) => Standing::Live(()),
                 None => Standing::Shut,
             },
-            Thing::Class(own) | Thing::File(own, _) => own.shown(self.inner.now()),
-        };
-        match (standing, &thing) {
-            (Standing::Live(()), _) => Step::Done(Ok(self.attributes_of(&thing, ino))),
-            (Standing::Lapsed, Thing::Class(own) | Thing::File(own, _)) => {
-                Step::Ask(Ask::Show(vec![own.subject]))
+            Thing::Class(_) | Thing::File(..) | Thing::Draft(_) => {
+                thing.compartment().map_or(Standing::Shut, |own| own.shown(self.inner.now()))
             }
+        };
+        match (standing, thing.compartment()) {
+            (Standing::Live(()), _) => Step::Done(Ok(self.attributes_of(&thing, ino))),
+            (Standing::Lapsed, Some(own)) => Step::Ask(Ask::Show(vec![own.subject])),
             _ => Step::missing(),
         }
     }
 
-    fn open_file(&self, ino: Ino) -> Step<Opened> {
+    pub(crate) fn open_file(&self, ino: Ino) -> Step<Opened> {
         let mut state = self.inner.state.lock();
         let (own, file) = match state.thing(ino) {
             Some(Thing::File(own, file)) => (own, file),
+            Some(Thing::Draft(draft)) => {
+                let handle = HandleId(state.open_writer(draft, Access::Read));
+                let opened = Opened { handle, keep_cache: true, tells_close: false };
+                return Step::Done(Ok(opened));
+            }
             Some(_) => return Step::refuse(ErrorKind::IsDirectory, "a folder"),
             None => return Step::missing(),
         };
@@ -232,13 +254,18 @@ impl View {
                 self.inner.note_opened(&handle.compartment, &file);
                 handle.open(class);
                 let handle = HandleId(state.open(handle));
-                Step::Done(Ok(Opened { handle, keep_cache: true }))
+                Step::Done(Ok(Opened { handle, keep_cache: true, tells_close: false }))
             }
         }
     }
 
     /// Reads under the present lease, or a new one. A reply is checked against the gate once it is there.
-    async fn read_file(self, handle: Arc<Handle>, offset: u64, len: u32) -> Result<Bytes> {
+    pub(crate) async fn read_file(
+        self,
+        handle: Arc<Handle>,
+        offset: u64,
+        len: u32,
+    ) -> Result<Bytes> {
         let own = &handle.compartment;
         let mut is_again = false;
         for _ in 0..ASK_COUNT_MAX {
@@ -276,7 +303,7 @@ impl View {
             return Ok(self.status());
         }
         let thing = self.inner.state.lock().thing(ino).ok_or_else(missing)?;
-        let (Thing::Class(own) | Thing::File(own, _)) = thing else { return Err(none()) };
+        let own = thing.compartment().ok_or_else(none)?;
         if matches!(own.shown(self.inner.now()), Standing::Shut) {
             return Err(missing());
         }
@@ -291,106 +318,6 @@ impl View {
             _ => Err(none()),
         }
     }
-}
-
-fn find_class(
-    state: &State,
-    pseudonym: &Pseudonym,
-    name: &[u8],
-    now: Duration,
-) -> std::result::Result<Thing, Step<Attributes>> {
-    let person = state.person(pseudonym).ok_or_else(Step::missing)?;
-    let own = person.compartments.iter().find(|own| own.name.as_bytes() == name);
-    let own = own.ok_or_else(Step::missing)?;
-    match own.shown(now) {
-        Standing::Live(()) => Ok(Thing::Class(Arc::clone(own))),
-        Standing::Lapsed => Err(Step::Ask(Ask::Show(vec![person.subject]))),
-        Standing::Shut => Err(Step::missing()),
-    }
-}
-
-type Found = Vec<(Vec<u8>, Thing, u64)>;
-
-/// A page of people; all who are on it are shown by one record.
-fn list_people(
-    state: &State,
-    cookie: u64,
-    count_max: usize,
-    now: Duration,
-) -> std::result::Result<Found, Ask> {
-    if !state.is_read {
-        return Err(Ask::Everybody);
-    }
-    let first = Pseudonym(first_id(cookie));
-    let page = state.people_from(first).filter(|(id, _)| id_cookie(&id.0) > cookie);
-    let (mut found, mut lapsed) = (Vec::new(), Vec::new());
-    for (pseudonym, person) in page.take(count_max) {
-        let is_lapsed = |own: &Arc<Compartment>| matches!(own.shown(now), Standing::Lapsed);
-        if person.compartments.iter().any(is_lapsed) {
-            lapsed.push(person.subject);
-        }
-        let name = pseudonym.to_string().into_bytes();
-        found.push((name, Thing::Person(*pseudonym), id_cookie(&pseudonym.0)));
-    }
-    if lapsed.is_empty() { Ok(found) } else { Err(Ask::Show(lapsed)) }
-}
-
-fn list_classes(
-    state: &State,
-    pseudonym: &Pseudonym,
-    cookie: u64,
-    now: Duration,
-) -> std::result::Result<Found, Step<Vec<FolderEntry>>> {
-    let person = state.person(pseudonym).ok_or_else(Step::missing)?;
-    let mut found = Vec::new();
-    for own in &person.compartments {
-        match own.shown(now) {
-            Standing::Lapsed => return Err(Step::Ask(Ask::Show(vec![person.subject]))),
-            Standing::Shut => continue,
-            Standing::Live(()) => {}
-        }
-        let at = class_cookie(own.class);
-        if at > cookie {
-            found.push((own.name.clone().into_bytes(), Thing::Class(Arc::clone(own)), at));
-        }
-    }
-    Ok(found)
-}
-
-/// Files in the order of their ids, so that one that comes or goes moves no other's cookie.
-fn list_files(own: &Arc<Compartment>, files: &[File], cookie: u64, count_max: usize) -> Found {
-    let mut page: Vec<(u64, &File)> =
-        files.iter().map(|file| (file_cookie(&file.id), file)).collect();
-    page.retain(|(at, _)| *at > cookie);
-    page.sort_by_key(|(at, _)| *at);
-    page.truncate(count_max);
-    let entry = |(at, file): (u64, &File)| {
-        let thing = Thing::File(Arc::clone(own), file.clone());
-        (file.name.clone().into_bytes(), thing, at)
-    };
-    page.into_iter().map(entry).collect()
-}
-
-/// The first bits of an id, after the cookies of `.` and `..`.
-fn id_cookie(id: &[u8; 16]) -> u64 {
-    let first: &[u8; 8] = id.first_chunk().expect("16 bytes have 8");
-    (u64::from_be_bytes(*first) >> (u64::BITS - COOKIE_BITS)) + FIRST_COOKIE + 1
-}
-
-/// The smallest id that has a cookie at or after this one.
-fn first_id(cookie: u64) -> [u8; 16] {
-    let bits = cookie.saturating_sub(FIRST_COOKIE + 1) << (u64::BITS - COOKIE_BITS);
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&bits.to_be_bytes());
-    id
-}
-
-fn file_cookie(id: &FileId) -> u64 {
-    id_cookie(&id.0)
-}
-
-fn class_cookie(class: ClassId) -> u64 {
-    u64::from(class.0) + FIRST_COOKIE + 1
 }
 
 fn attributes(
@@ -418,7 +345,7 @@ fn attributes(
     }
 }
 
-fn denied() -> Error {
+pub(crate) fn denied() -> Error {
     Error::new(ErrorKind::Denied, "no longer allowed")
 }
 
@@ -426,12 +353,14 @@ fn stale() -> Error {
     Error::new(ErrorKind::Stale, "the file was replaced or removed")
 }
 
-fn missing() -> Error {
+pub(crate) fn missing() -> Error {
     Error::new(ErrorKind::NotFound, "no such name")
 }
 
-fn read_only<T>() -> Answer<T> {
-    Answer::Ready(Err(Error::new(ErrorKind::ReadOnly, "a view is read-only")))
+fn not_here<T>(view: &View) -> Answer<T> {
+    let why = "classes have files and nothing else";
+    let refused = Error::new(ErrorKind::NotPermitted, why);
+    Answer::Ready(Err(view.check_writable().err().unwrap_or(refused)))
 }
 
 impl Core for View {
@@ -454,86 +383,115 @@ impl Core for View {
         self.answer(move |view| view.stat(ino))
     }
 
-    fn set_attributes(&self, _: Ino, _: SetAttributes) -> Answer<Attributes> {
-        read_only()
+    fn set_attributes(&self, ino: Ino, changes: SetAttributes) -> Answer<Attributes> {
+        self.writing(move |view| view.change(ino, changes))
     }
 
     fn read_link(&self, _: Ino) -> Answer<Vec<u8>> {
         Answer::Ready(Err(Error::new(ErrorKind::Invalid, "not a symlink")))
     }
 
-    fn create(&self, _: Caller, _: Ino, _: &[u8], _: NewNode) -> Answer<Attributes> {
-        read_only()
+    fn create(&self, _: Caller, folder: Ino, name: &[u8], node: NewNode) -> Answer<Attributes> {
+        let name = name.to_vec();
+        self.writing(move |view| async move {
+            check_kind(node.kind)?;
+            view.make_file(folder, name).await
+        })
     }
 
     fn create_open(
         &self,
         _: Caller,
-        _: Ino,
-        _: &[u8],
+        folder: Ino,
+        name: &[u8],
         _: u16,
-        _: OpenOptions,
+        options: OpenOptions,
     ) -> Answer<(Attributes, Opened)> {
-        read_only()
+        if let Err(error) = self.check_writable() {
+            return Answer::Ready(Err(error));
+        }
+        let name = name.to_vec();
+        self.answer(move |view| view.create_file(folder, &name, options.access))
     }
 
     fn link(&self, _: Ino, _: Ino, _: &[u8]) -> Answer<Attributes> {
-        read_only()
+        not_here(self)
     }
 
-    fn unlink(&self, _: Ino, _: &[u8]) -> Answer<()> {
-        read_only()
+    fn unlink(&self, folder: Ino, name: &[u8]) -> Answer<()> {
+        let name = name.to_vec();
+        self.writing(move |view| view.remove(folder, name))
     }
 
     fn remove_folder(&self, _: Ino, _: &[u8]) -> Answer<()> {
-        read_only()
+        not_here(self)
     }
 
-    fn rename(&self, _: (Ino, &[u8]), _: (Ino, &[u8]), _: RenameMode) -> Answer<()> {
-        read_only()
+    fn rename(&self, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Answer<()> {
+        let (from, to) = ((from.0, from.1.to_vec()), (to.0, to.1.to_vec()));
+        self.writing(move |view| view.rename_file(from, to, mode))
     }
 
     fn open(&self, ino: Ino, options: OpenOptions) -> Answer<Opened> {
-        use strongroom_workspace::door::Access;
-        if options.access != Access::Read || options.truncate {
-            return read_only();
+        if options.access == Access::Read && !options.truncate {
+            return self.answer(move |view| view.open_file(ino));
         }
-        self.answer(move |view| view.open_file(ino))
+        self.writing(move |view| view.open_to_write(ino, options.access, options.truncate))
+    }
+
+    fn flush(&self, handle: HandleId) -> Answer<()> {
+        Answer::Later(Box::pin(self.clone().put_handle(handle)))
     }
 
     fn release(&self, handle: HandleId) {
         self.inner.state.lock().release(handle.0);
+        self.release_writer(handle);
     }
 
     fn read(&self, handle: HandleId, offset: u64, len: u32) -> Answer<Bytes> {
-        let Some(handle) = self.inner.state.lock().handle(handle.0) else {
-            return Answer::Ready(Err(Error::new(ErrorKind::BadHandle, "no such handle")));
-        };
-        Answer::Later(Box::pin(self.clone().read_file(handle, offset, len)))
+        let state = self.inner.state.lock();
+        if let Some(handle) = state.handle(handle.0) {
+            return Answer::Later(Box::pin(self.clone().read_file(handle, offset, len)));
+        }
+        match state.writer(handle.0) {
+            Some(writer) => {
+                Answer::Later(Box::pin(self.clone().read_draft(writer.draft, offset, len)))
+            }
+            None => Answer::Ready(Err(Error::new(ErrorKind::BadHandle, "no such handle"))),
+        }
     }
 
-    fn write(&self, _: HandleId, _: u64, _: &[u8], _: WriteMode, _: bool) -> Answer<u32> {
-        read_only()
+    fn write(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        data: &[u8],
+        mode: WriteMode,
+        _: bool,
+    ) -> Answer<u32> {
+        Answer::Ready(self.write_draft(handle, offset, data, mode))
     }
 
-    fn allocate(&self, _: HandleId, _: AllocateMode, _: u64, _: u64) -> Answer<()> {
-        read_only()
+    fn allocate(&self, handle: HandleId, mode: AllocateMode, offset: u64, len: u64) -> Answer<()> {
+        Answer::Ready(self.allocate_draft(handle, mode, offset.saturating_add(len)))
     }
 
     fn seek(&self, handle: HandleId, target: SeekTarget, offset: u64) -> Answer<u64> {
-        let handle = self.inner.state.lock().handle(handle.0);
-        Answer::Ready(match (handle, target) {
+        let state = self.inner.state.lock();
+        let len = state.handle(handle.0).map(|handle| handle.file.len);
+        let len = len.or_else(|| state.writer(handle.0).map(|writer| writer.draft.len()));
+        Answer::Ready(match (len, target) {
             (None, _) => Err(Error::new(ErrorKind::BadHandle, "no such handle")),
-            (Some(handle), _) if offset >= handle.file.len => {
-                Err(Error::new(ErrorKind::NoData, "past the end"))
-            }
+            (Some(len), _) if offset >= len => Err(Error::new(ErrorKind::NoData, "past the end")),
             (Some(_), SeekTarget::Data) => Ok(offset),
-            (Some(handle), SeekTarget::Hole) => Ok(handle.file.len),
+            (Some(len), SeekTarget::Hole) => Ok(len),
         })
     }
 
     fn copy_range(&self, _: (HandleId, u64), _: (HandleId, u64), _: u64) -> Answer<u64> {
-        read_only()
+        let why = "files of people share no bytes";
+        let refused = Error::new(ErrorKind::Unsupported, why);
+        Answer::Ready(Err(self.check_writable().err().unwrap_or(refused)))
     }
 
     fn read_folder(
@@ -552,29 +510,38 @@ impl Core for View {
             let view = self.clone();
             return Answer::Blocking(Box::new(move || view.follow()));
         }
+        if ino == Ino::ROOT && name == SYNC {
+            return self.writing(|view| async move {
+                view.put_scope(SyncScope::All).await.map(|()| Vec::new())
+            });
+        }
         Answer::Ready(self.attribute(ino, name))
     }
 
     fn xattr_names(&self, ino: Ino) -> Answer<Vec<Vec<u8>>> {
         let thing = self.inner.state.lock().thing(ino);
         Answer::Ready(Ok(match thing {
-            Some(Thing::Class(_) | Thing::File(..)) => {
+            Some(Thing::Class(_) | Thing::File(..) | Thing::Draft(_)) => {
                 [SUBJECT, CLASS, LEASE].map(<[u8]>::to_vec).into()
             }
             _ => Vec::new(),
         }))
     }
 
-    fn set_xattr(&self, _: Ino, _: &[u8], _: &[u8], _: XattrMode) -> Answer<()> {
-        read_only()
+    fn set_xattr(&self, ino: Ino, name: &[u8], _: &[u8], _: XattrMode) -> Answer<()> {
+        if ino == Ino::ROOT && name == SYNC && self.may_write() {
+            self.send_drafts();
+            return Answer::Ready(Ok(()));
+        }
+        not_here(self)
     }
 
     fn remove_xattr(&self, _: Ino, _: &[u8]) -> Answer<()> {
-        read_only()
+        not_here(self)
     }
 
-    fn sync(&self, _: SyncScope, _: SyncLevel) -> Answer<()> {
-        Answer::Ready(Ok(()))
+    fn sync(&self, scope: SyncScope, _: SyncLevel) -> Answer<()> {
+        Answer::Later(Box::pin(self.clone().put_scope(scope)))
     }
 
     /// Constants: totals would tell how many there are.
@@ -584,23 +551,5 @@ impl Core for View {
 
     fn changes(&self) -> Option<std::sync::mpsc::Receiver<Change>> {
         self.inner.take_news()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cookie_leads_to_the_first_id_that_has_it_or_a_later_one() {
-        let mut id = [0xa7; 16];
-        for first in [0, 1, 3, 4, 0x40, 0xff] {
-            id[7] = first;
-            let cookie = id_cookie(&id);
-            assert!(cookie > FIRST_COOKIE && cookie < 1 << 63);
-            assert!(first_id(cookie) <= id);
-            assert_eq!(id_cookie(&first_id(cookie)), cookie);
-        }
-        assert_eq!(first_id(0), [0; 16]);
     }
 }

@@ -8,6 +8,9 @@
 //!
 //! ORDER: a gate is shut before the kernel is told to drop pages, and nothing is answered from behind a gate that is shut.
 
+mod people;
+mod works;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -15,6 +18,7 @@ use std::time::Duration;
 
 use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
+use strongroom_records::activity::Reach;
 use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_steward::{
     Custodian, Error as StewardError, ErrorKind as StewardKind, Fence, Fenced, Rules, Stewardship,
@@ -27,6 +31,8 @@ use tokio::sync::oneshot;
 use crate::gate::{Compartment, Standing};
 use crate::key::Key;
 use crate::view::{Consumer, Inner};
+use people::People;
+pub(crate) use works::Work;
 
 /// LIMIT: requests that are answered by one record.
 const BATCH_COUNT_MAX: usize = 256;
@@ -50,6 +56,10 @@ pub(crate) enum Ask {
     Look,
     /// It is known who may be seen.
     Everybody,
+    /// It is known whether this one may be.
+    Meet(SubjectId),
+    /// Something is on record.
+    Write(Work),
     /// The view ends.
     End,
 }
@@ -64,7 +74,7 @@ pub(crate) struct Request {
 pub(crate) struct Desk {
     stewardship: Stewardship,
     custodian: Custodian,
-    activity: String,
+    activity: Option<String>,
     rules: Rules,
     fence: Fence,
     poll: Duration,
@@ -85,17 +95,6 @@ pub(crate) struct Desk {
     key: Key,
 }
 
-/// LIMIT: people who are read before the register is looked at again: a withdrawal waits for no more.
-const READ_COUNT_MAX: usize = 64;
-
-/// Whether it is known who may be seen: nobody is read before somebody wants to know.
-enum People {
-    Unread,
-    /// Who is left, and who waits for all of them.
-    Reading(Vec<SubjectId>, Vec<oneshot::Sender<Result<()>>>),
-    Read,
-}
-
 /// Requests by compartment: whether names are wanted, which files.
 type Needs = Vec<(Arc<Compartment>, Need)>;
 
@@ -110,7 +109,8 @@ impl Desk {
     /// Reads what holds for the activity, and nobody yet.
     pub fn open(consumer: Consumer, inner: Arc<Inner>) -> std::result::Result<Self, StewardError> {
         let Consumer { stewardship, custodian, activity, fence, poll } = consumer;
-        let rules = custodian.rules(&activity)?;
+        let rules = rules(&custodian, activity.as_deref())?;
+        inner.allow_writing(rules.activity().reach == Reach::Write);
         let mut desk = Self {
             stewardship,
             custodian,
@@ -152,10 +152,12 @@ impl Desk {
             }
             let asked = self.queue.len().min(BATCH_COUNT_MAX);
             let asked: Vec<Request> = self.queue.drain(..asked).collect();
-            let (mut needs, mut replies) = (Needs::new(), Vec::new());
+            let (mut needs, mut replies, mut works) = (Needs::new(), Vec::new(), Vec::new());
             for Request { ask, reply } in asked {
                 match ask {
                     Ask::Everybody => self.read_for(reply),
+                    Ask::Meet(subject) => answer(reply, self.meet(&subject)),
+                    Ask::Write(work) => works.push((work, reply)),
                     ask => {
                         self.gather(ask, &mut needs);
                         replies.push(reply);
@@ -166,6 +168,7 @@ impl Desk {
             self.renewals(&mut needs);
             let (done, guard) = self.serve(&needs, requests);
             replies.into_iter().for_each(|reply| answer(reply, done.clone()));
+            let guard = self.write_all(works, guard, requests);
             self.finish(guard);
             self.tell_strangers();
         }
@@ -272,7 +275,8 @@ impl Desk {
     /// Decides anew about everybody who is shown: those with leases first, so that what is withdrawn from them ends soonest.
     /// Who else may be seen now is read after that.
     fn reconsider_all(&mut self) -> std::result::Result<(), StewardError> {
-        self.rules = self.custodian.rules(&self.activity)?;
+        self.rules = rules(&self.custodian, self.activity.as_deref())?;
+        self.inner.allow_writing(self.rules.activity().reach == Reach::Write);
         let mut first: Vec<SubjectId> = self.live.iter().map(|own| own.subject).collect();
         first.extend(self.inner.state.lock().subjects());
         let mut done = BTreeSet::new();
@@ -285,66 +289,6 @@ impl Desk {
             People::Unread => Ok(()),
             People::Read => self.begin_reading(Vec::new()),
             People::Reading(_, waiting) => self.begin_reading(waiting),
-        }
-    }
-
-    /// Somebody wants to know who may be seen.
-    fn read_for(&mut self, reply: oneshot::Sender<Result<()>>) {
-        match &mut self.people {
-            People::Read => answer(reply, Ok(())),
-            People::Reading(_, waiting) => waiting.push(reply),
-            // Trouble is told to who waits.
-            People::Unread => drop(self.begin_reading(vec![reply])),
-        }
-    }
-
-    fn begin_reading(
-        &mut self,
-        waiting: Vec<oneshot::Sender<Result<()>>>,
-    ) -> std::result::Result<(), StewardError> {
-        self.inner.state.lock().is_read = false;
-        match self.custodian.candidates(&self.rules) {
-            Ok(left) => {
-                self.people = People::Reading(left, waiting);
-                Ok(())
-            }
-            Err(error) => {
-                self.key.obtain(&self.custodian);
-                waiting.into_iter().for_each(|reply| answer(reply, Err(refused(&error))));
-                Err(error)
-            }
-        }
-    }
-
-    /// Reads some more of those who may be seen.
-    fn read_some(&mut self) {
-        let (mut left, waiting) = match std::mem::replace(&mut self.people, People::Unread) {
-            People::Reading(left, waiting) => (left, waiting),
-            other => return self.people = other,
-        };
-        for _ in 0..READ_COUNT_MAX {
-            let Some(subject) = left.last().copied() else { break };
-            match self.custodian.prospect(&self.rules, &subject) {
-                Ok(prospect) => {
-                    self.settle(&subject, prospect);
-                    left.pop();
-                }
-                // Whoever writes meanwhile takes away what its record replaced: with that record all is there again.
-                Err(error) if self.custodian.is_newest().unwrap_or(true) => {
-                    self.key.obtain(&self.custodian);
-                    return waiting
-                        .into_iter()
-                        .for_each(|reply| answer(reply, Err(refused(&error))));
-                }
-                Err(_) => break,
-            }
-        }
-        if left.is_empty() {
-            self.inner.state.lock().is_read = true;
-            self.people = People::Read;
-            waiting.into_iter().for_each(|reply| answer(reply, Ok(())));
-        } else {
-            self.people = People::Reading(left, waiting);
         }
     }
 
@@ -380,7 +324,7 @@ impl Desk {
 
     fn gather(&self, ask: Ask, needs: &mut Needs) {
         match ask {
-            Ask::Look | Ask::Everybody | Ask::End => {}
+            Ask::Look | Ask::Everybody | Ask::Meet(_) | Ask::Write(_) | Ask::End => {}
             Ask::Show(subjects) => {
                 let state = self.inner.state.lock();
                 for person in subjects.iter().filter_map(|subject| state.person_of(subject)) {
@@ -562,6 +506,14 @@ impl Drop for Desk {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// What holds for an activity, or for the application's own work.
+fn rules(
+    custodian: &Custodian,
+    activity: Option<&str>,
+) -> std::result::Result<Rules, StewardError> {
+    activity.map_or_else(|| custodian.own_rules(), |activity| custodian.rules(activity))
 }
 
 /// Whoever asked may have given up.

@@ -1,4 +1,5 @@
-//! What one processing job may see of people's data, as a filesystem: `subjects/<pseudonym>/<class>/<file>`, read-only.
+//! What one processing job may see of people's data, or an application of its own people's, as a filesystem:
+//! `subjects/<pseudonym>/<class>/<file>`, read-only unless the activity may write.
 //!
 //! Implements the kernel door's trait ([`strongroom_workspace::door::Core`]); the door itself is `platform/mount`'s. Deciding,
 //! recording and releasing are `policy/steward`'s: one thread of the view, the *desk*, asks it, and follows what others record.
@@ -18,10 +19,13 @@
 
 mod core;
 mod desk;
+mod draft;
 pub mod far;
 mod gate;
 mod key;
+mod listing;
 mod state;
 mod view;
+mod writes;
 
 pub use view::{Consumer, View};

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
 use strongroom_records::subject::File;
 use strongroom_steward::Prospect;
-use strongroom_workspace::door::{Change, Ino};
+use strongroom_workspace::door::{Access, Change, Ino};
 
+use crate::draft::Draft;
 use crate::gate::{Compartment, Handle};
 
 /// The folder of people.
@@ -32,6 +33,15 @@ pub(crate) enum Thing {
     Person(Pseudonym),
     Class(Arc<Compartment>),
     File(Arc<Compartment>, File),
+    /// A file that is being written.
+    Draft(Arc<Draft>),
+}
+
+/// An open file that may be written: whoever opens one that is being written shares what is written.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    pub draft: Arc<Draft>,
+    pub access: Access,
 }
 
 /// How a thing is found again.
@@ -55,6 +65,8 @@ pub(crate) struct State {
     nodes: HashMap<u64, Node>,
     places: HashMap<Place, u64>,
     handles: HashMap<u64, Arc<Handle>>,
+    writers: HashMap<u64, Writer>,
+    drafts: HashMap<(Pseudonym, ClassId), Vec<Arc<Draft>>>,
     next_ino: u64,
     next_handle: u64,
     /// Whether everybody who may be seen is here.
@@ -64,18 +76,24 @@ pub(crate) struct State {
 impl Thing {
     fn place(&self) -> Option<Place> {
         match self {
-            Thing::Root | Thing::Subjects => None,
+            Thing::Root | Thing::Subjects | Thing::Draft(_) => None,
             Thing::Person(pseudonym) => Some(Place::Person(*pseudonym)),
             Thing::Class(own) => Some(Place::Class(own.pseudonym, own.class)),
             Thing::File(own, file) => Some(Place::File(own.pseudonym, own.class, file.id)),
         }
     }
 
-    fn is_in(&self, compartment: &Arc<Compartment>) -> bool {
+    /// The class it is, or is in.
+    pub fn compartment(&self) -> Option<&Arc<Compartment>> {
         match self {
-            Thing::Root | Thing::Subjects | Thing::Person(_) => false,
-            Thing::Class(own) | Thing::File(own, _) => Arc::ptr_eq(own, compartment),
+            Thing::Root | Thing::Subjects | Thing::Person(_) => None,
+            Thing::Class(own) | Thing::File(own, _) => Some(own),
+            Thing::Draft(draft) => Some(&draft.compartment),
         }
+    }
+
+    fn is_in(&self, compartment: &Arc<Compartment>) -> bool {
+        self.compartment().is_some_and(|own| Arc::ptr_eq(own, compartment))
     }
 }
 
@@ -87,6 +105,8 @@ impl State {
             nodes: HashMap::new(),
             places: HashMap::new(),
             handles: HashMap::new(),
+            writers: HashMap::new(),
+            drafts: HashMap::new(),
             next_ino: SUBJECTS.0 + 1,
             next_handle: 1,
             is_read: false,
@@ -128,6 +148,11 @@ impl State {
         let place = match thing {
             Thing::Root => return Ino::ROOT,
             Thing::Subjects => return SUBJECTS,
+            Thing::Draft(draft) => {
+                let fresh = || Node { thing: thing.clone(), count: 0 };
+                self.nodes.entry(draft.ino.0).or_insert_with(fresh).count += count;
+                return draft.ino;
+            }
             thing => thing.place(),
         };
         let next = self.next_ino;
@@ -281,6 +306,7 @@ impl State {
 
     /// What the kernel has to drop of a compartment that is shut. Its numbers are not given again.
     fn drop_compartment(&mut self, compartment: &Arc<Compartment>) -> Vec<Change> {
+        self.drafts.remove(&(compartment.pseudonym, compartment.class));
         let open = self.open_files(compartment);
         for handle in self.handles.values() {
             if Arc::ptr_eq(&handle.compartment, compartment) {
@@ -331,7 +357,8 @@ impl State {
                 }
             }
             for (ino, node) in &self.nodes {
-                if matches!(&node.thing, Thing::File(own, _) if Arc::ptr_eq(own, compartment)) {
+                let is_file = matches!(&node.thing, Thing::File(..) | Thing::Draft(_));
+                if is_file && node.thing.is_in(compartment) {
                     changes.push(Change::Inode { ino: Ino(*ino), content: true });
                 }
             }
@@ -359,6 +386,121 @@ impl State {
             }
         }
         changes
+    }
+}
+
+/// Files that are being written.
+impl State {
+    /// A number that nothing has had.
+    pub fn fresh_ino(&mut self) -> Ino {
+        self.next_ino += 1;
+        Ino(self.next_ino - 1)
+    }
+
+    /// A file is being written from here on, whoever opens it.
+    pub fn begin(&mut self, draft: &Arc<Draft>) {
+        let thing = Thing::Draft(Arc::clone(draft));
+        let fresh = || Node { thing: thing.clone(), count: 0 };
+        let node = self.nodes.entry(draft.ino.0).or_insert_with(fresh);
+        let before = std::mem::replace(&mut node.thing, thing.clone());
+        if let Some(place) = before.place() {
+            self.places.remove(&place);
+        }
+        let own = &draft.compartment;
+        self.drafts.entry((own.pseudonym, own.class)).or_default().push(Arc::clone(draft));
+    }
+
+    pub fn open_writer(&mut self, draft: Arc<Draft>, access: Access) -> u64 {
+        let number = self.next_handle;
+        self.next_handle += 1;
+        self.writers.insert(number, Writer { draft, access });
+        number
+    }
+
+    pub fn writer(&self, number: u64) -> Option<Writer> {
+        self.writers.get(&number).cloned()
+    }
+
+    /// How many handles there are of a file that is being written.
+    pub fn writer_count(&self, draft: &Arc<Draft>) -> usize {
+        self.writers.values().filter(|writer| Arc::ptr_eq(&writer.draft, draft)).count()
+    }
+
+    /// Ends a handle. What was written, if that was the last.
+    pub fn release_writer(&mut self, number: u64) -> Option<Arc<Draft>> {
+        let draft = self.writers.remove(&number)?.draft;
+        (self.writer_count(&draft) == 0).then_some(draft)
+    }
+
+    /// What is being written under a name.
+    pub fn draft(&self, own: &Arc<Compartment>, name: &str) -> Option<Arc<Draft>> {
+        let drafts = self.drafts.get(&(own.pseudonym, own.class))?;
+        drafts.iter().find(|draft| draft.name() == name).cloned()
+    }
+
+    pub fn drafts_of(&self, own: &Compartment) -> Vec<Arc<Draft>> {
+        self.drafts.get(&(own.pseudonym, own.class)).cloned().unwrap_or_default()
+    }
+
+    pub fn drafts(&self) -> Vec<Arc<Draft>> {
+        self.drafts.values().flatten().cloned().collect()
+    }
+
+    /// The file was removed or replaced. Who has it open goes on with it.
+    pub fn drop_draft(&mut self, draft: &Arc<Draft>) {
+        draft.remove();
+        self.unlist(draft);
+    }
+
+    fn unlist(&mut self, draft: &Arc<Draft>) {
+        let own = &draft.compartment;
+        let key = (own.pseudonym, own.class);
+        if let Some(drafts) = self.drafts.get_mut(&key) {
+            drafts.retain(|other| !Arc::ptr_eq(other, draft));
+            if drafts.is_empty() {
+                self.drafts.remove(&key);
+            }
+        }
+    }
+
+    /// Nobody writes it any more: its number stands for what is on record. Returns what the kernel has to drop, if nothing is.
+    pub fn end_draft(&mut self, draft: &Arc<Draft>) -> Option<Change> {
+        if self.writer_count(draft) > 0 {
+            return None;
+        }
+        self.unlist(draft);
+        let is_it =
+            |node: &Node| matches!(&node.thing, Thing::Draft(own) if Arc::ptr_eq(own, draft));
+        if !self.nodes.get(&draft.ino.0).is_some_and(is_it) {
+            return None;
+        }
+        let own = &draft.compartment;
+        match draft.file().filter(|_| !draft.is_gone()) {
+            Some(file) => {
+                let thing = Thing::File(Arc::clone(own), file);
+                if let Some(place) = thing.place() {
+                    self.places.insert(place, draft.ino.0);
+                }
+                if let Some(node) = self.nodes.get_mut(&draft.ino.0) {
+                    node.thing = thing;
+                }
+                None
+            }
+            None => {
+                self.nodes.remove(&draft.ino.0);
+                let class = self.places.get(&Place::Class(own.pseudonym, own.class))?;
+                Some(Change::Name { folder: Ino(*class), name: draft.name().into_bytes() })
+            }
+        }
+    }
+
+    /// A file that the kernel may know has another name.
+    pub fn rename(&mut self, own: &Arc<Compartment>, id: &FileId, name: &str) {
+        let place = Place::File(own.pseudonym, own.class, *id);
+        let node = self.places.get(&place).and_then(|ino| self.nodes.get_mut(ino));
+        if let Some(Node { thing: Thing::File(_, file), .. }) = node {
+            name.clone_into(&mut file.name);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use strongroom_workspace::door::{Change, Mark, Passing, TimeNs};
 use tokio::sync::oneshot;
 
 use crate::desk::{Ask, Desk, Request};
+use crate::draft::{Draft, Room};
 use crate::far::{FarConsumer, FarDesk};
 use crate::gate::Compartment;
 use crate::state::State;
@@ -37,8 +38,8 @@ pub struct Consumer {
     pub stewardship: Stewardship,
     /// The application.
     pub custodian: Custodian,
-    /// Name of the activity.
-    pub activity: String,
+    /// Name of the activity; none is the application's own work.
+    pub activity: Option<String>,
     /// Keeps other writers out.
     pub fence: Fence,
     /// How often the register is looked at for what others recorded.
@@ -60,8 +61,12 @@ pub(crate) struct Inner {
     pub owner: (u32, u32),
     /// Time of folders: tells nothing about people.
     pub began: TimeNs,
-    activity: String,
+    /// None is the application's own work.
+    activity: Option<String>,
     application: String,
+    /// Memory for what is being written.
+    pub room: Arc<Room>,
+    may_write: AtomicBool,
     news: Mutex<Option<Receiver<Change>>>,
     trouble: Mutex<Option<String>>,
     stranger: AtomicBool,
@@ -104,7 +109,7 @@ impl View {
         clock: Arc<dyn Clock>,
         owner: (u32, u32),
     ) -> Result<Self, Error> {
-        let names = (consumer.activity.clone(), consumer.application.clone());
+        let names = (Some(consumer.activity.clone()), consumer.application.clone());
         let inner = Inner::new(names, clock, owner, Opening::IsTold);
         let (mut desk, courier) = FarDesk::new(consumer, Arc::clone(&inner));
         // The courier ends after the desk, once all is sent.
@@ -119,6 +124,18 @@ impl View {
         let started = thread::spawn("view-desk", move || desk.run(&asked));
         started.map_err(no_thread)?;
         Ok(Self { inner, requests })
+    }
+
+    /// Whether files may be written, as far as is known now.
+    pub fn may_write(&self) -> bool {
+        self.inner.may_write.load(Ordering::Relaxed)
+    }
+
+    /// Hands a request to the desk that nobody waits for.
+    pub(crate) fn send(&self, ask: Ask) {
+        let (reply, _) = oneshot::channel();
+        // A desk that is gone does nothing any more.
+        let _ = self.requests.send(Request { ask, reply });
     }
 
     /// Hands a request to the desk and waits for it.
@@ -147,9 +164,7 @@ impl View {
     /// Ends it, also where clones are left: nothing is read any more. Returns when what was opened is told, or after
     /// [`END_LIMIT`].
     pub fn close(&self) {
-        let (reply, _) = oneshot::channel();
-        // A desk that is gone has told.
-        let _ = self.requests.send(Request { ask: Ask::End, reply });
+        self.send(Ask::End);
         let ending = self.inner.ending.lock().take();
         ending.and_then(|ending| thread::wait_within(END_LIMIT, ending));
     }
@@ -158,7 +173,8 @@ impl View {
     pub(crate) fn status(&self) -> Vec<u8> {
         let inner = &self.inner;
         let json = json!({
-            "mode": "activity",
+            "mode": if inner.activity.is_some() { "activity" } else { "application" },
+            "writable": self.may_write(),
             "activity": inner.activity,
             "application": inner.application,
             "subjects": inner.state.lock().people_count(),
@@ -184,7 +200,7 @@ enum Opening {
 
 impl Inner {
     fn new(
-        (activity, application): (String, String),
+        (activity, application): (Option<String>, String),
         clock: Arc<dyn Clock>,
         owner: (u32, u32),
         opening: Opening,
@@ -198,6 +214,8 @@ impl Inner {
             owner,
             activity,
             application,
+            room: Arc::default(),
+            may_write: AtomicBool::new(false),
             news: Mutex::new(Some(news)),
             trouble: Mutex::default(),
             stranger: AtomicBool::new(false),
@@ -220,6 +238,23 @@ impl Inner {
         if self.opening == Opening::IsTold {
             let mut opened = self.opened.lock();
             opened.entry((own.subject, own.class)).or_default().insert(*file);
+        }
+    }
+
+    pub fn allow_writing(&self, may_write: bool) {
+        self.may_write.store(may_write, Ordering::Relaxed);
+    }
+
+    /// Whether people are called by their ids: the application knows them.
+    pub fn knows_ids(&self) -> bool {
+        self.activity.is_none()
+    }
+
+    /// A file may be written by nobody any more.
+    pub fn end_draft(&self, draft: &Arc<Draft>) {
+        let change = self.state.lock().end_draft(draft);
+        if let Some(change) = change {
+            self.tell(change);
         }
     }
 

@@ -154,7 +154,7 @@ impl State {
         let handle = HandleId(self.next_handle);
         self.next_handle += 1;
         self.handles.insert(handle, OpenFile { ino, access: options.access });
-        Ok(Opened { handle, keep_cache: true })
+        Ok(Opened { handle, keep_cache: true, tells_close: false })
     }
 
     /// Takes one name away from an inode.

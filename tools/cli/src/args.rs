@@ -47,9 +47,11 @@ pub enum Command {
     )]
     Init(Init),
     /// Mount a workspace on a folder
-    #[command(after_help = "Example:\n  strongroom mount ~/work.strongroom ~/work --background")]
+    #[command(
+        after_help = "Examples:\n  strongroom mount ~/work.strongroom ~/work --background\n  strongroom mount ~/work.strongroom ~/people --app shop --background"
+    )]
     Mount(Mount),
-    /// Run a command that sees what an activity may see of an application's subjects
+    /// Run a command that sees an application's subjects, or what an activity may see of them
     #[command(
         after_help = "Example:\n  strongroom run ~/work.strongroom --app shop --activity newsletter -- ./mailing.py"
     )]
@@ -229,10 +231,10 @@ pub struct Mount {
     #[arg(short = 'o', value_name = "OPTIONS", help_heading = "Mount")]
     pub options: Vec<String>,
     /// Write in the place of another home, where the store cannot arbitrate between two; the other one must not write any more
-    #[arg(long, conflicts_with = "activity", help_heading = "Mount")]
+    #[arg(long, conflicts_with = "app", help_heading = "Mount")]
     pub take_over: bool,
     /// Mount an old state, read-only: a snapshot's name, a commit's number, or a time such as 2026-11-22T15:04 (UTC), 3d
-    #[arg(long, value_name = "STATE", conflicts_with = "activity", help_heading = "Mount")]
+    #[arg(long, value_name = "STATE", conflicts_with = "app", help_heading = "Mount")]
     pub at: Option<String>,
     #[command(flatten)]
     pub viewing: Viewing,
@@ -246,31 +248,31 @@ pub struct Mount {
 /// On whose behalf somebody looks at the data of an application's subjects.
 #[derive(Debug, Args)]
 pub struct Viewing {
-    /// Show what this activity may see of people's data, read-only, instead of the files
+    /// Show people's data of this application instead of the files: all of it, to read and to write, or what an activity may see
+    #[arg(long, value_name = "NAME", help_heading = "Personal data")]
+    pub app: Option<String>,
+    /// Show what this activity may see, and no more; read-only unless it was registered to write
     #[arg(long, value_name = "NAME", requires = "app", help_heading = "Personal data")]
     pub activity: Option<String>,
-    /// Name or id of the application the activity belongs to
-    #[arg(long, value_name = "NAME", requires = "activity", help_heading = "Personal data")]
-    pub app: Option<String>,
     /// Where the application key is, if not where `app create` was told
-    #[arg(long, value_name = "PLACE", requires = "activity", help_heading = "Personal data")]
+    #[arg(long, value_name = "PLACE", requires = "app", help_heading = "Personal data")]
     pub custody: Option<String>,
 }
 
 impl Viewing {
     /// Who looks, if anybody does.
     pub fn lens(&self) -> Option<Lens<'_>> {
-        let (activity, app) = self.activity.as_deref().zip(self.app.as_deref())?;
+        let (app, activity) = (self.app.as_deref()?, self.activity.as_deref());
         Some(Lens { activity, app, custody: self.custody.as_deref() })
     }
 }
 
-/// One activity of one application, looking.
+/// An application, or one activity of it, looking.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "custody"), expect(dead_code, reason = "views are part of custody"))]
 pub struct Lens<'a> {
-    /// Name of the activity.
-    pub activity: &'a str,
+    /// Name of the activity; none is the application's own work.
+    pub activity: Option<&'a str>,
     /// Name or id of the application.
     pub app: &'a str,
     /// Where its key is, if not where it was told.
@@ -279,7 +281,7 @@ pub struct Lens<'a> {
 
 /// `run`.
 #[derive(Debug, Args)]
-#[command(mut_arg("activity", |argument| argument.required(true)))]
+#[command(mut_arg("app", |argument| argument.required(true)))]
 pub struct Run {
     /// Folder or URL that holds the workspace, or a name from the configuration
     #[arg(value_name = "STORE", value_parser = NonEmptyStringValueParser::new())]

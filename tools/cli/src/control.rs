@@ -157,9 +157,10 @@ pub fn sync(mountpoint: &Path, patience: Patience) -> Result<()> {
     })
 }
 
-/// Whether a mount with this status has anything to commit: a view, or a mount for reading, has not.
+/// Whether a mount with this status has anything to commit: one for reading, whatever it shows, has not.
 pub fn writes(status: &Value) -> bool {
-    status.get("mode").and_then(Value::as_str) == Some("rw")
+    let is_writable = status.get("writable").and_then(Value::as_bool);
+    is_writable.unwrap_or(status.get("mode").and_then(Value::as_str) == Some("rw"))
 }
 
 /// Asks a mount something, and waits for the answer.

@@ -32,7 +32,7 @@ impl State {
         );
         self.file(ino).handles += 1;
         // What others changed is told to the kernel, but not while the file was open.
-        Opened { handle, keep_cache: !self.outdated.remove(&ino) }
+        Opened { handle, keep_cache: !self.outdated.remove(&ino), tells_close: false }
     }
 
     fn writing(&self, handle: HandleId) -> Look<Ino> {

@@ -393,12 +393,12 @@ impl Filesystem for Door {
         &self,
         _req: &Request,
         _node: INodeNo,
-        _fh: FileHandle,
+        fh: FileHandle,
         _owner: LockOwner,
         reply: ReplyEmpty,
     ) {
         self.count(RequestKind::Flush);
-        reply.ok();
+        self.settle(self.core.flush(handle(fh)), empty(reply));
     }
 
     fn release(

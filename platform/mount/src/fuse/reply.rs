@@ -11,9 +11,10 @@ use super::attributes::file_attr;
 /// Inode numbers are never used again, so a generation adds nothing.
 pub(crate) const GENERATION: Generation = Generation(0);
 
-/// No FLUSH at close: write-through delivered the data at write(2).
+/// No FLUSH at close unless the core wants it: write-through delivered the data at write(2).
 pub(crate) fn open_flags(opened: Opened) -> FopenFlags {
-    let mut flags = FopenFlags::FOPEN_NOFLUSH;
+    let mut flags = FopenFlags::empty();
+    flags.set(FopenFlags::FOPEN_NOFLUSH, !opened.tells_close);
     flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
     flags
 }
@@ -65,10 +66,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn close_sends_no_flush() {
-        let opened = Opened { handle: HandleId(1), keep_cache: true };
+    fn close_sends_no_flush_unless_it_is_wanted() {
+        let opened = Opened { handle: HandleId(1), keep_cache: true, tells_close: false };
         assert_eq!(open_flags(opened), FopenFlags::FOPEN_NOFLUSH | FopenFlags::FOPEN_KEEP_CACHE);
         let opened = Opened { keep_cache: false, ..opened };
         assert_eq!(open_flags(opened), FopenFlags::FOPEN_NOFLUSH);
+        let opened = Opened { tells_close: true, ..opened };
+        assert_eq!(open_flags(opened), FopenFlags::empty());
     }
 }

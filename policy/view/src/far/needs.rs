@@ -36,8 +36,8 @@ impl FarDesk {
         for Request { ask, .. } in waiting {
             match ask {
                 Ask::Look => looks = true,
-                // See [`FarDesk::set_apart`] and [`FarDesk::run`].
-                Ask::Everybody | Ask::End => {}
+                // See [`FarDesk::set_apart`] and [`FarDesk::run`]; nobody writes here, or knows people by their ids.
+                Ask::Everybody | Ask::Meet(_) | Ask::Write(_) | Ask::End => {}
                 Ask::Show(subjects) => shows.extend(subjects.iter().copied()),
                 Ask::Names(own) => {
                     if matches!(own.names(now), Standing::Lapsed) {

@@ -114,10 +114,19 @@ impl Shop {
     }
 
     pub fn view_by(&self, activity: &str, clock: Arc<dyn Clock>) -> View {
+        self.start(Some(activity), clock)
+    }
+
+    /// What the application has of its own people.
+    pub fn own_view(&self) -> View {
+        self.start(None, Arc::clone(&self.world.clock) as Arc<dyn Clock>)
+    }
+
+    pub fn start(&self, activity: Option<&str>, clock: Arc<dyn Clock>) -> View {
         let consumer = Consumer {
             stewardship: self.world.stewardship(),
             custodian: self.world.open("shop"),
-            activity: activity.to_owned(),
+            activity: activity.map(str::to_owned),
             fence: self.fence.shared(),
             poll: POLL,
         };
@@ -207,8 +216,13 @@ pub fn crawl(view: &View) -> BTreeMap<String, Vec<u8>> {
 
 /// The one person there is to see.
 pub fn only(view: &View) -> String {
+    only_of(view, 1)
+}
+
+/// The first of so many.
+pub fn only_of(view: &View, count: usize) -> String {
     let subjects = look(view, "subjects").unwrap().ino;
     let names = list(view, subjects).unwrap();
-    assert_eq!(names.len(), 1);
+    assert_eq!(names.len(), count);
     format!("subjects/{}", names[0].0)
 }

@@ -30,20 +30,20 @@ const POLL_FAR: Duration = Duration::from_millis(250);
 /// How long the kernel may believe a name without asking; leases that end drop it before.
 const ENTRY_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Mount options of a view: read-only, and for one user alone, so that whoever reads is known.
+/// Mount options of a view: for one user alone, so that whoever reads is known.
 ///
 /// # Errors
 /// Others shall use it.
 pub fn options(options: MountOptions) -> Result<MountOptions> {
     if options.audience != Audience::Owner {
-        return Err(Failure::new(Exit::Usage, "an activity's view is for the user who mounts it")
+        return Err(Failure::new(Exit::Usage, "people's data is for the user who mounts it")
             .hint("leave out `allow_other` and `allow_root`"));
     }
     let (entry_lifetime, negative_lifetime) = (ENTRY_LIFETIME, Duration::ZERO);
-    Ok(MountOptions { read_only: true, entry_lifetime, negative_lifetime, ..options })
+    Ok(MountOptions { entry_lifetime, negative_lifetime, ..options })
 }
 
-/// What an activity may see, open.
+/// What an activity, or the application, may see, open.
 pub struct Opened {
     /// The view.
     pub view: View,
@@ -53,7 +53,7 @@ pub struct Opened {
     pub application: Option<String>,
 }
 
-/// Opens what an activity may see: here, or on a consumer's own device by what a custodian elsewhere lends.
+/// Opens what an activity, or the application, may see: here, or on a consumer's own device by what a custodian elsewhere lends.
 ///
 /// # Errors
 /// Wrong passphrase, no such application or activity, its key missing; no custodian serves consumers.
@@ -73,7 +73,7 @@ pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase)
     let consumer = Consumer {
         stewardship: office.into_stewardship(),
         custodian,
-        activity: lens.activity.to_owned(),
+        activity: lens.activity.map(str::to_owned),
         fence: Fence::new(move || custody::try_lock(&fenced)),
         poll: if place.is_remote() { POLL_REMOTE } else { POLL_LOCAL },
     };
@@ -86,6 +86,10 @@ fn open_far(home: &Home, place: &Place, lens: &Lens<'_>, device: Unlocked) -> Re
     let Unlocked { store, keys, mut organisation } = device;
     let failed = |error| Failure::keyring(&place.shown(), &error);
     keys.check_certified(&organisation).map_err(failed)?;
+    let activity = lens.activity.ok_or_else(|| {
+        Failure::new(Exit::Usage, "a consumer's device sees what an activity may see")
+            .hint("say which: `--activity NAME`")
+    })?;
     if lens.custody.is_some() {
         return Err(Failure::new(Exit::Usage, "a consumer's device has no application key")
             .hint("leave out `--custody`"));
@@ -95,7 +99,7 @@ fn open_far(home: &Home, place: &Place, lens: &Lens<'_>, device: Unlocked) -> Re
     let clock: Arc<dyn Clock> = Arc::new(MachineClock::new());
     let consumer = FarConsumer {
         application: lens.app.to_owned(),
-        activity: lens.activity.to_owned(),
+        activity: activity.to_owned(),
         organisation: keys.organisation(),
         line: Box::new(StoreLine(Arc::clone(&store))),
         store,
@@ -130,6 +134,8 @@ pub fn serve(
     options: MountOptions,
     signals: Option<Listening>,
 ) -> Result<Serving> {
+    let read_only = options.read_only || !view.may_write();
+    let options = MountOptions { read_only, ..options };
     Serving::start(Served::View(view), mountpoint, options, signals)
         .map_err(|error| mountpoint::failure(mountpoint, &error))
 }

@@ -1,4 +1,4 @@
-//! `strongroom run`: a command with an activity's view mounted for it alone, while it runs.
+//! `strongroom run`: a command with the view of an activity, or of an application, mounted for it alone, while it runs.
 //!
 //! What secrets came from is for us, not for the command: variables are taken out of its environment, descriptors are shut.
 //! All else of ours it inherits, and files that its user may read it may read.
@@ -39,7 +39,7 @@ const SIGNALLED: i32 = 128;
 /// As `mount`; the command cannot be started.
 pub fn run(arguments: &Run) -> Result<Exit> {
     let home = Home::find()?;
-    let lens = arguments.viewing.lens().expect("both are required");
+    let lens = arguments.viewing.lens().expect("the application is required");
     let place = Place::parse(&arguments.store, &home)?;
     assemble::require_workspace(&place)?;
     let passphrase = passphrase::read(&arguments.passphrase)?;
@@ -47,7 +47,8 @@ pub fn run(arguments: &Run) -> Result<Exit> {
     // Before any thread: those that come later are in the namespace too.
     let is_private = own_namespace();
     let folder = Folder::make(&home)?;
-    let options = MountOptions { source: lens.activity.to_owned(), ..MountOptions::default() };
+    let source = lens.activity.unwrap_or(lens.app).to_owned();
+    let options = MountOptions { source, ..MountOptions::default() };
     let options = assemble::view::options(options)?;
     let opened = assemble::view::open(&home, &place, &lens, passphrase)?;
     let command = command(arguments, &folder.0, &opened.custody)?;

@@ -86,11 +86,12 @@ fn seen(
 }
 
 /// Fields that `text` says in sentences, or only when they are not as usual.
-const SAID: [&str; 14] = [
+const SAID: [&str; 15] = [
     "mountpoint",
     "store",
     "workspace",
     "mode",
+    "writable",
     "pid",
     "trouble",
     "head",
@@ -115,7 +116,7 @@ fn text(status: &Value) -> String {
             say(name, text.to_owned());
         }
     }
-    say("mode", if word("mode") == Some("ro") { "read-only" } else { "read and write" }.to_owned());
+    say("mode", if control::writes(status) { "read and write" } else { "read-only" }.to_owned());
     say("state", saved(&count));
     if fields.get("poisoned") == Some(&Value::Bool(true)) {
         let text = "the disk failed at a sync; nothing more is taken: unmount, look at the disk, mount again";

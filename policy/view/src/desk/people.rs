@@ -1,0 +1,96 @@
+//! Who may be seen: read when somebody wants to know, some at a time, so that a withdrawal never waits for all of them.
+
+use strongroom_records::ids::SubjectId;
+use strongroom_steward::Error as StewardError;
+use strongroom_workspace::error::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+
+use super::{Desk, answer, refused};
+
+/// LIMIT: people who are read before the register is looked at again: a withdrawal waits for no more.
+const READ_COUNT_MAX: usize = 64;
+
+/// Whether it is known who may be seen: nobody is read before somebody wants to know.
+pub(super) enum People {
+    Unread,
+    /// Who is left, and who waits for all of them.
+    Reading(Vec<SubjectId>, Vec<oneshot::Sender<Result<()>>>),
+    Read,
+}
+
+impl Desk {
+    /// Somebody wants to know who may be seen.
+    pub(super) fn read_for(&mut self, reply: oneshot::Sender<Result<()>>) {
+        match &mut self.people {
+            People::Read => answer(reply, Ok(())),
+            People::Reading(_, waiting) => waiting.push(reply),
+            // Trouble is told to who waits.
+            People::Unread => drop(self.begin_reading(vec![reply])),
+        }
+    }
+
+    /// Somebody the application asks for by id, before everybody has been read.
+    pub(super) fn meet(&mut self, subject: &SubjectId) -> Result<()> {
+        let prospect = self.custodian.prospect(&self.rules, subject);
+        let prospect = prospect.map_err(|error| {
+            self.key.obtain(&self.custodian);
+            refused(&error)
+        })?;
+        if prospect.is_none() {
+            self.inner.note_stranger();
+            return Err(Error::new(ErrorKind::NotFound, "no such name"));
+        }
+        self.settle(subject, prospect);
+        Ok(())
+    }
+
+    pub(super) fn begin_reading(
+        &mut self,
+        waiting: Vec<oneshot::Sender<Result<()>>>,
+    ) -> std::result::Result<(), StewardError> {
+        self.inner.state.lock().is_read = false;
+        match self.custodian.candidates(&self.rules) {
+            Ok(left) => {
+                self.people = People::Reading(left, waiting);
+                Ok(())
+            }
+            Err(error) => {
+                self.key.obtain(&self.custodian);
+                waiting.into_iter().for_each(|reply| answer(reply, Err(refused(&error))));
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads some more of those who may be seen.
+    pub(super) fn read_some(&mut self) {
+        let (mut left, waiting) = match std::mem::replace(&mut self.people, People::Unread) {
+            People::Reading(left, waiting) => (left, waiting),
+            other => return self.people = other,
+        };
+        for _ in 0..READ_COUNT_MAX {
+            let Some(subject) = left.last().copied() else { break };
+            match self.custodian.prospect(&self.rules, &subject) {
+                Ok(prospect) => {
+                    self.settle(&subject, prospect);
+                    left.pop();
+                }
+                // Whoever writes meanwhile takes away what its record replaced: with that record all is there again.
+                Err(error) if self.custodian.is_newest().unwrap_or(true) => {
+                    self.key.obtain(&self.custodian);
+                    return waiting
+                        .into_iter()
+                        .for_each(|reply| answer(reply, Err(refused(&error))));
+                }
+                Err(_) => break,
+            }
+        }
+        if left.is_empty() {
+            self.inner.state.lock().is_read = true;
+            self.people = People::Read;
+            waiting.into_iter().for_each(|reply| answer(reply, Ok(())));
+        } else {
+            self.people = People::Reading(left, waiting);
+        }
+    }
+}
