@@ -22,7 +22,7 @@ use strongroom_records::ids::Hash;
 use strongroom_steward::parse_time;
 
 /// LIMIT: bytes of a file of tokens.
-const FILE_LEN_MAX: u64 = 1 << 20;
+const FILE_LEN_MAX: usize = 1 << 20;
 /// LIMIT: how long one waits for another that changes the file.
 const LOCK_TRIES: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -98,7 +98,8 @@ impl Tokens {
     /// Adds a token and returns it: it is shown this once.
     ///
     /// # Errors
-    /// Those of the file; `AlreadyExists` for a name that is taken; `WouldBlock` where others change it all the time.
+    /// Those of the file; `AlreadyExists` for a name that is taken; `FileTooLarge` where there is no room for it, also without
+    /// those that have ended; `WouldBlock` where others change it all the time.
     pub fn add(
         &self,
         name: &str,
@@ -116,6 +117,10 @@ impl Tokens {
         let token = format!("sr_{secret}");
         let hash = Hash(sha256(token.as_bytes()));
         tokens.push(Token { name: name.to_owned(), hash, app: app.to_owned(), role, until });
+        if text_of(&tokens).len() > FILE_LEN_MAX {
+            let now = MachineClock::new().now_ns();
+            tokens.retain(|token| token.until.is_none_or(|until| now < until));
+        }
         self.write(&tokens)?;
         Ok(token)
     }
@@ -141,7 +146,7 @@ impl Tokens {
     /// Those of the file; `InvalidData` when it is none.
     pub fn read(&self) -> io::Result<Vec<Token>> {
         let bytes = match fs::metadata(&self.path) {
-            Ok(about) if about.len() > FILE_LEN_MAX => return Err(bad()),
+            Ok(about) if about.len() > FILE_LEN_MAX as u64 => return Err(bad()),
             Ok(_) => fs::read(&self.path)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
@@ -167,16 +172,25 @@ impl Tokens {
 
     /// Puts these in the place of all: a reader sees the old file or the new one, and after a crash too.
     fn write(&self, tokens: &[Token]) -> io::Result<()> {
-        let line = |token: &Token| {
-            json!({
-                "name": token.name, "sha256": token.hash.to_string(), "app": token.app,
-                "role": token.role.text(), "until": token.until.map(strongroom_steward::time_text),
-            })
-        };
-        let lines: Vec<Value> = tokens.iter().map(line).collect();
-        let text = format!("{:#}\n", json!({"tokens": lines}));
+        let text = text_of(tokens);
+        // Nobody would be let in any more, and no command could change that.
+        if text.len() > FILE_LEN_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         replace_file(&RealDisk, &std::path::absolute(&self.path)?, text.as_bytes())
     }
+}
+
+/// The file with these.
+fn text_of(tokens: &[Token]) -> String {
+    let line = |token: &Token| {
+        json!({
+            "name": token.name, "sha256": token.hash.to_string(), "app": token.app,
+            "role": token.role.text(), "until": token.until.map(strongroom_steward::time_text),
+        })
+    };
+    let lines: Vec<Value> = tokens.iter().map(line).collect();
+    format!("{:#}\n", json!({"tokens": lines}))
 }
 
 fn parse(line: &Value) -> Option<Token> {
@@ -229,6 +243,33 @@ mod tests {
         names.sort();
         let left = |owner| [1, 3, 5, 7].map(|number| format!("{owner}-{number}"));
         assert_eq!(names, [0, 1, 2, 3].map(left).concat());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn tokens_that_ended_make_room_for_others_and_no_file_is_written_that_is_not_read() {
+        let folder = std::env::temp_dir().join(format!("strongroom-room-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        let tokens = Tokens::new(folder.join("tokens.json"));
+        let entropy = SimEntropy::new(1);
+        let add = |name: &str, until| {
+            let added = tokens.add(name, "shop", Role::Auditor, until, &entropy);
+            added.map(drop).map_err(|error| error.kind())
+        };
+        let most = "a".repeat(1_048_576 - 700);
+        // As long as there is room, what has ended is listed.
+        add("short", Some(1)).unwrap();
+        add("lasts", None).unwrap();
+        assert_eq!(tokens.read().unwrap().len(), 2);
+        add(&most, Some(1)).unwrap();
+        let names = || -> Vec<String> {
+            tokens.read().unwrap().into_iter().map(|token| token.name).collect()
+        };
+        add("next", None).unwrap();
+        assert_eq!(names(), ["lasts", "next"]);
+        assert_eq!(add(&"b".repeat(1_048_576), None), Err(io::ErrorKind::FileTooLarge));
+        assert_eq!(names(), ["lasts", "next"]);
         fs::remove_dir_all(&folder).unwrap();
     }
 

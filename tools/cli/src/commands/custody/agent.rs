@@ -150,6 +150,10 @@ fn create(options: &TokenCreate, format: Format) -> Result<Exit> {
             Failure::new(Exit::Failed, format!("there is a token `{}`", options.name))
                 .hint("`strongroom token remove` ends it")
         }
+        io::ErrorKind::FileTooLarge => {
+            Failure::new(Exit::Failed, "the file has no room for another token")
+                .hint("`strongroom token remove` makes some; or begin another file")
+        }
         _ => of_file(&error),
     })?;
     ui::answer(format, &format!("{token}\n"), &json!({"name": options.name, "token": token}))?;
