@@ -3,16 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use strongroom_format::ids::ObjectId;
+use strongroom_host::disk::read_all;
 use strongroom_store::over::{Call, Over};
 use strongroom_store::{
     Error as StoreError, ErrorKind as StoreErrorKind, Family, Key, Later, Listed, Store, now,
 };
-use strongroom_tests::harness::files::{load, make, save};
+use strongroom_tests::harness::files::{load, make, place_of, save};
+use strongroom_tests::harness::runner::done;
 use strongroom_tests::harness::world::{Setting, World, new_disk, small_tuning};
 use strongroom_workspace::Tuning;
 use strongroom_workspace::door::{Core, Kind};
@@ -27,6 +32,10 @@ struct Near {
     /// Lists asked for since each began anew whatever it was to go on after.
     repeated: Option<u32>,
     bytes_max: usize,
+    /// Ranges that were to be held, fetched or not.
+    asked: usize,
+    /// The next range to be held says so here, and waits.
+    stop: Option<(Sender<()>, Receiver<()>)>,
 }
 
 impl Near {
@@ -103,6 +112,14 @@ impl Over for Far {
         if self.near.lock().find(object, &range).is_some() {
             return Box::pin(std::future::ready(Ok(())));
         }
+        let mut near = self.near.lock();
+        near.asked += 1;
+        if let Some((reached, go_on)) = near.stop.take() {
+            drop(near);
+            reached.send(()).unwrap();
+            // Nobody sends when the test has failed.
+            let _ = go_on.recv();
+        }
         Box::pin(async move {
             self.reach()?;
             let bytes = now(self.inner.get(key, Some(range.clone())))?;
@@ -146,6 +163,40 @@ fn world(near: &Arc<Mutex<Near>>) -> World {
 
 fn near(bytes_max: usize) -> Arc<Mutex<Near>> {
     Arc::new(Mutex::new(Near { bytes_max, ..Near::default() }))
+}
+
+/// The next range to be held says so, and waits until it is told to go on.
+fn stops_before_hold(near: &Mutex<Near>) -> (Receiver<()>, Sender<()>) {
+    let ((reached, is_reached), (go_on, goes_on)) = (channel(), channel());
+    near.lock().stop = Some((reached, goes_on));
+    (is_reached, go_on)
+}
+
+/// Looks again and again, while time goes by, until it is so.
+fn until(world: &World, what: &str, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}");
+        world.clock.advance(Duration::from_millis(300));
+        std::thread::yield_now();
+    }
+}
+
+/// Writes something and waits until it is committed.
+fn commits_go_on(world: &World) {
+    save(world.workspace(), "other/new", &[7; 1000]).unwrap();
+    until(world, "nothing is committed", || world.workspace().status().is_clean());
+}
+
+fn remove(world: &World, path: &str) {
+    let (folder, name) = place_of(world.workspace(), path).unwrap();
+    done(world.workspace().unlink(folder, name.as_bytes())).unwrap();
+}
+
+/// How many the file with the pins names: eight bytes each, and a sum.
+fn pins_on_disk(world: &World) -> usize {
+    let bytes = read_all(&world.disk, Path::new("/state/pins")).unwrap();
+    (bytes.len() - 32) / 8
 }
 
 fn content(number: u64) -> Vec<u8> {
@@ -229,6 +280,93 @@ fn what_does_not_fit_is_refused_and_leaves_other_pins_whole() {
     assert_eq!(world.workspace().pins().unwrap(), [b"pinned/deep".to_vec()]);
     near.lock().is_cut = true;
     assert_eq!(load(world.workspace(), "pinned/deep/5").unwrap(), content(5));
+}
+
+#[test]
+fn what_is_written_is_committed_while_a_pin_takes_long_and_unpin_ends_it() {
+    let near = near(usize::MAX);
+    let world = world(&near);
+    fill(&world);
+    world.workspace().pin(b"pinned/0").unwrap();
+    let before = near.lock().bytes();
+    let (reached, go_on) = stops_before_hold(&near);
+    let workspace = world.workspace().clone();
+    let pinning = std::thread::spawn(move || workspace.pin(b"pinned/deep"));
+    reached.recv_timeout(Duration::from_secs(30)).unwrap();
+    world.workspace().run_background().unwrap();
+    commits_go_on(&world);
+    commits_go_on(&world);
+    world.workspace().unpin(b"pinned/deep").unwrap();
+    go_on.send(()).unwrap();
+    let ended = pinning.join().unwrap().map_err(|error| error.kind());
+    assert_eq!(ended, Err(ErrorKind::Busy));
+    assert_eq!(world.workspace().pins().unwrap(), [b"pinned/0".to_vec()]);
+    // The pages that lead there may be others by now.
+    assert!(near.lock().bytes() < before + 100_000, "what was fetched for it is let go");
+    world.workspace().stop_background();
+}
+
+#[test]
+fn what_is_written_is_committed_while_pinned_content_is_brought_in_and_unpin_ends_that() {
+    let near = near(usize::MAX);
+    let world = world(&near);
+    fill(&world);
+    world.workspace().pin(b"pinned").unwrap();
+    let (reached, go_on) = stops_before_hold(&near);
+    world.workspace().run_background().unwrap();
+    save(world.workspace(), "pinned/0", &content(6)).unwrap();
+    until(&world, "it is never brought in", || reached.try_recv().is_ok());
+    commits_go_on(&world);
+    commits_go_on(&world);
+    world.workspace().unpin(b"pinned").unwrap();
+    go_on.send(()).unwrap();
+    until(&world, "it is never let go", || near.lock().bytes() == 0);
+    world.workspace().stop_background();
+}
+
+#[test]
+fn pinned_content_that_no_longer_fits_is_told_and_tried_later_each_time() {
+    let near = near(usize::MAX);
+    let world = world(&near);
+    fill(&world);
+    world.workspace().pin(b"pinned/0").unwrap();
+    near.lock().bytes_max = 1000;
+    save(world.workspace(), "pinned/0", &content(6)).unwrap();
+    world.tick(1100).unwrap();
+    let asked = near.lock().asked;
+    for _ in 0..480 {
+        world.tick(250).unwrap();
+    }
+    let tries = near.lock().asked - asked;
+    assert!((3..10).contains(&tries), "{tries} tries in two minutes");
+    assert_eq!(world.workspace().status().trouble.as_deref(), Some("it does not fit"));
+    near.lock().bytes_max = usize::MAX;
+    for _ in 0..31 {
+        world.tick(1000).unwrap();
+    }
+    assert_eq!(world.workspace().status().trouble, None);
+    near.lock().is_cut = true;
+    let newest = content(6);
+    assert_eq!(load(world.workspace(), "pinned/0").unwrap()[..newest.len()], newest[..]);
+}
+
+#[test]
+fn pins_of_what_is_gone_go_too() {
+    let near = near(usize::MAX);
+    let mut world = world(&near);
+    fill(&world);
+    for number in [0, 3, 6] {
+        world.workspace().pin(format!("pinned/{number}").as_bytes()).unwrap();
+    }
+    // Nobody knows the files by number any more.
+    world.reopen().unwrap();
+    assert_eq!(pins_on_disk(&world), 3);
+    remove(&world, "pinned/0");
+    world.tick(1100).unwrap();
+    assert_eq!(pins_on_disk(&world), 2, "brought up to date");
+    remove(&world, "pinned/3");
+    world.workspace().pin(b"pinned/9").unwrap();
+    assert_eq!(pins_on_disk(&world), 2, "pinned another");
 }
 
 #[test]

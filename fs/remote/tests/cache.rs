@@ -235,6 +235,26 @@ fn what_is_held_is_read_while_the_server_is_gone_also_after_reopening() {
 }
 
 #[test]
+fn what_does_not_fit_to_be_held_is_not_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    fill(&server, MIB);
+    let limits = Limits { bytes_max: 64 << 20, held_bytes_max: 100_000, free_bytes_min: 0 };
+    let (below, kept) = (Arc::new(server.store()), folder.path().to_path_buf());
+    let store = CachedStore::open(below, Arc::new(RealDisk), kept, limits).unwrap();
+    server.behave(|_, _, _| Mood::Well);
+    let refused = wait(store.hold(OBJECT, 0..MIB as u64)).unwrap_err();
+    assert_eq!((refused.kind(), server.count()), (ErrorKind::Full, 0));
+    range(&store, 0, 60_000);
+    settle(&store, 60_000);
+    // What is here of it counts as well once it is held.
+    let refused = wait(store.hold(OBJECT, 60_000..110_000)).unwrap_err();
+    assert_eq!((refused.kind(), server.count()), (ErrorKind::Full, 1));
+    wait(store.hold(OBJECT, 60_000..90_000)).unwrap();
+    assert_eq!(server.count(), 2);
+}
+
+#[test]
 fn a_small_piece_inside_a_large_one_hides_nothing_of_it_also_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::new(Conditions::Honoured);

@@ -28,6 +28,7 @@ use crate::inbound::apart::away;
 use crate::inbound::renew::Renewing;
 use crate::inbound::roster::{Roster, revoked};
 use crate::limits::Tuning;
+use crate::offline::pins::Pinning;
 use crate::ops::ask::Requests;
 use crate::outbound::age::Ages;
 use crate::outbound::commit::Outbound;
@@ -133,8 +134,11 @@ pub struct Inner {
     pub(crate) past: Mutex<BTreeMap<u64, Arc<PastRoot>>>,
     /// Whether ages can be told.
     pub(crate) ages: Mutex<Ages>,
-    /// Held by who changes pins, or brings them up to date.
-    pub(crate) pinning: Mutex<()>,
+    /// Held by who fetches what is pinned, however long that takes, or lets go of it.
+    // ORDER: before `pinning`.
+    pub(crate) holding: Mutex<()>,
+    /// Held for a moment by who changes pins.
+    pub(crate) pinning: Mutex<Pinning>,
     /// Whether somebody purges, and what the last try met.
     pub(crate) purging: Mutex<Purging>,
     /// Held for a moment by who needs a newer map to read, or brings it.
@@ -215,8 +219,8 @@ pub struct Status {
     pub checkpoints: u64,
     /// Open handles.
     pub open_handles: u64,
-    /// Why the last commit did not go through, others' could not be taken in, a purge does not go on, or nothing goes by its age,
-    /// if so.
+    /// Why the last commit did not go through, others' could not be taken in, a purge does not go on, something pinned is not
+    /// here, or nothing goes by its age, if so.
     pub trouble: Option<String>,
     /// Whether it may change.
     pub mode: Mode,
@@ -291,13 +295,14 @@ impl Workspace {
     }
 
     /// Does what is due: a commit when the batch is old or large enough, the checkpoint it brings along, a round
-    /// of compaction after that, and what a purge has left.
+    /// of compaction after that, what changed of what is pinned, and what a purge has left.
     /// The background threads do the same; a simulation calls this.
     ///
     /// # Errors
     /// What the commit met; it is tried again at the next call.
     pub fn tick(&self) -> Result<()> {
         self.0.upkeep()?;
+        self.0.renew_pins();
         self.0.purge_if_under_way();
         Ok(())
     }
@@ -326,14 +331,15 @@ impl Workspace {
         result
     }
 
-    /// Begins committing in a thread of its own, and purging in another one.
+    /// Begins committing in a thread of its own, purging in another one, and bringing in what is pinned in a third.
     ///
     /// # Errors
     /// `Internal` when the machine gives no thread.
     pub fn run_background(&self) -> Result<()> {
-        let (commits, purges) = (self.0.clone(), self.0.clone());
+        let (commits, purges, pins) = (self.0.clone(), self.0.clone(), self.0.clone());
         strongroom_host::thread::spawn("commit", move || commits.background())?;
         strongroom_host::thread::spawn("purge", move || purges.purge_in_background())?;
+        strongroom_host::thread::spawn("pins", move || pins.renew_pins_in_background())?;
         Ok(())
     }
 
@@ -454,6 +460,7 @@ impl Inner {
         let trouble = trouble.or_else(|| self.ages.lock().trouble());
         // Who asks the store at this moment holds the other.
         let trouble = trouble.or_else(|| self.is_apart().then(|| away().to_string()));
+        let trouble = trouble.or_else(|| self.pinning.lock().trouble());
         let state = self.state.lock();
         Status {
             workspace: self.keys.workspace(),

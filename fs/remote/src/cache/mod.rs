@@ -220,6 +220,8 @@ impl Inner {
             if self.shelf.has(id, &part) && self.shelf.hold(id).map_err(full)? {
                 continue;
             }
+            // ORDER: before it is fetched: who tries again later would fetch it each time for nothing.
+            self.shelf.fits_held(id, part.end - part.start).map_err(full)?;
             let bytes = self.store.get(key, Some(part.clone())).await?;
             if !self.shelf.insert_held(id, part.start, &bytes).map_err(full)? {
                 let text = "a pinned copy could not be written to the disk";

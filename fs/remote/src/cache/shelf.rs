@@ -212,6 +212,20 @@ impl Shelf {
         HeldFull { bytes_max: self.limits.held_bytes_max }
     }
 
+    /// Whether a piece of an object that is to be held would fit, beside what is here of the object already.
+    pub(crate) fn fits_held(&self, id: ObjectId, len: u64) -> Result<(), HeldFull> {
+        let need = HEAD_LEN + len;
+        let free = self.disk.space(&self.folder).map_or(u64::MAX, |space| space.free_bytes);
+        let state = self.state.lock();
+        let here = state.objects.get(&id).filter(|object| object.class == Class::Usual);
+        let held_bytes = state.held_bytes + here.map_or(0, |object| object.len);
+        let room = free >= self.limits.free_bytes_min.saturating_add(need);
+        match room && held_bytes + need <= self.limits.held_bytes_max {
+            true => Ok(()),
+            false => Err(self.full()),
+        }
+    }
+
     /// Keeps a piece of an object that is to be held.
     pub(crate) fn insert_held(
         &self,
@@ -219,18 +233,13 @@ impl Shelf {
         start: u64,
         bytes: &Bytes,
     ) -> Result<bool, HeldFull> {
-        let need = HEAD_LEN + bytes.len() as u64;
         if !self.hold(id)? {
             let mut state = self.state.lock();
             let form = Form::Parts(Some(Pieces::new()));
             let object = Object { form, class: Class::Held, len: 0, file: None, hits: 0 };
             state.objects.entry(id).or_insert(object);
         }
-        let free = self.disk.space(&self.folder).map_or(u64::MAX, |space| space.free_bytes);
-        let room = free >= self.limits.free_bytes_min.saturating_add(need);
-        if !room || self.state.lock().held_bytes + need > self.limits.held_bytes_max {
-            return Err(self.full());
-        }
+        self.fits_held(id, bytes.len() as u64)?;
         self.insert(id, start, bytes);
         // Somebody who fetched the same may have put it there meanwhile, and not to be held.
         Ok(self.hold(id)? && self.has(id, &(start..start + bytes.len() as u64)))

@@ -26,7 +26,6 @@ mod strip;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 use strongroom_crypto::hash::blake3_256;
@@ -36,7 +35,7 @@ use strongroom_format::op::Op;
 use strongroom_host::disk::{read_all, replace_file};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::outbound::background::pause_after;
+use crate::outbound::background::Setback;
 use crate::outbound::commit::Reason;
 use crate::workspace::{Inner, Workspace};
 use find::Found;
@@ -87,12 +86,7 @@ enum Begun {
 pub(crate) struct Purging {
     /// Whether somebody is at work on it.
     is_at_work: bool,
-    /// What the last try met.
-    error: Option<Error>,
-    /// Tries that met something, in a row.
-    count: u32,
-    /// When it is tried again, in time since the start.
-    again: Duration,
+    setback: Setback,
 }
 
 /// What a purge came to.
@@ -169,7 +163,7 @@ impl Inner {
         let now = self.services.clock.elapsed();
         let intent = {
             let mut purging = self.purging.lock();
-            let waits = purging.is_at_work || now < purging.again;
+            let waits = purging.is_at_work || purging.setback.waits(now);
             if self.journal.get().is_none() || self.is_ending() || waits {
                 return;
             }
@@ -182,20 +176,13 @@ impl Inner {
         };
         let went = intent.and_then(|intent| self.go_on(intent, Begun::Before)).map(drop);
         let mut purging = self.purging.lock();
-        *purging = match went {
-            Ok(()) => Purging::default(),
-            Err(error) => Purging {
-                is_at_work: false,
-                error: Some(error),
-                count: purging.count.saturating_add(1),
-                again: now + pause_after(purging.count),
-            },
-        };
+        purging.is_at_work = false;
+        purging.setback.note(now, went);
     }
 
     /// What keeps a purge from going on.
     pub(crate) fn purge_trouble(&self) -> Option<String> {
-        self.purging.try_lock()?.error.as_ref().map(ToString::to_string)
+        self.purging.try_lock()?.setback.trouble()
     }
 
     /// True when it is done.

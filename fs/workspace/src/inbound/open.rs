@@ -100,6 +100,7 @@ impl Workspace {
             stands_on: Mutex::default(),
             frozen_commits: Mutex::default(),
             past: Mutex::default(),
+            holding: Mutex::default(),
             pinning: Mutex::default(),
             purging: Mutex::default(),
             renewing: Mutex::default(),

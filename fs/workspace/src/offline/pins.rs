@@ -1,8 +1,8 @@
 //! Pins: files and folders whose bytes are kept on this device. Each home has its own; they are inode numbers in a file of
 //! the local state, so a name that moves stays pinned.
 //!
-//! A pin returns when everything is here. After that the background work brings in what changed; what does not fit then,
-//! or cannot be fetched, is counted in `status` and tried again. LIMIT: [`PINS_MAX`] pins, and the store's own limit in
+//! A pin returns when everything is here. After that a thread of its own brings in what changed; what does not fit then,
+//! or cannot be fetched, is told in `status` and tried again. Nobody else waits for either. LIMIT: [`PINS_MAX`] pins, and the store's own limit in
 //! bytes (`Store::hold`).
 
 use std::collections::BTreeSet;
@@ -12,11 +12,14 @@ use strongroom_format::ids::Ino;
 use strongroom_host::disk::{read_all, replace_file};
 use strongroom_store::Key as StoreKey;
 
-use super::gather::path_of;
+use super::gather::{Ranges, path_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::versions::find_path;
 use crate::ino_list;
 use crate::later::wait;
+use crate::outbound::background::Setback;
+use crate::tree::pages::patiently;
+use crate::tree::txn::Txn;
 use crate::workspace::{Inner, Mode, Workspace};
 
 /// Name of the file with the pins in the folder of the local state.
@@ -24,37 +27,62 @@ pub const PINS_FILE: &str = "pins";
 /// LIMIT: pins of one home.
 pub const PINS_MAX: usize = 10_000;
 
+/// What commands ask for, and how it went in the background.
+#[derive(Debug, Default)]
+pub(crate) struct Pinning {
+    /// What commands are about to pin. One that is unpinned meanwhile is taken away here.
+    asked: Vec<Ino>,
+    /// Times that a pin was taken away.
+    ended_count: u64,
+    setback: Setback,
+}
+
+impl Pinning {
+    /// Why something that is pinned is not here, if so.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.setback.trouble()
+    }
+
+    fn take_back(&mut self, ino: Ino) -> bool {
+        let index = self.asked.iter().position(|other| *other == ino);
+        index.map(|index| self.asked.swap_remove(index)).is_some()
+    }
+}
+
 impl Workspace {
     /// Fetches a file, or all files of a folder, and keeps them on this device, also what they become. Returns when they
     /// are here.
     ///
     /// # Errors
-    /// `NotFound`; `Full` when they do not fit, and nothing is pinned then; `Unsupported` where this device keeps no
-    /// copies; those of the store.
+    /// `NotFound`; `Full` when they do not fit, and nothing is pinned then; `Busy` when they are unpinned meanwhile, or the
+    /// workspace ends; `Unsupported` where this device keeps no copies; those of the store.
     pub fn pin(&self, path: &[u8]) -> Result<()> {
         let inner = &self.0;
         inner.writable()?;
         // What is on its way to the store is in no object that could be held.
         inner.commit(crate::outbound::commit::Reason::Asked)?;
         let ino = inner.find(path)?;
-        let _one = inner.pinning.lock();
-        let before = inner.pins()?;
-        let mut after = before.clone();
-        after.insert(ino);
-        if after.len() > PINS_MAX {
-            return Err(Error::new(ErrorKind::Full, "there are 10,000 pins"));
+        inner.pinning.lock().asked.push(ino);
+        let _one = inner.holding.lock();
+        let held = inner.hold_another(ino);
+        let went = {
+            let mut pinning = inner.pinning.lock();
+            let still_asked = pinning.take_back(ino);
+            held.and_then(|()| match still_asked {
+                true => {
+                    pinning.setback = Setback::default();
+                    inner.change_pins(|pins| pins.insert(ino)).map(drop)
+                }
+                false => Err(ended()),
+            })
+        };
+        if went.is_err() {
+            inner.let_go_of_unpinned();
         }
-        match inner.hold_all(&after) {
-            Ok(()) => inner.write_pins(&after),
-            Err(error) => {
-                // What the others need is here already.
-                let _ = inner.hold_all(&before);
-                Err(error)
-            }
-        }
+        went
     }
 
-    /// Ends a pin. Copies go when others need the room.
+    /// Ends a pin, also one that is being made. Copies go when others need the room.
     ///
     /// # Errors
     /// `NotFound` if it is not pinned itself.
@@ -62,16 +90,24 @@ impl Workspace {
         let inner = &self.0;
         inner.writable()?;
         let ino = inner.find(path)?;
-        let _one = inner.pinning.lock();
-        let mut pins = inner.pins()?;
-        if !pins.remove(&ino) {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                "this is not pinned; a folder above it may be",
-            ));
+        {
+            let mut pinning = inner.pinning.lock();
+            let was_asked = pinning.take_back(ino);
+            if !inner.change_pins(|pins| pins.remove(&ino))? && !was_asked {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    "this is not pinned; a folder above it may be",
+                ));
+            }
+            pinning.ended_count += 1;
+            pinning.setback = Setback::default();
         }
-        inner.write_pins(&pins)?;
-        inner.hold_all(&pins)
+        match inner.holding.try_lock() {
+            Some(_one) => inner.let_go_of_unpinned(),
+            // Who fetches at this moment needs some of it, perhaps.
+            None => inner.pinned_at.store(u64::MAX, Ordering::Release),
+        }
+        Ok(())
     }
 
     /// Drops the copies of a file, or of all files of a folder, that this device keeps. What is pinned, or not yet in the
@@ -122,18 +158,66 @@ impl Inner {
         }
     }
 
-    fn write_pins(&self, pins: &BTreeSet<Ino>) -> Result<()> {
-        let path = self.options.state_folder.join(PINS_FILE);
-        Ok(replace_file(&*self.services.disk, &path, &ino_list::bytes_of(pins))?)
+    /// Changes what is pinned; false if there was nothing to change. Only with `pinning` held.
+    fn change_pins(&self, change: impl FnOnce(&mut BTreeSet<Ino>) -> bool) -> Result<bool> {
+        let mut pins = self.pins()?;
+        let changed = change(&mut pins);
+        if changed {
+            let path = self.options.state_folder.join(PINS_FILE);
+            replace_file(&*self.services.disk, &path, &ino_list::bytes_of(&pins))?;
+        }
+        Ok(changed)
     }
 
-    /// Fetches what is missing of the pins, and lets go of what they do not need.
-    fn hold_all(&self, pins: &BTreeSet<Ino>) -> Result<()> {
-        let inos: Vec<Ino> = pins.iter().copied().collect();
-        let wanted = match inos.is_empty() {
-            true => Default::default(),
-            false => self.gather(&inos)?,
+    /// Takes pins of what is gone away. What is gone here only may come back when others' commits are taken in.
+    fn drop_pins_of_gone(&self) -> Result<()> {
+        let (map, committed) = {
+            let map = &self.state.lock().map;
+            (map.snapshot(), map.committed())
         };
+        let mut gone = BTreeSet::new();
+        for ino in self.pins()? {
+            let here = patiently(|| Txn::new(&map).find_inode(ino))?;
+            if here.is_none() && patiently(|| Txn::new(&committed).find_inode(ino))?.is_none() {
+                gone.insert(ino);
+            }
+        }
+        if !gone.is_empty() {
+            let _one = self.pinning.lock();
+            self.change_pins(|pins| pins.extract_if(.., |ino| gone.contains(ino)).count() > 0)?;
+        }
+        Ok(())
+    }
+
+    /// Fetches what one more pin needs, until that is asked for no more.
+    fn hold_another(&self, ino: Ino) -> Result<()> {
+        self.drop_pins_of_gone()?;
+        let mut pins = self.pins()?;
+        pins.insert(ino);
+        if pins.len() > PINS_MAX {
+            return Err(Error::new(ErrorKind::Full, "there are 10,000 pins"));
+        }
+        self.hold_all(&pins, &|| self.pinning.lock().asked.contains(&ino))
+    }
+
+    fn gather_all(&self, pins: &BTreeSet<Ino>) -> Result<Ranges> {
+        let inos: Vec<Ino> = pins.iter().copied().collect();
+        match inos.is_empty() {
+            true => Ok(Ranges::new()),
+            false => self.gather(&inos),
+        }
+    }
+
+    /// Lets go of what no pin needs. Only with `holding` held.
+    fn let_go_of_unpinned(&self) {
+        match self.pins().and_then(|pins| self.gather_all(&pins)) {
+            Ok(wanted) => self.let_go_of_others(&wanted),
+            // The next round does it, when the store can be asked for pages.
+            Err(_) => self.pinned_at.store(u64::MAX, Ordering::Release),
+        }
+    }
+
+    fn let_go_of_others(&self, wanted: &Ranges) {
         for key in self.store.held() {
             if let StoreKey::Object(object) = key
                 && !wanted.contains_key(&object)
@@ -141,11 +225,20 @@ impl Inner {
                 self.store.let_go(key);
             }
         }
+    }
+
+    /// Lets go of what pins do not need, and fetches what is missing of them, until somebody says no more.
+    fn hold_all(&self, pins: &BTreeSet<Ino>, goes_on: &dyn Fn() -> bool) -> Result<()> {
+        let wanted = self.gather_all(pins)?;
+        self.let_go_of_others(&wanted);
         for (object, ranges) in wanted {
             if self.staging.find(object).is_some() {
                 continue;
             }
             for range in ranges {
+                if self.is_ending() || !goes_on() {
+                    return Err(ended());
+                }
                 let key = StoreKey::Object(object);
                 wait(async { Ok(self.store.hold(key, range).await?) })?;
             }
@@ -153,23 +246,36 @@ impl Inner {
         Ok(())
     }
 
-    /// Brings in what changed of what is pinned, if anything did.
+    /// Brings in what changed of what is pinned, if anything did. Gives way to commands, and what it meets is told in the
+    /// status and tried again, later each time.
     pub(crate) fn renew_pins(&self) {
-        let head = self.state.lock().head.seq;
-        if self.options.mode == Mode::ReadOnly
-            || self.pinned_at.swap(head, Ordering::AcqRel) == head
-        {
+        let (now, head) = (self.services.clock.elapsed(), self.state.lock().head.seq);
+        if self.options.mode == Mode::ReadOnly || self.pinning.lock().setback.waits(now) {
             return;
         }
-        let _one = self.pinning.lock();
-        let held = match self.pins() {
-            Ok(pins) if pins.is_empty() => Ok(()),
-            Ok(pins) => self.hold_all(&pins),
-            Err(error) => Err(error),
+        let Some(_one) = self.holding.try_lock() else { return };
+        let ended_count = {
+            let pinning = self.pinning.lock();
+            if !pinning.asked.is_empty() || self.pinned_at.swap(head, Ordering::AcqRel) == head {
+                return;
+            }
+            pinning.ended_count
         };
-        if held.is_err() {
-            // Tried again with the next round.
+        let goes_on = || {
+            let pinning = self.pinning.lock();
+            pinning.asked.is_empty() && pinning.ended_count == ended_count
+        };
+        let went = self.drop_pins_of_gone().and_then(|()| self.hold_all(&self.pins()?, &goes_on));
+        if went.is_err() {
             self.pinned_at.store(u64::MAX, Ordering::Release);
         }
+        // What somebody ended is no failure.
+        let went = if goes_on() && !self.is_ending() { went } else { Ok(()) };
+        self.pinning.lock().setback.note(self.services.clock.elapsed(), went);
     }
+}
+
+/// The error of who is told to fetch no more.
+fn ended() -> Error {
+    Error::new(ErrorKind::Busy, "it was unpinned, or unmounted, before all of it was here")
 }

@@ -1,8 +1,8 @@
-//! The thread that commits when it is time, and the one that purges: for that may take an hour.
+//! The thread that commits when it is time, and those that purge and bring in what is pinned: either may take hours.
 
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::BATCH_AGE_MAX;
 use crate::outbound::commit::Reason;
 use crate::workspace::Inner;
@@ -13,6 +13,40 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Pause after the last of some failures in a row.
 pub(crate) fn pause_after(failed_count: u32) -> Duration {
     (BATCH_AGE_MAX * (1 << failed_count.min(5))).min(RETRY_PAUSE_MAX)
+}
+
+/// Failed tries of one thing, in a row.
+#[derive(Debug, Default)]
+pub(crate) struct Setback {
+    /// What the last one met.
+    error: Option<Error>,
+    count: u32,
+    /// When it is tried again, in time since the start.
+    again: Duration,
+}
+
+impl Setback {
+    /// Whether it is too early to try again.
+    pub(crate) fn waits(&self, now: Duration) -> bool {
+        now < self.again
+    }
+
+    /// Takes in how a try went.
+    pub(crate) fn note(&mut self, now: Duration, went: Result<()>) {
+        *self = match went {
+            Ok(()) => Self::default(),
+            Err(error) => Self {
+                error: Some(error),
+                count: self.count.saturating_add(1),
+                again: now + pause_after(self.count),
+            },
+        };
+    }
+
+    /// What the last try met, if it failed.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.error.as_ref().map(ToString::to_string)
+    }
 }
 
 impl Inner {
@@ -41,7 +75,6 @@ impl Inner {
         }
         polled?;
         self.compact_if_due();
-        self.renew_pins();
         self.purge_doomed()
     }
 
@@ -49,6 +82,13 @@ impl Inner {
     pub(crate) fn purge_in_background(self: &std::sync::Arc<Self>) {
         while self.wait_for(BATCH_AGE_MAX) {
             self.purge_if_under_way();
+        }
+    }
+
+    /// Brings in what is pinned until told to stop.
+    pub(crate) fn renew_pins_in_background(&self) {
+        while self.wait_for(BATCH_AGE_MAX) {
+            self.renew_pins();
         }
     }
 
