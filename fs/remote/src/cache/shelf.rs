@@ -384,9 +384,11 @@ impl Shelf {
 
     /// Lets go of an object unless it is held.
     pub(crate) fn forget_usual(&self, id: ObjectId) {
-        let is_held = |object: &Object| object.class == Class::Held;
-        if !self.state.lock().objects.get(&id).is_some_and(is_held) {
-            self.forget(id);
+        // ORDER: one lock over both. It may be held a moment after it was looked at.
+        let mut state = self.state.lock();
+        if state.objects.get(&id).is_some_and(|object| object.class == Class::Usual) {
+            state.queue.retain(|other| *other != id);
+            self.remove(&mut state, id);
         }
     }
 

@@ -202,6 +202,28 @@ fn what_is_held_stays_while_others_go_and_has_a_limit_of_its_own() {
 }
 
 #[test]
+fn what_is_held_beside_somebody_who_frees_it_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let shelf = shelf(folder.path(), 1 << 20);
+    let together = std::sync::Barrier::new(5);
+    for round in 0..2000 {
+        assert!(shelf.insert(id(1), 0, &Bytes::from_static(&[1; 100])));
+        let hold = || {
+            together.wait();
+            shelf.hold(id(1)).unwrap()
+        };
+        let is_held = std::thread::scope(|scope| {
+            let holders: Vec<_> = (0..4).map(|_| scope.spawn(hold)).collect();
+            together.wait();
+            shelf.forget_usual(id(1));
+            holders.into_iter().any(|holder| holder.join().unwrap())
+        });
+        assert_eq!(shelf.has(id(1), &(0..100)), is_held, "{round}");
+        shelf.forget(id(1));
+    }
+}
+
+#[test]
 fn a_folder_is_used_by_one_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let _first = shelf(folder.path(), 1);
