@@ -1,12 +1,13 @@
 //! Consents: a subject's answers to activities, with evidence, history and signed receipts.
 
+use serde_json::{Value, json};
 use strongroom_crypto::hash::sha256;
 use strongroom_crypto::usage::Usage;
 use strongroom_format::cbor;
 use strongroom_records::Signed;
 use strongroom_records::activity::{Activity, ActivityState, Basis};
 use strongroom_records::ids::{Hash, SubjectId};
-use strongroom_records::log::Kind;
+use strongroom_records::log::{Kind, base64};
 use strongroom_records::receipt::{ConsentDeed, Deed, MAGIC, Receipt, Said};
 use strongroom_records::subject::{Consent, ConsentStatus, Detail, SubjectState};
 
@@ -16,6 +17,7 @@ use crate::lookup::Buckets;
 use crate::register::Transaction;
 use crate::services::Services;
 use crate::subjects::Subject;
+use crate::times::time_text;
 
 /// LIMIT: bytes of evidence.
 const EVIDENCE_LEN_MAX: usize = 64 << 10;
@@ -35,6 +37,15 @@ pub struct Answer {
     pub until: Option<i64>,
     /// Who expressed it, how and when, as the application knows it.
     pub evidence: Vec<u8>,
+}
+
+/// An answer that somebody gave once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The answer.
+    pub consent: Consent,
+    /// Its evidence, as it was given; none where there was none, or where it is on record about whom this one was made of.
+    pub evidence: Option<Vec<u8>>,
 }
 
 impl Custodian {
@@ -119,12 +130,13 @@ impl Custodian {
     ///
     /// # Errors
     /// `NotFound`.
-    pub fn consent_history(&mut self, subject: &SubjectId) -> Result<Vec<Consent>> {
-        let mut history = Vec::new();
-        for line in self.entries_about(subject)? {
-            history.extend(line.detail.and_then(|detail| detail.consent));
-        }
-        Ok(history)
+    pub fn consent_history(&mut self, subject: &SubjectId) -> Result<Vec<Answered>> {
+        let details = self.entries_about(subject)?.into_iter().filter_map(|line| line.detail);
+        let answered = |detail: Detail| {
+            let evidence = Some(detail.evidence).filter(|evidence| !evidence.is_empty());
+            Some(Answered { consent: detail.consent?, evidence })
+        };
+        Ok(details.filter_map(answered).collect())
     }
 
     fn standing(&self, consent: &Consent) -> ConsentStatus {
@@ -172,6 +184,27 @@ impl Custodian {
             evidence_hash: Hash(sha256(&answer.evidence)),
             position: self.register().log().next_seq(),
         })
+    }
+
+    /// The same for machines, as the command and the agent answer it.
+    ///
+    /// # Errors
+    /// As [`Custodian::consent_history`].
+    pub fn consent_history_json(&mut self, subject: &SubjectId) -> Result<Vec<Value>> {
+        let activities = self.activities()?;
+        let line = |Answered { consent, evidence }: Answered| {
+            let found = activities.iter().find(|activity| activity.id == consent.activity);
+            json!({
+                "time": time_text(consent.expressed),
+                "activity": found.map_or_else(|| consent.activity.to_string(), |a| a.name.clone()),
+                "status": consent.status.name(),
+                "record": consent.position,
+                "evidence": evidence.as_deref().map(base64),
+                "evidence_sha256": consent.evidence_hash.to_string(),
+                "notice_sha256": consent.notice_hash.to_string(),
+            })
+        };
+        Ok(self.consent_history(subject)?.into_iter().map(line).collect())
     }
 
     pub(crate) fn receipt(&self, time: i64, position: u64, deed: Deed) -> Vec<u8> {

@@ -4,8 +4,10 @@
 //! ```text
 //! bagit.txt  bag-info.txt  manifest-sha256.txt  tagmanifest-sha256.txt  receipt.cbor
 //! data/index.html  data/subject.json  data/consents.json  data/access-report.json
-//! data/files/CLASS/NAME  data/proofs/head.txt  data/proofs/entries.json
+//! data/files/CLASS/NAME  data/evidence/NUMBER  data/proofs/head.txt  data/proofs/entries.json
 //! ```
+//!
+//! Evidence of an answer is there as it came, by the number that the answer has in the access report.
 //!
 //! Keys come by ordinary grants of the application's own work, one class after the other; each is on record before its
 //! files are read. Any BagIt validator checks the package, `sha256sum -c manifest-sha256.txt` does too.
@@ -216,6 +218,12 @@ impl Custodian {
         let lines = report.lines.iter().map(|line| report_line_json(line, names));
         let lines: Vec<Value> = lines.collect();
         bag.json("data/access-report.json", &Value::from(lines), target)?;
+        for line in &report.lines {
+            let about = line.entry.about.as_ref().zip(line.detail.as_ref());
+            if let Some((about, detail)) = about.filter(|(_, detail)| !detail.evidence.is_empty()) {
+                bag.add(&format!("data/evidence/{}", about.number), &detail.evidence, target)?;
+            }
+        }
         bag.json("data/proofs/entries.json", &proofs_json(&report), target)?;
         bag.add("data/proofs/head.txt", report.head.as_bytes(), target)?;
         let page = page(&about, &consents, &report, names);

@@ -57,7 +57,7 @@ pub use access::Asked;
 pub use activities::Proposal;
 pub use audit::{Finding, Looked, ReportLine, SubjectReport, Told, Verified, verified_json};
 pub use closing::{Unclosed, close};
-pub use consents::Answer;
+pub use consents::{Answer, Answered};
 pub use counter::{About, Counter, Settled, Ticket, Turns};
 pub use custodian::Custodian;
 pub use directory::{NeededKey, Stewardship};

@@ -6,13 +6,15 @@ mod common;
 
 use std::time::Duration;
 
-use common::{World, kind, own};
+use common::{World, answer, kind, own, registered};
 use serde_json::Value;
 use strongroom_crypto::hash::sha256;
+use strongroom_records::activity::Basis;
 use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::Deed;
-use strongroom_steward::{Custodian, ErrorKind, Result, Target, verify_receipt};
+use strongroom_records::subject::ConsentStatus;
+use strongroom_steward::{Answer, Custodian, ErrorKind, Result, Target, verify_receipt};
 
 const LEN: usize = 5 << 20;
 
@@ -130,4 +132,39 @@ fn the_receipt_of_an_export_says_which_entry_is_the_last() {
         (exported.deed.entries + 1, exported.deed.last_entry)
     );
     assert!(own.index >= proofs["tree_size"].as_u64().unwrap());
+}
+
+/// Whoever has to show that somebody agreed finds what that rests on again, byte for byte.
+#[test]
+fn the_evidence_of_an_answer_is_in_the_history_and_in_an_export() {
+    let world = World::new(4);
+    let mut shop = world.create("shop");
+    let ada = shop.create_subject(&[]).unwrap();
+    registered(&mut shop, "newsletter", Basis::Consent, &["owned"]);
+    let say = |shop: &mut Custodian, status, evidence: &[u8]| {
+        let said = Answer { evidence: evidence.to_vec(), ..answer("newsletter", status) };
+        shop.answer(&ada, &said).unwrap();
+    };
+    say(&mut shop, ConsentStatus::Given, b"{ \"box\": \"ticked\" }\xff");
+    say(&mut shop, ConsentStatus::Withdrawn, b"");
+    let mut written = Written::default();
+    shop.export(&ada, &mut written).unwrap();
+    let evidence = written.0.iter().filter(|(path, _)| path.starts_with("data/evidence/"));
+    let [(path, bytes)] = &evidence.collect::<Vec<_>>()[..] else { panic!("one") };
+    assert_eq!(bytes, b"{ \"box\": \"ticked\" }\xff");
+    let read = |name: &str| {
+        let found = written.0.iter().find(|(path, _)| path == name).unwrap();
+        String::from_utf8(found.1.clone()).unwrap()
+    };
+    let report: Value = serde_json::from_str(&read("data/access-report.json")).unwrap();
+    let line = report.as_array().unwrap().iter().find(|line| line["consent"] == "given").unwrap();
+    assert_eq!(*path, format!("data/evidence/{}", line["number"]));
+    let hash = Hash(sha256(b"{ \"box\": \"ticked\" }\xff")).to_string();
+    assert!(read("manifest-sha256.txt").contains(&format!("{hash}  {path}\n")));
+    let history = shop.consent_history(&ada).unwrap();
+    let evidence: Vec<_> = history.iter().map(|said| said.evidence.as_deref()).collect();
+    assert_eq!(evidence, [Some(&b"{ \"box\": \"ticked\" }\xff"[..]), None]);
+    let json = shop.consent_history_json(&ada).unwrap();
+    assert_eq!(json[0]["evidence"], "eyAiYm94IjogInRpY2tlZCIgff8=");
+    assert_eq!((&json[0]["evidence_sha256"], &json[1]["evidence"]), (&hash.into(), &Value::Null));
 }

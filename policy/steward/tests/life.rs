@@ -61,7 +61,7 @@ fn a_consumer_reads_while_consent_is_given_and_not_before_or_after() {
     assert_eq!(kind(shop.read_file(&asked, "profile.json")), ErrorKind::Denied);
     assert_eq!(shop.scope("newsletter").unwrap(), []);
     let history: Vec<ConsentStatus> =
-        shop.consent_history(&ada).unwrap().iter().map(|consent| consent.status).collect();
+        shop.consent_history(&ada).unwrap().iter().map(|said| said.consent.status).collect();
     assert_eq!(history, [ConsentStatus::Given, ConsentStatus::Withdrawn]);
     // Every use and refusal is on record, in a chain that the subject can check.
     let report = shop.report(&ada).unwrap();

@@ -397,7 +397,7 @@ fn who_agreed_again_since_has_agreed_in_a_backup_if_the_ledger_says_so_and_else_
             true => {
                 shop.expect_said(0, ConsentStatus::Renewed);
                 let mut history = shop.open().unwrap().consent_history(&shop.people[0]).unwrap();
-                assert_eq!(history.pop().unwrap().until, until);
+                assert_eq!(history.pop().unwrap().consent.until, until);
             }
             false => shop.expect_said(0, ConsentStatus::Withdrawn),
         }

@@ -146,19 +146,7 @@ pub fn consents(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
 
 /// Every answer a subject ever gave.
 pub fn history(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    let activities = custodian.activities()?;
-    let mut lines = Vec::new();
-    for consent in custodian.consent_history(&call.subject()?)? {
-        let found = activities.iter().find(|activity| activity.id == consent.activity);
-        lines.push(json!({
-            "time": time_text(consent.expressed),
-            "activity": found.map(|activity| activity.name.clone()),
-            "status": consent.status.name(),
-            "record": consent.position,
-            "evidence_sha256": consent.evidence_hash.to_string(),
-            "notice_sha256": consent.notice_hash.to_string(),
-        }));
-    }
+    let lines = custodian.consent_history_json(&call.subject()?)?;
     Ok(Answer::json(200, &json!({ "history": lines })))
 }
 

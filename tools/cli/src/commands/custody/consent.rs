@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use strongroom_records::subject::ConsentStatus;
-use strongroom_steward::{Answer, time_text};
+use strongroom_steward::Answer;
 
 use super::receipt::{Again, Place};
 use super::settle::{Patience, Taken, described, settle};
@@ -89,18 +89,12 @@ fn answer(
 fn history(options: &ConsentShow, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.subject)?;
     let (_office, mut custodian) = custody::application(&options.of)?;
-    let activities = custodian.activities().map_err(|error| failure(&error))?;
-    let (mut text, mut lines) = (String::new(), Vec::new());
-    for consent in custodian.consent_history(&subject).map_err(|error| failure(&error))? {
-        let found = activities.iter().find(|activity| activity.id == consent.activity);
-        let name = found.map_or_else(|| consent.activity.to_string(), |a| a.name.clone());
-        let (time, status) = (time_text(consent.expressed), consent.status.name());
+    let lines = custodian.consent_history_json(&subject).map_err(|error| failure(&error))?;
+    let mut text = String::new();
+    for line in &lines {
+        let [time, name, status] =
+            ["time", "activity", "status"].map(|field| line[field].as_str().unwrap_or_default());
         text += &format!("{time}  {name}: {status}\n");
-        lines.push(json!({
-            "time": time, "activity": name, "status": status, "record": consent.position,
-            "evidence_sha256": consent.evidence_hash.to_string(),
-            "notice_sha256": consent.notice_hash.to_string(),
-        }));
     }
     ui::answer(format, &text, &json!({ "history": lines }))?;
     Ok(Exit::Done)
