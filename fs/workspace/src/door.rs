@@ -349,6 +349,13 @@ impl Mark {
     }
 }
 
+impl Passing {
+    /// Whether its mark is gone.
+    pub fn is_past(&self) -> bool {
+        self.0.lock().is_done
+    }
+}
+
 impl PartialEq for Mark {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

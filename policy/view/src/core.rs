@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use strongroom_records::ids::SubjectId;
+use strongroom_records::ids::{FileId, SubjectId};
 use strongroom_workspace::door::{
     Access, AllocateMode, Answer, Attributes, Caller, Change, Core, FolderEntry, Folding, HandleId,
     Ino, Kind, ListDetail, NewNode, OpenOptions, Opened, RenameMode, SeekTarget, SetAttributes,
@@ -14,7 +14,7 @@ use strongroom_workspace::door::{
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 
 use crate::desk::{Ask, refused};
-use crate::gate::{Compartment, Handle, Standing};
+use crate::gate::{Compartment, Ending, Handle, Standing};
 use crate::listing::{
     FIRST_COOKIE, find_class, list_classes, list_files, list_people, pseudonym_of,
 };
@@ -259,7 +259,8 @@ impl View {
         }
     }
 
-    /// Reads under the present lease, or a new one. A reply is checked against the gate once it is there.
+    /// Reads under the present lease, or a new one. A reply is checked against the gate once it is there, and nobody waits for
+    /// one whose ground is gone.
     pub(crate) async fn read_file(
         self,
         handle: Arc<Handle>,
@@ -269,25 +270,27 @@ impl View {
         let own = &handle.compartment;
         let mut is_again = false;
         for _ in 0..ASK_COUNT_MAX {
+            let mut ending = own.ending();
             let class = match own.reads(&handle.file.id, self.inner.now()) {
                 Standing::Shut => return Err(denied()),
                 Standing::Lapsed => {
-                    self.ask(Ask::Read(Arc::clone(own), handle.file.id)).await?;
+                    self.ask_to_read(own, handle.file.id, &mut ending).await?;
                     continue;
                 }
                 Standing::Live(class) => class,
             };
             let Some(file) = handle.open(class) else { return Err(stale()) };
-            match file.read(offset, len).await {
+            match ending.unless(file.read(offset, len)).await {
+                None => {}
                 // Its bytes lie elsewhere now, under another key perhaps: a new lease shows where.
-                Err(error)
+                Some(Err(error))
                     if error.kind() == strongroom_steward::ErrorKind::NotFound && !is_again =>
                 {
                     is_again = true;
                     own.lapse_reading();
                 }
-                Err(error) => return Err(refused(&error)),
-                Ok(plain) => match own.reads(&handle.file.id, self.inner.now()) {
+                Some(Err(error)) => return Err(refused(&error)),
+                Some(Ok(plain)) => match own.reads(&handle.file.id, self.inner.now()) {
                     Standing::Shut => return Err(denied()),
                     Standing::Lapsed => {}
                     Standing::Live(_) => return Ok(Bytes::from(plain)),
@@ -295,6 +298,21 @@ impl View {
             }
         }
         Err(Error::new(ErrorKind::Unavailable, "a lease ends before it is used"))
+    }
+
+    /// Asks for a lease to read on. Not while the kernel is being told of one that is over: it would wait for who waits here.
+    pub(crate) async fn ask_to_read(
+        &self,
+        own: &Arc<Compartment>,
+        file: FileId,
+        ending: &mut Ending,
+    ) -> Result<()> {
+        if own.is_draining() {
+            let why = "the lease is over and was not renewed in time";
+            return Err(Error::new(ErrorKind::Unavailable, why));
+        }
+        // What ends meanwhile is met when it is looked at again.
+        ending.unless(self.ask(Ask::Read(Arc::clone(own), file))).await.unwrap_or(Ok(()))
     }
 
     fn attribute(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {

@@ -1,7 +1,10 @@
 //! One class of one subject in the view: its gate, and the leases behind it.
 
 use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -9,6 +12,8 @@ use strongroom_audit::Grant;
 use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
 use strongroom_records::subject::File;
 use strongroom_steward::{OpenClass, OpenFile};
+use strongroom_workspace::door::{Mark, Passing};
+use tokio::sync::watch;
 
 /// A class of a subject, as long as the activity may have it without a break. What is agreed again later is another one.
 pub(crate) struct Compartment {
@@ -18,6 +23,26 @@ pub(crate) struct Compartment {
     /// Name of the class, and of its folder.
     pub name: String,
     gate: Mutex<Gate>,
+    /// Changes when what was lent ends before its time was asked for anew.
+    ends: watch::Sender<()>,
+}
+
+/// Hears that what was lent has ended.
+pub(crate) struct Ending(watch::Receiver<()>);
+
+impl Ending {
+    /// What `work` brings, unless what was lent ends first. Whoever reads for the kernel holds a page there, and nothing is
+    /// dropped behind it until it lets go.
+    pub async fn unless<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let (mut work, mut ended) = (pin!(work), pin!(self.0.changed()));
+        poll_fn(|context| {
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(Some(done));
+            }
+            ended.as_mut().poll(context).map(|_| None)
+        })
+        .await
+    }
 }
 
 /// Times are of the clock that counts from boot.
@@ -27,6 +52,8 @@ struct Gate {
     listing: Option<Listing>,
     reading: Option<Reading>,
     handle_count: usize,
+    /// The kernel is being told that contents are to go.
+    draining: Option<Passing>,
 }
 
 /// The names may be shown.
@@ -62,10 +89,12 @@ impl<T> Standing<T> {
 }
 
 /// What ends when a lease does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub(crate) struct Lapse {
     pub listing: bool,
     pub reading: bool,
+    /// To come after what the kernel is told of it.
+    pub mark: Option<Mark>,
 }
 
 /// An open file of the view.
@@ -78,7 +107,18 @@ pub(crate) struct Handle {
 
 impl Compartment {
     pub fn new(subject: SubjectId, pseudonym: Pseudonym, class: ClassId, name: String) -> Self {
-        Self { subject, pseudonym, class, name, gate: Mutex::default() }
+        let (ends, _) = watch::channel(());
+        Self { subject, pseudonym, class, name, gate: Mutex::default(), ends }
+    }
+
+    /// Hears what ends from now on.
+    pub fn ending(&self) -> Ending {
+        Ending(self.ends.subscribe())
+    }
+
+    /// Whether the kernel is dropping contents: a read that waited now would keep it from that.
+    pub fn is_draining(&self) -> bool {
+        self.gate.lock().draining.as_ref().is_some_and(|passing| !passing.is_past())
     }
 
     /// Whether its name may be shown.
@@ -194,15 +234,28 @@ impl Compartment {
     pub fn lapse(&self, now: Duration) -> Lapse {
         let mut gate = self.gate.lock();
         let listing = gate.listing.take_if(|listing| now >= listing.end).is_some();
-        let reading = gate.reading.take_if(|reading| now >= reading.end).is_some();
-        Lapse { listing, reading }
+        let ended = gate.reading.take_if(|reading| now >= reading.end);
+        // One that was ended to be asked for anew takes nothing from anybody.
+        let mark = ended.as_ref().filter(|reading| !reading.end.is_zero()).map(|_| {
+            let (mark, passing) = Mark::new();
+            gate.draining = Some(passing);
+            mark
+        });
+        drop(gate);
+        if mark.is_some() {
+            self.ends.send_replace(());
+        }
+        Lapse { listing, reading: ended.is_some(), mark }
     }
 
     /// Shuts it for good and lets go of the keys. False if it was shut.
     pub fn shut(&self) -> bool {
         let mut gate = self.gate.lock();
         (gate.listing, gate.reading) = (None, None);
-        !std::mem::replace(&mut gate.shut, true)
+        let was_shut = std::mem::replace(&mut gate.shut, true);
+        drop(gate);
+        self.ends.send_replace(());
+        !was_shut
     }
 }
 

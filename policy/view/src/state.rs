@@ -12,7 +12,7 @@ use strongroom_steward::Prospect;
 use strongroom_workspace::door::{Access, Change, Ino};
 
 use crate::draft::Draft;
-use crate::gate::{Compartment, Handle};
+use crate::gate::{Compartment, Handle, Lapse};
 
 /// The folder of people.
 pub(crate) const SUBJECTS: Ino = Ino(2);
@@ -348,7 +348,7 @@ impl State {
     }
 
     /// What the kernel has to drop when a lease has ended: contents, or names.
-    pub fn lapsed(&self, compartment: &Arc<Compartment>, lapse: crate::gate::Lapse) -> Vec<Change> {
+    pub fn lapsed(&self, compartment: &Arc<Compartment>, lapse: &Lapse) -> Vec<Change> {
         let mut changes = Vec::new();
         if lapse.reading {
             for handle in self.handles.values() {

@@ -303,8 +303,9 @@ impl Inner {
         for compartment in &*live {
             let lapse = compartment.lapse(now);
             if lapse.listing || lapse.reading {
-                changes.extend(self.state.lock().lapsed(compartment, lapse));
+                changes.extend(self.state.lock().lapsed(compartment, &lapse));
             }
+            changes.extend(lapse.mark.map(Change::Mark));
         }
         live.retain(|own| own.ends() != (None, None));
         changes.into_iter().for_each(|change| self.tell(change));

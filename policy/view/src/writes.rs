@@ -190,14 +190,14 @@ impl View {
     ) -> Result<Bytes> {
         let own = &draft.compartment;
         for _ in 0..ASK_COUNT_MAX {
-            let now = self.inner.now();
+            let (now, mut ending) = (self.inner.now(), own.ending());
             let standing = match draft.source() {
                 None if !matches!(own.shown(now), Standing::Shut) => Standing::Live(()),
                 None => Standing::Shut,
                 Some(file) => match own.reads(&file, now) {
                     Standing::Live(_) => Standing::Live(()),
                     Standing::Lapsed => {
-                        self.ask(Ask::Read(Arc::clone(own), file)).await?;
+                        self.ask_to_read(own, file, &mut ending).await?;
                         continue;
                     }
                     Standing::Shut => Standing::Shut,

@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub struct Tee {
     /// How often a cell or a node of a keystore was read.
     pub looked: AtomicU64,
     fails: Mutex<Option<Fails>>,
+    /// Whether people's files are not answered for: whoever reads one waits.
+    pub stalls: AtomicBool,
 }
 
 type Fails = Box<dyn FnMut(&Key) -> bool + Send>;
@@ -55,7 +58,8 @@ impl Tee {
         let inner = FolderStore::create(Arc::new(SimDisk::new(1)), "/store".into()).unwrap();
         let (ever, calls_left) = (Mutex::default(), Mutex::default());
         let (deleted, fails, looked) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
-        Arc::new(Self { inner, ever, calls_left, deleted, looked, fails })
+        let stalls = AtomicBool::new(false);
+        Arc::new(Self { inner, ever, calls_left, deleted, looked, fails, stalls })
     }
 
     /// The first thing that is so can be neither read nor removed, once.
@@ -140,6 +144,14 @@ impl Over for Tee {
                 Ok(())
             }
         }
+    }
+
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        let is_file = matches!(key, Key::Policy(key) if key.shelf == Shelf::Object);
+        if is_file && self.stalls.load(Ordering::Relaxed) {
+            return Box::pin(std::future::pending());
+        }
+        self.inner.get(key, range)
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
