@@ -298,7 +298,7 @@ fn in_use_by(lock: &Path) -> InUse {
 /// Seals the device file under another passphrase.
 ///
 /// # Errors
-/// Wrong passphrase, or the store cannot be written.
+/// Wrong passphrase, or the store cannot be written; it is done all the same where a member of a mirror was away.
 pub fn change_passphrase(
     home: &Home,
     place: &Place,
@@ -313,8 +313,14 @@ pub fn change_passphrase(
         .map_err(|error| Failure::keyring(&shown, &error))?;
     let put = store.put(Key::Device(keys.device_id()), Body::Bytes(file.into()));
     strongroom_store::wait(put)
-        .map(drop)
-        .map_err(|error| Failure::store(format!("changing `{shown}`"), &error))
+        .map_err(|error| Failure::store(format!("changing `{shown}`"), &error))?;
+    if store.reaches_all() {
+        return Ok(());
+    }
+    let message =
+        "the passphrase is changed, and a member of the mirror that is away has the old one still";
+    Err(Failure::new(Exit::Partial, message)
+        .hint(format!("run `strongroom scrub {shown}` when all of them are there")))
 }
 
 /// Unlocks the device that this home is.

@@ -166,6 +166,29 @@ fn the_file_of_a_removed_device_goes_from_every_member_or_with_the_next_device()
 }
 
 #[test]
+fn a_passphrase_that_a_member_missed_is_told_and_the_old_one_never_counts_again() {
+    let place = Place::new();
+    place.run(&format!("init {MIRROR} --little-memory --passphrase-file PASS")).expect_done();
+    fs::rename(place.path("one"), place.path("elsewhere")).unwrap();
+    let change = "--little-memory --passphrase-file PASS --new-passphrase-file WRONG";
+    let changed = place.run(&format!("passwd {MIRROR} {change}"));
+    assert!(changed.code == 3 && changed.err.contains("strongroom scrub mirror:"), "{changed:?}");
+    fs::rename(place.path("elsewhere"), place.path("one")).unwrap();
+    // One of the two that are there has the old one.
+    fs::rename(place.path("three"), place.path("elsewhere")).unwrap();
+    for passphrase in ["PASS", "WRONG"] {
+        let refused = place.run(&format!("check {MIRROR} --passphrase-file {passphrase}"));
+        assert!(refused.code == 6 && refused.err.contains("differ"), "{refused:?}");
+    }
+    fs::rename(place.path("elsewhere"), place.path("three")).unwrap();
+    scrub(&place);
+    fs::rename(place.path("three"), place.path("elsewhere")).unwrap();
+    place.run(&format!("check {MIRROR} --passphrase-file WRONG")).expect_sound();
+    let refused = place.run(&format!("check {MIRROR} --passphrase-file PASS"));
+    assert_eq!(refused.code, 5, "{refused:?}");
+}
+
+#[test]
 fn what_is_no_mirror_is_not_scrubbed() {
     let place = Place::new();
     place.run("scrub HERE").expect_refused(

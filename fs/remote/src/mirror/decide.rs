@@ -65,7 +65,7 @@ impl Inner {
         keys: &[Key],
         work: impl Fn(&dyn Store) -> Result<()> + Clone + Send + 'static,
     ) -> Result<()> {
-        let is_all_needed = self.quorum() * 2 <= self.members.len();
+        let is_all_needed = self.needs_all();
         let mut before = Vec::new();
         if is_all_needed {
             // What is remembered of a member may be older than what became of it.

@@ -95,7 +95,7 @@ impl Inner {
     /// ORDER: from the member itself never, and from another that missed it as well only when all the rest lack it. They
     /// hold what was there before, and it would be forgotten that they do.
     async fn read_for(&self, index: usize, key: Key) -> Result<Bytes> {
-        if is_replaced(key) && self.quorum() * 2 <= self.members.len() {
+        if is_replaced(key) && self.needs_all() {
             // Of two that differ the first counts, whichever of them missed it: both must say what they have.
             let agreed = self.agreed(key).await?;
             let all_answered = (0..self.members.len()).all(|index| !self.is_away(index));

@@ -10,7 +10,8 @@
 //! 1. A put that returned is on all members but one.
 //! 2. That something is missing is said only when everybody who answers says so, and no more than one does not answer.
 //! 3. What is replaced in place (device files, cells) must reach most members, which of two are both, or is put back as it was;
-//!    it is read from as many members as must agree, and the majority counts, of two that differ the first.
+//!    it is read from as many members as must agree, and the majority counts, of two that differ the first. Where two of more
+//!    differ and whoever could tell is away, nothing counts: one of them may have missed what was said to be replaced.
 //! 4. What is replaced in place is removed from all members or not said to be removed: it is read wherever one has it. What is
 //!    removed of the rest is gone from all members but one, is not read from that one, and goes from it when it is back.
 //! 5. Bytes are not judged here: who reads verifies, and has a copy that does not verify passed over ([`Store::distrust`]).
@@ -18,6 +19,7 @@
 //! LIMIT: the first member arbitrates only while everybody reaches it: a mirror serves one writing device. What members
 //! missed is remembered in memory; after a restart `scrub` finds it.
 
+mod agreed;
 mod away;
 mod decide;
 mod heal;
@@ -150,6 +152,11 @@ impl Inner {
     /// How many members have what a put returned for.
     fn quorum(&self) -> usize {
         self.members.len() - 1
+    }
+
+    /// Whether what is replaced in place must reach every member: most of two are both.
+    fn needs_all(&self) -> bool {
+        self.quorum() * 2 <= self.members.len()
     }
 
     /// How many answers are enough to meet any put that returned.
@@ -287,45 +294,6 @@ impl Inner {
         let Some(source) = source else { return Err(self.missing(key, lacking.len(), failed)) };
         self.serve(key, source, &lacking);
         Ok(got)
-    }
-
-    /// Reads something that may have been replaced while a member was away: what most say, of as many as must agree.
-    async fn agreed(&self, key: Key) -> Result<Bytes> {
-        let mut answers: Vec<(usize, Option<Bytes>)> = Vec::new();
-        let mut failed = None;
-        for index in self.order(key) {
-            match self.ask(index, move |store| wait(store.get(key, None))).await {
-                Ok(bytes) => answers.push((index, Some(bytes))),
-                Err(error) if error.kind() == ErrorKind::NotFound => answers.push((index, None)),
-                Err(error) => failed = Some(error),
-            }
-            let agree = answers.iter().all(|(_, bytes)| *bytes == answers[0].1);
-            if answers.len() >= self.enough() && agree && answers[0].1.is_some() {
-                break;
-            }
-        }
-        let there: Vec<&Bytes> = answers.iter().filter_map(|(_, bytes)| bytes.as_ref()).collect();
-        let votes = |bytes: &Bytes| there.iter().filter(|other| **other == bytes).count();
-        // The earliest in the order of members wins a draw.
-        let mut best: Option<&Bytes> = None;
-        let mut by_seat: Vec<&(usize, Option<Bytes>)> = answers.iter().collect();
-        by_seat.sort_by_key(|(index, _)| *index);
-        for bytes in by_seat.iter().filter_map(|(_, bytes)| bytes.as_ref()) {
-            if best.is_none_or(|best| votes(bytes) > votes(best)) {
-                best = Some(bytes);
-            }
-        }
-        let Some(best) = best.cloned() else {
-            let enough = answers.len() >= self.enough();
-            let missing = || Error::new(ErrorKind::NotFound, format!("`{key}` is not stored"));
-            return Err(failed.filter(|_| !enough).unwrap_or_else(missing));
-        };
-        for (index, bytes) in &answers {
-            if bytes.as_ref() != Some(&best) {
-                self.miss(*index, key);
-            }
-        }
-        Ok(best)
     }
 
     fn pace(&self, index: usize, took: Duration) {

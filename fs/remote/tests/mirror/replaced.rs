@@ -1,4 +1,4 @@
-//! What is replaced in place, on two members of which one does not take it.
+//! What is replaced in place, on members of which one does not take it.
 
 use bytes::Bytes;
 use strongroom_format::ids::DeviceId;
@@ -96,4 +96,28 @@ fn what_was_not_there_is_not_there_where_one_of_two_does_not_take_it() {
     assert_eq!(error.unwrap_err().to_string(), "this member is full");
     let missing = wait(three.first_two().get(device, None)).unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn what_one_of_three_missed_never_counts_and_is_not_copied_whoever_is_away_then() {
+    let device = Key::Device(DeviceId([5; 16]));
+    for (missed, away) in [(0, 2), (1, 0), (2, 1)] {
+        let three = Three::new();
+        three.put(device, b"old");
+        three.is_away(missed, true);
+        wait(three.again().put(device, Body::Bytes(Bytes::from_static(b"new")))).unwrap();
+        three.is_away(missed, false);
+        // Who comes next knows nothing of it.
+        three.is_away(away, true);
+        let mirror = three.again();
+        let unknown = wait(mirror.get(device, None)).map_err(|error| error.kind());
+        assert_eq!(unknown, Err(ErrorKind::Unavailable), "{missed} {away}");
+        assert_eq!(mirror.heal(), 0, "nobody knows who missed it");
+        three.is_away(away, false);
+        assert_eq!(wait(mirror.get(device, None)).unwrap(), &b"new"[..], "{missed} {away}");
+        drop(mirror);
+        for other in (0..3).filter(|other| *other != missed) {
+            assert_eq!(three.holds(other, device).unwrap(), &b"new"[..], "{missed} {away}");
+        }
+    }
 }
