@@ -17,6 +17,9 @@ pub struct Stream {
 const STREAM_GAP: u64 = 1 << 20;
 /// Bytes in a row that make a sequential reader.
 const STREAM_RUN_MIN: u64 = 128 << 10;
+/// How many times as far as it has come a reader is announced: each time it gets further, it waits for a round trip. Who stops
+/// after the shortest run has cost a mebibyte.
+const STREAM_GROWTH: u64 = 8;
 /// LIMIT: how far a reader's way is announced to the store: what a link of 1 GB/s carries within 30 ms, so that a store that
 /// far away is no slower than a near one.
 const STREAM_AHEAD_MAX: u64 = 32 << 20;
@@ -34,8 +37,7 @@ impl Stream {
         if self.run < STREAM_RUN_MIN {
             return None;
         }
-        // Twice as far as the reader has come: who stops early has cost little.
-        let ahead = (2 * self.run).min(STREAM_AHEAD_MAX);
+        let ahead = (STREAM_GROWTH * self.run).min(STREAM_AHEAD_MAX);
         let until = self.end + ahead;
         let from = self.announced.max(self.end);
         // A good piece at a time, or each read would pay for telling.
@@ -65,6 +67,21 @@ mod tests {
             }
             assert!(index == 0 || announced > (index + 1) * 128 * KIB, "{index} was not announced");
         }
+    }
+
+    #[test]
+    fn reader_is_announced_as_far_as_ever_after_four_round_trips() {
+        let (mut stream, mut at, mut here, mut trips) = (Stream::default(), 0, 0, 0);
+        while here < at + STREAM_AHEAD_MAX {
+            // What was announced is here, and read at once.
+            trips += 1;
+            let until = here.max(at + 128 * KIB);
+            while at < until {
+                here = here.max(stream.follow(at, 128 * KIB).map_or(0, |range| range.end));
+                at += 128 * KIB;
+            }
+        }
+        assert_eq!(trips, 4);
     }
 
     #[test]
