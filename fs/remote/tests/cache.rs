@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,16 +13,21 @@ use bytes::Bytes;
 use common::{Conditions, Mood, Server};
 use strongroom_format::ids::ObjectId;
 use strongroom_host::real_disk::RealDisk;
-use strongroom_remote::{CachedStore, Limits};
+use strongroom_remote::{CachedStore, Limits, RemoteStore};
 use strongroom_store::conformance::conformance;
-use strongroom_store::{Body, ErrorKind, Key, Store, wait};
+use strongroom_store::over::Over;
+use strongroom_store::{Body, ErrorKind, Key, Later, Store, wait};
+use tokio::sync::Semaphore;
 
 const OBJECT: Key = Key::Object(ObjectId([9; 16]));
 const MIB: usize = 1 << 20;
 
 fn cached(server: &Server, folder: &Path) -> CachedStore {
+    cached_over(Arc::new(server.store()), folder)
+}
+
+fn cached_over(store: Arc<dyn Store>, folder: &Path) -> CachedStore {
     let limits = Limits { bytes_max: 64 << 20, held_bytes_max: 64 << 20, free_bytes_min: 0 };
-    let store = Arc::new(server.store());
     // A task of the one before may still have the folder: it ends by itself.
     for _ in 0..3000 {
         match CachedStore::open(store.clone(), Arc::new(RealDisk), folder.to_path_buf(), limits) {
@@ -345,4 +351,42 @@ fn the_limits_hold_at_every_sample_while_many_read_and_hold_at_once() {
         .map(|entry| entry.metadata().unwrap().len())
         .sum();
     assert!(on_disk <= bytes_max + held_bytes_max, "{on_disk}");
+}
+
+/// A store that counts gets, and answers them once the gate is open.
+struct Gated {
+    store: RemoteStore,
+    asked: AtomicU64,
+    gate: Semaphore,
+}
+
+impl Over for Gated {
+    fn below(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            self.gate.acquire().await.unwrap().forget();
+            self.store.get(key, range).await
+        })
+    }
+}
+
+#[test]
+fn a_read_across_two_fetches_under_way_asks_for_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    // As long as an object can be: a fetch that goes beyond its end is asked again for what there is.
+    let bytes = fill(&server, 8 * MIB + (64 << 10));
+    let (asked, gate) = (AtomicU64::new(0), Semaphore::new(0));
+    let gated = Arc::new(Gated { store: server.store(), asked, gate });
+    let store = cached_over(gated.clone(), folder.path());
+    store.will_read(OBJECT, 0..4 * MIB as u64);
+    store.will_read(OBJECT, 4 * MIB as u64..8 * MIB as u64);
+    let across = store.get(OBJECT, Some(3 * MIB as u64..5 * MIB as u64));
+    gated.gate.add_permits(10);
+    assert_eq!(wait(across).unwrap(), bytes.slice(3 * MIB..5 * MIB));
+    assert_eq!(gated.asked.load(Ordering::Relaxed), 2);
 }

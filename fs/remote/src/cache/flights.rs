@@ -109,6 +109,12 @@ impl Flights {
         self.under_way.get(&id)?.iter().find(covers).cloned()
     }
 
+    /// Where the first flight behind `offset` begins.
+    pub(crate) fn next_start(&self, id: ObjectId, offset: u64) -> Option<u64> {
+        let flights = self.under_way.get(&id)?.iter();
+        flights.map(|flight| flight.range.start).filter(|start| *start > offset).min()
+    }
+
     /// The flight that brings the byte at `offset`.
     pub(crate) fn brings(&self, id: ObjectId, offset: u64) -> Option<&Flight> {
         self.under_way.get(&id)?.iter().find(|flight| flight.range.contains(&offset))

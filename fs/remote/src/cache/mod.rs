@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use strongroom_format::ids::ObjectId;
 use strongroom_host::disk::{Disk, DiskSpace, read_all};
@@ -112,28 +112,23 @@ impl CachedStore {
     }
 
     fn ranged(&self, id: ObjectId, range: Range<u64>) -> Later<'_, Bytes> {
-        let flight = {
+        let parts = {
             let mut flights = self.inner.flights.lock();
-            match flights.find(id, &range) {
-                Some(flight) => {
+            match self.inner.gather(&flights, id, &range) {
+                Some(parts) => {
                     self.inner.hits.fetch_add(1, Ordering::Relaxed);
-                    flight
+                    parts
                 }
                 None => {
-                    // A flight ends when what it brought is on the shelf: it may have, since the caller looked there.
-                    if let Some(bytes) = self.inner.shelf.find(id, Some(&range)) {
-                        self.inner.hits.fetch_add(1, Ordering::Relaxed);
-                        return Box::pin(std::future::ready(Ok(bytes)));
-                    }
                     self.inner.misses.fetch_add(1, Ordering::Relaxed);
                     let wide = flights.widen(id, &range, Why::Asked);
                     drop(flights);
-                    self.fetch(id, wide)
+                    vec![Part::Comes(self.fetch(id, wide), range.clone())]
                 }
             }
         };
         Box::pin(async move {
-            let bytes = flight.take(&range).await?;
+            let bytes = join(parts).await?;
             if (bytes.len() as u64) < range.end - range.start {
                 let text = format!(
                     "`{}` ends at {}, {} bytes were expected",
@@ -176,7 +171,68 @@ impl CachedStore {
     }
 }
 
+/// A part of what somebody wants.
+enum Part {
+    /// On its way.
+    Comes(Flight, Range<u64>),
+    /// From the shelf.
+    Here(Bytes),
+}
+
+/// The parts in a row, up to one that ends early.
+async fn join(parts: Vec<Part>) -> Result<Bytes> {
+    let is_one = parts.len() == 1;
+    let mut all = BytesMut::new();
+    for part in parts {
+        let (bytes, wanted) = match part {
+            Part::Comes(flight, range) => {
+                let wanted = range.end - range.start;
+                (flight.take(&range).await?, wanted)
+            }
+            Part::Here(bytes) => {
+                let len = bytes.len() as u64;
+                (bytes, len)
+            }
+        };
+        if is_one {
+            return Ok(bytes);
+        }
+        all.extend_from_slice(&bytes);
+        if (bytes.len() as u64) < wanted {
+            break;
+        }
+    }
+    Ok(all.freeze())
+}
+
 impl Inner {
+    /// What flights bring of a range and the shelf has, if that is all of it: flights end where windows do, and not where reads do.
+    fn gather(&self, flights: &Flights, id: ObjectId, range: &Range<u64>) -> Option<Vec<Part>> {
+        if let Some(flight) = flights.find(id, range) {
+            return Some(vec![Part::Comes(flight, range.clone())]);
+        }
+        let (mut parts, mut at) = (Vec::new(), range.start);
+        while at < range.end {
+            let part = match flights.brings(id, at) {
+                Some(flight) => {
+                    let end = flight.range.end.min(range.end);
+                    Part::Comes(flight.clone(), at..end)
+                }
+                None => {
+                    // A flight ends when what it brought is on the shelf: it may have, since the caller looked there.
+                    let end = flights.next_start(id, at).unwrap_or(range.end).min(range.end);
+                    Part::Here(self.shelf.find(id, Some(&(at..end)))?)
+                }
+            };
+            at = match &part {
+                Part::Comes(_, range) => range.end,
+                Part::Here(bytes) => at + bytes.len() as u64,
+            };
+            parts.push(part);
+        }
+        Some(parts)
+    }
+
     async fn put(&self, key: Key, body: Body) -> Result<Uploaded> {
         let _turn = self.uploads.acquire().await.expect("never closed");
         let (bytes, path) = match body {
