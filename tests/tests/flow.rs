@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use strongroom_host::sim::Counts as DiskCounts;
@@ -280,6 +281,22 @@ fn over_a_network_objects_are_put_while_more_is_written() {
     let cost = bench.cost(|| bench.commit());
     assert_eq!((cost.puts, cost.commits, cost.gets, cost.deletes), (1, 1, 1, 0));
     assert_eq!(bench.read(handle, 5 << 20, 4096), 4096);
+}
+
+#[test]
+fn over_a_network_an_object_is_put_as_soon_as_it_is_full() {
+    // Nobody looks by himself.
+    let tuning = Tuning { look_interval: Duration::from_secs(3600), ..Tuning::default() };
+    let bench = Bench::over(tuning, true);
+    bench.world.workspace().run_background().unwrap();
+    let (_, handle) = bench.create("large");
+    (0..9).for_each(|mib| bench.write(handle, mib << 20, 1 << 20));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while bench.calls.puts.load(Ordering::Relaxed) == 0 {
+        assert!(Instant::now() < deadline, "it waits for somebody to look");
+        std::thread::yield_now();
+    }
+    bench.world.workspace().stop_background();
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const BATCH_AGE_MAX: Duration = Duration::from_secs(1);
 /// … or when its operations take this many bytes,
 pub const BATCH_OPS_BYTES_MAX: usize = 256 * 1024;
+/// How often it is looked whether anything is due, when nobody says so.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How often the store is asked for commits of others.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long what commits and checkpoints made superfluous stays where several homes write. A home that was away for
@@ -112,6 +114,8 @@ pub const JOURNAL_FILE_LEN: u64 = 32 << 20;
 /// The limits that a test makes small, so that everything that happens rarely happens often.
 #[derive(Clone, Debug)]
 pub struct Tuning {
+    /// See [`LOOK_INTERVAL`].
+    pub look_interval: Duration,
     /// See [`POLL_INTERVAL`].
     pub poll_interval: Duration,
     /// See [`RETENTION`].
@@ -172,6 +176,7 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
+            look_interval: LOOK_INTERVAL,
             poll_interval: POLL_INTERVAL,
             retention: RETENTION,
             purge_grace: PURGE_GRACE,

@@ -156,6 +156,8 @@ pub struct Inner {
 pub struct Due {
     /// A commit is wanted now.
     pub commit: bool,
+    /// An object is full, and may go to a store that is far away.
+    pub put: bool,
     /// The thread should end.
     pub stop: bool,
     /// When what did not get through is tried again; none: all did.

@@ -290,6 +290,11 @@ impl Staging {
         self.shelf.lock().objects.get(&id).cloned()
     }
 
+    /// Whether an object is full and was not told of yet.
+    pub fn has_full(&self) -> bool {
+        !self.shelf.lock().full.is_empty()
+    }
+
     /// Objects that are full and completely written, each told once.
     pub fn take_full(&self) -> Vec<Arc<Staged>> {
         let mut shelf = self.shelf.lock();

@@ -52,10 +52,10 @@ impl Setback {
 impl Inner {
     /// Runs until told to stop. A failed commit is tried again, later each time.
     pub(crate) fn background(self: &std::sync::Arc<Self>) {
-        let mut pause = BATCH_AGE_MAX;
+        let mut pause = self.options.tuning.look_interval;
         while self.wait_until_due(pause) {
             pause = match self.upkeep() {
-                Ok(()) => BATCH_AGE_MAX / 4,
+                Ok(()) => self.options.tuning.look_interval,
                 Err(_) => (pause.max(BATCH_AGE_MAX) * 2).min(RETRY_PAUSE_MAX),
             };
         }
@@ -104,9 +104,10 @@ impl Inner {
     /// Waits for a request or for `pause`. False when the thread should end.
     fn wait_until_due(&self, pause: Duration) -> bool {
         let mut due = self.due.lock();
-        if !due.stop && !due.commit {
+        if !due.stop && !due.commit && !due.put {
             self.wake.wait_for(&mut due, pause);
         }
+        due.put = false;
         !due.stop
     }
 }

@@ -225,9 +225,20 @@ impl Inner {
         if is_full(state, &self.options.tuning) {
             self.ask_commit();
         }
+        self.ask_put_if_full();
         let stuck = state.map.frozen.is_some() && state.map.changed_count() > OVERLAY_COUNT_MAX;
         if stuck || state.batch.ops.len() > state.batch_bytes_limit / 2 {
             self.overfull.store(true, Ordering::Release);
+        }
+    }
+
+    /// Wakes the background thread when an object could be on its way already. While commits fail nothing is put ahead, and
+    /// who wakes it would have it try again before its pause is over.
+    fn ask_put_if_full(&self) {
+        let is_failing = self.counts.failures.load(Ordering::Relaxed) > 0;
+        if self.store.is_far() && !is_failing && self.staging.has_full() {
+            self.due.lock().put = true;
+            self.wake.notify_all();
         }
     }
 
