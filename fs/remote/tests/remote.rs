@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::{Conditions, Mood, Server, machine};
 use strongroom_format::ids::ObjectId;
-use strongroom_remote::{Access, RemoteStore, Writers, probe};
+use strongroom_host::real_disk::RealDisk;
+use strongroom_remote::{Access, CachedStore, Limits, RemoteStore, Writers, probe};
 use strongroom_store::conformance::conformance;
-use strongroom_store::{Body, ErrorKind, Family, Key, Put, Store, wait};
+use strongroom_store::{Binder, Body, ErrorKind, Family, Key, Put, Store, wait};
 
 const OBJECT: Key = Key::Object(ObjectId([9; 16]));
 
@@ -198,4 +199,18 @@ fn a_probe_whose_traces_cannot_be_taken_away_ends_all_the_same() {
     let store = server.store();
     server.behave(|method, _, _| if method == "DELETE" { Mood::Silent } else { Mood::Well });
     assert_eq!(probe(&store, &*machine().entropy).unwrap(), Writers::Many);
+}
+
+#[test]
+fn what_a_server_shows_is_durable_and_costs_no_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::new(Conditions::Honoured);
+    wait(server.store().put_if_absent(Key::Log(1), Bytes::from_static(b"a commit"))).unwrap();
+    let limits = Limits { bytes_max: 0, held_bytes_max: 0, free_bytes_min: 0 };
+    let (disk, kept) = (Arc::new(RealDisk), folder.path().join("binder"));
+    let binder = Arc::new(Binder::open(Arc::new(server.store()), disk.clone(), kept).unwrap());
+    let cached = CachedStore::open(binder, disk, folder.path().join("copies"), limits).unwrap();
+    server.behave(|_, _, _| Mood::Well);
+    wait(cached.make_durable(Key::Log(1))).unwrap();
+    assert_eq!(server.count(), 0);
 }

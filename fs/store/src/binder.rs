@@ -305,6 +305,13 @@ impl Store for Binder {
         })
     }
 
+    fn make_durable<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        match self.store() {
+            Ok(store) => store.make_durable(key),
+            Err(error) => ready(Err(error)),
+        }
+    }
+
     fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
         match self.store() {
             Ok(store) if family == Family::Device => {

@@ -170,6 +170,17 @@ pub trait Store: Send + Sync {
     /// `Full`, `ReadOnly`, `Unavailable`; after these it may or may not be there.
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put>;
 
+    /// Makes durable what is there: whoever gave it its name may have ended before the name lasts.
+    ///
+    /// # Errors
+    /// Those of [`Store::get`] and [`Store::put_if_absent`].
+    fn make_durable<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        Box::pin(async move {
+            let bytes = self.get(key, None).await?;
+            self.put_if_absent(key, bytes).await.map(drop)
+        })
+    }
+
     /// Keys of a family in rising order, after `after`, at most [`LIST_COUNT_MAX`]. Empty at the end.
     ///
     /// # Errors

@@ -345,6 +345,10 @@ impl Store for CachedStore {
         self.inner.store.put_if_absent(key, bytes)
     }
 
+    fn make_durable<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        self.inner.store.make_durable(key)
+    }
+
     fn list<'a>(&'a self, family: Family, after: Option<Key>) -> Later<'a, Vec<Listed>> {
         self.inner.store.list(family, after)
     }

@@ -154,12 +154,7 @@ impl Inner {
         if head.seq == self.outbound.lock().checkpoint_seq {
             return Ok(());
         }
-        let key = StoreKey::Log(head.seq);
-        wait(async {
-            let bytes = self.store.get(key, None).await?;
-            self.store.put_if_absent(key, bytes).await?;
-            Ok(())
-        })
+        wait(async { Ok(self.store.make_durable(StoreKey::Log(head.seq)).await?) })
     }
 
     /// A commit of the process before may still be under way to the store. An empty one takes its number: either it is found
