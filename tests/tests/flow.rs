@@ -3,14 +3,17 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use strongroom_host::sim::Counts as DiskCounts;
 use strongroom_store::over::{Call, Over};
-use strongroom_store::{Body, Key, Later, Store, Uploaded};
+use strongroom_store::{Binder, Body, Key, Later, Store, Uploaded};
 use strongroom_tests::harness::files::OPEN;
 use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_tests::harness::world::{Setting, World, new_disk};
@@ -194,6 +197,53 @@ impl Bench {
         let opened = done(bench.core().open(ino, OPEN)).unwrap();
         (bench, opened.handle)
     }
+}
+
+/// A store that notes what one thread asks of it.
+struct Noting {
+    inner: Arc<dyn Store>,
+    thread: ThreadId,
+    asked: Arc<Mutex<Vec<Call>>>,
+}
+
+impl Over for Noting {
+    fn below(&self) -> &dyn Store {
+        &*self.inner
+    }
+
+    fn before(&self, call: Call) -> strongroom_store::Result<()> {
+        if std::thread::current().id() == self.thread {
+            self.asked.lock().push(call);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn opening_asks_for_nothing_that_was_asked_while_the_passphrase_was_tried() {
+    let bench = Bench::new();
+    for name in ["a", "b", "c"] {
+        bench.create(name);
+        bench.commit();
+    }
+    bench.world.workspace().close().unwrap();
+    let (asked, thread) = (Arc::<Mutex<Vec<Call>>>::default(), std::thread::current().id());
+    let (disk, noted) = (bench.world.disk.kill(), asked.clone());
+    let wrap = move |inner| -> Arc<dyn Store> {
+        let noting = Arc::new(Noting { inner, thread, asked: noted.clone() });
+        let binder = Binder::open(noting, Arc::new(new_disk()), PathBuf::from("/binder")).unwrap();
+        binder.ask_ahead();
+        binder.ask_ends();
+        Arc::new(binder)
+    };
+    let setting = Setting { wrap: Some(Arc::new(wrap)), ..Setting::new(Tuning::default()) };
+    let world = World::open(disk, 2, setting, None).unwrap();
+    let head = Key::Log(world.workspace().status().head_seq);
+    let mut asked = std::mem::take(&mut *asked.lock());
+    asked.retain(|call| !matches!(call, Call::Get(Key::Object(_))));
+    // A folder is told to make the newest commit durable.
+    let expected = [Call::Get(Key::Workspace), Call::Get(head), Call::PutIfAbsent(head)];
+    assert_eq!(asked, expected);
 }
 
 #[test]

@@ -9,6 +9,9 @@
 //! 2. A newer checkpoint takes the place of the one before it, and of the commits up to it, as soon as it is durable.
 //! 3. While copies are relied upon nothing is asked of the store: what is not here, and every change, is `Unavailable`.
 //! 4. A copy that is torn counts as missing. None is believed: who reads verifies, as with the store.
+//! 5. What opening will read may be asked of the store before it is read (`ahead`).
+
+mod ahead;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,6 +30,8 @@ use strongroom_host::disk::{
     Disk, DiskSpace, OpenMode, create_folder_durably, read_all, replace_file,
 };
 
+use ahead::{Ahead, Round};
+
 const SUM_LEN: usize = 32;
 /// LIMIT: bytes of all copies. What does not fit is not kept, and a start without the store then not possible.
 const BYTES_MAX: u64 = 256 << 20;
@@ -39,6 +44,7 @@ pub struct Binder {
     /// Lengths, sums left out.
     kept: Mutex<BTreeMap<Key, u64>>,
     is_relied_upon: AtomicBool,
+    ahead: Arc<Ahead>,
 }
 
 impl Binder {
@@ -57,7 +63,22 @@ impl Binder {
             }
         }
         let (kept, is_relied_upon) = (Mutex::new(kept), AtomicBool::new(false));
-        Ok(Self { store, disk, folder, kept, is_relied_upon })
+        Ok(Self { store, disk, folder, kept, is_relied_upon, ahead: Arc::default() })
+    }
+
+    /// Asks the store for what opening a workspace reads, while somebody does something else.
+    pub fn ask_ahead(&self) {
+        self.ahead.begin(self.store.clone(), Round::Early);
+    }
+
+    /// Asks for what may have come since [`Binder::ask_ahead`]: now it will be read.
+    pub fn ask_ends(&self) {
+        self.ahead.begin(self.store.clone(), Round::Ends);
+    }
+
+    /// What was asked ahead and not read is asked anew.
+    pub fn end_ahead(&self) {
+        self.ahead.end();
     }
 
     /// From here on copies answer, and the store is not asked.
@@ -76,6 +97,12 @@ impl Binder {
             false => Ok(&*self.store),
             true => Err(Error::new(ErrorKind::Unavailable, "the store cannot be reached")),
         }
+    }
+
+    /// The store, for a change of it: answers from before do not count any more.
+    fn changed(&self) -> Result<&dyn Store> {
+        self.ahead.end();
+        self.store()
     }
 
     fn path(&self, key: Key) -> PathBuf {
@@ -230,7 +257,15 @@ impl Store for Binder {
         if range.is_some() || !is_kept(key) {
             return store.get(key, range);
         }
-        let asked = store.get(key, None);
+        let asked = match self.ahead.may_have(key.family()) {
+            false => store.get(key, None),
+            true => Box::pin(async move {
+                match self.ahead.take(key).await {
+                    Some(answer) => answer,
+                    None => store.get(key, None).await,
+                }
+            }),
+        };
         Box::pin(async move {
             let answer = asked.await;
             match &answer {
@@ -259,7 +294,7 @@ impl Store for Binder {
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        let store = match self.store() {
+        let store = match self.changed() {
             Ok(store) => store,
             Err(error) => return ready(Err(error)),
         };
@@ -276,7 +311,7 @@ impl Store for Binder {
     }
 
     fn put_many<'a>(&'a self, bodies: Vec<(Key, Body)>) -> Later<'a, Vec<Uploaded>> {
-        match self.store() {
+        match self.changed() {
             Ok(store) => store.put_many(bodies),
             Err(error) => ready(Err(error)),
         }
@@ -291,7 +326,7 @@ impl Store for Binder {
     }
 
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
-        let store = match self.store() {
+        let store = match self.changed() {
             Ok(store) => store,
             Err(error) => return ready(Err(error)),
         };
@@ -322,13 +357,19 @@ impl Store for Binder {
                     Ok(listed)
                 })
             }
+            Ok(store) if self.ahead.may_have(Some(family)) => Box::pin(async move {
+                match self.ahead.take_list(family, after).await {
+                    Some(listed) => Ok(listed),
+                    None => store.list(family, after).await,
+                }
+            }),
             Ok(store) => store.list(family, after),
             Err(_) => ready(Ok(self.recall_list(family, after))),
         }
     }
 
     fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
-        match self.store() {
+        match self.changed() {
             Ok(store) => {
                 self.remove(&mut self.kept.lock(), key);
                 store.delete(key)

@@ -117,7 +117,7 @@ impl PolicyKey {
 }
 
 /// Keys that are listed together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// [`Key::Organisation`].
     Organisation,

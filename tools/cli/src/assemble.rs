@@ -201,6 +201,7 @@ fn open_bound(
     let (shown, store) = (place.shown(), bound.store.clone());
     let keys = unlock(home, &*store, place, &passphrase)?;
     drop(passphrase);
+    bound.note_unlocked();
     let services = services();
     home.directories()
         .create(&*services.disk)

@@ -47,6 +47,9 @@ impl Bound {
             Place::Remote(_) => workspace_of(&*store).and_then(|id| bind(home, &store, &id)),
             Place::Folder(_) | Place::Mirror(_) => None,
         };
+        if let Some(binder) = &binder {
+            binder.ask_ahead();
+        }
         let bound = binder.clone().map(|binder| binder as Arc<dyn Store>);
         Self { store: bound.unwrap_or(store), binder, away: None }
     }
@@ -66,9 +69,17 @@ impl Bound {
         self.away.is_some()
     }
 
+    /// What takes long and needs no store is done.
+    pub(super) fn note_unlocked(&self) {
+        if let Some(binder) = self.binder.as_ref().filter(|_| !self.is_apart()) {
+            binder.ask_ends();
+        }
+    }
+
     /// From here on the store is asked again.
     pub(super) fn end_opening(&self) {
         if let Some(binder) = &self.binder {
+            binder.end_ahead();
             binder.rely_on_store();
         }
     }
