@@ -133,12 +133,13 @@ impl Custodian {
         self.describe(&description)
     }
 
-    /// Sets what profiles must look like: see [`crate::Custodian::put_profile`].
+    /// Sets what profiles must look like. It is for those that are written from now on: nobody is found by what a profile says
+    /// that is there already.
     ///
     /// # Errors
     /// `Invalid` when it is no schema.
     pub fn set_schema(&mut self, text: &str) -> Result<()> {
-        Schema::parse(text)?;
+        Schema::parse_new(text)?;
         let description = Description { schema: text.to_owned(), ..self.description()? };
         self.describe(&description)
     }

@@ -24,6 +24,9 @@ use crate::files::OpenFolder;
 use crate::normal::{ATTRIBUTE_LEN_MAX, normal};
 use crate::register::{Register, Transaction};
 
+/// LIMIT: subjects that one attribute leads to. A bucket is written as a whole, so each more makes all of them dearer.
+const SHARED_COUNT_MAX: usize = 500;
+
 /// A bucket, its key at hand.
 pub(crate) struct OpenBucket {
     number: u64,
@@ -85,12 +88,19 @@ impl Buckets {
         }
     }
 
-    /// Adds a row, if it is not there.
-    pub fn insert(&mut self, register: &Register, row: Row) -> Result<()> {
-        if self.at(register, &row.hash)?.insert(row) {
+    /// Adds a row; false if it is there.
+    pub fn insert(&mut self, register: &Register, row: Row) -> Result<bool> {
+        let is_new = self.at(register, &row.hash)?.insert(row);
+        if is_new {
             self.changed.insert(Register::bucket_number(&row.hash));
         }
-        Ok(())
+        Ok(is_new)
+    }
+
+    /// How many a hash leads to.
+    fn count(&mut self, register: &Register, hash: &Hash) -> Result<usize> {
+        let rows = &self.at(register, hash)?.bucket.rows;
+        Ok(rows.iter().filter(|row| row.hash == *hash).count())
     }
 
     /// Takes a row away.
@@ -186,7 +196,7 @@ impl Register {
         let given = |(name, value): &(String, String)| {
             Ok(Given { name: name.clone(), hash: self.lookup_hash(name, value)? })
         };
-        lookups.iter().map(given).collect()
+        lookups.iter().filter(is_said).map(given).collect()
     }
 
     /// Puts what a profile says in the place of what the one before said. What the subject was given itself stays, but for
@@ -215,7 +225,7 @@ impl Register {
         given.sort();
         given.dedup();
         let mut hashes: Vec<Hash> = given.iter().map(|own| own.hash).collect();
-        for (name, value) in said {
+        for (name, value) in said.iter().filter(is_said) {
             hashes.push(self.lookup_hash(name, value)?);
         }
         hashes.sort();
@@ -227,7 +237,11 @@ impl Register {
             folder.note_former(&hash);
         }
         for hash in hashes {
-            buckets.insert(self, Row { hash, subject })?;
+            let is_new = buckets.insert(self, Row { hash, subject })?;
+            if is_new && buckets.count(self, &hash)? > SHARED_COUNT_MAX {
+                let message = "500 people have one of the attributes already: it is none to look somebody up by";
+                return Err(Error::invalid(message));
+            }
         }
         Ok(())
     }
@@ -281,6 +295,11 @@ impl Custodian {
         let rows = bucket.bucket.rows.iter().filter(|row| row.hash == hash);
         Ok(rows.map(|row| row.subject).collect())
     }
+}
+
+/// Whether an attribute says anything: nobody is looked up by what is empty.
+fn is_said((_, value): &&(String, String)) -> bool {
+    !value.trim().is_empty()
 }
 
 fn bucket_id(number: u64) -> [u8; 16] {

@@ -40,6 +40,17 @@ enum Kind {
 }
 
 impl Schema {
+    /// One that is to be registered.
+    pub fn parse_new(text: &str) -> Result<Self> {
+        let schema = Self::parse(text)?;
+        let is_looked_up = |kind| matches!(kind, Kind::Text | Kind::Email | Kind::Date);
+        if schema.0.values().any(|rule| rule.lookup && !is_looked_up(rule.kind)) {
+            return Err(Error::invalid("`lookup` is for fields of type text, email or date"));
+        }
+        Ok(schema)
+    }
+
+    /// One that is registered.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = || Error::invalid("the schema is not a JSON object of fields");
         if text.len() > SCHEMA_LEN_MAX {

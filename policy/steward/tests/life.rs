@@ -194,6 +194,36 @@ fn what_somebody_was_created_with_leads_there_whatever_becomes_of_the_profile() 
 }
 
 #[test]
+fn nobody_is_looked_up_by_what_is_empty_or_what_very_many_share() {
+    let world = World::new(42);
+    let mut shop = world.create("shop");
+    for kind in ["number", "boolean", "list"] {
+        let schema = format!(r#"{{"age": {{"type": "{kind}", "lookup": true}}}}"#);
+        assert_eq!(common::kind(shop.set_schema(&schema)), ErrorKind::Invalid, "{kind}");
+    }
+    shop.set_schema(r#"{"town": {"type": "text", "lookup": true}}"#).unwrap();
+    let profile = Some(br#"{"town": " "}"#.to_vec());
+    let nowhere =
+        NewSubject { profile, lookups: vec![("phone".into(), String::new())], once: None };
+    let ada = shop.create_subjects(&[nowhere]).unwrap()[0];
+    assert_eq!(shop.find_subjects("town", "").unwrap(), []);
+    assert_eq!(shop.find_subjects("phone", "").unwrap(), []);
+    let of_town =
+        NewSubject { lookups: vec![("town".into(), "London".into())], ..NewSubject::default() };
+    let londoners = shop.create_subjects(&vec![of_town.clone(); 500]).unwrap();
+    assert_eq!(shop.find_subjects("town", "London").unwrap().len(), 500);
+    assert_eq!(kind(shop.create_subjects(&[of_town])), ErrorKind::Invalid);
+    let put = |shop: &mut Custodian, who| {
+        shop.put_file(&own(who, "identifiable"), "profile.json", br#"{"town": "London"}"#)
+    };
+    assert_eq!(kind(put(&mut shop, ada)), ErrorKind::Invalid);
+    // Who has it already may say it again, and who goes makes room.
+    put(&mut shop, londoners[7]).unwrap();
+    shop.erase(&londoners[8]).unwrap();
+    put(&mut shop, ada).unwrap();
+}
+
+#[test]
 fn an_erased_subject_is_gone_and_the_receipt_verifies_offline() {
     let world = World::new(5);
     let mut shop = world.create("shop");
