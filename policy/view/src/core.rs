@@ -27,6 +27,8 @@ pub(crate) const ASK_COUNT_MAX: u32 = 8;
 /// LIMIT: people shown by one record.
 const PAGE_COUNT_MAX: u32 = 256;
 const UNIT: u64 = 512;
+/// Room that is shown where files may be written.
+const SPACE_SHOWN: u64 = 1 << 40;
 
 const STATUS: &[u8] = b"user.strongroom.status";
 const FOLLOW: &[u8] = b"user.strongroom.follow";
@@ -562,9 +564,11 @@ impl Core for View {
         Answer::Later(Box::pin(self.clone().put_scope(scope)))
     }
 
-    /// Constants: totals would tell how many there are.
+    /// Constants: totals would tell how many there are. Where files may be written there is room for programs that look first.
     fn space(&self) -> Space {
-        Space { total_bytes: 0, free_bytes: 0, total_inodes: 0, free_inodes: 0 }
+        let bytes = if self.may_write() { SPACE_SHOWN } else { 0 };
+        let (total_bytes, free_bytes) = (bytes, bytes);
+        Space { total_bytes, free_bytes, total_inodes: 0, free_inodes: 0 }
     }
 
     fn changes(&self) -> Option<std::sync::mpsc::Receiver<Change>> {

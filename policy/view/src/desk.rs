@@ -148,6 +148,8 @@ impl Desk {
             }
             self.watch_for(requests);
             if self.is_ending {
+                let works = self.works();
+                drop(self.write_all(works, None, requests));
                 return self.end();
             }
             let asked = self.queue.len().min(BATCH_COUNT_MAX);

@@ -293,6 +293,21 @@ fn a_file_that_was_removed_or_moved_over_while_it_was_written_stays_away() {
     assert_eq!(stored(&mut shop, ada, "owned", "moved").unwrap(), b"on its way still");
 }
 
+#[test]
+fn what_was_written_and_not_closed_goes_on_record_when_the_view_ends() {
+    let mut shop = Shop::new(9);
+    let ada = shop.person();
+    let view = shop.own_view();
+    let folder = format!("subjects/{ada}/owned");
+    // As a mapping is written: the descriptor was closed before.
+    let handle = create(&view, &folder, "mapped").unwrap();
+    write(&view, handle, 0, b"late").unwrap();
+    assert!(view.space().free_bytes > 0, "programs look before they write");
+    view.release(handle);
+    view.close();
+    assert_eq!(stored(&mut shop, ada, "owned", "mapped").unwrap(), b"late");
+}
+
 /// Files by name, as they should be.
 type Plain = BTreeMap<String, Vec<u8>>;
 

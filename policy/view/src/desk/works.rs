@@ -7,7 +7,7 @@ use strongroom_steward::{Asked, Error as StewardError, ErrorKind as StewardKind,
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
-use super::{CONFLICT_COUNT_MAX, Desk, Request, answer, refused};
+use super::{Ask, CONFLICT_COUNT_MAX, Desk, Request, answer, refused};
 use crate::draft::{Content, Draft};
 use crate::gate::Compartment;
 
@@ -32,6 +32,15 @@ impl Work {
 }
 
 impl Desk {
+    /// What waits to be put on record.
+    pub(super) fn works(&mut self) -> Vec<(Work, oneshot::Sender<Result<()>>)> {
+        let work = |Request { ask, reply }| match ask {
+            Ask::Write(work) => Some((work, reply)),
+            _ => None,
+        };
+        std::mem::take(&mut self.queue).into_iter().filter_map(work).collect()
+    }
+
     /// Puts on record what was written, each for itself: what is refused of one says nothing of another.
     pub(super) fn write_all(
         &mut self,
