@@ -47,6 +47,7 @@ USAGES = {
     24: ("seal", "look-up bucket", [ID, UINT, UINT]),
     25: ("seal", "application directory", [ID, UINT, UINT]),
     26: ("seal", "ledger answer", [ID, ID, UINT]),
+    27: ("seal", "joint file", [ID, HASH, UINT, ID]),
     32: ("seal", "device name", [ID, UINT, ID]),
     33: ("seal", "consumer name", [ID, UINT, ID]),
     34: ("wrap", "exchange ask", [ID, UINT, ID, ID]),

@@ -114,56 +114,84 @@ impl PartialEq for SecretBytes {
 
 impl Eq for SecretBytes {}
 
-/// Key of one block, kept inline because extents hold thousands of them.
-///
-/// `Clone` is allowed here and on no other key: an extent that is split or shared by a reflink keeps
-/// its block, so both halves need the same key.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct BlockKey([u8; 32]);
+macro_rules! inline_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Zeroize, ZeroizeOnDrop)]
+        pub struct $name([u8; 32]);
 
-impl BlockKey {
-    /// Copies the bytes.
-    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self(*bytes)
-    }
+        impl $name {
+            /// Copies the bytes.
+            pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+                Self(*bytes)
+            }
 
-    /// Shows the bytes.
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
-    }
+            /// Shows the bytes.
+            pub fn expose(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                equal(&self.0, &other.0)
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl<C> minicbor::Encode<C> for $name {
+            fn encode<W: minicbor::encode::Write>(
+                &self,
+                e: &mut minicbor::Encoder<W>,
+                _: &mut C,
+            ) -> Result<(), minicbor::encode::Error<W::Error>> {
+                e.bytes(&self.0)?;
+                Ok(())
+            }
+        }
+
+        impl<'b, C> minicbor::Decode<'b, C> for $name {
+            fn decode(
+                d: &mut minicbor::Decoder<'b>,
+                _: &mut C,
+            ) -> Result<Self, minicbor::decode::Error> {
+                let wrong = |_| minicbor::decode::Error::message("not a 32-byte key");
+                Ok(Self::from_bytes(d.bytes()?.try_into().map_err(wrong)?))
+            }
+        }
+    };
 }
 
-impl fmt::Debug for BlockKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BlockKey(..)")
-    }
-}
+inline_type!(
+    /// Key of one block, kept inline because extents hold thousands of them.
+    ///
+    /// `Clone` is allowed here and on no other key: an extent that is split or shared by a reflink keeps
+    /// its block, so both halves need the same key.
+    BlockKey
+);
 
-impl PartialEq for BlockKey {
-    fn eq(&self, other: &Self) -> bool {
-        equal(&self.0, &other.0)
-    }
-}
+inline_type!(
+    /// What one of several people has of the key of a file about all of them: nothing without the others'. Kept inline, in the
+    /// sealed list of their files.
+    KeyShare
+);
 
-impl Eq for BlockKey {}
-
-impl<C> minicbor::Encode<C> for BlockKey {
-    fn encode<W: minicbor::encode::Write>(
-        &self,
-        e: &mut minicbor::Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.bytes(&self.0)?;
-        Ok(())
-    }
-}
-
-impl<'b, C> minicbor::Decode<'b, C> for BlockKey {
-    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
-        let bytes = d.bytes()?;
-        let bytes =
-            bytes.try_into().map_err(|_| minicbor::decode::Error::message("not a 32-byte key"))?;
-        Ok(Self::from_bytes(bytes))
+impl KeyShare {
+    /// The key that all shares of a file make.
+    pub fn join<'s>(shares: impl IntoIterator<Item = &'s Self>) -> JointKey {
+        let shares = shares.into_iter();
+        JointKey(Secret::fill_with(|key| {
+            for share in shares {
+                key.iter_mut().zip(share.expose()).for_each(|(byte, own)| *byte ^= own);
+            }
+        }))
     }
 }
 
@@ -241,6 +269,10 @@ key_type!(
     ClassKey, 32
 );
 key_type!(
+    /// Key of one file about several people, made of a share of each.
+    JointKey, 32
+);
+key_type!(
     /// Key of an application's register.
     RegisterKey, 32
 );
@@ -278,6 +310,13 @@ mod tests {
             }
         }
         assert_eq!(Secret::held(Box::new(Home([3; 16]))).expose(), &[3; 16]);
+    }
+
+    #[test]
+    fn only_all_shares_make_the_key() {
+        let shares = [1, 2, 0x84].map(|byte| KeyShare::from_bytes(&[byte; 32]));
+        assert_eq!(KeyShare::join(&shares).expose(), &[0x87; 32]);
+        assert_eq!(KeyShare::join(&shares[..2]).expose(), &[3; 32]);
     }
 
     #[test]

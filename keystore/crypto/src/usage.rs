@@ -9,7 +9,7 @@
 
 use crate::secret::{
     AuditKey, BlockKey, BucketKey, ClassKey, CustodyKey, DeviceFileKey, EpochKey, HistoryKey,
-    JournalFileKey, JournalKey, NodeKey, RegisterKey, SubjectKey,
+    JointKey, JournalFileKey, JournalKey, NodeKey, RegisterKey, SubjectKey,
 };
 
 /// What stands first in every context.
@@ -155,6 +155,9 @@ usages! {
     /// What a line of the ledger says that a subject said, under their audit key: application, the subject's audit
     /// pseudonym, record.
     LedgerAnswer = 26, Seal, "ledger answer", &[ID, ID, UINT];
+    /// A file about several people, under the key that all of their shares make: application, SHA-256 of their ids one after
+    /// the other, class, file.
+    JointFile = 27, Seal, "joint file", &[ID, HASH, UINT, ID];
 
     /// What people call a device, under the epoch key: workspace, epoch, device.
     DeviceName = 32, Seal, "device name", &[ID, UINT, ID];
@@ -407,6 +410,7 @@ sealing_key!(NodeKey, KeystoreNode, SubjectKeyWrap);
 sealing_key!(SubjectKey, ClassKeyWrap);
 sealing_key!(AuditKey, SubjectRecord, AuditDetail, LedgerAnswer);
 sealing_key!(ClassKey, SubjectFile, SubjectFolder);
+sealing_key!(JointKey, JointFile);
 sealing_key!(RegisterKey, RegisterRecord, RegisterCell);
 sealing_key!(BucketKey, LookupBucket);
 

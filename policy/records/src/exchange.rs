@@ -11,10 +11,7 @@
 //!
 //! A counter, which says where a custodian serves, has no body.
 
-use std::convert::Infallible;
-
 use minicbor::{Decode, Encode};
-use strongroom_format::cbor;
 use strongroom_format::device::Secret32;
 use strongroom_format::error::{Error, ErrorKind, Result};
 use strongroom_format::ids::{DeviceId, OrganisationId, WorkspaceId};
@@ -260,26 +257,9 @@ impl std::fmt::Debug for LentKey {
 }
 
 impl Answer {
-    /// Encodes it: in memory that is as large as it gets from the start, and is wiped. While an encoding grows, copies of what
-    /// it has so far stay behind, and there are keys in this one.
+    /// Encodes it: there are keys in it.
     pub fn encoded(&self) -> Zeroizing<Vec<u8>> {
-        let mut count = Count(0);
-        minicbor::encode(self, &mut count).expect("counting cannot fail");
-        let mut bytes = Zeroizing::new(Vec::with_capacity(count.0));
-        cbor::encode_into(self, &mut bytes);
-        bytes
-    }
-}
-
-/// Keeps nothing of what is written but how much it was.
-struct Count(usize);
-
-impl minicbor::encode::Write for Count {
-    type Error = Infallible;
-
-    fn write_all(&mut self, written: &[u8]) -> std::result::Result<(), Infallible> {
-        self.0 += written.len();
-        Ok(())
+        crate::secret::encode(self)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod keystore;
 pub mod log;
 pub mod receipt;
 pub mod register;
+mod secret;
 pub mod subject;
 
 pub use frame::Signed;

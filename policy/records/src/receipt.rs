@@ -213,6 +213,9 @@ pub struct ErasureDeed {
     /// What this proves and what it can't.
     #[n(12)]
     pub statement: String,
+    /// Files that were about others as well: nobody can open them any more, those others neither.
+    #[cbor(n(13), skip_if = "crate::subject::is_none")]
+    pub joint_files: u64,
 }
 
 /// The end of an application key.

@@ -7,11 +7,17 @@
 //! ```
 
 use minicbor::{Decode, Encode};
+use strongroom_crypto::secret::KeyShare;
+use zeroize::Zeroizing;
 
 use crate::ids::{ActivityId, ClassId, FileId, Hash, Pseudonym, SubjectId};
 
 /// Most files of one class of one subject.
 pub const FILE_COUNT_MAX: usize = 10_000;
+/// Most files of one class of one subject that are about others as well.
+pub const JOINT_COUNT_MAX: usize = 1000;
+/// Most people that one file is about.
+pub const JOINT_PEOPLE_MAX: usize = 8;
 /// Longest name of a file, in bytes.
 pub const FILE_NAME_LEN_MAX: usize = 255;
 
@@ -115,6 +121,9 @@ pub struct Erasure {
     /// The signed receipt, once closed.
     #[cbor(n(5), with = "minicbor::bytes")]
     pub receipt: Vec<u8>,
+    /// Files that were about others as well, and are closed for them, too.
+    #[cbor(n(6), skip_if = "is_none")]
+    pub joint_files: u64,
 }
 
 impl Erasure {
@@ -127,6 +136,7 @@ impl Erasure {
             wrap_count: 0,
             objects: Vec::new(),
             receipt: Vec::new(),
+            joint_files: 0,
         }
     }
 }
@@ -207,6 +217,16 @@ pub struct Folder {
     /// Those of the look-up hashes that are no word of the profile: what the subject was given to be found by, ascending.
     #[n(3)]
     pub given: Option<Vec<Given>>,
+    /// Files that are about others as well, by name, ascending.
+    #[cbor(n(4), skip_if = "Vec::is_empty")]
+    pub joint: Vec<JointFile>,
+}
+
+impl Folder {
+    /// Encodes it: there are shares of keys in it.
+    pub fn encoded(&self) -> Zeroizing<Vec<u8>> {
+        crate::secret::encode(self)
+    }
 }
 
 /// A look-up attribute that a subject was given itself.
@@ -218,6 +238,21 @@ pub struct Given {
     /// Keyed hash of the attribute.
     #[n(1)]
     pub hash: Hash,
+}
+
+/// A file about several people, as the folder of one of them has it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct JointFile {
+    /// The file. Its object is the same for all; the name and the generation, of the class key that seals the share, are this
+    /// person's own.
+    #[n(0)]
+    pub file: File,
+    /// The others, ascending.
+    #[n(1)]
+    pub others: Vec<SubjectId>,
+    /// This person's share of its key.
+    #[n(2)]
+    pub share: KeyShare,
 }
 
 /// A file of a subject.
@@ -385,4 +420,9 @@ pub struct Detail {
     /// The subject this one was merged with.
     #[n(3)]
     pub merged: Option<SubjectId>,
+}
+
+/// Whether a count stands for nothing, which is not written.
+pub(crate) fn is_none(count: &u64) -> bool {
+    *count == 0
 }

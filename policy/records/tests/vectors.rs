@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use minicbor::{Decode, Encode};
 use serde_json::{Map, Value, json};
+use strongroom_crypto::secret::KeyShare;
 use strongroom_format::device::Secret32;
 use strongroom_format::ids::{DeviceId, OrganisationId, WorkspaceId};
 use strongroom_format::{decode_canonical, encode};
@@ -36,7 +37,7 @@ use strongroom_records::register::{
 };
 use strongroom_records::subject::{
     Bucket, ClassCell, Consent, ConsentStatus, Detail, Erasure, File, Folder, Given, Hold,
-    OlderKey, Row, SubjectCell, SubjectRecord, SubjectState,
+    JointFile, OlderKey, Row, SubjectCell, SubjectRecord, SubjectState,
 };
 
 use zeroize::Zeroizing;
@@ -224,11 +225,18 @@ fn erased() -> SubjectCell {
             wrap_count: 200,
             objects: vec![FileId([26; 16])],
             receipt: vec![],
+            joint_files: 0,
         }),
         names: vec![],
         request: None,
         ..subject()
     }
+}
+
+fn erased_with_joint() -> SubjectCell {
+    let mut cell = erased();
+    cell.erasure.as_mut().unwrap().joint_files = 2;
+    cell
 }
 
 fn destroyed() -> Destroyed {
@@ -267,6 +275,7 @@ fn erasure_deed() -> Deed {
         objects_left: 0,
         irrecoverable_from: Some(TIME),
         statement: "Irrecoverable.".into(),
+        joint_files: 0,
     }))
 }
 
@@ -377,6 +386,12 @@ fn subject_vectors() -> Vec<Vector> {
         lookups: vec![hash(38)],
         former: vec![9, 300],
         given: None,
+        joint: vec![],
+    };
+    let joint = JointFile {
+        file: File { name: "contract.pdf".into(), ..folder.files[0].clone() },
+        others: vec![SubjectId([48; 16])],
+        share: KeyShare::from_bytes(&[49; 32]),
     };
     let given = Given { name: "member".into(), hash: hash(38) };
     let folder_given = Folder { given: Some(vec![given]), ..folder.clone() };
@@ -389,6 +404,7 @@ fn subject_vectors() -> Vec<Vector> {
     vec![
         cbor("subject", &subject()),
         cbor("subject, erased", &erased()),
+        cbor("subject, erased with a file about several", &erased_with_joint()),
         cbor(
             "subject record",
             &SubjectRecord { consents: vec![consent()], agreed: vec![(ACTIVITY, 3)] },
@@ -396,6 +412,7 @@ fn subject_vectors() -> Vec<Vector> {
         cbor("who agreed", &Agreed { count: 200 }),
         cbor("folder", &folder),
         cbor("folder, given attributes", &folder_given),
+        cbor("folder with a file about several", &Folder { joint: vec![joint], ..folder.clone() }),
         cbor("bucket", &Bucket { rows: vec![Row { hash: hash(38), subject: SUBJECT }] }),
         cbor("detail", &detail),
         cbor("receipt, consent", &receipt(consent_deed())),

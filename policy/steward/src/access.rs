@@ -174,7 +174,7 @@ impl Custodian {
     }
 
     /// Whom an activity means. The application knows ids, everybody else their own pseudonyms.
-    fn resolve(&self, text: &str, activity: &ActivityId) -> Result<Option<SubjectId>> {
+    pub(crate) fn resolve(&self, text: &str, activity: &ActivityId) -> Result<Option<SubjectId>> {
         let no_id = || Error::invalid("a subject is named by 32 hexadecimal digits");
         if *activity == ActivityId::OWN {
             return SubjectId::parse(text).map(Some).ok_or_else(no_id);

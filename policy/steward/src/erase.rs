@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! received    holds checked; ledger entry durable; from here on nothing is released
+//! parted      those who share files with the subject forget them, a record each
 //! punctured   one record: leaf dropped, buckets remade, application key new; objects and folders gone with it
 //! closed      old application key destroyed in custody and tried on the root before; receipt signed
 //! ```
@@ -74,6 +75,8 @@ impl Custodian {
             if cause != Cause::Ledger {
                 self.note_in_ledger(&own)?;
             }
+            self.part_from_others(subject)?;
+            let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
             self.puncture(own)?;
         }
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
@@ -109,7 +112,9 @@ impl Custodian {
     fn receive_erasure(&mut self, mut own: Subject, cause: Cause) -> Result<()> {
         let register = self.register();
         let mut transaction = Transaction::new(register);
-        let held = cause == Cause::Asked && own.is_held_at_all(transaction.now);
+        let now = transaction.now;
+        let is_held = own.is_held_at_all(now) || self.is_held_by_others(&own, now)?;
+        let held = cause == Cause::Asked && is_held;
         let kind = if held { Kind::ErasureRefused } else { Kind::ErasureReceived };
         if !held {
             own.cell.state = SubjectState::Erasing;
@@ -133,6 +138,7 @@ impl Custodian {
             leaves.push(bucket.leaf());
             register.put_bucket(&mut transaction, &bucket);
         }
+        let joint_files = self.joint_count(&own)?;
         let before = register.root().clone();
         let slot = own.cell.slot;
         let keystore = register.keystore();
@@ -149,6 +155,7 @@ impl Custodian {
         erasure.punctured = Some(transaction.seq());
         erasure.wrap_count = change.wrap_count;
         erasure.objects = objects;
+        erasure.joint_files = joint_files;
         own.cell.erasure = Some(erasure);
         transaction.keystore(change);
         register.tell(&mut transaction, &mut own, Kind::ErasureKeys, None, None, |_| ());
@@ -186,10 +193,11 @@ impl Custodian {
             path: self.path(slot)?,
             wrap_count: erasure.wrap_count,
             irrecoverable_from: is_final(&destroyed).then_some(transaction.now),
-            statement: statement(&destroyed),
+            statement: statement(&destroyed, erasure.joint_files),
             destroyed,
             objects_removed: erasure.objects.len() as u64 - left,
             objects_left: left,
+            joint_files: erasure.joint_files,
         };
         let (time, position) = (transaction.now, transaction.seq());
         let receipt = self.receipt(time, position, Deed::Erasure(Box::new(deed.clone())));
@@ -278,13 +286,18 @@ fn is_final(destroyed: &Destroyed) -> bool {
     destroyed.ending == Ending::Immediate && destroyed.refused_afterwards
 }
 
-fn statement(destroyed: &Destroyed) -> String {
+fn statement(destroyed: &Destroyed, joint_files: u64) -> String {
     let custody = match destroyed.ending {
         Ending::Immediate => IMMEDIATE,
         Ending::BestEffort => BEST_EFFORT,
         Ending::NotOurs => NOT_OURS,
     };
-    format!("{custody} {PROVES}")
+    let others = match joint_files {
+        0 => String::new(),
+        1 => " One file that was about others as well is closed for them, too.".to_owned(),
+        count => format!(" {count} files that were about others as well are closed for them, too."),
+    };
+    format!("{custody}{others} {PROVES}")
 }
 
 fn unfinished() -> Error {

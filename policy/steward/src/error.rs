@@ -192,3 +192,12 @@ pub(crate) fn stored(error: strongroom_store::Error) -> Error {
     };
     Error::new(kind, error.to_string())
 }
+
+/// What was read; none where it is damaged.
+pub(crate) fn whole<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -73,6 +73,8 @@ pub struct Export {
     /// What the class under way was released by, and the last of its files that is done.
     grant: Option<Grant>,
     after: Option<String>,
+    /// The last of those that are about others as well.
+    after_joint: Option<String>,
     listed: Vec<Value>,
     names: FileNames,
     bag: Bag,
@@ -120,6 +122,7 @@ impl Custodian {
             classes,
             grant: None,
             after: None,
+            after_joint: None,
             listed: Vec::new(),
             names: FileNames::new(),
             bag: Bag::default(),
@@ -176,13 +179,36 @@ impl Custodian {
             let plain = folder.read(register, &export.subject, file)?;
             len += plain.len();
             export.bag.add(&format!("data/files/{name}/{}", file.name), &plain, target)?;
-            export.note(file, &name, &plain);
+            export.note((file, &[]), &name, &plain);
+            export.after = Some(file.name.clone());
         }
-        if left.peek().is_none() {
+        if left.peek().is_none() && !self.export_joint_file(export, &name, &folder, target)? {
             export.classes.pop();
-            (export.grant, export.after) = (None, None);
+            (export.grant, export.after, export.after_joint) = (None, None, None);
         }
         Ok(())
+    }
+
+    /// The next file of a class that is about others as well, which goes out with their ids; false when that was the last. It is
+    /// left out where one of them is being erased.
+    fn export_joint_file(
+        &mut self,
+        export: &mut Export,
+        class: &str,
+        folder: &OpenFolder,
+        target: &mut dyn Target,
+    ) -> Result<bool> {
+        let is_done = |name: &str| export.after_joint.as_deref().is_some_and(|after| name <= after);
+        let mut all = folder.folder.joint.iter();
+        let next = all.find(|joint| !is_done(&joint.file.name));
+        let (Some(joint), Some(grant)) = (next, &export.grant) else { return Ok(false) };
+        let plain = self.export_joint(grant, joint)?;
+        if let Some(plain) = plain {
+            export.bag.add(&format!("data/files/{class}/{}", joint.file.name), &plain, target)?;
+            export.note((&joint.file, &joint.others), class, &plain);
+        }
+        export.after_joint = Some(joint.file.name.clone());
+        Ok(true)
     }
 
     /// A subject and its key, unless it was erased meanwhile.
@@ -300,17 +326,20 @@ impl Export {
     }
 
     /// A file is in the package.
-    fn note(&mut self, file: &File, class: &str, plain: &[u8]) {
+    fn note(&mut self, (file, others): (&File, &[SubjectId]), class: &str, plain: &[u8]) {
         let path = format!("{class}/{}", file.name);
-        self.listed.push(json!({
+        let mut line = json!({
             "path": format!("files/{path}"),
             "class": class,
             "size": file.len,
             "sha256": Hash(sha256(plain)).to_string(),
             "written": time_text(file.written),
-        }));
+        });
+        if !others.is_empty() {
+            line["with"] = others.iter().map(ToString::to_string).collect();
+        }
+        self.listed.push(line);
         self.names.insert(file.id, path);
-        self.after = Some(file.name.clone());
         self.bag.files += 1;
         self.bag.bytes += file.len;
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
 use strongroom_crypto::hash::sha256;
@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::leases::Released;
 use crate::lookup::Buckets;
 use crate::register::{Register, Transaction};
+use crate::times::time_text;
 
 /// LIMIT: bytes of one file, which is sealed and opened in memory.
 const FILE_LEN_MAX: usize = 64 << 20;
@@ -40,6 +41,17 @@ pub struct FileLine {
     pub len: u64,
     /// When it was written.
     pub written: i64,
+    /// Whom else it is about, as whoever asks knows them.
+    pub with: Vec<String>,
+}
+
+/// A file of a list, as agents and commands answer it.
+pub fn file_json(file: &FileLine) -> Json {
+    let mut line = json!({"name": file.name, "size": file.len, "written": time_text(file.written)});
+    if !file.with.is_empty() {
+        line["with"] = Json::from(file.with.clone());
+    }
+    line
 }
 
 /// A class of a subject, its key at hand.
@@ -193,19 +205,26 @@ impl OpenFolder {
         let version = self.version + 1;
         let context = folder_context(register, &cell.subject, self.class, version);
         let salt = register.services().entropy.array();
+        let objects = self.objects();
         let own = ClassCell {
             class: self.class,
             generation: self.generation,
             wrap: self.wrap,
             version,
-            folder: seal::seal(&self.key, &context, salt, &cbor::encode(&self.folder)),
-            objects: self.folder.files.iter().map(|file| file.id).collect(),
+            folder: seal::seal(&self.key, &context, salt, &self.folder.encoded()),
+            objects,
             older: self.older.into_iter().map(|(older, _)| older).collect(),
         };
         match cell.classes.binary_search_by_key(&self.class, |class| class.class) {
             Ok(at) => cell.classes[at] = own,
             Err(at) => cell.classes.insert(at, own),
         }
+    }
+
+    /// Objects of all files, those that are about others as well last.
+    pub fn objects(&self) -> Vec<FileId> {
+        let joint = self.folder.joint.iter().map(|joint| joint.file.id);
+        self.folder.files.iter().map(|file| file.id).chain(joint).collect()
     }
 
     /// Seals a file under the class key and puts it into the folder; returns the one it replaces.
@@ -217,10 +236,8 @@ impl OpenFolder {
         plain: &[u8],
         now: i64,
     ) -> Result<(FileId, Vec<u8>, Option<FileId>)> {
-        check_file_name(name)?;
-        if plain.len() > FILE_LEN_MAX {
-            return Err(Error::invalid("a file is larger than 64 MiB"));
-        }
+        check_file(name, plain)?;
+        self.check_not_joint(name)?;
         let services = register.services();
         let id = FileId(services.entropy.array());
         let context = FileHome::new(register, subject).context(self.class, &id);
@@ -233,18 +250,27 @@ impl OpenFolder {
             written: now,
             generation: self.generation,
         };
+        let is_full = self.is_full();
         let files = &mut self.folder.files;
         let before = match files.binary_search_by(|other| other.name.as_str().cmp(name)) {
             Ok(at) => Some(std::mem::replace(&mut files[at], file).id),
-            Err(_) if files.len() >= FILE_COUNT_MAX => {
-                return Err(Error::invalid("a class of a subject has 10,000 files at most"));
-            }
+            Err(_) if is_full => return Err(full()),
             Err(at) => {
                 files.insert(at, file);
                 None
             }
         };
         Ok((id, sealed, before))
+    }
+
+    /// Whether nothing more goes into it.
+    pub fn is_full(&self) -> bool {
+        self.folder.files.len() + self.folder.joint.len() >= FILE_COUNT_MAX
+    }
+
+    /// Generation of the newest key.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     pub fn find(&self, name: &str) -> Option<&File> {
@@ -263,12 +289,7 @@ impl OpenFolder {
 
     /// Reads a file.
     pub fn read(&self, register: &Register, subject: &SubjectId, file: &File) -> Result<Vec<u8>> {
-        let damaged = || Error::corrupt("a subject's file is damaged or missing");
-        let name = u128::from_be_bytes(file.id.0);
-        let sealed = register.log().shelves().find(Shelf::Object, name)?.ok_or_else(damaged)?;
-        if sha256(&sealed) != file.hash.0 {
-            return Err(damaged());
-        }
+        let sealed = sealed(register, file)?;
         let context = FileHome::new(register, subject).context(self.class, &file.id);
         let plain = seal::open(self.key_of(file)?, &context, &sealed).map_err(|_| damaged())?;
         Ok(plain.into_vec())
@@ -333,8 +354,10 @@ impl Custodian {
         own.check_replaceable(grant.class(), transaction.now)?;
         let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
         let mut folder = OpenFolder::open(register, &grant, &subject_key, &own.cell)?;
-        let missing = || Error::new(ErrorKind::NotFound, "the subject has no such file");
-        let id = folder.find(name).ok_or_else(missing)?.id;
+        if let Some(joint) = folder.find_joint(name) {
+            return self.remove_joint(asked, grant, &joint.clone());
+        }
+        let id = folder.find(name).ok_or_else(no_such_file)?.id;
         folder.remove(id);
         transaction.drop_object(id);
         let mut buckets = Buckets::default();
@@ -363,8 +386,8 @@ impl Custodian {
         let mut transaction = Transaction::new(register);
         let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
         let mut folder = OpenFolder::open(register, &grant, &subject_key, &own.cell)?;
-        let missing = || Error::new(ErrorKind::NotFound, "the subject has no such file");
-        let file = folder.find(from).ok_or_else(missing)?.clone();
+        let file = folder.find(from).ok_or_else(no_such_file)?.clone();
+        folder.check_not_joint(to)?;
         if from == to {
             return Ok(());
         }
@@ -408,9 +431,11 @@ impl Custodian {
         let (subject, cell) = (own.cell.subject, &own.cell);
         let subject_key = register.subject_key(cell)?.ok_or_else(Error::denied)?;
         let folder = OpenFolder::open(register, &grant, &subject_key, cell)?;
-        let missing = || Error::new(ErrorKind::NotFound, "the subject has no such file");
-        let file = folder.find(name).ok_or_else(missing)?.clone();
-        self.tell_opened(own, &grant, file.id)?;
+        if let Some(joint) = folder.find_joint(name) {
+            return self.read_joint(asked, (own, grant), &joint.clone());
+        }
+        let file = folder.find(name).ok_or_else(no_such_file)?.clone();
+        self.tell_opened(vec![(own, &grant)], file.id)?;
         folder.read(self.register(), &subject, &file)
     }
 
@@ -427,8 +452,14 @@ impl Custodian {
             name: file.name.clone(),
             len: file.len,
             written: file.written,
+            with: Vec::new(),
         };
-        Ok(folder.folder.files.iter().map(line).collect())
+        let mut lines: Vec<FileLine> = folder.folder.files.iter().map(line).collect();
+        if !folder.folder.joint.is_empty() {
+            lines.extend(self.joint_lines(asked, &grant, &folder)?);
+            lines.sort_by(|one, other| one.name.cmp(&other.name));
+        }
+        Ok(lines)
     }
 
     pub(crate) fn check_profile(&self, plain: &[u8]) -> Result<Vec<(String, String)>> {
@@ -503,6 +534,38 @@ impl FileHome {
             Value::Bytes(&id.0),
         ];
         Context::new(Usage::SubjectFile, &self.organisation.0, &fields)
+    }
+}
+
+/// The bytes of a file as they are stored.
+pub(crate) fn sealed(register: &Register, file: &File) -> Result<bytes::Bytes> {
+    let name = u128::from_be_bytes(file.id.0);
+    let sealed = register.log().shelves().find(Shelf::Object, name)?.ok_or_else(damaged)?;
+    if sha256(&sealed) != file.hash.0 {
+        return Err(damaged());
+    }
+    Ok(sealed)
+}
+
+/// What everybody hears who may not know of a file, or where there is none.
+pub(crate) fn no_such_file() -> Error {
+    Error::new(ErrorKind::NotFound, "the subject has no such file")
+}
+
+pub(crate) fn damaged() -> Error {
+    Error::corrupt("a subject's file is damaged or missing")
+}
+
+pub(crate) fn full() -> Error {
+    Error::invalid("a class of a subject has 10,000 files at most")
+}
+
+/// Whether a file may be written under a name.
+pub(crate) fn check_file(name: &str, plain: &[u8]) -> Result<()> {
+    check_file_name(name)?;
+    match plain.len() {
+        0..=FILE_LEN_MAX => Ok(()),
+        _ => Err(Error::invalid("a file is larger than 64 MiB")),
     }
 }
 

@@ -23,10 +23,11 @@ use strongroom_records::log::{Entry, Kind};
 use strongroom_records::subject::{Detail, File, Row, SubjectState};
 use strongroom_store::{ErrorKind as StoreKind, Key, PolicyKey, Shelf, Store};
 
+use crate::access::Asked;
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::FileNames;
-use crate::files::{FileHome, OpenFolder};
+use crate::files::{FileHome, OpenFolder, damaged};
 use crate::lookup::Buckets;
 use crate::register::{Transaction, blank};
 use crate::subjects::Subject;
@@ -34,6 +35,8 @@ use crate::subjects::Subject;
 /// What holds for every decision about one activity on behalf of one device, as of one position of the register.
 pub struct Rules {
     activity: Activity,
+    /// Where it is to be narrower than the activity's.
+    purpose: Option<String>,
     description: Description,
     point: Arc<dyn DecisionPoint>,
     active: bool,
@@ -134,7 +137,7 @@ impl Custodian {
     /// # Errors
     /// `Corrupt`.
     pub fn own_rules(&self) -> Result<Rules> {
-        self.rules_of(self.own_activity()?, self.own_operator())
+        self.rules_of(self.own_activity()?, None, self.own_operator())
     }
 
     /// What holds for an activity, on behalf of another device.
@@ -143,12 +146,23 @@ impl Custodian {
     /// As [`Custodian::rules`].
     pub fn rules_for(&self, activity: &str, operator: Operator) -> Result<Rules> {
         let activity = self.acting(Some(activity))?.ok_or_else(Error::denied)?;
-        self.rules_of(activity, operator)
+        self.rules_of(activity, None, operator)
     }
 
-    fn rules_of(&self, activity: Activity, operator: Operator) -> Result<Rules> {
+    /// Those of whoever asks.
+    pub(crate) fn rules_asked(&self, asked: &Asked) -> Result<Rules> {
+        let activity = self.acting(asked.activity.as_deref())?.ok_or_else(Error::denied)?;
+        self.rules_of(activity, asked.purpose.clone(), self.own_operator())
+    }
+
+    fn rules_of(
+        &self,
+        activity: Activity,
+        purpose: Option<String>,
+        operator: Operator,
+    ) -> Result<Rules> {
         let (description, point) = (self.description()?, self.point()?);
-        Ok(Rules { activity, description, point, active: self.is_active(), operator })
+        Ok(Rules { activity, purpose, description, point, active: self.is_active(), operator })
     }
 
     fn own_operator(&self) -> Operator {
@@ -175,7 +189,9 @@ impl Custodian {
         }
         for grant in self.lend(&rules, &wanted)?.into_iter().flatten() {
             let class = rules.class_name(grant.class());
-            for file in self.release(&grant)?.files() {
+            let folder = self.opened(&grant, &self.services().keys.device_id())?.folder;
+            let joint = folder.joint.iter().map(|joint| &joint.file);
+            for file in folder.files.iter().chain(joint) {
                 names.insert(file.id, format!("{class}/{}", file.name));
             }
         }
@@ -194,11 +210,7 @@ impl Custodian {
             return Ok(None);
         };
         let own = self.register().opened(cell)?;
-        let may = |class: &ClassId| {
-            let request = self.request(rules, *subject, *class, Action::List);
-            let decision = decide(&*rules.point, request, &self.known(rules, Some(&own), *class));
-            decision.reason().is_none()
-        };
+        let may = |class: &ClassId| self.would(rules, &own, *class, Action::List);
         let classes: Vec<ClassId> = rules.activity.classes.iter().copied().filter(may).collect();
         if classes.is_empty() {
             return Ok(None);
@@ -210,6 +222,19 @@ impl Custodian {
             other => self.register().pseudonym(&key, &own.cell, &other)?,
         };
         Ok(Some(Prospect { subject: *subject, pseudonym, classes }))
+    }
+
+    /// Whether something would be allowed now. Nothing is recorded.
+    pub(crate) fn would(
+        &self,
+        rules: &Rules,
+        own: &Subject,
+        class: ClassId,
+        action: Action,
+    ) -> bool {
+        let request = self.request(rules, own.cell.subject, class, action);
+        let decision = decide(&*rules.point, request, &self.known(rules, Some(own), class));
+        decision.reason().is_none()
     }
 
     /// Everybody an activity would see now. As [`Custodian::prospect`].
@@ -324,13 +349,18 @@ impl Custodian {
     /// # Security
     /// What is returned goes to that device, sealed to it, and nowhere else.
     pub fn release_to(&self, grant: &Grant, device: &DeviceId) -> Result<Released> {
+        Ok(self.opened(grant, device)?.into_released(grant))
+    }
+
+    /// The folder that a grant releases to a device.
+    pub(crate) fn opened(&self, grant: &Grant, device: &DeviceId) -> Result<OpenFolder> {
         let (register, subject) = (self.register(), grant.subject());
         if grant.recipient() != *device {
             return Err(Error::denied());
         }
         let own = register.subject(&subject)?.ok_or_else(Error::denied)?;
         let key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
-        Ok(OpenFolder::open(register, grant, &key, &own.cell)?.into_released(grant))
+        OpenFolder::open(register, grant, &key, &own.cell)
     }
 
     /// Changes so far of a subject's folders, by class: what [`Released::version`] says.
@@ -356,7 +386,7 @@ impl Custodian {
             action,
             subject,
             class,
-            purpose: None,
+            purpose: rules.purpose.clone(),
             operator: rules.operator.device,
             now: self.services().clock.now_ns(),
         }
@@ -463,8 +493,4 @@ impl OpenFile {
         let opener = Opener::new(key, &context, prefix).map_err(|_| damaged())?;
         Ok(self.opener.get_or_init(|| opener))
     }
-}
-
-fn damaged() -> Error {
-    Error::corrupt("a subject's file is damaged or missing")
 }

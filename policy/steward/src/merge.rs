@@ -149,7 +149,7 @@ impl Custodian {
             went.push(file.id);
         }
         if came.is_empty() {
-            return Ok(0);
+            return self.move_joint(into, from, class);
         }
         let count = came.len() as u64;
         ours.close(register, &mut own.cell);
@@ -247,7 +247,7 @@ impl Custodian {
 }
 
 /// A name that is not taken: `order.txt`, `order (2).txt`, …
-fn free_name(folder: &OpenFolder, file: &File) -> String {
+pub(crate) fn free_name(folder: &OpenFolder, file: &File) -> String {
     let (stem, extension) = match file.name.rsplit_once('.') {
         Some((stem, extension)) if !stem.is_empty() => (stem, format!(".{extension}")),
         _ => (file.name.as_str(), String::new()),
@@ -262,7 +262,7 @@ fn free_name(folder: &OpenFolder, file: &File) -> String {
         }
     };
     let mut names = (1..).map(numbered);
-    names.find(|name| folder.find(name).is_none()).expect("there are more numbers than files")
+    names.find(|name| !folder.has(name)).expect("there are more numbers than files")
 }
 
 /// Answers of the one person that differ from what `own` says so far.

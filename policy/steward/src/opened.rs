@@ -18,20 +18,22 @@ use crate::register::Transaction;
 use crate::subjects::Subject;
 
 impl Custodian {
-    /// Puts on record which file is about to be read under a grant for its class. [`Custodian::finish`] comes after it.
+    /// Puts on record which file is about to be read under grants for its class, one for each whom it is about.
+    /// [`Custodian::finish`] comes after it.
     pub(crate) fn tell_opened(
         &mut self,
-        mut own: Subject,
-        grant: &Grant,
+        people: Vec<(Subject, &Grant)>,
         file: FileId,
     ) -> Result<()> {
         let register = self.register();
         let mut transaction = Transaction::new(register);
         let detail = Detail { files: vec![file], ..Detail::default() };
-        register.tell(&mut transaction, &mut own, Kind::Opened, Some(&detail), None, |entry| {
-            (entry.activity, entry.class) = (Some(grant.activity()), Some(grant.class()));
-        });
-        register.put_subject(&mut transaction, &mut own);
+        for (mut own, grant) in people {
+            register.tell(&mut transaction, &mut own, Kind::Opened, Some(&detail), None, |entry| {
+                (entry.activity, entry.class) = (Some(grant.activity()), Some(grant.class()));
+            });
+            register.put_subject(&mut transaction, &mut own);
+        }
         self.register_mut().record(transaction).map(drop)
     }
 

@@ -11,9 +11,9 @@
 //! keeps everything.
 
 use strongroom_records::application::Description;
-use strongroom_records::ids::{ClassId, SubjectId};
+use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_records::log::Kind;
-use strongroom_records::subject::{Detail, SubjectState};
+use strongroom_records::subject::{Detail, JointFile, SubjectState};
 
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
@@ -118,7 +118,7 @@ impl Custodian {
         retired: &mut Retired,
     ) -> Result<bool> {
         let register = self.register();
-        let Some(mut own) = register.subject(subject)? else { return Ok(false) };
+        let Some(own) = register.subject(subject)? else { return Ok(false) };
         let lives = matches!(own.cell.state, SubjectState::Active | SubjectState::Restricted);
         let Some(cell) = own.cell.classes.iter().find(|own| own.class == class) else {
             return Ok(false);
@@ -127,26 +127,66 @@ impl Custodian {
             return Ok(false);
         }
         let key = register.subject_key(&own.cell)?.ok_or_else(Error::no_subject)?;
-        let mut folder = OpenFolder::reopened(register, &key, subject, cell)?;
-        let mut transaction = Transaction::new(register);
-        let oldest = transaction.now.saturating_sub(i64::from(days).saturating_mul(DAY_NS));
+        let folder = OpenFolder::reopened(register, &key, subject, cell)?;
+        let now = register.services().clock.now_ns();
+        let oldest = now.saturating_sub(i64::from(days).saturating_mul(DAY_NS));
         let due = folder.written_before(oldest);
+        let (mut joint, kept) = self.joint_due(&folder, oldest, now)?;
         // A removal that was interrupted before its key ended is taken up: its older keys are still there.
         let is_unfinished = !cell.older.is_empty();
-        if due.is_empty() && !is_unfinished {
+        let is_due = !due.is_empty() || !joint.is_empty();
+        retired.held += u64::from(!is_due && kept > 0);
+        if !is_due && !is_unfinished {
             return Ok(false);
         }
-        if own.is_held(class, transaction.now) {
+        if own.is_held(class, now) {
             retired.held += 1;
             return Ok(false);
         }
-        retired.files += due.len() as u64;
+        if carry == Carry::Dry {
+            // What is about several people goes with the first of them.
+            joint.retain(|joint| joint.others.first().is_none_or(|other| subject < other));
+        }
+        retired.files += (due.len() + joint.len()) as u64;
         if carry == Carry::Dry {
             return Ok(false);
         }
-        if due.is_empty() {
-            return self.end_class(subject, class);
+        self.retire_joint(subject, class, &joint)?;
+        if !due.is_empty() {
+            self.retire_files(subject, class, due)?;
         }
+        self.end_class(subject, class)
+    }
+
+    /// Files about several people that were kept long enough, and how many of those a hold on one of the others keeps.
+    fn joint_due(
+        &self,
+        folder: &OpenFolder,
+        oldest: i64,
+        now: i64,
+    ) -> Result<(Vec<JointFile>, usize)> {
+        let (mut due, mut kept) = (Vec::new(), 0);
+        for joint in folder.folder.joint.iter().filter(|joint| joint.file.written < oldest) {
+            match self.is_one_held(&joint.others, folder.class(), now)? {
+                true => kept += 1,
+                false => due.push(joint.clone()),
+            }
+        }
+        Ok((due, kept))
+    }
+
+    /// The record that takes a subject's own files away.
+    fn retire_files(
+        &mut self,
+        subject: &SubjectId,
+        class: ClassId,
+        due: Vec<FileId>,
+    ) -> Result<()> {
+        let mut own = self.living(subject)?;
+        let register = self.register();
+        let key = register.subject_key(&own.cell)?.ok_or_else(Error::no_subject)?;
+        let mut folder = OpenFolder::of_class(register, &key, &own.cell, class)?;
+        let mut transaction = Transaction::new(register);
         let detail = Detail { files: due.clone(), ..Detail::default() };
         let mut buckets = Buckets::default();
         let profile = folder.find(PROFILE).filter(|_| class == ClassId::IDENTIFIABLE);
@@ -165,8 +205,7 @@ impl Custodian {
         });
         register.put_subject(&mut transaction, &mut own);
         register.put_leaves(&mut transaction, buckets)?;
-        self.register_mut().commit(transaction)?;
-        self.end_class(subject, class)
+        self.register_mut().commit(transaction).map(drop)
     }
 
     /// What is left of a class goes under its new key.

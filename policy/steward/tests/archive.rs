@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use common::{World, answer, own, registered};
+use strongroom_crypto::hash::sha256;
 use strongroom_crypto::kem::KemKey;
 use strongroom_crypto::seal;
-use strongroom_crypto::secret::{ClassKey, NodeKey, Secret, SubjectKey};
+use strongroom_crypto::secret::{ClassKey, KeyShare, NodeKey, Secret, SubjectKey};
 use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_custody::file::KeyFile;
 use strongroom_custody::{Custody, KeyPlace};
@@ -27,7 +28,7 @@ use strongroom_records::keystore::{Node, Root};
 use strongroom_records::log::Record;
 use strongroom_records::receipt::Ending;
 use strongroom_records::register::{BUCKET_COUNT, BUCKET_SLOT, Cell};
-use strongroom_records::subject::{Bucket, ConsentStatus, Row};
+use strongroom_records::subject::{Bucket, ConsentStatus, Folder, Row, SubjectCell};
 use strongroom_steward::letters::{self, Direction, Outside, Recipient};
 use strongroom_steward::{
     Carry, Counter, Custodian, Depth, Fence, Services, Stewardship, Turns, verify_receipt,
@@ -252,6 +253,56 @@ impl Archive {
         rows
     }
 
+    /// Plaintexts of files about several people whose shares are all in lists that class keys open.
+    fn joint_plaintexts(
+        &self,
+        world: &World,
+        class_keys: &[(SubjectId, u16, ClassKey)],
+        opened: &[Vec<u8>],
+    ) -> Vec<Vec<u8>> {
+        let organisation = world.services.keys.organisation().0;
+        let application = self.nodes[0].application;
+        let mut shares: BTreeMap<(u16, FileId), BTreeMap<SubjectId, KeyShare>> = BTreeMap::new();
+        let cells = opened.iter().filter_map(|plain| cbor::decode_canonical(plain).ok());
+        for cell in cells.collect::<Vec<SubjectCell>>() {
+            for class in &cell.classes {
+                let theirs = class_keys.iter().filter(|(own, _, _)| *own == cell.subject);
+                for (_, number, key) in theirs.filter(|(_, own, _)| *own == class.class.0) {
+                    let fields = [
+                        Value::Bytes(&application.0),
+                        Value::Bytes(&cell.subject.0),
+                        Value::Uint(u64::from(*number)),
+                        Value::Uint(class.version),
+                    ];
+                    let context = Context::new(Usage::SubjectFolder, &organisation, &fields);
+                    let Ok(plain) = seal::open(key, &context, &class.folder) else { continue };
+                    let folder: Folder = cbor::decode_canonical(plain.expose()).unwrap();
+                    for joint in folder.joint {
+                        let file = shares.entry((*number, joint.file.id)).or_default();
+                        file.insert(cell.subject, joint.share);
+                    }
+                }
+            }
+        }
+        let mut plaintexts = Vec::new();
+        for ((class, id), shares) in shares {
+            let people: Vec<u8> = shares.keys().flat_map(|subject| subject.0).collect();
+            let people = sha256(&people);
+            let fields = [
+                Value::Bytes(&application.0),
+                Value::Bytes(&people),
+                Value::Uint(u64::from(class)),
+                Value::Bytes(&id.0),
+            ];
+            let context = Context::new(Usage::JointFile, &organisation, &fields);
+            let key = KeyShare::join(shares.values());
+            let sealed = self.objects.iter().filter(|(own, _)| *own == id);
+            let plain = sealed.filter_map(|(_, sealed)| seal::open(&key, &context, sealed).ok());
+            plaintexts.extend(plain.map(|plain| plain.into_vec()));
+        }
+        plaintexts
+    }
+
     /// Class keys in letters that somebody's key opens.
     fn lent(&self, world: &World, key: &KemKey) -> Vec<(SubjectId, u16, ClassKey)> {
         let mut lent = Vec::new();
@@ -282,7 +333,8 @@ impl Archive {
         let opened = self.register_plaintexts(world, &leaves);
         let class_keys = self.class_keys(world, &leaves, subjects, &opened);
         let found = self.plaintexts(world, &class_keys);
-        found.into_iter().map(|(_, plain)| plain).chain(opened).collect()
+        let joint = self.joint_plaintexts(world, &class_keys, &opened);
+        found.into_iter().map(|(_, plain)| plain).chain(joint).chain(opened).collect()
     }
 }
 
@@ -307,6 +359,29 @@ fn peopled(shop: &mut Custodian) -> Vec<SubjectId> {
         subjects.push(subject);
     }
     subjects
+}
+
+#[test]
+fn a_file_about_somebody_erased_and_others_is_in_no_archive() {
+    let world = World::new(29);
+    let mut shop = world.create("shop");
+    let subjects = peopled(&mut shop);
+    let [ada, bob, charlie] = subjects[..] else { unreachable!() };
+    let mut put = |one: SubjectId, other: SubjectId, text: &[u8]| {
+        let (with, name) = ([other.to_string()], one.to_string());
+        shop.put_file_about(&own(one, "owned"), &with, &name, text).unwrap();
+    };
+    put(bob, ada, b"a contract with canary-ada");
+    put(charlie, ada, b"a first loan to canary-ada");
+    put(ada, charlie, b"a second loan to canary-ada");
+    let before = Archive::of(&world).all(&world, &world.vault, &subjects);
+    for text in ["contract with", "first loan to", "second loan to"] {
+        assert!(holds(&before, &format!("{text} canary-ada")), "{text}");
+    }
+    shop.erase(&ada).unwrap();
+    let after = Archive::of(&world).all(&world, &world.vault, &subjects);
+    assert!(!holds(&after, "canary-ada"));
+    assert!(holds(&after, "bob-canary ordered"));
 }
 
 #[test]

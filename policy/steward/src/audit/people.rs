@@ -9,13 +9,14 @@
 use strongroom_crypto::secret::SubjectKey;
 use strongroom_records::ids::{ClassId, Pseudonym, SubjectId};
 use strongroom_records::register::BLOCK_LEN;
-use strongroom_records::subject::{ClassCell, File, Row, SubjectState};
+use strongroom_records::subject::{ClassCell, File, JointFile, Row, SubjectState};
 use strongroom_store::Shelf;
 
 use super::Finding;
 use crate::custodian::Custodian;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result, whole};
 use crate::files::OpenFolder;
+use crate::joint;
 use crate::register::Register;
 use crate::subjects::Subject;
 
@@ -137,7 +138,7 @@ impl Custodian {
             (SubjectState::Erased, _) => {
                 look.find("the key of an erased subject is still in the keystore", None);
             }
-            (_, Some(Some(key))) => look.at_data(register, &own, &key, told)?,
+            (_, Some(Some(key))) => look.at_data(self, &own, &key, told)?,
             (_, None | Some(None)) => {
                 look.find(
                     "the key of a subject is missing or damaged: its files were not looked at",
@@ -174,16 +175,17 @@ impl Look {
 
     fn at_data(
         &mut self,
-        register: &Register,
+        custodian: &Custodian,
         own: &Subject,
         key: &SubjectKey,
         told: Told<'_>,
     ) -> Result<()> {
+        let register = custodian.register();
         if whole(register.open_names(key, &own.cell))?.is_none() {
             self.find("the secret of a subject's names is damaged", None);
         }
         for class in &own.cell.classes {
-            self.at_class(register, &own.cell.subject, key, class, told)?;
+            self.at_class(custodian, own, (key, class), told)?;
         }
         for (activity, page) in &own.record.agreed {
             let hash = register.agreed_hash(activity, *page)?;
@@ -194,23 +196,29 @@ impl Look {
 
     fn at_class(
         &mut self,
-        register: &Register,
-        subject: &SubjectId,
-        key: &SubjectKey,
-        class: &ClassCell,
+        custodian: &Custodian,
+        own: &Subject,
+        (key, class): (&SubjectKey, &ClassCell),
         told: Told<'_>,
     ) -> Result<()> {
+        let (register, subject) = (custodian.register(), &own.cell.subject);
         let number = Some(class.class);
         let Some(open) = whole(OpenFolder::reopened(register, key, subject, class))? else {
             self.find("the list of a subject's files is damaged: they were not looked at", number);
             return Ok(());
         };
         // An erasure removes what is named outside the folder.
-        if !open.folder.files.iter().map(|file| file.id).eq(class.objects.iter().copied()) {
+        if open.objects() != class.objects {
             self.find("a subject has other objects than files", number);
         }
         for file in &open.folder.files {
-            self.at_file(register, subject, &open, file)?;
+            let plain = whole(open.read(register, subject, file))?;
+            self.at_file(register, class.class, file, plain)?;
+            told(self.looked);
+        }
+        // Of somebody who is being erased others may have forgotten them.
+        for joint in open.folder.joint.iter().filter(|_| own.is_there()) {
+            self.at_joint(custodian, subject, class.class, joint)?;
             told(self.looked);
         }
         for hash in &open.folder.lookups {
@@ -219,15 +227,37 @@ impl Look {
         Ok(())
     }
 
+    /// A file about several people: with all of them, and read with the first.
+    fn at_joint(
+        &mut self,
+        custodian: &Custodian,
+        subject: &SubjectId,
+        class: ClassId,
+        joint: &JointFile,
+    ) -> Result<()> {
+        let register = custodian.register();
+        match whole(custodian.parties_of(subject, class, joint))? {
+            None => self.find("a file about several people is not with all of them", Some(class)),
+            // It ended with somebody who was erased.
+            Some(None) => {}
+            Some(Some(parties)) => {
+                if joint.others.iter().all(|other| subject < other) {
+                    let plain = whole(joint::read(register, &parties, &joint.file))?;
+                    self.at_file(register, class, &joint.file, plain)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn at_file(
         &mut self,
         register: &Register,
-        subject: &SubjectId,
-        open: &OpenFolder,
+        class: ClassId,
         file: &File,
+        plain: Option<Vec<u8>>,
     ) -> Result<()> {
         self.looked.files += 1;
-        let plain = whole(open.read(register, subject, file))?;
         if let Some(plain) = plain.filter(|plain| plain.len() as u64 == file.len) {
             self.looked.bytes += plain.len() as u64;
             return Ok(());
@@ -238,7 +268,7 @@ impl Look {
             Some(false) => "a subject's file is missing",
             Some(true) | None => "a subject's file is damaged",
         };
-        self.find(what, Some(open.class()));
+        self.find(what, Some(class));
         if let Some(finding) = self.findings.last_mut() {
             finding.file = Some(file.id);
         }
@@ -251,14 +281,5 @@ impl Look {
             self.find("what leads to a subject is missing from the look-up", class);
         }
         Ok(())
-    }
-}
-
-/// What was read; none where it is damaged.
-fn whole<T>(read: Result<T>) -> Result<Option<T>> {
-    match read {
-        Ok(read) => Ok(Some(read)),
-        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
-        Err(error) => Err(error),
     }
 }

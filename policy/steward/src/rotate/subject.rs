@@ -303,7 +303,7 @@ impl Custodian {
             bytes += file.len;
         }
         if files == 0 {
-            return Ok(false);
+            return self.deal_one_anew(subject, class, done);
         }
         folder.close(register, &mut own.cell);
         register.put_subject(&mut transaction, &mut own);
