@@ -10,7 +10,7 @@ use strongroom_steward::{
 
 use crate::call::{Call, flag, invalid, moment, text, texts};
 use crate::http::Answer;
-use crate::subjects::{destroyed_json, listed};
+use crate::subjects::{destroyed_json, listed, put_asked};
 
 /// Lists all jobs.
 pub fn list(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
@@ -181,8 +181,7 @@ pub fn get(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
 
 /// Writes one, for a job that may.
 pub fn put(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    custodian.put_file(&asked(call), call.param(3), &call.request.body)?;
-    Ok(Answer::json(200, &json!({"name": call.param(3), "size": call.request.body.len()})))
+    put_asked(call, custodian, &asked(call), call.param(3))
 }
 
 fn asked(call: &Call<'_>) -> Asked {

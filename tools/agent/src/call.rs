@@ -56,6 +56,12 @@ impl Call<'_> {
         Ok((from, self.number("count", COUNT)?))
     }
 
+    /// Whom a file is about as well: `with` of the query, with commas between them.
+    pub fn others(&self) -> Vec<String> {
+        let with = http::query(&self.request.query, "with").unwrap_or_default();
+        with.split(',').filter(|other| !other.is_empty()).map(str::to_owned).collect()
+    }
+
     fn number(&self, name: &str, otherwise: u64) -> Result<u64> {
         let bad = || invalid("`from` and `count` are numbers");
         let text = http::query(&self.request.query, name);

@@ -6,7 +6,7 @@ use strongroom_records::receipt::{Destroyed, Ending};
 use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{
     Answer as Said, Asked, Custodian, Depth, ErrorKind, NewSubject, Once, Result, SubjectLine,
-    report_line_json, time_text,
+    file_json, report_line_json, time_text,
 };
 
 use crate::call::{Call, flag, invalid, moment, text, texts};
@@ -109,8 +109,19 @@ pub fn get(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
 
 /// Writes one.
 pub fn put(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    custodian.put_file(&own(call)?, call.param(2), &call.request.body)?;
-    Ok(Answer::json(200, &json!({"name": call.param(2), "size": call.request.body.len()})))
+    put_asked(call, custodian, &own(call)?, call.param(2))
+}
+
+/// Writes a file of whoever asks; one about several people where the query says who else.
+pub fn put_asked(
+    call: &Call<'_>,
+    custodian: &mut Custodian,
+    asked: &Asked,
+    name: &str,
+) -> Result<Answer> {
+    let body = &call.request.body;
+    custodian.put_file_about(asked, &call.others(), name, body)?;
+    Ok(Answer::json(200, &json!({"name": name, "size": body.len()})))
 }
 
 /// Removes one.
@@ -127,8 +138,7 @@ fn own(call: &Call<'_>) -> Result<Asked> {
 /// The list of files of whoever asks.
 pub fn listed(custodian: &mut Custodian, asked: &Asked) -> Result<Answer> {
     let files = custodian.files(asked)?;
-    let line = |file: &strongroom_steward::FileLine| json!({"name": file.name, "size": file.len, "written": time_text(file.written)});
-    let lines: Vec<Value> = files.iter().map(line).collect();
+    let lines: Vec<Value> = files.iter().map(file_json).collect();
     Ok(Answer::json(200, &json!({ "files": lines })))
 }
 
@@ -204,6 +214,7 @@ pub fn erase(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let json = json!({
         "objects_removed": deed.objects_removed,
         "objects_left": deed.objects_left,
+        "joint_files": deed.joint_files,
         "old_key": destroyed_json(&deed.destroyed),
         "irrecoverable_from": deed.irrecoverable_from.map(time_text),
         "statement": deed.statement,

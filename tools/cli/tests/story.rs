@@ -480,6 +480,26 @@ fn many_people_are_imported_once_however_often_it_is_asked() {
     assert_eq!(story.json("subject list --app shop")["subjects"].as_array().unwrap().len(), 3);
 }
 
+#[test]
+fn a_file_about_two_is_put_once_and_ends_with_either() {
+    let story = Story::new();
+    story.done("app create shop");
+    let [ada, bob] = ["ada", "bob"].map(|name| story.person("shop", name));
+    let owned = "--app shop --class owned";
+    let put = format!("subject put {ada} {owned} --with {bob} --name contract.txt");
+    story.told(&put, "17 roses");
+    let files = story.json(&format!("subject files {bob} {owned}"));
+    let line =
+        files["files"].as_array().unwrap().iter().find(|line| line["name"] == "contract.txt");
+    assert_eq!(line.unwrap()["with"], serde_json::json!([ada]));
+    let get = format!("subject get {bob} {owned} --name contract.txt");
+    assert_eq!(story.done(&get), "17 roses");
+    let erased = story.json(&format!("subject erase {ada} --app shop --yes"));
+    assert_eq!(erased["joint_files"], 1);
+    assert_eq!(story.say(&get).code, 1);
+    assert_eq!(story.say("audit verify --app shop").code, 0);
+}
+
 /// Store, home and key file, all copied and all put back: what a thorough backup does.
 #[test]
 fn a_backup_of_store_home_and_key_brings_nobody_back_where_a_ledger_lies_apart() {

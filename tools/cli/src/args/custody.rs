@@ -176,6 +176,9 @@ pub struct SubjectPut {
     /// Name of the file; `profile.json` is held against the schema
     #[arg(long, value_name = "NAME", help_heading = "Subject")]
     pub name: String,
+    /// The file is about this subject as well (repeat for more): nobody has it who may not have it of each of them
+    #[arg(long = "with", value_name = "SUBJECT", help_heading = "Subject")]
+    pub others: Vec<String>,
     /// Read the content from FILE (`-` for standard input)
     #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Subject")]
     pub from: PathBuf,

@@ -51,3 +51,36 @@ fn pages_of_a_job_tell_nothing_of_who_is_hidden() {
     let by_number = job.send("GET", "jobs/newsletter/subjects?from=1", None, b"");
     assert_eq!(kind(&by_number), (400, "invalid".to_owned()));
 }
+
+#[test]
+fn a_file_about_several_people_is_a_jobs_when_all_of_them_agreed() {
+    let place = place();
+    let web = token(&place, "web", "shop", "");
+    let mail = token(&place, "mail", "shop", "--activity newsletter");
+    let agent = Running::start(&place, "");
+    let (mut shop, mut job) = (agent.client(&web, "shop"), agent.client(&mail, "shop"));
+    shop.done("POST", "activities", &activity("newsletter", "consent", &["owned"]));
+    shop.done("POST", "activities/newsletter/approve", &Value::Null);
+    let [ada, bob] = ["ada", "bob"].map(|name| person(&mut shop, &format!("{name}@example.com")));
+    let put = format!("subjects/{ada}/files/owned/contract?with={bob}");
+    assert_eq!(shop.send("PUT", &put, None, b"17 roses").status, 200);
+    let files = shop.get(&format!("subjects/{bob}/files/owned"));
+    assert_eq!(files["files"][0]["with"], json!([ada]));
+    assert_eq!(shop.bytes(&format!("subjects/{bob}/files/owned/contract")).unwrap(), b"17 roses");
+    let mut name = |shop: &mut Client, id: &str| {
+        let said = json!({ "status": "given" });
+        shop.done("PUT", &format!("subjects/{id}/consents/newsletter"), &said);
+        let page = job.get("jobs/newsletter/subjects");
+        let shown = page["subjects"].as_array().unwrap().iter();
+        let path = |one: &Value| {
+            let name = one["subject"].as_str().unwrap();
+            format!("jobs/newsletter/subjects/{name}/files/owned/contract")
+        };
+        shown.map(path).map(|path| job.bytes(&path).is_some()).collect::<Vec<bool>>()
+    };
+    assert_eq!(name(&mut shop, &ada), [false]);
+    assert_eq!(name(&mut shop, &bob), [true, true]);
+    let erased = shop.done("POST", &format!("subjects/{ada}/erase"), &Value::Null);
+    assert_eq!(erased["joint_files"], 1);
+    assert_eq!(shop.bytes(&format!("subjects/{bob}/files/owned/contract")), None);
+}

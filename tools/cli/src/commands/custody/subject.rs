@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::SubjectState;
 use strongroom_steward::{
-    Asked, Custodian, Error, ErrorKind, SubjectLine, Target, report_line_json, time_text,
+    Asked, Custodian, Error, ErrorKind, SubjectLine, Target, file_json, report_line_json, time_text,
 };
 
 use super::app::ending_text;
@@ -140,9 +140,10 @@ fn show_line(line: &SubjectLine, text: &str, format: Format) -> Result<Exit> {
 fn put(options: &SubjectPut, format: Format) -> Result<Exit> {
     let content = input(&options.from, "the content")?;
     let (_office, mut custodian) = custody::application(&options.compartment.of)?;
-    let put = custodian.put_file(&asked(&options.compartment), &options.name, &content);
+    let (asked, name) = (asked(&options.compartment), &options.name);
+    let put = custodian.put_file_about(&asked, &options.others, name, &content);
     put.map_err(|error| failure(&error))?;
-    ui::answer(format, "", &json!({"name": options.name, "size": content.len()}))?;
+    ui::answer(format, "", &json!({"name": name, "size": content.len()}))?;
     Ok(Exit::Done)
 }
 
@@ -151,9 +152,10 @@ fn files(options: &Compartment, format: Format) -> Result<Exit> {
     let files = custodian.files(&asked(options)).map_err(|error| failure(&error))?;
     let (mut text, mut lines) = (String::new(), Vec::new());
     for file in files {
-        let written = time_text(file.written);
-        text += &format!("{:>12}  {written}  {}\n", file.len, file.name);
-        lines.push(json!({"name": file.name, "size": file.len, "written": written}));
+        let (written, with) = (time_text(file.written), file.with.join(" "));
+        let with = if with.is_empty() { with } else { format!("  with {with}") };
+        text += &format!("{:>12}  {written}  {}{with}\n", file.len, file.name);
+        lines.push(file_json(&file));
     }
     ui::answer(format, &text, &json!({"files": lines}))?;
     Ok(Exit::Done)
@@ -217,6 +219,7 @@ fn erase(options: &SubjectErase, format: Format) -> Result<Exit> {
         "subject": subject.to_string(),
         "objects_removed": deed.objects_removed,
         "objects_left": deed.objects_left,
+        "joint_files": deed.joint_files,
         "old_key": ending,
         "irrecoverable_from": deed.irrecoverable_from.map(time_text),
         "statement": deed.statement,
