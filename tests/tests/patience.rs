@@ -14,7 +14,8 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::{getxattr, statvfs};
 use strongroom_host::thread;
-use strongroom_mount::RequestKind;
+use strongroom_mount::{MountOptions, RequestKind};
+use strongroom_remote::retry::OPERATION_LIMIT;
 use strongroom_store::over::{Call, Over};
 use strongroom_store::{Body, Key, Later, Put, Store, Uploaded};
 use strongroom_tests::harness::files::{find, load, options, save};
@@ -308,4 +309,9 @@ fn a_commit_that_waits_for_pages_holds_up_nobody_else() {
     committing.join().unwrap().unwrap();
     assert_eq!(&done(core.read(handle, 200 * STRIDE, 7)).unwrap()[..], b"a newck");
     assert_eq!(&done(core.read(handle, 10 * STRIDE, 8)).unwrap()[..], b"also new");
+}
+
+#[test]
+fn the_door_waits_as_long_as_a_request_to_the_store_may_take() {
+    assert!(MountOptions::default().answer_limit >= OPERATION_LIMIT);
 }

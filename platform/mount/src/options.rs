@@ -51,6 +51,10 @@ pub struct MountOptions {
     pub entry_lifetime: Duration,
     /// How long the kernel may believe that a name is missing.
     pub negative_lifetime: Duration,
+    /// Longest wait for the store. A caller in the kernel cannot be killed while its request is with us, so no wait may be
+    /// endless; it hears that the store cannot be reached. It is not for a store that is silent, which each request has a
+    /// limit for: what moves on a slow line goes on, as long as one request may.
+    pub answer_limit: Duration,
     /// Threads that answer requests, at least 1.
     pub threads: usize,
     /// Told of every EIO.
@@ -98,6 +102,7 @@ impl Default for MountOptions {
             sync: false,
             entry_lifetime: Duration::from_secs(3600),
             negative_lifetime: Duration::from_secs(60),
+            answer_limit: Duration::from_secs(3600),
             // Four on any machine: one that waits for the disk in an fsync must not hold up the others.
             threads: 4,
             report: None,

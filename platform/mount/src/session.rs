@@ -69,7 +69,8 @@ impl Mount {
         let unmounter = Unmounter::new(place, ended.clone())?;
         // Without a second descriptor each request waits for a thread to wake; that is all.
         let busy_poll = device.try_clone().ok().and_then(BusyPoll::on);
-        let driver = Driver::new(handle, options.report.clone()).with_busy_poll(busy_poll);
+        let driver = Driver::new(handle, options.report.clone(), options.answer_limit);
+        let driver = driver.with_busy_poll(busy_poll);
         let door = Door::new(core, driver, lifetimes, counts.clone(), ended);
         let session = serve(door, device, &options).inspect_err(|_| {
             // The first error is the one to tell.

@@ -78,7 +78,7 @@ impl Door {
         answer: Answer<T>,
         reply: impl FnOnce(Outcome<T>) + Send + 'static,
     ) {
-        self.driver.settle(answer, Patience::Limited, reply);
+        self.driver.settle(answer, self.driver.patience(), reply);
     }
 
     fn count(&self, kind: RequestKind) {
@@ -626,8 +626,10 @@ fn or_existing(
     let (core, name) = (core.clone(), name.to_vec());
     otherwise(made, ErrorKind::Exists, move || {
         Answer::Later(Box::pin(async move {
-            let found = wait(core.lookup(folder, &name, Folding::Exact), Patience::Limited).await?;
-            match wait(core.open(found.ino, options), Patience::Limited).await {
+            // Whoever waits for all of it has the limit.
+            let found = core.lookup(folder, &name, Folding::Exact);
+            let found = wait(found, Patience::Unlimited).await?;
+            match wait(core.open(found.ino, options), Patience::Unlimited).await {
                 Ok(opened) => Ok((found, opened)),
                 Err(error) => {
                     core.forget(&[(found.ino, 1)]);

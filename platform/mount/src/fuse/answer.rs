@@ -14,19 +14,14 @@ use super::busy_poll::BusyPoll;
 use super::errno::errno;
 use crate::options::ErrorSink;
 
-/// Longest wait for the store. A caller in the kernel cannot be killed while its request is with us, so no
-/// wait may be endless; it hears that the store cannot be reached. Work of many steps is not cut off: each of its
-/// requests has a deadline with the store, so it goes on only as long as something moves.
-pub const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
-
 /// What a reply is made of.
 pub(crate) type Outcome<T> = std::result::Result<T, Errno>;
 
 /// Whether an answer may take as long as it likes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Up to [`ANSWER_DEADLINE`].
-    Limited,
+    /// Up to [`MountOptions::answer_limit`](crate::MountOptions::answer_limit).
+    Limited(Duration),
     /// For work that depends on the local disk only and must not be given up half-way: fsync.
     Unlimited,
 }
@@ -36,17 +31,24 @@ pub(crate) enum Patience {
 pub(crate) struct Driver {
     runtime: Handle,
     report: Option<ErrorSink>,
+    answer_limit: Duration,
     busy_poll: Option<Arc<BusyPoll>>,
 }
 
 impl Driver {
-    pub(crate) fn new(runtime: Handle, report: Option<ErrorSink>) -> Self {
-        Self { runtime, report, busy_poll: None }
+    /// Waits for the store up to `answer_limit`; see [`MountOptions::answer_limit`](crate::MountOptions::answer_limit).
+    pub(crate) fn new(runtime: Handle, report: Option<ErrorSink>, answer_limit: Duration) -> Self {
+        Self { runtime, report, answer_limit, busy_poll: None }
     }
 
     /// With a wait for the next request after each answer.
     pub(crate) fn with_busy_poll(self, busy_poll: Option<BusyPoll>) -> Self {
         Self { busy_poll: busy_poll.map(Arc::new), ..self }
+    }
+
+    /// For what is not unlimited.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::Limited(self.answer_limit)
     }
 
     /// Hands the outcome to `reply`, on this thread if it is there or one poll brings it.
@@ -109,8 +111,8 @@ pub(crate) async fn wait<T: Send + 'static>(answer: Answer<T>, patience: Patienc
             .await
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the work was given up"))),
         (Answer::Later(future), Patience::Unlimited) => future.await,
-        (Answer::Later(future), Patience::Limited) => {
-            match tokio::time::timeout(ANSWER_DEADLINE, future).await {
+        (Answer::Later(future), Patience::Limited(limit)) => {
+            match tokio::time::timeout(limit, future).await {
                 Ok(result) => result,
                 Err(_) => {
                     Err(Error::new(ErrorKind::Unavailable, "the store did not answer in time"))
@@ -154,6 +156,9 @@ mod tests {
 
     use super::*;
 
+    const LIMIT: Duration = Duration::from_millis(500);
+    const LIMITED: Patience = Patience::Limited(LIMIT);
+
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap()
     }
@@ -163,9 +168,9 @@ mod tests {
         let runtime = runtime();
         let here = std::thread::current().id();
         let (sender, receiver) = mpsc::channel();
-        Driver::new(runtime.handle().clone(), None).settle(
+        Driver::new(runtime.handle().clone(), None, LIMIT).settle(
             Answer::Ready(Ok(7)),
-            Patience::Limited,
+            LIMITED,
             move |outcome| sender.send((outcome.unwrap(), std::thread::current().id())).unwrap(),
         );
         assert_eq!(receiver.recv().unwrap(), (7, here));
@@ -176,9 +181,9 @@ mod tests {
         let runtime = runtime();
         let here = std::thread::current().id();
         let (sender, receiver) = mpsc::channel();
-        Driver::new(runtime.handle().clone(), None).settle(
+        Driver::new(runtime.handle().clone(), None, LIMIT).settle(
             Answer::Later(Box::pin(async { Ok(7) })),
-            Patience::Limited,
+            LIMITED,
             move |outcome| sender.send((outcome.unwrap(), std::thread::current().id())).unwrap(),
         );
         assert_eq!(receiver.recv().unwrap(), (7, here));
@@ -190,9 +195,9 @@ mod tests {
         let here = std::thread::current().id();
         let (go, gate) = tokio::sync::oneshot::channel::<u32>();
         let (sender, receiver) = mpsc::channel();
-        Driver::new(runtime.handle().clone(), None).settle(
+        Driver::new(runtime.handle().clone(), None, LIMIT).settle(
             Answer::Later(Box::pin(async { Ok(gate.await.unwrap()) })),
-            Patience::Limited,
+            LIMITED,
             move |outcome| sender.send((outcome.unwrap(), std::thread::current().id())).unwrap(),
         );
         assert!(receiver.try_recv().is_err());
@@ -205,13 +210,13 @@ mod tests {
     #[test]
     fn work_that_blocks_holds_up_neither_this_thread_nor_other_answers() {
         let runtime = runtime();
-        let driver = Driver::new(runtime.handle().clone(), None);
+        let driver = Driver::new(runtime.handle().clone(), None, LIMIT);
         let (go, gate) = mpsc::channel::<u32>();
         let (sender, receiver) = mpsc::channel();
         let blocked = sender.clone();
         driver.settle(
             Answer::Blocking(Box::new(move || Ok(gate.recv().unwrap()))),
-            Patience::Limited,
+            LIMITED,
             move |outcome| blocked.send(outcome.unwrap()).unwrap(),
         );
         // The only thread of the runtime drives this one meanwhile.
@@ -219,7 +224,7 @@ mod tests {
             tokio::task::yield_now().await;
             Ok(1)
         }));
-        driver.settle(later, Patience::Limited, move |outcome| {
+        driver.settle(later, LIMITED, move |outcome| {
             sender.send(outcome.unwrap()).unwrap();
         });
         assert_eq!(receiver.recv().unwrap(), 1);
@@ -228,11 +233,23 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_never_is_unavailable_after_the_limit_and_not_before() {
+        let runtime = runtime();
+        let began = std::time::Instant::now();
+        let endless = Answer::<()>::Later(Box::pin(std::future::pending()));
+        let (sender, receiver) = mpsc::channel();
+        let driver = Driver::new(runtime.handle().clone(), None, LIMIT);
+        driver.settle(endless, driver.patience(), move |outcome| sender.send(outcome).unwrap());
+        assert_eq!(receiver.recv().unwrap().unwrap_err(), Errno::EHOSTUNREACH);
+        assert!(began.elapsed() >= LIMIT);
+    }
+
+    #[test]
     fn every_io_error_is_reported_once() {
         let runtime = runtime();
         let (sender, receiver) = mpsc::channel();
         let sink: ErrorSink = Arc::new(move |line: &str| sender.send(line.to_string()).unwrap());
-        let driver = Driver::new(runtime.handle().clone(), Some(sink));
+        let driver = Driver::new(runtime.handle().clone(), Some(sink), LIMIT);
         let error = Error::new(ErrorKind::Corrupt, "block 7 fails verification");
         assert_eq!(driver.outcome::<()>(Err(error)).unwrap_err(), Errno::EIO);
         assert_eq!(receiver.try_recv().unwrap(), "i/o error, Corrupt: block 7 fails verification");
@@ -245,7 +262,7 @@ mod tests {
     fn otherwise_goes_on_after_the_named_failure_only() {
         let exists = || refuse::<u32>(ErrorKind::Exists, "taken");
         let runtime = runtime();
-        let value = |answer| runtime.block_on(wait(answer, Patience::Limited));
+        let value = |answer| runtime.block_on(wait(answer, LIMITED));
         assert_eq!(
             value(otherwise(exists(), ErrorKind::Exists, || Answer::Ready(Ok(1)))).unwrap(),
             1
@@ -265,12 +282,12 @@ mod tests {
         let answer = otherwise(blocking(), ErrorKind::Exists, || Answer::Ready(Ok(2)));
         assert!(matches!(answer, Answer::Blocking(_)));
         let runtime = runtime();
-        assert_eq!(runtime.block_on(wait(answer, Patience::Limited)).unwrap(), 2);
+        assert_eq!(runtime.block_on(wait(answer, LIMITED)).unwrap(), 2);
         let slow = Answer::Later(Box::pin(async {
             tokio::time::sleep(Duration::from_millis(1)).await;
             Ok(3)
         }));
         let answer = otherwise(blocking(), ErrorKind::Exists, move || slow);
-        assert_eq!(runtime.block_on(wait(answer, Patience::Limited)).unwrap(), 3);
+        assert_eq!(runtime.block_on(wait(answer, LIMITED)).unwrap(), 3);
     }
 }

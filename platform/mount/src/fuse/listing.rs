@@ -30,7 +30,7 @@ pub(crate) async fn list_names(
 ) {
     loop {
         let batch = core.read_folder(folder, cookie, NAMES_BATCH_COUNT, ListDetail::Names);
-        let entries = match driver.outcome(wait(batch, Patience::Limited).await) {
+        let entries = match driver.outcome(wait(batch, driver.patience()).await) {
             Ok(entries) => entries,
             Err(errno) => return reply.error(errno),
         };
@@ -55,7 +55,9 @@ pub(crate) async fn list_details(
 ) {
     let mut known = Vec::new();
     let outcome = loop {
-        match add_batch(&core, (folder, &mut cookie), lifetime, (&mut reply, &mut known)).await {
+        let place = (folder, &mut cookie);
+        let patience = driver.patience();
+        match add_batch(&core, place, (lifetime, patience), (&mut reply, &mut known)).await {
             Ok(Room::Left) => {}
             Ok(Room::None) => break Ok(()),
             // What is in the buffer is good; the error comes again with the next request.
@@ -81,16 +83,16 @@ enum Room {
 async fn add_batch(
     core: &Arc<dyn Core>,
     (folder, cookie): (Ino, &mut u64),
-    lifetime: Duration,
+    (lifetime, patience): (Duration, Patience),
     (reply, known): (&mut ReplyDirectoryPlus, &mut Vec<Ino>),
 ) -> Result<Room> {
     let batch = core.read_folder(folder, *cookie, DETAILS_BATCH_COUNT, ListDetail::Attributes);
-    let entries = wait(batch, Patience::Limited).await?;
+    let entries = wait(batch, patience).await?;
     if entries.is_empty() {
         return Ok(Room::None);
     }
     for entry in &entries {
-        let Some(attributes) = attributes_of(core, entry).await? else { continue };
+        let Some(attributes) = attributes_of(core, entry, patience).await? else { continue };
         let name = OsStr::from_bytes(&entry.name);
         let node = INodeNo(entry.ino.0);
         if reply.add(node, entry.cookie, name, &lifetime, &attributes, GENERATION) {
@@ -108,11 +110,12 @@ async fn add_batch(
 async fn attributes_of(
     core: &Arc<dyn Core>,
     entry: &FolderEntry,
+    patience: Patience,
 ) -> Result<Option<fuser::FileAttr>> {
     if let Some(attributes) = &entry.attributes {
         return Ok(Some(file_attr(attributes)));
     }
-    match wait(core.attributes(entry.ino), Patience::Limited).await {
+    match wait(core.attributes(entry.ino), patience).await {
         Ok(attributes) => Ok(Some(file_attr(&attributes))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

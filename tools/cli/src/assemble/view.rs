@@ -30,6 +30,9 @@ const POLL_FAR: Duration = Duration::from_millis(250);
 /// How long the kernel may believe a name without asking; leases that end drop it before.
 const ENTRY_LIFETIME: Duration = Duration::from_secs(60);
 
+/// How long the desk may take over one request: others wait behind it, and a lease ends soon.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+
 /// Mount options of a view: for one user alone, so that whoever reads is known.
 ///
 /// # Errors
@@ -40,7 +43,8 @@ pub fn options(options: MountOptions) -> Result<MountOptions> {
             .hint("leave out `allow_other` and `allow_root`"));
     }
     let (entry_lifetime, negative_lifetime) = (ENTRY_LIFETIME, Duration::ZERO);
-    Ok(MountOptions { entry_lifetime, negative_lifetime, ..options })
+    let answer_limit = ANSWER_LIMIT;
+    Ok(MountOptions { entry_lifetime, negative_lifetime, answer_limit, ..options })
 }
 
 /// What an activity, or the application, may see, open.
