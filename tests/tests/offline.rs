@@ -142,6 +142,10 @@ impl Over for Far {
         self.near.lock().held.keys().copied().map(Key::Object).collect()
     }
 
+    fn distrust(&self, key: Key) -> bool {
+        matches!(key, Key::Object(object) if self.near.lock().held.remove(&object).is_some())
+    }
+
     fn drop_copy(&self, key: Key) {
         if let Key::Object(object) = key {
             let mut near = self.near.lock();
@@ -367,6 +371,22 @@ fn pins_of_what_is_gone_go_too() {
     remove(&world, "pinned/3");
     world.workspace().pin(b"pinned/9").unwrap();
     assert_eq!(pins_on_disk(&world), 2, "pinned another");
+}
+
+#[test]
+fn a_pinned_copy_that_does_not_verify_is_fetched_again() {
+    let near = near(usize::MAX);
+    let world = world(&near);
+    fill(&world);
+    world.workspace().pin(b"pinned").unwrap();
+    world.tick(1100).unwrap();
+    for (_, bytes) in near.lock().held.values_mut().flatten() {
+        *bytes = bytes.iter().map(|byte| byte ^ 1).collect();
+    }
+    all_pinned(world.workspace()).unwrap();
+    world.tick(1100).unwrap();
+    near.lock().is_cut = true;
+    all_pinned(world.workspace()).unwrap();
 }
 
 #[test]

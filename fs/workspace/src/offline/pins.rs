@@ -1,7 +1,7 @@
 //! Pins: files and folders whose bytes are kept on this device. Each home has its own; they are inode numbers in a file of
 //! the local state, so a name that moves stays pinned.
 //!
-//! A pin returns when everything is here. After that a thread of its own brings in what changed; what does not fit then,
+//! A pin returns when everything is here. After that a thread of its own brings in what changed or was lost; what does not fit then,
 //! or cannot be fetched, is told in `status` and tried again. Nobody else waits for either. LIMIT: [`PINS_MAX`] pins, and the store's own limit in
 //! bytes (`Store::hold`).
 
@@ -34,6 +34,8 @@ pub(crate) struct Pinning {
     asked: Vec<Ino>,
     /// Times that a pin was taken away.
     ended_count: u64,
+    /// Objects that were held when all that is pinned was here.
+    held_count: usize,
     setback: Setback,
 }
 
@@ -243,6 +245,7 @@ impl Inner {
                 wait(async { Ok(self.store.hold(key, range).await?) })?;
             }
         }
+        self.pinning.lock().held_count = self.store.held().len();
         Ok(())
     }
 
@@ -256,7 +259,10 @@ impl Inner {
         let Some(_one) = self.holding.try_lock() else { return };
         let ended_count = {
             let pinning = self.pinning.lock();
-            if !pinning.asked.is_empty() || self.pinned_at.swap(head, Ordering::AcqRel) == head {
+            // A copy that does not verify, or whose file somebody removed, is held no more.
+            let is_lost = pinning.held_count > 0 && self.store.held().len() < pinning.held_count;
+            let is_new = self.pinned_at.swap(head, Ordering::AcqRel) != head;
+            if !pinning.asked.is_empty() || !is_new && !is_lost {
                 return;
             }
             pinning.ended_count
