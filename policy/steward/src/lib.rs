@@ -65,7 +65,7 @@ pub use directory::{NeededKey, Stewardship};
 pub use erase::Erased;
 pub use error::{Error, ErrorKind, Result};
 pub use export::{Export, Exported, FileNames, Target, kind_text, report_line_json};
-pub use fence::{Fence, Fenced};
+pub use fence::{Fence, Fenced, Waiting};
 pub use files::{FileHome, FileLine, file_json};
 pub use follow::News;
 pub use holders::Holder;

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod closing;
 pub mod counter;
 pub mod kinds;
+mod line;
 mod listed;
 pub mod quorum;
 mod seat;
@@ -20,7 +21,7 @@ use strongroom_cedar::Cedar;
 use strongroom_crypto::hash::blake3_256;
 use strongroom_custody::Custody;
 use strongroom_format::ids::{DeviceId, OrganisationId};
-use strongroom_host::clock::{Clock, MachineClock};
+use strongroom_host::clock::MachineClock;
 use strongroom_host::disk::{Disk, create_folder_durably, read_all, replace_file};
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::{RealDisk, behind_links};
@@ -29,12 +30,14 @@ use strongroom_keyring::DeviceKeys;
 use strongroom_keyring::organisation::Organisation;
 use strongroom_records::ids::{ApplicationId, Hash};
 use strongroom_steward::{
-    Custodian, Error, ErrorKind, Memory, PolicyLanguage, Replayed, Roster, Services, Stewardship,
+    Custodian, Error, ErrorKind, Fence, Fenced, Memory, PolicyLanguage, Replayed, Roster, Services,
+    Stewardship, Waiting,
 };
 use strongroom_store::{Mode, Store};
 
 use super::devices::organisation;
 use kinds::{absolute, custody};
+use line::{Entered, Line, Waiter};
 use turnstile::Held;
 
 use crate::args::custody::{In, Of};
@@ -45,10 +48,8 @@ use crate::place::Place;
 
 /// Whoever writes locks it.
 const LOCK: &str = ".lock-policy";
-/// LIMIT: how long a command waits for another one that writes: as long as views do, and it looks as often. Who looks less often
-/// comes last among many.
-const LOCK_TRIES: u32 = 10_000;
-const LOCK_PAUSE: Duration = Duration::from_millis(2);
+/// LIMIT: how long a command waits for others that write: as long as views do.
+const LOCK_LIMIT: Duration = Duration::from_secs(20);
 /// LIMIT: how often somebody else may have changed a key that was waited for.
 const CHANGE_COUNT_MAX: u32 = 8;
 
@@ -341,26 +342,36 @@ pub fn failure(error: &Error) -> Failure {
     }
 }
 
-/// Keeps others from writing, if nobody does; never waits.
-pub fn try_lock(place: &Place) -> Option<Box<dyn Send>> {
-    let lock = RealDisk.lock(&lock_file(place).ok()?).ok()?;
-    Some(Box::new(lock))
+/// What keeps others from writing, for views and counters.
+///
+/// # Errors
+/// There is no home.
+pub fn fence(place: &Place) -> Result<Fence> {
+    let line = line(place)?;
+    let raised = |entered: std::io::Result<Option<Entered>>| entered.ok().flatten();
+    let own = line.clone();
+    let wait = move || {
+        let (line, mut waiter) = (line.clone(), line.wait().ok());
+        let raise = move || {
+            let entered = waiter.as_mut().map_or_else(|| line.try_enter(), Waiter::try_enter);
+            raised(entered).map(|entered| entered as Fenced)
+        };
+        Box::new(raise) as Waiting
+    };
+    let raise = move || raised(own.try_enter()).map(|entered| entered as Fenced);
+    Ok(Fence::with_line(raise, wait))
 }
 
 /// Waits for its turn to write.
-fn lock(place: &Place) -> Result<Box<dyn Send + Sync>> {
+fn lock(place: &Place) -> Result<Entered> {
     make_folders(&Home::find()?)?;
-    let (file, clock) = (lock_file(place)?, MachineClock::new());
-    for _ in 0..LOCK_TRIES {
-        match RealDisk.lock(&file) {
-            Ok(lock) => return Ok(lock),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => clock.sleep(LOCK_PAUSE),
-            Err(error) => {
-                return Err(Failure::io(format!("locking `{}`", place.shown()), &error));
-            }
+    line(place)?.enter(LOCK_LIMIT).map_err(|error| match error.kind() {
+        std::io::ErrorKind::TimedOut => {
+            let message = "another command works on the applications";
+            Failure::new(Exit::Failed, message).hint("try again")
         }
-    }
-    Err(Failure::new(Exit::Failed, "another command works on the applications").hint("try again"))
+        _ => Failure::io(format!("locking `{}`", place.shown()), &error),
+    })
 }
 
 fn make_folders(home: &Home) -> Result<()> {
@@ -370,15 +381,19 @@ fn make_folders(home: &Home) -> Result<()> {
 }
 
 /// Who writes at a place takes turns: in a folder, with all who use it. A bucket has no locks: there all of this home take turns, the
-/// threads of one agent among them; beyond it the register's own order decides, and the loser tries again.
-fn lock_file(place: &Place) -> Result<PathBuf> {
-    if let Place::Folder(root) = place {
-        return Ok(root.join(LOCK));
-    }
+/// threads of one agent among them; beyond it the register's own order decides, and the loser tries again. All of this home stand
+/// in one line for it.
+fn line(place: &Place) -> Result<Line> {
     let home = Home::find()?;
     let [a, b, c, d, e, f, g, h, ..] = blake3_256(place.shown().as_bytes());
-    let name = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-    Ok(home.directories().state.join(format!("{LOCK}-{name:016x}")))
+    let name = format!("{LOCK}-{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+    let state = &home.directories().state;
+    let lock = match place {
+        Place::Folder(root) => root.join(LOCK),
+        Place::Remote(_) | Place::Mirror(_) => state.join(&name),
+    };
+    let (disk, clock) = (Arc::new(RealDisk), Arc::new(MachineClock::new()));
+    Ok(Line::new(disk, clock, lock, state.join(format!("{name}.line"))))
 }
 
 /// Heads this device has seen: one small file for each application.

@@ -8,7 +8,7 @@ use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_keyring::organisation::{Device, Organisation};
 use strongroom_mount::{Audience, MountOptions};
-use strongroom_steward::{Fence, letters};
+use strongroom_steward::letters;
 use strongroom_store::Store;
 use strongroom_view::far::{FarConsumer, Pen, StoreLine};
 use strongroom_view::{Consumer, View};
@@ -73,12 +73,11 @@ pub fn open(home: &Home, place: &Place, lens: &Lens<'_>, passphrase: Passphrase)
     let told = custodian.listed().custody.clone();
     let application = Some(custodian.listed().application.to_string());
     let custody = [told].into_iter().chain(lens.custody.map(str::to_owned)).collect();
-    let fenced = place.clone();
     let consumer = Consumer {
         stewardship: office.into_stewardship(),
         custodian,
         activity: lens.activity.map(str::to_owned),
-        fence: Fence::new(move || custody::try_lock(&fenced)),
+        fence: custody::fence(place)?,
         poll: if place.is_remote() { POLL_REMOTE } else { POLL_LOCAL },
     };
     let view = View::start(consumer, Arc::new(MachineClock::new()), super::owner());

@@ -1,9 +1,13 @@
 //! Commands beside an agent that works.
 
 use std::fs;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use strongroom_host::disk::Disk;
+use strongroom_host::real_disk::RealDisk;
 
 use super::{activity, kind, place, say};
 use crate::common::Place;
@@ -90,4 +94,39 @@ fn who_withdraws_does_not_wait_until_everybody_has_new_keys() {
     assert_eq!(shop.get("subjects")["total"], 36);
     let verified = say(&place, "audit verify --app shop");
     assert!(verified.contains("sound"), "{verified}");
+}
+
+/// Numbers of those who stand in line to write.
+fn in_line(place: &Place) -> Vec<PathBuf> {
+    let state = fs::read_dir(place.path("home/state")).unwrap().map(|one| one.unwrap().path());
+    let mut lines = state.filter(|path| path.extension().is_some_and(|own| own == "line"));
+    let numbers = lines.next().map(|line| fs::read_dir(line).unwrap());
+    numbers.into_iter().flatten().map(|one| one.unwrap().path()).collect()
+}
+
+/// Starts a command and waits until so many are in line.
+fn lined_up(place: &Place, count: usize) -> Child {
+    let create = "subject create --app shop --workspace STORE --passphrase-file PASS";
+    let mut command = place.command(create);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while in_line(place).len() < count {
+        assert!(began.elapsed() < Duration::from_secs(15), "nobody lines up");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+#[test]
+fn a_command_that_was_killed_in_line_keeps_nobody_from_their_turn() {
+    let place = place();
+    let others_wait = RealDisk.lock(&place.store().join(".lock-policy")).unwrap();
+    let mut killed = lined_up(&place, 1);
+    let waits = lined_up(&place, 2);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    drop(others_wait);
+    let done = place.said(waits.wait_with_output().unwrap()).expect_done();
+    assert_eq!(say(&place, "subject list --app shop").lines().count(), 1, "{done}");
+    assert!(in_line(&place).is_empty());
 }

@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_host::thread;
 use strongroom_records::ids::KeyId;
-use strongroom_steward::{Counter, Fence, NeededKey, Services, Stewardship, Turns};
+use strongroom_steward::{Counter, NeededKey, Services, Stewardship, Turns};
 
 use super::seat::{Seat, refused_as_error};
-use super::{failure, try_lock};
+use super::{failure, fence};
 use crate::exit::{Failure, Result};
 use crate::place::Place;
 use crate::ui;
@@ -65,8 +65,7 @@ impl Attended {
                 Err(error) => ui::log(&format!("consumers of `{name}` are not served: {error}")),
             }
         }
-        let fenced = place.clone();
-        let fence = Fence::new(move || try_lock(&fenced));
+        let fence = fence(place)?;
         let counter = Counter::open(services, stewardship, custodians, fence, turns.clone());
         let (counter, asking) = (counter.map_err(failed)?, Arc::default());
         Ok(Self { counter, turns, served, is_remote: place.is_remote(), asking })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_steward::{Error, ErrorKind, Turnstile};
 
+use super::line::Entered;
 use super::lock;
 use crate::exit::Result;
 use crate::place::Place;
@@ -20,7 +21,7 @@ struct Right {
     place: Place,
     clock: MachineClock,
     /// Since when it is held; none while others may have it.
-    lock: Mutex<Option<(Box<dyn Send + Sync>, Duration)>>,
+    lock: Mutex<Option<(Entered, Duration)>>,
 }
 
 impl Held {
@@ -59,7 +60,7 @@ impl Right {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(Box<dyn Send + Sync>, Duration)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<(Entered, Duration)>> {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
