@@ -14,6 +14,7 @@
 //! 6. What a device says that it opened is put on record whatever becomes of its session: see [`opened`].
 
 mod asks;
+mod fenced;
 mod let_go;
 mod letter;
 mod opened;
@@ -39,7 +40,7 @@ use strongroom_store::{Body, Family, Key, Letter, wait};
 use crate::custodian::Custodian;
 use crate::directory::{NeededKey, Stewardship};
 use crate::error::{Error, ErrorKind, Result, stored};
-use crate::fence::{self, Fence, Fenced};
+use crate::fence::{self, Fence};
 use crate::leases::{Operator, Wanted};
 use crate::letters::{self, Direction, Outside, Recipient};
 use crate::services::Services;
@@ -93,6 +94,8 @@ pub struct Counter {
     wants: BTreeSet<usize>,
     /// Until when others who write are waited for in this turn.
     patience_end: Duration,
+    /// Since when others have gone before what nobody waits for.
+    stood_back: Option<Duration>,
     incarnation: u64,
     turns: Turns,
 }
@@ -130,6 +133,7 @@ impl Counter {
             words: Words::default(),
             wants: BTreeSet::new(),
             patience_end: Duration::ZERO,
+            stood_back: None,
             incarnation,
             turns,
         };
@@ -557,15 +561,6 @@ impl Counter {
             }
         }
         Err(Error::new(ErrorKind::Unavailable, "others write all the time"))
-    }
-
-    /// While others write, what they record is followed and told. However many ask, a turn waits once.
-    fn wait_for_fence(&mut self, place: usize) -> Result<Fenced> {
-        let (fence, clock) = (self.fence.clone(), Arc::clone(&self.services.clock));
-        fence.raise_until(&*clock, self.patience_end, || {
-            self.look(place)?;
-            self.flush()
-        })
     }
 
     /// A session that has read all pages is told when people have come since, so that it asks for them; sessions nobody hears

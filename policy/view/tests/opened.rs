@@ -8,6 +8,8 @@ mod common;
 #[path = "common/served.rs"]
 mod served;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use by_hand::{ByHand, everybody};
@@ -16,6 +18,7 @@ use strongroom_records::exchange::{Lease, Need, OpenedFiles, Refusal};
 use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_records::log::Kind as Told;
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
+use strongroom_steward::{Counter, Fence, Fenced};
 use strongroom_store::Key;
 
 /// Somebody whose files a device was lent to read.
@@ -58,6 +61,14 @@ impl Reader {
 
     fn put(&self, (key, letter): &(Key, Bytes)) {
         self.hand.served.shop.world.store.put_now(*key, letter.clone());
+    }
+
+    /// A new life of the counter, which writes behind a fence.
+    fn reopen_behind(&mut self, fence: Fence) {
+        let (served, custodian) = (&self.hand.served, self.hand.served.shop.world.open("shop"));
+        let (list, turns) = (served.shop.world.stewardship(), served.turns.clone());
+        let opened = Counter::open(served.services(), list, vec![custodian], fence, turns);
+        self.hand.counter = opened.unwrap();
     }
 
     fn turn(&mut self) {
@@ -278,4 +289,61 @@ fn who_says_what_was_opened_and_asks_is_answered_though_others_write_before_it_i
     let place =
         strongroom_store::Letter { session: reader.hand.session.0, number: reader.hand.heard };
     assert!(reader.hand.served.shop.world.store.get_now(Key::Answer(place)).is_none());
+}
+
+#[test]
+fn others_may_write_between_two_words_of_what_was_opened() {
+    let mut reader = Reader::new(60);
+    let raised = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&raised);
+    reader.reopen_behind(Fence::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        Some(Box::new(()))
+    }));
+    for place in [0, 1] {
+        reader.open(place);
+        reader.say(vec![]);
+    }
+    reader.turn();
+    assert_eq!(raised.load(Ordering::SeqCst), 2);
+    assert_eq!(reader.told(), [1, 1]);
+    assert_eq!(reader.hand.waiting(), 0);
+}
+
+/// A fence before which somebody else always waits: it is raised in turn alone.
+fn crowded() -> Fence {
+    Fence::with_line(|| None, || Box::new(|| Some(Box::new(()) as Fenced)))
+}
+
+#[test]
+fn what_a_device_opened_is_on_record_within_seconds_though_others_always_wait_to_write() {
+    let mut reader = Reader::new(61);
+    reader.reopen_behind(crowded());
+    reader.open(0);
+    reader.say(vec![]);
+    reader.turn();
+    reader.hand.served.shop.world.clock.advance(Duration::from_millis(1500));
+    reader.turn();
+    assert_eq!(reader.told(), [0, 0], "who waits for an act goes first");
+    reader.hand.served.shop.world.clock.advance(Duration::from_millis(1000));
+    reader.turn();
+    assert_eq!(reader.told(), [1, 0]);
+}
+
+#[test]
+fn what_a_device_let_go_of_is_on_record_within_seconds_though_others_always_wait_to_write() {
+    let mut hand = ByHand::new(62);
+    let ada = hand.served.shop.reader("ada");
+    let mut reader = Reader { hand, ada, leases: Vec::new() };
+    reader.reopen_behind(crowded());
+    assert_eq!(reader.hand.ask(everybody()).leases.len(), 2);
+    let record = reader.hand.served.shop.act(|shop| shop.record_count());
+    assert_eq!(reader.hand.let_go(ada).let_go, None, "who waits for an act goes first");
+    reader.hand.served.shop.world.clock.advance(Duration::from_millis(2500));
+    reader.turn();
+    let [holder] = reader.hand.served.shop.world.open("shop").holders(&ada, record).unwrap()[..]
+    else {
+        panic!("one device")
+    };
+    assert!(holder.let_go.is_some());
 }

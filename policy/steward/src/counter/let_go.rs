@@ -14,7 +14,7 @@ use crate::leases::Rules;
 const NOTED_COUNT_MAX: usize = 1024;
 
 impl Counter {
-    /// Puts on record who has let go of whom. While others write, it is left for the next turn: nobody waits for it here.
+    /// Puts on record who has let go of whom. While others write, it is left for the next turn: they go first.
     pub(super) fn note_let_go(&mut self) -> Result<()> {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
@@ -33,12 +33,12 @@ impl Counter {
         Ok(())
     }
 
-    /// False when somebody else writes.
+    /// False when somebody else writes, or wants to.
     fn record_let_go(&mut self, id: &SessionId, people: &BTreeSet<SubjectId>) -> Result<bool> {
         let Some(place) = self.sessions.get(id).map(|session| session.place) else {
             return Ok(true);
         };
-        let Some(_others_wait) = self.fence.try_raise() else { return Ok(false) };
+        let Some(_others_wait) = self.stand_back(place) else { return Ok(false) };
         // ORDER: with everything recorded before taken in, what a session holds is what it may still use.
         self.look(place)?;
         self.custodians[place].catch_up()?;

@@ -124,41 +124,42 @@ impl Counter {
         session.is_some_and(|session| !session.take_missed(number))
     }
 
-    /// Puts it on record, and takes the asks away.
+    /// Puts it on record, and takes the asks away. Whoever waits to write does between two of them.
     pub(super) fn note_opened(&mut self) -> Result<()> {
         let due = self.words.all.iter().filter(|(_, word)| word.is_answered);
         let due: Vec<(Key, usize)> = due.map(|(key, word)| (*key, word.class_count())).collect();
-        if due.is_empty() {
-            return Ok(());
-        }
-        let Some(_others_wait) = self.fence.try_raise() else { return Ok(()) };
         let (mut count, mut done) = (0, Ok(()));
         for (key, class_count) in due {
-            // What is wrong with one keeps nothing of the others from the record.
-            match self.record_opened(&key) {
-                Ok(()) => count += class_count,
-                Err(error) => done = done.and(Err(error)),
-            }
             if count >= LEASE_COUNT_MAX {
                 break;
+            }
+            // What is wrong with one keeps nothing of the others from the record.
+            match self.record_opened(&key) {
+                Ok(true) => count += class_count,
+                Ok(false) => break,
+                Err(error) => done = done.and(Err(error)),
             }
         }
         done
     }
 
-    fn record_opened(&mut self, key: &Key) -> Result<()> {
-        let Some(place) = self.words.all.get(key).map(|word| word.place) else { return Ok(()) };
+    /// False when somebody else writes, or wants to.
+    fn record_opened(&mut self, key: &Key) -> Result<bool> {
+        let Some(place) = self.words.all.get(key).map(|word| word.place) else { return Ok(true) };
+        let Some(others_wait) = self.stand_back(place) else { return Ok(false) };
         self.look(place)?;
         self.custodians[place].catch_up()?;
         match self.written_down(key) {
             // It was asked for something that there is not.
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Denied => {}
-            Err(error) if error.kind() == ErrorKind::Conflict => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Conflict => return Ok(false),
             Err(error) => return Err(error),
         }
+        drop(others_wait);
         self.words.remove(key);
-        wait(self.services.store.delete(*key)).map_err(stored)
+        wait(self.services.store.delete(*key)).map_err(stored)?;
+        Ok(true)
     }
 
     fn written_down(&mut self, key: &Key) -> Result<()> {
