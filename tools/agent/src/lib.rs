@@ -107,10 +107,11 @@ pub struct Agent {
     clock: Arc<dyn Clock>,
 }
 
-/// One application: whoever has the custodian's lock works on it.
+/// One application: whoever has the custodian's lock works on it. The lock is a fair one: who works over and over does not keep
+/// out who waits.
 struct Desk {
     entrance: Box<dyn Entrance>,
-    custodian: Mutex<Option<Custodian>>,
+    custodian: parking_lot::Mutex<Option<Custodian>>,
     /// Whoever does something long.
     apart: parking_lot::Mutex<()>,
 }
@@ -138,7 +139,7 @@ impl Agent {
         let (mut desks, mut closed) = (BTreeMap::new(), Vec::new());
         for (name, entrance) in entrances {
             let opened = entrance.open().map_err(|error| closed.push((name.clone(), error)));
-            let custodian = Mutex::new(opened.ok());
+            let custodian = parking_lot::Mutex::new(opened.ok());
             desks.insert(name, Desk { entrance, custodian, apart: parking_lot::Mutex::default() });
         }
         if closed.len() == desks.len()
@@ -174,7 +175,7 @@ impl Agent {
 
     /// Waits until whatever is being done is done, and keeps anything further from beginning.
     pub fn rest(&self) -> Vec<impl Sized + '_> {
-        self.desks.values().map(Desk::lock).collect()
+        self.desks.values().map(|desk| desk.custodian.lock()).collect()
     }
 
     fn converse<W: Wire>(&self, wire: &mut Timed<'_, W>, mut guest: Guest) -> io::Result<()> {
@@ -329,13 +330,9 @@ impl Agent {
 }
 
 impl Desk {
-    fn lock(&self) -> MutexGuard<'_, Option<Custodian>> {
-        self.custodian.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Does something with the application.
     fn act<T>(&self, act: &mut dyn FnMut(&mut Custodian) -> Result<T>) -> Result<T> {
-        self.with_key(&mut || self.act_with(&mut self.lock(), act))
+        self.with_key(&mut || self.act_with(&mut self.custodian.lock(), act))
     }
 
     /// Does something; again where the application key had to be obtained first, since somebody else has changed it. Nobody is
@@ -391,7 +388,7 @@ impl Desk {
 
     /// Looks at the application as it is on record now; nobody else is kept out.
     fn watch<T>(&self, look: &dyn Fn(&Custodian) -> Result<T>) -> Option<T> {
-        let mut held = self.lock();
+        let mut held = self.custodian.lock();
         // What failed for somebody else meanwhile is no reason not to know.
         let custodian = self.opened(&mut held).ok()?;
         custodian.follow().ok()?;
@@ -485,7 +482,7 @@ mod tests {
     fn whoever_asks_for_something_long_while_another_has_is_told_to_ask_again() {
         let ((tell, told), (begin, began)) = (mpsc::channel(), mpsc::channel());
         let entrance = Box::new(Slow(Mutex::new(told), begin));
-        let desk = Desk { entrance, custodian: Mutex::default(), apart: Default::default() };
+        let desk = Desk { entrance, custodian: Default::default(), apart: Default::default() };
         let long = |desk: &Desk| desk.act_apart(&mut |_| Ok(())).map_err(|error| error.kind());
         std::thread::scope(|scope| {
             let first = scope.spawn(|| long(&desk));
