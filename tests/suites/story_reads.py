@@ -190,13 +190,10 @@ def write_all(api, puts, counts, fault):
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     while True:
         for path, content in puts:
-            status, end = 503, time.monotonic() + 30
-            # Where others write all the time the answer is to ask again.
-            while status == 503 and time.monotonic() < end:
-                try:
-                    status, said = api.raw("PUT", path, content)
-                except OSError as error:
-                    status, said = 0, str(error).encode()
+            try:
+                status, said = api.raw("PUT", path, content)
+            except OSError as error:
+                status, said = 0, str(error).encode()
             if status == 200:
                 counts[WRITTEN] += 1
             else:
