@@ -459,7 +459,7 @@ fn commit_whose_objects_could_not_be_synced_is_made_of_fresh_copies() {
 fn commit_that_stopped_between_two_objects_goes_on() {
     let (mut mortal, _) = one_file(200_000);
     mortal.live(&[write_at(300_000, 200_000)]).unwrap();
-    let second = Fault::new(Act::Rename, |path| path.starts_with("/store/object")).after(1);
+    let second = Fault::new(Act::Create, |path| path.starts_with("/store/object")).after(1);
     mortal.life.world.disk.fail(second);
     assert!(matches!(mortal.life.take(&Step::Commit), Seen::Refused(_)));
     mortal.live(&[Step::Commit]).unwrap();

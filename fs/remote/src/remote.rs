@@ -305,15 +305,12 @@ impl Inner {
     async fn put(&self, key: Key, body: Body) -> Result<Uploaded> {
         let _turn = match &body {
             // Read when it is its turn: not all of a large batch at once.
-            Body::File(_) | Body::Copy(_) => {
-                Some(self.files.acquire().await.expect("never closed"))
-            }
+            Body::File(_) => Some(self.files.acquire().await.expect("never closed")),
             Body::Bytes(_) => None,
         };
-        let (bytes, file) = match body {
-            Body::Bytes(bytes) => (bytes, None),
-            Body::File(path) => (self.read_staged(key, &path).await?, Some(path)),
-            Body::Copy(path) => (self.read_staged(key, &path).await?, None),
+        let bytes = match body {
+            Body::Bytes(bytes) => bytes,
+            Body::File(path) => self.read_staged(key, &path).await?,
         };
         let len = bytes.len() as u64;
         let condition = match key {
@@ -324,10 +321,6 @@ impl Inner {
             Ok(()) => {}
             Err(fault) if fault.kind == FaultKind::Exists => self.keep_first(key, len).await?,
             Err(fault) => return Err(refused(key, &fault)),
-        }
-        if let Some(path) = file {
-            // What cannot go now is taken by the next open: a commit names the object.
-            let _ = self.disk.remove(&path);
         }
         Ok(Uploaded::attest(key, len))
     }

@@ -82,7 +82,7 @@ fn a_refusal_is_told_at_once() {
 }
 
 #[test]
-fn a_staged_file_is_gone_once_it_is_stored_and_stays_if_not() {
+fn a_staged_file_stays_whether_it_is_stored_or_not() {
     let server = Server::new(Conditions::Honoured);
     let store = server.store();
     let folder = tempfile::tempdir().unwrap();
@@ -93,7 +93,7 @@ fn a_staged_file_is_gone_once_it_is_stored_and_stays_if_not() {
     assert!(path.exists());
     server.behave(|_, _, _| Mood::Well);
     assert_eq!(wait(store.put(OBJECT, Body::File(path.clone()))).unwrap().len(), 6);
-    assert!(!path.exists());
+    assert!(path.exists());
     assert_eq!(wait(store.get(OBJECT, None)).unwrap(), &b"sealed"[..]);
 }
 

@@ -68,7 +68,7 @@ struct Staged {
 enum Origin {
     /// A temporary file of ours: goes if the put fails.
     Temporary,
-    /// The caller's: stays if the put fails.
+    /// The caller's: stays. What it gets is a second name.
     Caller,
 }
 
@@ -277,16 +277,17 @@ impl FolderStore {
 
     fn stage(&self, key: Key, body: &Body) -> Result<Staged> {
         let failed = |cause| Error::io(format!("`{key}` cannot be staged"), cause);
-        match body {
-            Body::Bytes(bytes) => self.stage_bytes(key, bytes),
-            Body::Copy(path) => {
-                let bytes = read_all(&*self.disk, path).map_err(failed)?;
-                self.stage_bytes(key, &bytes)
-            }
-            Body::File(path) => {
+        match (body, key) {
+            (Body::Bytes(bytes), _) => self.stage_bytes(key, bytes),
+            (Body::File(path), Key::Object(_)) => {
                 let file = self.disk.open(path, OpenMode::Write).map_err(failed)?;
                 let len = file.len().map_err(failed)?;
                 Ok(Staged { key, file, path: path.clone(), len, origin: Origin::Caller })
+            }
+            // A second name takes the place of nothing.
+            (Body::File(path), _) => {
+                let bytes = read_all(&*self.disk, path).map_err(failed)?;
+                self.stage_bytes(key, &bytes)
             }
         }
     }
@@ -313,26 +314,29 @@ impl FolderStore {
         }
     }
 
-    /// Gives a staged body its name. Returns what is superfluous once that name is durable: a body may lie on another disk.
+    /// Gives a staged body its name. Returns what is superfluous once that name is durable.
     fn place<'s>(&self, body: &'s Staged, taken: Taken) -> Result<Option<&'s Path>> {
         let to = self.path(body.key);
         let rename = |from: &Path| match taken {
             Taken::Replace => self.disk.rename(from, &to),
             Taken::Keep => self.disk.rename_new(from, &to),
         };
-        let mut result = rename(&body.path);
+        let name = || match body.origin {
+            Origin::Temporary => rename(&body.path),
+            Origin::Caller => self.disk.hard_link(&body.path, &to),
+        };
+        let superfluous = Some(&*body.path).filter(|_| body.origin == Origin::Temporary);
+        let mut result = name();
         if is_not_found(&result) {
             self.restore_folder(body.key)?;
-            result = rename(&body.path);
+            result = name();
         }
-        let needs_copy =
-            result.as_ref().is_err_and(|cause| cause.kind() == io::ErrorKind::CrossesDevices);
         // Still not found: another process swept the temporary file; its bytes are in the open one.
-        if needs_copy || is_not_found(&result) {
+        if needs_copy(&result) || is_not_found(&result) {
             let copy = self.copy(body)?;
             result = rename(&copy);
             if result.is_ok() {
-                return Ok(Some(&body.path));
+                return Ok(superfluous);
             }
             self.drop_staged(&copy);
         } else if let (Ok(()), Key::Object(id)) = (&result, body.key) {
@@ -342,7 +346,7 @@ impl FolderStore {
             Ok(()) => Ok(None),
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
                 self.check_first(body)?;
-                Ok(Some(&body.path))
+                Ok(superfluous)
             }
             Err(cause) => Err(Error::io(format!("`{}` cannot be placed", body.key), cause)),
         }
@@ -375,7 +379,7 @@ impl FolderStore {
         Ok(())
     }
 
-    /// Copies a staged file that lies on another file system; durable on return.
+    /// Copies a staged file that cannot have a second name; durable on return.
     fn copy(&self, body: &Staged) -> Result<PathBuf> {
         let (path, file) = self.temporary()?;
         let copied = copy_bytes(body, file.as_ref());
@@ -499,6 +503,21 @@ fn create_folders(disk: &dyn Disk, root: &Path) -> io::Result<()> {
 
 fn is_not_found(result: &io::Result<()>) -> bool {
     result.as_ref().is_err_and(|cause| cause.kind() == io::ErrorKind::NotFound)
+}
+
+/// The file lies on another file system, or on one where files have one name.
+fn needs_copy(result: &io::Result<()>) -> bool {
+    use io::ErrorKind as K;
+    result.as_ref().is_err_and(|cause| {
+        let kinds = [
+            K::CrossesDevices,
+            K::PermissionDenied,
+            K::Unsupported,
+            K::InvalidInput,
+            K::TooManyLinks,
+        ];
+        kinds.contains(&cause.kind())
+    })
 }
 
 fn sync(body: &Staged) -> Result<()> {

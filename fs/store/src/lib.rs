@@ -41,11 +41,9 @@ pub const LIST_COUNT_MAX: usize = 1000;
 pub enum Body {
     /// Bytes in memory.
     Bytes(Bytes),
-    /// A staged file of the local disk, completely written. The store may move it away: its path must not be
-    /// used after a put that succeeded. After one that failed it is still there.
+    /// A file of the local disk, completely written, that stays where it is. Nobody may write to it any more: a store on the
+    /// same disk gives it a second name.
     File(PathBuf),
-    /// A file of the local disk, completely written, that stays where it is.
-    Copy(PathBuf),
 }
 
 /// Evidence that something is durable in the store. Made by a put alone.

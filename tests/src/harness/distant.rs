@@ -229,7 +229,7 @@ impl Over for Distant {
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        let Body::Copy(path) = &body else { return self.store.put(key, body) };
+        let Body::File(path) = &body else { return self.store.put(key, body) };
         if self.line.one_in(4) || self.line.0.lock().chance.is_none() {
             return self.store.put(key, body);
         }

@@ -129,18 +129,17 @@ impl Store for Line {
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
-        let is_taken = matches!(body, Body::File(_));
         let stop = self.stop.lock().take_if(|stop| stop.at == key);
         if let Some(stop) = stop {
             // Who gave up waiting lets it go on.
             let _ = stop.reached.send(()).map(|()| stop.go.recv());
         }
-        let (bytes, file) = match body {
-            Body::Bytes(bytes) => (bytes, None),
-            Body::File(path) | Body::Copy(path) => {
+        let bytes = match body {
+            Body::Bytes(bytes) => bytes,
+            Body::File(path) => {
                 let read = strongroom_host::disk::read_all(&**self.disk.lock(), &path);
                 match read {
-                    Ok(bytes) => (bytes.into(), is_taken.then_some(path)),
+                    Ok(bytes) => Bytes::from(bytes),
                     Err(error) => {
                         let message = format!("a staged file: {error}");
                         let error = StoreError::new(StoreErrorKind::Internal, message);
@@ -149,14 +148,7 @@ impl Store for Line {
                 }
             }
         };
-        self.pass(|store| {
-            let done = wait(store.put(key, Body::Bytes(bytes)))?;
-            if let Some(path) = file {
-                // As a store on the same disk does, which takes the file away.
-                let _ = self.disk.lock().remove(&path);
-            }
-            Ok(done)
-        })
+        self.pass(|store| wait(store.put(key, Body::Bytes(bytes))))
     }
 
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {

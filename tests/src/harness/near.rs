@@ -74,9 +74,7 @@ impl Over for Near {
         let Key::Object(id) = key else { return self.store.put(key, body) };
         let bytes = match &body {
             Body::Bytes(bytes) => Some(bytes.clone()),
-            Body::File(path) | Body::Copy(path) => {
-                read_all(&*self.disk, path).ok().map(Bytes::from)
-            }
+            Body::File(path) => read_all(&*self.disk, path).ok().map(Bytes::from),
         };
         let put = now(self.store.put(key, body));
         if let (Ok(_), Some(bytes)) = (&put, bytes) {

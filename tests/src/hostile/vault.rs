@@ -366,18 +366,17 @@ impl Face {
         const STAGED: [Lie; 4] = [Lie::DataNotKept, Lie::KeptFlipped, Lie::AnswerLost, Lie::Away];
         let (mood, lie) = self.ask(match body {
             Body::Bytes(_) => &FROM_MEMORY,
-            Body::File(_) | Body::Copy(_) => &STAGED,
+            Body::File(_) => &STAGED,
         });
         if lie == Some(Lie::Away) {
             return Err(away());
         }
-        let is_taken = matches!(body, Body::File(_));
-        let (bytes, file) = match body {
-            Body::Bytes(bytes) => (bytes, None),
-            Body::File(path) | Body::Copy(path) => {
+        let bytes = match body {
+            Body::Bytes(bytes) => bytes,
+            Body::File(path) => {
                 let read = read_all(&**self.disk.lock(), &path);
                 let read = read.map_err(|_| Error::new(ErrorKind::Internal, "a staged file"))?;
-                (Bytes::from(read), is_taken.then_some(path))
+                Bytes::from(read)
             }
         };
         let len = bytes.len() as u64;
@@ -396,10 +395,6 @@ impl Face {
                 stored.set(mood.branch, key, bent);
             }
             _ => stored.set(mood.branch, key, bytes),
-        }
-        if let Some(path) = file {
-            // As a store on the same disk does, which takes the file away.
-            let _ = self.disk.lock().remove(&path);
         }
         match lie {
             Some(Lie::AnswerLost) => Err(away()),

@@ -4,7 +4,7 @@
 //! get ─ on the shelf ──────────────▶ ready at the first poll
 //!     ├ being fetched ─────────────▶ the same bytes for all who wait
 //!     └ missing ─▶ wider range ─▶ store ─▶ those who wait ─▶ shelf
-//! put ─▶ store ─▶ the staged file moves onto the shelf
+//! put ─▶ store; committed ─▶ the staged file moves onto the shelf
 //! ```
 //!
 //! 1. Only objects are kept: they never change. Everything else goes through.
@@ -235,10 +235,9 @@ impl Inner {
 
     async fn put(&self, key: Key, body: Body) -> Result<Uploaded> {
         let _turn = self.uploads.acquire().await.expect("never closed");
-        let (bytes, path) = match body {
-            Body::Bytes(bytes) => (bytes, None),
-            Body::File(path) => (self.read_staged(key, path.clone()).await?, Some(path)),
-            Body::Copy(path) => {
+        let bytes = match body {
+            Body::Bytes(bytes) => bytes,
+            Body::File(path) => {
                 let bytes = self.read_staged(key, path).await?;
                 // Kept when the file itself is offered: it need not be written twice.
                 return self.store.put(key, Body::Bytes(bytes)).await;
@@ -246,15 +245,7 @@ impl Inner {
         };
         let uploaded = self.store.put(key, Body::Bytes(bytes.clone())).await?;
         if let Key::Object(id) = key {
-            match &path {
-                Some(path) if self.shelf.adopt(id, path, uploaded.len()) => return Ok(uploaded),
-                Some(_) => {}
-                None => drop(self.shelf.insert(id, 0, &bytes)),
-            }
-        }
-        if let Some(path) = path {
-            // What cannot go now is taken by the next open: a commit names the object.
-            let _ = self.disk.remove(&path);
+            self.shelf.insert(id, 0, &bytes);
         }
         Ok(uploaded)
     }

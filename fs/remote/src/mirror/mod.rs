@@ -29,7 +29,6 @@ mod turns;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -318,20 +317,19 @@ impl Inner {
     }
 
     /// Bytes of a body, read once for all members.
-    async fn whole(&self, key: Key, body: Body) -> Result<(Bytes, Option<PathBuf>)> {
-        let (path, is_taken) = match body {
-            Body::Bytes(bytes) => return Ok((bytes, None)),
-            Body::File(path) => (path, true),
-            Body::Copy(path) => (path, false),
+    async fn whole(&self, key: Key, body: Body) -> Result<Bytes> {
+        let path = match body {
+            Body::Bytes(bytes) => return Ok(bytes),
+            Body::File(path) => path,
         };
-        let (disk, file) = (self.disk.clone(), path.clone());
-        let read = tokio::task::spawn_blocking(move || read_all(&*disk, &file)).await;
+        let disk = self.disk.clone();
+        let read = tokio::task::spawn_blocking(move || read_all(&*disk, &path)).await;
         let failed = || {
             let text = format!("`{key}` cannot be read from the staging folder");
             Error::new(ErrorKind::Internal, text)
         };
         let bytes = read.map_err(|_| failed())?.map_err(|_| failed())?;
-        Ok((bytes.into(), is_taken.then_some(path)))
+        Ok(bytes.into())
     }
 
     /// Does something on all members side by side, those left alone aside unless they are needed. Returns what each
@@ -384,11 +382,8 @@ impl Inner {
 
     async fn put_many(self: &Arc<Self>, bodies: Vec<(Key, Body)>) -> Result<Vec<Uploaded>> {
         let mut whole = Vec::with_capacity(bodies.len());
-        let mut files = Vec::new();
         for (key, body) in bodies {
-            let (bytes, file) = self.whole(key, body).await?;
-            whole.push((key, bytes));
-            files.extend(file);
+            whole.push((key, self.whole(key, body).await?));
         }
         let keys: Vec<Key> = whole.iter().map(|(key, _)| *key).collect();
         self.is_wanted_again(&keys);
@@ -407,10 +402,6 @@ impl Inner {
             true => self.settle_put(&keys, self.on_all(work).await)?,
         }
         drop(turns);
-        for file in files {
-            // What cannot go now is taken by the next open: a commit names the object.
-            let _ = self.disk.remove(&file);
-        }
         Ok(uploaded)
     }
 

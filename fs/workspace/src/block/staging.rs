@@ -2,10 +2,10 @@
 //!
 //! A staged object is append-only and holds ciphertext only. Its place in the file is given out first, then the
 //! sealed bytes are written there; the journal record that names the block comes after. A commit puts closed
-//! objects into the store, which moves the file. What no record names after a crash is removed at open.
+//! objects into the store; the file stays until the commit, so that a crash in between finds what it would have found without,
+//! though others took from the store what nobody named. What no record names after a crash is removed at open.
 //!
-//! Where the store is far away a full object is put as soon as its last block is written and durable: the file stays until
-//! the commit, so that a crash in between finds what it would have found without.
+//! Where the store is far away a full object is put as soon as its last block is written and durable.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -109,7 +109,7 @@ impl Staged {
                     Err(error) => return Ok(Answer::Untold(error)),
                 }
             }
-            store.put(key, Body::Copy(path)).await.map(|_| Answer::Stored)
+            store.put(key, Body::File(path)).await.map(|_| Answer::Stored)
         });
         // Polled once, so that it begins.
         *ahead = Ahead::Begun(match poll_once(&mut begun) {
@@ -132,6 +132,16 @@ impl Staged {
         }
         *ahead = Ahead::Stored;
         Ok(())
+    }
+
+    /// Takes note that the store has it.
+    pub fn note_put(&self) {
+        *self.ahead.lock() = Ahead::Stored;
+    }
+
+    /// Whether the store had it once.
+    pub fn was_put(&self) -> bool {
+        matches!(*self.ahead.lock(), Ahead::Stored | Ahead::Doubted)
     }
 
     /// Ends a put that nobody needs any more: whether the store may have the object by it. Of what was put before this process

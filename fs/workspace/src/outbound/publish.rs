@@ -112,9 +112,9 @@ impl Inner {
         if self.store.is_far() {
             return self.put_far(cut);
         }
-        let staged = |object: &&Arc<Staged>| self.staging.find(object.id).is_some();
+        let is_lacking = |object: &&Arc<Staged>| !object.was_put();
         if let Some(added) = &cut.tried {
-            for object in cut.objects.iter().filter(staged) {
+            for object in cut.objects.iter().filter(is_lacking) {
                 self.put_again(object, added)?;
             }
             return Ok(added.clone());
@@ -124,13 +124,14 @@ impl Inner {
         self.sync_staging()?;
         self.sent.note(cut.objects.iter().map(|object| object.id))?;
         let added = cut.objects.iter().map(describe).collect::<Result<Vec<_>>>()?;
-        // ORDER: before their files are moved. The store may lose what no commit names.
+        // ORDER: before anything is put that no commit will name.
         self.refuse_too_much(cut, &added)?;
         cut.tried = Some(added.clone());
         let before = std::mem::take(&mut cut.tried_before);
         let (again, first): (Vec<_>, Vec<_>) = cut
             .objects
             .iter()
+            .filter(is_lacking)
             .partition(|object| before.iter().any(|added| added.object == object.id));
         for object in again {
             self.put_again(object, &before)?;
@@ -140,9 +141,7 @@ impl Inner {
             .map(|object| (StoreKey::Object(object.id), StoreBody::File(object.path.clone())))
             .collect();
         wait(async { Ok(self.store.put_many(bodies).await.map(drop)?) })?;
-        for object in first {
-            self.staging.retire(object.id);
-        }
+        first.iter().for_each(|object| object.note_put());
         Ok(added)
     }
 
@@ -207,9 +206,7 @@ impl Inner {
         }
         let key = StoreKey::Object(object.id);
         wait(async { Ok(self.store.put(key, StoreBody::Bytes(bytes.into())).await.map(drop)?) })?;
-        self.staging.retire(object.id);
-        // Where the first try moved it, there is none any more; elsewhere the next open takes it.
-        let _ = self.services.disk.remove(&object.path);
+        object.note_put();
         Ok(())
     }
 
@@ -343,12 +340,10 @@ impl Inner {
         if !keeps {
             outbound.leftovers.stored.extend(cut.released());
         }
-        if self.store.is_far() {
-            cut.objects.iter().for_each(|object| self.retire_stored(object));
-            // Put ahead, and overwritten before anybody named it.
-            let put = cut.discarded.iter().filter(|object| object.give_up_put());
-            outbound.leftovers.stored.extend(put.map(|object| object.id));
-        }
+        cut.objects.iter().for_each(|object| self.retire_stored(object));
+        // Put before anybody named it, and overwritten since.
+        let put = cut.discarded.iter().filter(|object| object.give_up_put());
+        outbound.leftovers.stored.extend(put.map(|object| object.id));
         outbound.settled = self.services.clock.elapsed();
         outbound.leftovers.stored.extend(cut.superfluous.iter().map(|added| added.object));
         outbound.leftovers.staged.extend(cut.discarded);
