@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::leases::Released;
 use crate::lookup::Buckets;
 use crate::register::{Register, Transaction};
+use crate::schema::Schema;
 use crate::times::time_text;
 
 /// LIMIT: bytes of one file, which is sealed and opened in memory.
@@ -463,12 +464,16 @@ impl Custodian {
     }
 
     pub(crate) fn check_profile(&self, plain: &[u8]) -> Result<Vec<(String, String)>> {
-        let no_json = |_| Error::invalid("a profile is a JSON object");
-        let profile: Json = serde_json::from_slice(plain).map_err(no_json)?;
-        let schema = self.schema()?;
-        schema.check(&profile)?;
-        Ok(schema.lookups(&profile))
+        said_by(&self.schema()?, plain)
     }
+}
+
+/// What a profile says that its subject is looked up by, if it fits the schema.
+pub(crate) fn said_by(schema: &Schema, plain: &[u8]) -> Result<Vec<(String, String)>> {
+    let no_json = |_| Error::invalid("a profile is a JSON object");
+    let profile: Json = serde_json::from_slice(plain).map_err(no_json)?;
+    schema.check(&profile)?;
+    Ok(schema.lookups(&profile))
 }
 
 /// A folder from before it was written down what a subject was given itself to be found by: where there is no profile, all.

@@ -17,7 +17,7 @@ use strongroom_records::subject::{Detail, Hold, SubjectCell, SubjectRecord, Subj
 
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{OpenFolder, PROFILE};
+use crate::files::{OpenFolder, PROFILE, said_by};
 use crate::lookup::Buckets;
 use crate::register::{Register, Transaction, blank};
 
@@ -133,6 +133,21 @@ impl Custodian {
         transaction.keystore(change);
         self.register_mut().commit(transaction)?;
         Ok(made)
+    }
+
+    /// The first of some subjects that could not be created as they are, by its place, and why.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn misfit(&self, people: &[NewSubject]) -> Result<Option<(usize, Error)>> {
+        let (schema, register) = (self.schema()?, self.register());
+        let check = |person: &NewSubject| {
+            register.given(&person.lookups)?;
+            let said = person.profile.as_ref().map(|profile| said_by(&schema, profile));
+            register.given(&said.transpose()?.unwrap_or_default())
+        };
+        let why = |(place, person)| Some((place, check(person).err()?));
+        Ok(people.iter().enumerate().find_map(why))
     }
 
     /// Puts one new subject into a transaction; returns the keys for the keystore.

@@ -477,6 +477,13 @@ fn many_people_are_imported_once_however_often_it_is_asked() {
         "strongroom: line 4 is no subject; nothing was created\n\
          hint: for example {\"lookups\": {\"email\": \"ada@example.com\"}, \"profile\": {}}\n",
     );
+    // What the schema says of a line counts before anybody is created.
+    story.told("app schema --app shop --from -", r#"{"n": {"type": "number"}}"#);
+    fs::write(&bad, format!("{people}{{\"profile\": {{\"n\": \"three\"}}}}\n")).unwrap();
+    story.say(&format!("subject import {} --app shop", bad.display())).expect_refused(
+        1,
+        "strongroom: line 4: the profile's `n` is not what the schema says; nothing was created\n",
+    );
     assert_eq!(story.json("subject list --app shop")["subjects"].as_array().unwrap().len(), 3);
 }
 

@@ -26,13 +26,19 @@ pub(super) fn run(options: &SubjectImport, format: Format) -> Result<Exit> {
         let person = person(&custodian, options.request.as_deref(), index, line)?;
         people.push(person.ok_or_else(|| bad(index))?);
     }
+    if let Some((index, error)) = custodian.misfit(&people).map_err(|error| failure(&error))? {
+        let refused = failure(&error);
+        let message = format!("line {}: {}; nothing was created", index + 1, refused.message);
+        return Err(Failure { message, ..refused });
+    }
     let mut ids = Vec::new();
     let created = create(&mut custodian, &people, &mut ids);
     let text: String = ids.iter().map(|id| format!("{id}\n")).collect();
     if created.is_ok() || !ids.is_empty() {
         ui::answer(format, &text, &json!({"subjects": ids}))?;
     }
-    created.map(|()| Exit::Done).map_err(|failure| part(failure, ids.len(), people.len()))
+    let part = |failure| part(failure, ids.len(), people.len(), options.request.as_deref());
+    created.map(|()| Exit::Done).map_err(part)
 }
 
 /// Creates them, some hundred in one record, and notes the ids of those that are.
@@ -47,14 +53,17 @@ fn create(custodian: &mut Custodian, people: &[NewSubject], ids: &mut Vec<String
     Ok(())
 }
 
-/// What is said when some exist and the others do not.
-fn part(failure: Failure, count: usize, all: usize) -> Failure {
+/// What is said when some exist and the others do not. Under a name, who a line stands for follows from its number in the file.
+fn part(failure: Failure, count: usize, all: usize, request: Option<&str>) -> Failure {
     if count == 0 {
         return failure;
     }
     let message =
         format!("{}; {count} of {all} were created, whose ids are printed", failure.message);
-    let hint = format!("import the lines from {} on", count + 1);
+    let hint = match request {
+        Some(_) => "import the same file again, with the same `--request`".to_owned(),
+        None => format!("import the lines from {} on", count + 1),
+    };
     Failure { message, ..failure }.hint(hint)
 }
 
@@ -100,10 +109,13 @@ mod tests {
     #[test]
     fn an_import_that_ends_in_the_middle_says_who_exists_and_where_to_go_on() {
         let busy = || Failure::new(Exit::Unreachable, "another command works").hint("wait");
-        let failure = part(busy(), 500, 1200);
+        let failure = part(busy(), 500, 1200, None);
         let expected = "another command works; 500 of 1200 were created, whose ids are printed";
         assert_eq!((failure.exit, &*failure.message), (Exit::Unreachable, expected));
         assert_eq!(failure.hint.as_deref(), Some("import the lines from 501 on"));
-        assert_eq!(part(busy(), 0, 1200).hint.as_deref(), Some("wait"));
+        let named = part(busy(), 500, 1200, Some("november"));
+        let expected = "import the same file again, with the same `--request`";
+        assert_eq!(named.hint.as_deref(), Some(expected));
+        assert_eq!(part(busy(), 0, 1200, None).hint.as_deref(), Some("wait"));
     }
 }
