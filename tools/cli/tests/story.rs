@@ -415,6 +415,12 @@ fn erasure(story: &Story, subjects: &[String]) {
         .json(&format!("subject erase {ada} --app shop --yes --receipt {}", receipt.display()));
     assert_eq!(erased["objects_left"].as_u64(), Some(0));
     assert_eq!(erased["irrecoverable_from"], Value::Null, "a key file is best effort and says so");
+    let bag = story.place.path("late");
+    story.say(&format!("subject export {ada} --app shop --to {}", bag.display())).expect_refused(
+        4,
+        "strongroom: not allowed\nhint: the audit log says why, to whoever may read it\n",
+    );
+    assert!(!bag.exists(), "a package that is none");
     let get = format!("subject get {ada} --app shop --class owned --name ada-canary.txt");
     assert_eq!(story.say(&get).code, 4);
     let found = story

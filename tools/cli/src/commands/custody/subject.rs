@@ -194,7 +194,8 @@ fn export(options: &SubjectExport, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.one.subject)?;
     let (_office, mut custodian) = custody::application(&options.one.of)?;
     let mut folder = Folder::create(&options.to)?;
-    let exported = custodian.export(&subject, &mut folder).map_err(|error| failure(&error))?;
+    let exported = custodian.export(&subject, &mut folder);
+    let exported = exported.map_err(|error| folder.given_up(failure(&error)))?;
     let deed = &exported.deed;
     let json = json!({
         "folder": options.to.display().to_string(), "files": deed.files, "bytes": deed.bytes,
@@ -338,6 +339,17 @@ impl Folder {
         let made = fs::DirBuilder::new().mode(0o700).create(path);
         made.map_err(|error| Failure::io(format!("making `{}`", path.display()), &error))?;
         Ok(Self(path.to_path_buf()))
+    }
+
+    /// Removes it with all that is in it so far, as nobody has any use for that; or says where it is.
+    pub(super) fn given_up(&self, failure: Failure) -> Failure {
+        match fs::remove_dir_all(&self.0) {
+            Ok(()) => failure,
+            Err(_) => {
+                let hint = format!("remove `{}`: parts of the package are in it", self.0.display());
+                failure.hint(hint)
+            }
+        }
     }
 }
 
