@@ -12,6 +12,8 @@ use std::process::{Command, Stdio};
 
 use common::{Place, Said, can_mount};
 use serde_json::Value;
+use strongroom_crypto::hash::sha256;
+use strongroom_records::log::base64;
 
 const SCHEMA: &str =
     r#"{"email": {"type": "email", "required": true, "lookup": true}, "name": {"type": "text"}}"#;
@@ -511,6 +513,39 @@ fn a_file_about_two_is_put_once_and_ends_with_either() {
     assert_eq!(erased["joint_files"], 1);
     assert_eq!(story.say(&get).code, 1);
     assert_eq!(story.say("audit verify --app shop").code, 0);
+}
+
+#[test]
+fn an_exported_log_has_what_its_signed_head_is_of() {
+    let story = Story::new();
+    story.done("app create shop");
+    let ada = story.told("subject create --app shop --lookup-from -", r#"{"name": "ada"}"#);
+    for _ in 0..4 {
+        story.done(&format!("subject report {ada} --app shop"));
+        story.told("subject find --app shop --lookup-from -", r#"{"name": "ada"}"#);
+    }
+    let log = story.place.path("log");
+    story.done(&format!("audit export --app shop --to {}", log.display()));
+    let lines = fs::read_to_string(log.join("entries.jsonl")).unwrap();
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
+    let leaf = |line: &str| -> Vec<u8> {
+        let json: Value = serde_json::from_str(line).unwrap();
+        json["leaf"].as_str().unwrap().as_bytes().chunks(2).map(byte).collect()
+    };
+    let leaves: Vec<Vec<u8>> = lines.lines().map(leaf).collect();
+    let head = fs::read_to_string(log.join("head.txt")).unwrap();
+    let said: Vec<&str> = head.lines().collect();
+    assert_eq!(said[1], leaves.len().to_string());
+    assert_eq!(said[2], base64(&root(&leaves)));
+}
+
+/// RFC 6962, 2.1, as it stands there.
+fn root(leaves: &[Vec<u8>]) -> [u8; 32] {
+    if let [leaf] = leaves {
+        return sha256(&[&[0], &leaf[..]].concat());
+    }
+    let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+    sha256(&[&[1][..], &root(left), &root(right)].concat())
 }
 
 /// Store, home and key file, all copied and all put back: what a thorough backup does.

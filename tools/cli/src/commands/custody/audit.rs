@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use strongroom_authorizer::Reason;
+use strongroom_format::cbor;
 use strongroom_format::ids::OrganisationId;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_records::ids::Hash;
@@ -101,7 +102,14 @@ fn export(options: &AuditExport, format: Format) -> Result<Exit> {
     let (_office, custodian) = custody::application(&options.of)?;
     let mut folder = Folder::create(&options.to)?;
     let entries = custodian.entries(0, u64::MAX).map_err(|error| failure(&error))?;
-    let lines: String = entries.iter().map(|entry| format!("{}\n", entry_json(entry))).collect();
+    let line = |entry: &Entry| {
+        let mut json = entry_json(entry);
+        // What the tree hashes: whoever has all of them has the root that the head is of.
+        let leaf = cbor::encode(entry);
+        json["leaf"] = leaf.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+        format!("{json}\n")
+    };
+    let lines: String = entries.iter().map(line).collect();
     let head = custodian.signed_head().map_err(|error| failure(&error))?;
     let key = format!("{}\n", custodian.head_verifier());
     for (name, text) in [("entries.jsonl", &lines), ("head.txt", &head), ("head-key.txt", &key)] {
