@@ -11,8 +11,8 @@ use strongroom_records::Signed;
 use strongroom_records::ids::{ApplicationId, Hash};
 use strongroom_records::keystore::Root;
 use strongroom_records::log::{
-    Body, Entry, Header, Judgement, Logged, MAGIC, Outcome, RECORD_LEN_MAX, Record, SUITE, Stand,
-    head_note,
+    Body, Entry, Header, Judgement, KeyInForce, Logged, MAGIC, Outcome, RECORD_LEN_MAX, Record,
+    SUITE, Stand, head_note,
 };
 use strongroom_store::Shelf;
 
@@ -87,6 +87,8 @@ pub struct Batch {
     pub now: i64,
     /// Root of the keystore from this record on.
     pub keystore: Option<Root>,
+    /// The register key from this record on, with this record sealed under it; none for the first one.
+    pub key: Option<KeyInForce>,
     /// Entries.
     pub drafts: Vec<Draft>,
     /// What changes in the register.
@@ -314,6 +316,7 @@ impl Log {
             epoch: sealer.epoch(),
             stand: signer.stand(),
             keystore: batch.keystore,
+            key: batch.key,
         };
         self.put(signer, header, &sealed)?;
         // From here on it is on record, whatever happens to the tiles: the next to come settles them.
@@ -408,12 +411,21 @@ impl Log {
         Ok((record.header, body))
     }
 
-    /// Root of the keystore as of a record of somebody who counted. The chain is not verified here.
+    /// Header of the newest record there is, be it newer than what was read on to. The chain is not verified here.
     ///
     /// # Errors
     /// `NotFound`, `Corrupt`.
-    pub fn keystore_at(&self, trust: &dyn Trust, seq: u64) -> Result<Option<Root>> {
-        Ok(self.header(trust, seq)?.0.keystore)
+    pub fn newest_header(&self, trust: &dyn Trust) -> Result<Header> {
+        let there = self.head().map_or(0, |head| head.seq);
+        Ok(self.header(trust, self.newest(there)?)?.0)
+    }
+
+    /// Header of a record of somebody who counted. The chain is not verified here.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    pub fn header_at(&self, trust: &dyn Trust, seq: u64) -> Result<Header> {
+        Ok(self.header(trust, seq)?.0)
     }
 
     /// SHA-256 of a record's header. Chain and signature are not verified here.

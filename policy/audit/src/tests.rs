@@ -124,7 +124,7 @@ fn draft(about: Option<About>, detail: &[u8]) -> Draft {
 }
 
 fn batch(now: i64, drafts: Vec<Draft>) -> Batch {
-    Batch { now, keystore: None, drafts, payload: b"payload".to_vec() }
+    Batch { now, keystore: None, key: None, drafts, payload: b"payload".to_vec() }
 }
 
 /// A log of `count` records with one or two entries each, about two subjects.

@@ -4,7 +4,7 @@ use strongroom_crypto::sign::VerifyingKey;
 use strongroom_crypto::usage::Usage;
 use strongroom_format::ids::DeviceId;
 use strongroom_records::ids::ApplicationId;
-use strongroom_records::log::{Header, Record, Stand};
+use strongroom_records::log::{Header, KeyInForce, Record, Stand};
 
 use crate::error::{Error, Result};
 
@@ -42,16 +42,18 @@ pub(crate) fn verify_record(record: &Record<'_>, trust: &dyn Trust) -> Result<()
     Ok(record.signed.verify(Usage::SignRegisterRecord, &author.key)?)
 }
 
-/// Whether a record may stand behind another: positions never fall, and a closing record changes nothing but rises. Numbers
-/// and hashes are compared by those who have them.
+/// Whether a record may stand behind another: positions and generations of the register key never fall, and a closing record
+/// changes nothing but rises. Numbers and hashes are compared by those who have them.
 pub(crate) fn follows(before: Option<&Header>, header: &Header) -> bool {
-    let Some(before) = before else { return !header.is_closing() };
+    let Some(before) = before else { return !header.is_closing() && header.key.is_none() };
     if !header.is_closing() {
-        return header.stand.position >= before.stand.position;
+        return header.stand.position >= before.stand.position
+            && KeyInForce::follows(header.key, before.key, header.seq);
     }
     header.stand.position > before.stand.position
         && header.tree_size == before.tree_size
         && header.tree_root == before.tree_root
         && header.head_signature == before.head_signature
         && header.keystore == before.keystore
+        && header.key == before.key
 }

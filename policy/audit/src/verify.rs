@@ -89,6 +89,11 @@ impl Verification {
         self.next
     }
 
+    /// Whether nothing was found wrong so far.
+    pub fn is_sound(&self) -> bool {
+        self.report.findings.is_empty()
+    }
+
     /// Verifies on up to the head as it is known.
     ///
     /// # Errors

@@ -69,6 +69,9 @@ pub struct Header {
     /// Root of the keystore as of this record; none in the list of applications.
     #[n(12)]
     pub keystore: Option<Root>,
+    /// Which register key seals the body; none for the first one.
+    #[n(13)]
+    pub key: Option<KeyInForce>,
 }
 
 impl Header {
@@ -76,6 +79,39 @@ impl Header {
     /// log can append it.
     pub fn is_closing(&self) -> bool {
         self.body_hash.0 == sha256(&[])
+    }
+
+    /// Generation of the register key that seals the body, and cells that the record writes.
+    pub fn generation(&self) -> u64 {
+        self.key.map_or(0, |key| key.generation)
+    }
+}
+
+/// The register key in force as of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct KeyInForce {
+    /// Its generation, from 1: the first key has none of this.
+    #[n(0)]
+    pub generation: u64,
+    /// The record that it came into force with.
+    #[n(1)]
+    pub first: u64,
+    /// Whether every cell is sealed under it: no cell of an older record is taken any more.
+    #[n(2)]
+    pub is_whole: bool,
+}
+
+impl KeyInForce {
+    /// Whether a record may have this one behind a record that had another, or none.
+    pub fn follows(this: Option<Self>, before: Option<Self>, seq: u64) -> bool {
+        let Some(own) = this else { return before.is_none() };
+        if before.map_or(0, |before| before.generation) + 1 == own.generation {
+            return own.first == seq && !own.is_whole;
+        }
+        before.is_some_and(|before| {
+            let is_same = (before.generation, before.first) == (own.generation, own.first);
+            is_same && own.is_whole >= before.is_whole
+        })
     }
 }
 
@@ -208,6 +244,9 @@ pub enum Kind {
     /// Two subjects were one person.
     #[n(21)]
     Merged,
+    /// The register's own key was changed, or everything is sealed under the one that is new.
+    #[n(30)]
+    RegisterRotated,
     /// Files were opened: one is about to be read by its name, or several were under a lease, as a consumer's device says itself.
     #[n(31)]
     Opened,
@@ -334,6 +373,30 @@ pub fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_register_key_is_followed_by_itself_or_by_the_next_one_and_never_by_one_before() {
+        let key = |generation, first, is_whole| Some(KeyInForce { generation, first, is_whole });
+        let old = key(1, 4, true);
+        for (this, before, follows) in [
+            (None, None, true),
+            (None, old, false),
+            (key(1, 9, false), None, true),
+            (key(1, 8, false), None, false),
+            (key(1, 9, true), None, false),
+            (key(2, 9, false), None, false),
+            (old, old, true),
+            (old, key(1, 4, false), true),
+            (key(1, 4, false), old, false),
+            (key(1, 9, true), old, false),
+            (key(2, 9, false), old, true),
+            (key(2, 9, false), key(1, 4, false), true),
+            (key(2, 4, false), old, false),
+            (old, key(2, 6, true), false),
+        ] {
+            assert_eq!(KeyInForce::follows(this, before, 9), follows, "{this:?} {before:?}");
+        }
+    }
 
     #[test]
     fn base64_is_that_of_rfc_4648() {

@@ -125,8 +125,10 @@ pub const AGREED_LEN: u64 = 64;
 /// Subjects in a block.
 pub const BLOCK_LEN: u64 = 64;
 
-/// Slot of the register key.
+/// Slot of the first register key; that of each later generation is in the next one.
 pub const REGISTER_SLOT: u64 = 0;
+/// LIMIT: generations of the register key.
+pub const REGISTER_KEY_COUNT_MAX: u64 = 4096;
 /// Slot of the first look-up bucket.
 pub const BUCKET_SLOT: u64 = 65_536;
 /// Buckets: so many that one has few rows with a million subjects, because it is replaced as a whole.

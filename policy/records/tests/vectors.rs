@@ -26,7 +26,8 @@ use strongroom_records::ids::{
 };
 use strongroom_records::keystore::{Child, Node, NodePlace, Root, WRAP_LEN};
 use strongroom_records::log::{
-    About, Body, Entry, Header, Judgement, Kind, Logged, MAGIC, Outcome, Record, Stand, head_note,
+    About, Body, Entry, Header, Judgement, KeyInForce, Kind, Logged, MAGIC, Outcome, Record, Stand,
+    head_note,
 };
 use strongroom_records::receipt::{
     ConsentDeed, Deed, Destroyed, Ending, ErasureDeed, ExportDeed, MovedDeed, Receipt,
@@ -143,6 +144,7 @@ fn header() -> Header {
         epoch: 0,
         stand: STAND,
         keystore: Some(root()),
+        key: None,
     }
 }
 
@@ -305,6 +307,7 @@ fn log_vectors() -> Vec<Vector> {
     let closing = Header { body_hash: empty, ..header() };
     let closing = Signed::build(MAGIC, &encode(&closing), &[29; 64], &[]);
     let closes = |bytes: &[u8]| Record::parse(bytes).is_ok_and(|record| record.header.is_closing());
+    let key = Some(KeyInForce { generation: 2, first: 7, is_whole: true });
     let entries = vec![
         Logged { leaf: encode(&entry()), detail: vec![30; 80] },
         Logged { leaf: encode(&bare_entry()), detail: vec![] },
@@ -321,6 +324,7 @@ fn log_vectors() -> Vec<Vector> {
         Vector { name: "record", accepts: |bytes| Record::parse(bytes).is_ok(), bytes: signed },
         Vector { name: "closing record", accepts: closes, bytes: closing },
         cbor("header", &header()),
+        cbor("header under a later register key", &Header { key, ..header() }),
         cbor("entry", &entry()),
         cbor("entry, bare", &bare_entry()),
         cbor("body", &Body { entries, payload: encode(&payload) }),

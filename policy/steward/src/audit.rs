@@ -25,8 +25,8 @@ use people::People;
 pub use people::{Looked, Told};
 
 /// Records of others that are verified while they wait, and entries about somebody that are read so; and how often more than that are while they do not.
-const LEFT_COUNT_MAX: u64 = 64;
-const ROUND_COUNT_MAX: u32 = 8;
+pub(crate) const LEFT_COUNT_MAX: u64 = 64;
+pub(crate) const ROUND_COUNT_MAX: u32 = 8;
 
 /// An entry about a subject.
 #[derive(Clone, Debug)]

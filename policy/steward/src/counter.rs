@@ -220,7 +220,13 @@ impl Counter {
             let relisted = self.custodians[place].relist(&line);
             self.mark(place, relisted, &BTreeSet::new());
             let custodian = &mut self.custodians[place];
-            let news = custodian.follow()?;
+            let news = match custodian.follow() {
+                Ok(news) => news,
+                Err(error) => {
+                    self.wants.insert(place);
+                    return Err(error);
+                }
+            };
             self.mark(place, news.rules, &news.subjects);
             for subject in &news.subjects {
                 if !self.past.is_over() {

@@ -267,7 +267,7 @@ impl Stewardship {
     fn write(&mut self, kind: Kind, line: Listed) -> Result<()> {
         let now = self.services.clock.now_ns();
         let drafts = vec![Draft { entry: blank(kind), detail: Vec::new(), decision: None }];
-        let batch = Batch { now, keystore: None, drafts, payload: cbor::encode(&line) };
+        let batch = Batch { now, keystore: None, key: None, drafts, payload: cbor::encode(&line) };
         let Services { keys, organisation, .. } = &self.services;
         let (stand, epoch) = organisation.stand(&keys.device_id())?;
         let signer = DeviceSigner { keys, stand, head: None };

@@ -543,6 +543,7 @@ pub fn kind_text(kind: Kind) -> &'static str {
         Kind::Declared => "class or schema declared",
         Kind::Removed => "files removed",
         Kind::Merged => "merged",
+        Kind::RegisterRotated => "register key changed",
         Kind::Opened => "files opened",
         Kind::LetGo => "let go",
     }

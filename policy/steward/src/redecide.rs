@@ -15,7 +15,7 @@ use strongroom_format::cbor;
 use strongroom_records::activity::{Activities, Activity};
 use strongroom_records::application::Description;
 use strongroom_records::ids::ActivityId;
-use strongroom_records::log::{Body, Entry, Judgement, Outcome};
+use strongroom_records::log::{Body, Entry, Header, Judgement, Outcome};
 use strongroom_records::register::{Cell, CellKind, Payload};
 use strongroom_records::subject::SubjectCell;
 
@@ -134,8 +134,8 @@ impl Custodian {
         let register = self.register();
         let mut then = Then { activities: Vec::new(), description: self.description()? };
         for seq in 0..end {
-            let (_, body) = register.log().body(&register.sealer(), seq)?;
-            let subjects = self.take_in(&mut then, &body)?;
+            let (header, body) = register.log().body(&register.sealer(), seq)?;
+            let subjects = self.take_in(&mut then, &header, &body)?;
             for logged in &body.entries {
                 let entry: Entry = cbor::decode_canonical(&logged.leaf)?;
                 if entry.judgement.is_none() {
@@ -154,21 +154,22 @@ impl Custodian {
     }
 
     /// What a record changes of what holds for everybody; returns the subjects it writes.
-    fn take_in(&self, then: &mut Then, body: &Body) -> Result<Vec<SubjectCell>> {
+    fn take_in(&self, then: &mut Then, header: &Header, body: &Body) -> Result<Vec<SubjectCell>> {
         let register = self.register();
         let payload = Payload::parse(&body.payload)?;
         let mut subjects = Vec::new();
+        let open = |name: &_, cell: &_| register.open_recorded(name, cell, header.generation());
         for change in payload.cells {
             let cell: Cell = cbor::decode_canonical(&change.cell)?;
             let is = |kind| register.cell_name(kind, &SINGLE) == change.name;
             if is(CellKind::Activities) {
-                let plain = register.open_cell(&change.name, &cell)?;
+                let plain = open(&change.name, &cell)?;
                 then.activities = cbor::decode_canonical::<Activities>(&plain)?.activities;
             } else if is(CellKind::Description) {
-                let plain = register.open_cell(&change.name, &cell)?;
+                let plain = open(&change.name, &cell)?;
                 then.description = cbor::decode_canonical(&plain)?;
             } else {
-                let plain = register.open_cell(&change.name, &cell)?;
+                let plain = open(&change.name, &cell)?;
                 let subject = cbor::decode_canonical::<SubjectCell>(&plain).ok();
                 subjects.extend(subject.filter(|subject| {
                     register.cell_name(CellKind::Subject, &subject.subject.0) == change.name

@@ -1,6 +1,8 @@
 //! The register of one application: its log, its keystore, its cells; and the transaction that changes them together.
 
+mod cells;
 mod keys;
+mod ring;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,17 +11,14 @@ use std::time::Duration;
 use strongroom_audit::log::Pin;
 use strongroom_audit::shelves::Shelves;
 use strongroom_audit::{Appended, Batch, Draft, Grant, Log};
-use strongroom_crypto::kdf;
-use strongroom_crypto::seal;
 use strongroom_crypto::secret::{RegisterKey, Secret};
 use strongroom_crypto::sign::HeadKey;
-use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_custody::Custody;
 use strongroom_format::cbor;
 use strongroom_format::ids::DeviceId;
 use strongroom_records::ids::{ApplicationId, FileId, KeyId};
 use strongroom_records::keystore::Root;
-use strongroom_records::log::{Entry, Kind};
+use strongroom_records::log::{Body, Entry, Header, KeyInForce, Kind};
 use strongroom_records::register::{
     Cell, CellChange, CellKind, Gone, GoneFrom, Payload, REGISTER_SLOT, Secrets,
 };
@@ -27,12 +26,13 @@ use strongroom_store::Shelf;
 use strongroom_tree::{Change, Keystore};
 use zeroize::Zeroize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lookup::Buckets;
 use crate::sealers::{DeviceSigner, RegisterSealer};
 use crate::services::Services;
 
 use keys::{KnownNodes, StoredNodes};
+pub(crate) use ring::{KeyRing, slot_of};
 
 /// Id of the one cell of a kind that has only one.
 pub(crate) const SINGLE: [u8; 16] = [0; 16];
@@ -42,9 +42,11 @@ pub(crate) struct Register {
     services: Services,
     log: Log,
     keystore: Keystore,
-    key: RegisterKey,
+    keys: KeyRing,
     head_key: HeadKey,
     root: Root,
+    /// Root of a record that cannot be read before its application key is obtained.
+    awaited: Option<Root>,
     /// Cells of records that were written while this register was open. A record is durable before its cells are, so the
     /// store may still hold what was before.
     newer: BTreeMap<[u8; 16], Cell>,
@@ -81,9 +83,12 @@ pub(crate) struct Transaction {
     seq: u64,
     device: DeviceId,
     change: Option<Change>,
+    key: Option<KeyInForce>,
     objects: Vec<(FileId, Vec<u8>)>,
     drafts: Vec<Draft>,
     cells: Vec<(CellKind, [u8; 16], Vec<u8>)>,
+    /// Cells that are sealed anew as they are, by their names.
+    resealed: Vec<([u8; 16], Vec<u8>)>,
     gone: Vec<Gone>,
 }
 
@@ -108,7 +113,8 @@ impl Register {
         head_seed.zeroize();
         let root = change.root.clone();
         let services = services.clone();
-        let mut register = Self::with(services, log, keystore, key, (head_key, root));
+        let keys = KeyRing::founded(key);
+        let mut register = Self::with(services, log, keystore, keys, (head_key, root));
         let mut transaction = Transaction::new(&register);
         transaction.change = Some(change);
         transaction.cell(CellKind::Secrets, &SINGLE, &cbor::encode(&secrets));
@@ -124,16 +130,17 @@ impl Register {
         services: Services,
         log: Log,
         keystore: Keystore,
-        key: RegisterKey,
+        keys: KeyRing,
         (head_key, root): (HeadKey, Root),
     ) -> Self {
         Self {
             services,
             log,
             keystore,
-            key,
+            keys,
             head_key,
             root,
+            awaited: None,
             newer: BTreeMap::new(),
             is_broken: false,
             known: KnownNodes::default(),
@@ -156,14 +163,13 @@ impl Register {
         let root = header.keystore.clone();
         let root = root.ok_or_else(|| Error::corrupt("the register has no keystore"))?;
         let keystore = keystore(services, application, custody);
-        let nodes = StoredNodes { shelves: log.shelves(), known: None };
-        let secret = keystore.open(&root, &nodes, REGISTER_SLOT)?;
-        let secret = secret.ok_or_else(|| Error::corrupt("the keystore has no register key"))?;
-        let key = RegisterKey::from(secret);
+        let known = KnownNodes::default();
+        let nodes = StoredNodes { shelves: log.shelves(), known: Some(&known) };
+        let keys = KeyRing::open(&keystore, &root, &nodes, header.generation())?;
         let services = services.clone();
         // The head key is in a cell, which needs the register to be read.
         let head_key = HeadKey::from_seed(Secret::from_bytes(&[0; 32]));
-        let mut register = Self::with(services, log, keystore, key, (head_key, root));
+        let mut register = Self::with(services, log, keystore, keys, (head_key, root));
         register.settle()?;
         let secrets = register.cell(CellKind::Secrets, &SINGLE)?;
         let secrets = secrets.ok_or_else(|| Error::corrupt("the register has no head key"))?;
@@ -209,7 +215,8 @@ impl Register {
 
     pub fn sealer(&self) -> RegisterSealer<'_> {
         let (services, application) = (&self.services, self.application());
-        RegisterSealer { services, application, key: &self.key }
+        let (keys, generation) = (&self.keys, self.generation());
+        RegisterSealer { services, application, keys, generation }
     }
 
     /// The key in a slot of the keystore.
@@ -232,53 +239,19 @@ impl Register {
         Ok(())
     }
 
-    /// Content of a cell; none if it was never written.
-    pub fn cell(&self, kind: CellKind, id: &[u8; 16]) -> Result<Option<Vec<u8>>> {
-        Ok(self.versioned_cell(kind, id)?.map(|(_, content)| content))
-    }
-
-    /// The same, with the record that wrote it.
-    pub fn versioned_cell(&self, kind: CellKind, id: &[u8; 16]) -> Result<Option<(u64, Vec<u8>)>> {
-        let name = self.cell_name(kind, id);
-        let Some(cell) = self.sealed(&name)? else { return Ok(None) };
-        Ok(Some((cell.version, self.open_cell(&name, &cell)?)))
-    }
-
-    /// The record that wrote a cell last.
-    pub fn cell_version(&self, kind: CellKind, id: &[u8; 16]) -> Result<u64> {
-        let cell = self.sealed(&self.cell_name(kind, id))?;
-        Ok(cell.ok_or_else(|| Error::corrupt("a cell of the register is missing"))?.version)
-    }
-
-    fn sealed(&self, name: &[u8; 16]) -> Result<Option<Cell>> {
-        if let Some(newer) = self.newer.get(name) {
-            return Ok(Some(newer.clone()));
-        }
-        let stored = self.log.shelves().find(Shelf::Cell, u128::from_be_bytes(*name))?;
-        Ok(stored.map(|bytes| cbor::decode_canonical(&bytes)).transpose()?)
-    }
-
-    /// A cell that is not in the store yet, as it will be there.
-    pub fn unstored_cell(&self, name: &[u8; 16]) -> Option<Vec<u8>> {
-        self.newer.get(name).map(cbor::encode)
-    }
-
-    /// Opens a cell.
-    pub fn open_cell(&self, name: &[u8; 16], cell: &Cell) -> Result<Vec<u8>> {
-        let context = self.cell_context(name, cell.version);
-        let plain = seal::open(&self.key, &context, &cell.sealed);
-        let damaged = |_| Error::corrupt("a cell of the register is damaged");
-        Ok(plain.map_err(damaged)?.into_vec())
-    }
-
     /// Goes one record on, if somebody else has written one. Returns the cells it changed, opened.
     pub fn follow(&mut self) -> Result<Option<ChangedCells>> {
         if self.is_broken {
             return Err(Error::corrupt("a register record makes no sense"));
         }
-        let (services, application) = (&self.services, self.log.application());
-        let sealer = RegisterSealer { services, application, key: &self.key };
-        let Some((header, body)) = self.log.advance(services, &sealer)? else { return Ok(None) };
+        let next = match self.advance() {
+            // Others may have brought another register key into force.
+            Err(error) if error.kind() == ErrorKind::Corrupt && self.learn_keys()? => {
+                self.advance()?
+            }
+            next => next?,
+        };
+        let Some((header, body)) = next else { return Ok(None) };
         if header.is_closing() {
             return Ok(Some(Vec::new()));
         }
@@ -287,17 +260,24 @@ impl Register {
         self.is_behind = true;
         // What is not understood is not skipped: nothing after it counts.
         self.is_broken = true;
-        let root = header.keystore;
+        let (root, generation) = (header.keystore.clone(), header.generation());
         self.root = root.ok_or_else(|| Error::corrupt("the register has no keystore"))?;
         let payload = Payload::parse(&body.payload)?;
         let mut changed = Vec::new();
         for change in payload.cells {
             let cell: Cell = cbor::decode_canonical(&change.cell)?;
-            changed.push((change.name, self.open_cell(&change.name, &cell)?));
+            changed.push((change.name, self.open_recorded(&change.name, &cell, generation)?));
             self.newer.insert(change.name, cell);
         }
         self.is_broken = false;
         Ok(Some(changed))
+    }
+
+    fn advance(&mut self) -> Result<Option<(Header, Body)>> {
+        let (services, application) = (&self.services, self.log.application());
+        let (keys, generation) = (&self.keys, 0);
+        let sealer = RegisterSealer { services, application, keys, generation };
+        Ok(self.log.advance(services, &sealer)?)
     }
 
     /// Carries out what the last writer may have left undone; nobody else may be writing. What was followed is then in the
@@ -348,14 +328,19 @@ impl Register {
         made.extend(transaction.objects.into_iter().map(object));
         let unfinished = self.unfinished.as_ref().map(|unfinished| unfinished.first);
         let mut payload = Payload { cells: Vec::new(), gone, unfinished };
-        for (kind, id, plain) in transaction.cells {
-            payload.cells.push(self.sealed_cell(kind, &id, transaction.seq, &plain));
+        let key = transaction.key.or(self.key_in_force());
+        let generation = key.map_or(0, |key| key.generation);
+        let named = |(kind, id, plain)| (self.cell_name(kind, &id), plain);
+        let cells = transaction.cells.into_iter().map(named).chain(transaction.resealed);
+        for (name, plain) in cells {
+            payload.cells.push(self.sealed_cell(name, transaction.seq, generation, &plain)?);
         }
         // ORDER: what a record points to is durable before the record.
         self.log.shelves().put(made)?;
         let batch = Batch {
             now: transaction.now,
             keystore: Some(root.clone()),
+            key,
             drafts: transaction.drafts,
             payload: cbor::encode(&payload),
         };
@@ -410,7 +395,8 @@ impl Register {
 
     fn append(&mut self, batch: Batch) -> Result<Appended> {
         let (services, application) = (&self.services, self.log.application());
-        let sealer = RegisterSealer { services, application, key: &self.key };
+        let (keys, generation) = (&self.keys, batch.key.map_or(0, |key| key.generation));
+        let sealer = RegisterSealer { services, application, keys, generation };
         let (stand, _) = services.organisation.stand(&services.keys.device_id())?;
         let signer = DeviceSigner { keys: &services.keys, stand, head: Some(&self.head_key) };
         Ok(self.log.record(&sealer, &signer, batch)?)
@@ -468,33 +454,6 @@ impl Register {
             _ => Ok(()),
         }
     }
-
-    fn sealed_cell(&self, kind: CellKind, id: &[u8; 16], seq: u64, plain: &[u8]) -> CellChange {
-        let name = self.cell_name(kind, id);
-        let context = self.cell_context(&name, seq);
-        let sealed = seal::seal(&self.key, &context, self.services.entropy.array(), plain);
-        CellChange { name, cell: cbor::encode(&Cell { version: seq, sealed }) }
-    }
-
-    /// Name of a cell: it tells nothing to who lacks the register key.
-    pub fn cell_name(&self, kind: CellKind, id: &[u8; 16]) -> [u8; 16] {
-        let (application, kind) = (self.application(), kind as u64);
-        let fields = [Value::Bytes(&application.0), Value::Uint(kind), Value::Bytes(id)];
-        let secret = self.derive(Usage::CellName, &fields);
-        *secret.expose().first_chunk().expect("32 bytes have 16")
-    }
-
-    /// Derives from the register key.
-    pub fn derive(&self, usage: Usage, fields: &[Value<'_>]) -> Secret<32> {
-        let context = Context::new(usage, &self.services.keys.organisation().0, fields);
-        kdf::derive(&Secret::from_bytes(self.key.expose()), &context)
-    }
-
-    fn cell_context(&self, name: &[u8; 16], version: u64) -> Context {
-        let application = self.application();
-        let fields = [Value::Bytes(&application.0), Value::Bytes(name), Value::Uint(version)];
-        Context::new(Usage::RegisterCell, &self.services.keys.organisation().0, &fields)
-    }
 }
 
 impl Transaction {
@@ -505,9 +464,11 @@ impl Transaction {
             seq: register.log.next_seq(),
             device: register.services.keys.device_id(),
             change: None,
+            key: None,
             objects: Vec::new(),
             drafts: Vec::new(),
             cells: Vec::new(),
+            resealed: Vec::new(),
             gone: Vec::new(),
         }
     }
@@ -541,6 +502,16 @@ impl Transaction {
     pub fn cell(&mut self, kind: CellKind, id: &[u8; 16], plain: &[u8]) {
         self.cells.retain(|(own, at, _)| (*own, at) != (kind, id));
         self.cells.push((kind, *id, plain.to_vec()));
+    }
+
+    /// A cell stays what it is, under the register key in force.
+    pub fn reseal(&mut self, name: [u8; 16], plain: Vec<u8>) {
+        self.resealed.push((name, plain));
+    }
+
+    /// The register key is this one from now on.
+    pub fn key(&mut self, key: KeyInForce) {
+        self.key = Some(key);
     }
 
     /// An entry about no subject.

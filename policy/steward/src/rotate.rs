@@ -8,6 +8,7 @@
 //! is in force and [`Custodian::sweep`] destroys the old. A key that another home makes meanwhile is never touched: what is
 //! destroyed was there before ours was made, or stands in an older record.
 
+mod register;
 mod subject;
 
 use strongroom_records::log::Kind;
@@ -18,6 +19,7 @@ use crate::directory::NeededKey;
 use crate::error::Result;
 use crate::register::Transaction;
 
+pub use register::{RegisterKeyStatus, RegisterRotated};
 pub(crate) use subject::EVER;
 pub use subject::{Depth, Resealed, SubjectRotated};
 
@@ -54,7 +56,7 @@ impl Custodian {
 
     /// The application key in force, if it has to be obtained before anything here can be opened: somebody else has changed it.
     pub fn needed_key(&self) -> Option<NeededKey> {
-        let (custody, place) = self.register().keystore().needed(self.register().root())?;
+        let (custody, place) = self.register().keystore().needed(self.register().needed_root())?;
         Some(NeededKey { custody, place })
     }
 

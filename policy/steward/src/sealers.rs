@@ -2,7 +2,6 @@
 
 use strongroom_audit::{Sealer, Signer};
 use strongroom_crypto::seal;
-use strongroom_crypto::secret::RegisterKey;
 use strongroom_crypto::sign::{HeadKey, SIGNATURE_LEN};
 use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::ids::DeviceId;
@@ -10,13 +9,16 @@ use strongroom_keyring::DeviceKeys;
 use strongroom_records::ids::ApplicationId;
 use strongroom_records::log::{Header, Stand};
 
+use crate::register::KeyRing;
 use crate::services::Services;
 
-/// Bodies under an application's register key.
+/// Bodies under the register keys of an application.
 pub(crate) struct RegisterSealer<'s> {
     pub services: &'s Services,
     pub application: ApplicationId,
-    pub key: &'s RegisterKey,
+    pub keys: &'s KeyRing,
+    /// Generation of the key that what is sealed goes under.
+    pub generation: u64,
 }
 
 impl RegisterSealer<'_> {
@@ -32,11 +34,13 @@ impl Sealer for RegisterSealer<'_> {
     }
 
     fn seal(&self, seq: u64, plain: &[u8]) -> strongroom_audit::Result<Vec<u8>> {
-        Ok(seal::seal(self.key, &self.context(seq), self.services.entropy.array(), plain))
+        let key = self.keys.of(self.generation).ok_or_else(shut)?;
+        Ok(seal::seal(key, &self.context(seq), self.services.entropy.array(), plain))
     }
 
     fn open(&self, header: &Header, sealed: &[u8]) -> strongroom_audit::Result<Vec<u8>> {
-        let plain = seal::open(self.key, &self.context(header.seq), sealed);
+        let key = self.keys.of(header.generation()).ok_or_else(shut)?;
+        let plain = seal::open(key, &self.context(header.seq), sealed);
         plain.map(|plain| plain.into_vec()).map_err(|_| shut())
     }
 }

@@ -77,9 +77,8 @@ impl Custodian {
                 turnstile.enter()?;
             }
             self.follow_list()?;
-            self.follow()?;
-            self.catch_up()?;
-            let Some(key) = self.needed_key() else { return Ok(()) };
+            let followed = self.follow().and_then(|_| self.catch_up());
+            let Some(key) = self.needed_key() else { return followed };
             self.stand_aside();
             key.obtain()?;
         }

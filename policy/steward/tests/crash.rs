@@ -110,6 +110,38 @@ fn rotation_is_resumable_after_every_step() {
     assert!(deaths >= 4, "{deaths}");
 }
 
+#[test]
+fn a_change_of_the_registers_own_key_is_resumable_after_every_step_and_nothing_is_unreadable_meanwhile()
+ {
+    let change = |shop: &mut Custodian| shop.rotate_register(&mut |_| ());
+    let deaths = die_everywhere(
+        41,
+        |shop, _| change(shop).map(drop),
+        |world, shop, ada, bob| {
+            let before = shop.register_key().unwrap();
+            assert_eq!(shop.read_file(&own(ada, "owned"), "order.txt").unwrap(), b"17 roses");
+            shop.put_file(&own(ada, "owned"), "order.txt", b"18 roses").unwrap();
+            let done = change(shop).unwrap();
+            // One that began goes on, and one that never did, or is done, begins.
+            let begun = u64::from(before.is_whole);
+            assert_eq!(done.generation, before.generation + begun);
+            let after = shop.register_key().unwrap();
+            assert!(after.is_whole && !after.is_due);
+            assert_eq!(shop.find_subjects("email", "ada@example.com").unwrap().len(), 2);
+            for (subject, order) in [(ada, b"18 roses"), (bob, b"17 roses")] {
+                let read = shop.read_file(&own(subject, "owned"), "order.txt").unwrap();
+                assert_eq!(read, order);
+                assert!(shop.report(&subject).unwrap().holds());
+            }
+            let application = shop.listed().application;
+            let left = strongroom_custody::Custody::list(&world.vault, &application).unwrap();
+            assert_eq!(left.len(), 1, "application keys");
+            assert!(shop.verify().unwrap().findings.is_empty());
+        },
+    );
+    assert!(deaths > 15, "{deaths}");
+}
+
 /// Readers go on at every moment, whatever died; a deep rotation goes on where it stood, for one subject and for all.
 #[test]
 fn deep_rotation_is_resumable_after_every_step_and_nothing_is_unreadable_meanwhile() {

@@ -284,6 +284,26 @@ fn a_set_in_force_stays_when_one_who_approved_it_is_removed() {
 }
 
 #[test]
+fn after_a_removal_the_register_key_is_due_and_one_that_was_being_changed_is_changed_anew() {
+    let (world, theirs) = World::of_two(75);
+    bobs_shop(&world, &theirs);
+    let mut shop = world.open("shop");
+    assert!(!shop.register_key().unwrap().is_due);
+    world.store.die_after(Some(8));
+    shop.rotate_register(&mut |_| ()).unwrap_err();
+    world.store.die_after(None);
+    drop(shop);
+    let knowing = removed(&world, &theirs);
+    let mut shop = open(knowing, &world).unwrap();
+    let begun = shop.register_key().unwrap();
+    assert_eq!((begun.generation, begun.is_whole, begun.is_due), (1, false, true));
+    assert_eq!(shop.rotate_register(&mut |_| ()).unwrap().generation, 2);
+    let done = shop.register_key().unwrap();
+    assert_eq!((done.generation, done.is_whole, done.is_due), (2, true, false));
+    assert!(shop.verify().unwrap().findings.is_empty());
+}
+
+#[test]
 fn what_a_device_wrote_before_its_removal_stays_for_those_who_have_seen_it() {
     let (world, theirs) = World::of_two(64);
     bobs_shop(&world, &theirs);

@@ -79,12 +79,13 @@ fn status(shop: &Custodian, subject: &SubjectId) -> ConsentStatus {
     shop.consents(subject).unwrap()[0].1
 }
 
-const WORKS: [(&str, Work); 4] = [
+const WORKS: [(&str, Work); 5] = [
     ("rotate everybody", |shop, _| shop.rotate_everybody(Depth::Deep, &mut |_| ()).map(drop)),
     ("rotate ada", |shop, [ada, ..]| {
         shop.rotate_subject(ada, Depth::Deep, None, &mut |_| ()).map(drop)
     }),
     ("retention", |shop, _| shop.retire(Carry::Out).map(drop)),
+    ("the register's key", |shop, _| shop.rotate_register(&mut |_| ()).map(drop)),
     ("merge", |shop, [ada, twin, _]| shop.merge_subjects(ada, twin).map(drop)),
 ];
 

@@ -212,6 +212,9 @@ impl Desk {
     /// Follows, and ends leases that are over. What cannot be trusted ends everything.
     fn watch(&mut self) -> std::result::Result<(), StewardError> {
         let looked = self.look();
+        if looked.is_err() {
+            self.key.obtain(&self.custodian);
+        }
         self.inner.note_trouble(looked.as_ref().err().map(ToString::to_string));
         let passes = |kind| {
             use StewardKind as S;

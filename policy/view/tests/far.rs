@@ -195,6 +195,7 @@ fn new_keys_disturb_nobody_who_reads_on_a_device() {
     served
         .shop
         .act(|shop| shop.rotate_subject(&ada, Depth::Deep, None, &mut |_| ()).map(drop).unwrap());
+    served.shop.act(|shop| shop.rotate_register(&mut |_| ()).map(drop).unwrap());
     served.settle();
     assert_eq!(read(&view, handle).unwrap(), b"ada owned", "what is open");
     let again = open_known(&view, ino).unwrap();

@@ -77,6 +77,12 @@ impl Register {
         Ok(over.len())
     }
 
+    /// When the application key in force came into force.
+    pub fn key_since(&self) -> Result<i64> {
+        let first = self.first_of(self.root.generation, self.log.next_seq())?;
+        Ok(self.log.header_at(self.services(), first)?.time)
+    }
+
     /// The first record with an application key of a generation, among those before `end`, where that generation ends. Each
     /// record names the key in force, and generations only rise.
     fn first_of(&self, generation: u64, end: u64) -> Result<u64> {
@@ -92,7 +98,7 @@ impl Register {
     }
 
     fn root_at(&self, seq: u64) -> Result<Root> {
-        let root = self.log.keystore_at(self.services(), seq)?;
+        let root = self.log.header_at(self.services(), seq)?.keystore;
         root.ok_or_else(|| Error::corrupt("a record names no keystore"))
     }
 }
