@@ -5,7 +5,8 @@ use strongroom_authorizer::Reason;
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
 use strongroom_records::log::{Entry, Outcome, base64};
 use strongroom_steward::{
-    Asked, Carry, Custodian, Depth, Proposal, Result, kind_text, time_text, verified_json,
+    Asked, Carry, Custodian, Depth, Proposal, Result, keys_json, kind_text, time_text,
+    verified_json,
 };
 
 use crate::call::{Call, flag, invalid, moment, text, texts};
@@ -131,9 +132,26 @@ fn retired(custodian: &mut Custodian, carry: Carry) -> Result<Answer> {
     Ok(Answer::json(200, &json))
 }
 
-/// Changes the application key; where it is asked for, everybody's keys first.
+/// Which keys there are.
+pub fn keys(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    Ok(Answer::json(200, &keys_json(&custodian.keys()?)))
+}
+
+/// Changes the application key; where it is asked for, everybody's keys first. Or the register's own key.
 pub fn rotate(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let json = call.json()?;
+    if flag(&json, "register")? {
+        if flag(&json, "everybody")? || flag(&json, "deep")? {
+            return Err(invalid("the register's key is changed by itself"));
+        }
+        let rotated = custodian.rotate_register(&mut |_| ())?;
+        let json = json!({
+            "register": rotated.generation + 1,
+            "cells": rotated.cells,
+            "old_key": rotated.destroyed.as_ref().map(destroyed_json),
+        });
+        return Ok(Answer::json(200, &json));
+    }
     let depth = if flag(&json, "deep")? { Depth::Deep } else { Depth::Shallow };
     let (mut done, mut since) = (None, None);
     if flag(&json, "everybody")? {

@@ -128,6 +128,7 @@ const ROUTES: &[Route] = &[
     route("GET", "retention", Own, activities::retention).long(),
     route("PUT", "retention/{class}", Own, activities::set_retention).long(),
     route("POST", "retention/run", Own, activities::retire).once().long(),
+    route("GET", "keys", Own, activities::keys),
     route("POST", "rotate", Own, activities::rotate).once().long(),
     route("GET", "jobs/{activity}/subjects", Job, activities::scope),
     route("GET", "jobs/{activity}/subjects/{name}/files/{class}", Job, activities::files),

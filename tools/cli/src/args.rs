@@ -135,6 +135,9 @@ A copy is right if a signed record names its hash, or if most members have it. N
     /// Applications whose subjects' data this workspace keeps
     #[command(subcommand)]
     App(custody::app::App),
+    /// Which keys there are, and new ones in their place
+    #[command(subcommand)]
+    Key(custody::key::Key),
     /// People the data is about
     #[command(subcommand)]
     Subject(custody::Subject),

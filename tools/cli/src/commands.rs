@@ -54,6 +54,8 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         #[cfg(feature = "custody")]
         Command::App(options) => custody::app::run(&options, format),
         #[cfg(feature = "custody")]
+        Command::Key(options) => custody::key::run(options, format),
+        #[cfg(feature = "custody")]
         Command::Subject(options) => custody::subject::run(&options, format),
         #[cfg(feature = "custody")]
         Command::Consumer(options) => custody::consumer::run(&options, format),
@@ -72,6 +74,7 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         | Command::Token(_)
         | Command::Run(_)
         | Command::App(_)
+        | Command::Key(_)
         | Command::Subject(_)
         | Command::Consumer(_)
         | Command::Consent(_)

@@ -204,7 +204,9 @@ fn removing_a_machine_closes_the_logs_of_custody_or_says_which_it_could_not() {
         two.add(&two.request(), name).expect_done();
     }
     assert_eq!(records(&two), [vec![false, false], vec![false]]);
-    here("device revoke STORE laptop --yes").expect_done();
+    let left = here("device revoke STORE laptop --yes").expect_done();
+    let due = "`strongroom key rotate -w STORE --app shop --register` changes it";
+    assert!(left.trim_end().ends_with(due), "{left}");
     assert_eq!(records(&two), [vec![false, false, true], vec![false, true]]);
     two.there("app list -w STORE --passphrase-file PASS");
     here("app list -w STORE").expect_done();

@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod key;
 pub mod policy;
 
 use std::path::PathBuf;

@@ -40,7 +40,7 @@ impl Closing {
     ///
     /// # Errors
     /// None.
-    pub fn end(self, _: &Organisation) -> Result<()> {
-        Ok(())
+    pub fn end(self, _: &Organisation) -> Result<Vec<(String, Failure)>> {
+        Ok(Vec::new())
     }
 }

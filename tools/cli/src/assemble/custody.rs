@@ -27,7 +27,7 @@ use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::{RealDisk, behind_links};
 use strongroom_host::signals;
 use strongroom_keyring::DeviceKeys;
-use strongroom_keyring::organisation::Organisation;
+use strongroom_keyring::organisation::{Device, Organisation};
 use strongroom_records::ids::{ApplicationId, Hash};
 use strongroom_steward::{
     Custodian, Error, ErrorKind, Fence, Fenced, Memory, PolicyLanguage, Replayed, Roster, Services,
@@ -157,6 +157,17 @@ pub fn application(options: &Of) -> Result<(Office, Custodian)> {
     Ok((office, custodian))
 }
 
+/// An application whose key can be used without asking its holders.
+fn at_hand(services: &Services, list: &Stewardship, name: &str) -> Result<Custodian> {
+    let failed = |error| failure(&error);
+    let custody = custody(&list.find(name).map_err(failed)?.custody, services)?;
+    if list.needed_key(name, &custody).map_err(failed)?.is_some() {
+        let message = "the holders of its key would have to be asked";
+        return Err(Failure::new(Exit::Locked, message));
+    }
+    list.application(name, custody).map_err(failed)
+}
+
 /// Unlocks this device and nothing else: others may be working on the applications meanwhile.
 ///
 /// # Errors
@@ -193,6 +204,31 @@ impl Office {
         let mut custodian = opened.map_err(|error| failure(&error))?;
         custodian.set_turnstile(self.held.turnstile());
         Ok(custodian)
+    }
+
+    /// The same, if its key can be used without asking its holders.
+    ///
+    /// # Errors
+    /// As [`Office::application`]; they would have to be asked.
+    pub fn application_at_hand(&mut self, name: &str) -> Result<Custodian> {
+        let opened = at_hand(&self.services, &self.stewardship, name);
+        let mut custodian = opened?;
+        custodian.set_turnstile(self.held.turnstile());
+        Ok(custodian)
+    }
+
+    /// Generation of the workspace's key, and how many devices have it.
+    ///
+    /// # Errors
+    /// The organisation log founds no workspace.
+    pub fn workspace_key(&self) -> Result<(u64, usize)> {
+        let organisation = self.services.organisation.now();
+        let holds = |device: &&Device| !device.is_consumer() && device.revoked_at().is_none();
+        let devices = organisation.devices().filter(holds).count();
+        let epoch = organisation.epoch_at(organisation.position());
+        let epoch =
+            epoch.ok_or_else(|| Failure::new(Exit::Damaged, "there is no workspace key"))?;
+        Ok((epoch, devices))
     }
 
     /// The same, with what receipts or a ledger name carried out first.

@@ -232,12 +232,12 @@ impl Registry {
     ///
     /// # Errors
     /// It is this one; the store cannot be written. `Partial` when it is out and something is left to do.
-    pub fn revoke(&mut self, home: &Home, device: &DeviceId) -> Result<()> {
+    pub fn revoke(&mut self, home: &Home, device: &DeviceId) -> Result<Vec<(String, Failure)>> {
         let closing = self.closing(home, device);
         self.record(|writer| writer.revoke(device))?;
         let closed = match closing {
             Ok(Some(closing)) => closing.end(&self.organisation),
-            Ok(None) => Ok(()),
+            Ok(None) => Ok(Vec::new()),
             Err(failure) => Err(failure),
         };
         self.drop_dead_files(OUT_ALL_THE_SAME)?;

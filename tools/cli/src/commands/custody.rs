@@ -6,6 +6,7 @@ pub mod audit;
 pub mod consent;
 pub mod consumer;
 mod import;
+pub mod key;
 pub mod policy;
 mod receipt;
 mod rotate;

@@ -147,10 +147,22 @@ fn revoke(options: &DeviceRevoke, format: Format) -> Result<Exit> {
     if !options.yes {
         confirm(&device)?;
     }
-    registry.revoke(&Home::find()?, &device.device)?;
-    let json =
-        json!({"device": device.device.to_string(), "name": device.name, "state": "removed"});
-    ui::answer(format, "", &json)?;
+    let due = registry.revoke(&Home::find()?, &device.device)?;
+    let left = |(name, why): &(String, Failure)| {
+        format!(
+            "the register of `{name}` keeps its key, which the device may have: {}\n`strongroom key rotate -w {} --app {name} --register` changes it\n",
+            why.message, options.store
+        )
+    };
+    let text: String = due.iter().map(left).collect();
+    let due: Vec<&String> = due.iter().map(|(name, _)| name).collect();
+    let json = json!({
+        "device": device.device.to_string(),
+        "name": device.name,
+        "state": "removed",
+        "register_keys_due": due,
+    });
+    ui::answer(format, &text, &json)?;
     Ok(Exit::Done)
 }
 

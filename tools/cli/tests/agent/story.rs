@@ -220,6 +220,12 @@ fn the_story_of_many_people_through_the_agent() {
         (rotated["subjects"].as_u64(), rotated["files"].as_u64()),
         (Some(count as u64), Some(2 * count as u64))
     );
+    assert_eq!(shop.done("POST", "rotate", &json!({"register": true}))["register"], 2);
+    let keys = shop.get("keys");
+    assert_eq!(
+        (&keys["register"]["generation"], &keys["subjects"]["count"]),
+        (&json!(2), &json!(count))
+    );
     let one = format!("subjects/{}/rotate", story.people[5].id);
     shop.done("POST", &one, &json!({"deep": true, "class": "owned"}));
     story.compare();

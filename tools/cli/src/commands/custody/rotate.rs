@@ -7,8 +7,8 @@ use strongroom_steward::{Depth, Resealed, time_text};
 use super::app::ending_text;
 use super::receipt::{Again, Place};
 use super::subject_id;
-use crate::args::custody::SubjectRotate;
 use crate::args::custody::app::AppRotate;
+use crate::args::custody::{Of, SubjectRotate};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Result};
 use crate::ui::{self, Format, Progress};
@@ -81,6 +81,35 @@ pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
     }
     ui::answer(format, &text, &json)?;
     kept.map(|()| Exit::Done)
+}
+
+/// Changes the register's own key.
+///
+/// # Errors
+/// As [`subject`].
+pub(super) fn register(of: &Of, format: Format) -> Result<Exit> {
+    let (_office, mut custodian) = custody::application(of)?;
+    let clock = MachineClock::new();
+    let began = clock.elapsed();
+    let mut line = Progress::start();
+    let rotated = custodian.rotate_register(&mut |cells| {
+        line.show(clock.elapsed() - began, &format!("{cells} cells sealed anew"));
+    });
+    line.finish();
+    let rotated = rotated.map_err(|error| failure(&error))?;
+    // The first one is the first generation for people.
+    let generation = rotated.generation + 1;
+    let json = json!({
+        "application": custodian.listed().name,
+        "register": generation,
+        "cells": rotated.cells,
+        "went_on": rotated.destroyed.is_none(),
+        "old_key": rotated.destroyed.as_ref().map(|destroyed| ending_text(destroyed.ending)),
+    });
+    let text =
+        format!("register key: generation {generation}; {} cells sealed anew\n", rotated.cells);
+    ui::answer(format, &text, &json)?;
+    Ok(Exit::Done)
 }
 
 fn depth(deep: bool) -> Depth {
