@@ -134,7 +134,7 @@ fn the_story_of_two_applications_and_three_consumers() {
     assert!(verified["entries"].as_u64().unwrap() > 40);
     assert_eq!((verified["subjects"].as_u64(), verified["files"].as_u64()), (Some(4), Some(6)));
     damage(&story);
-    nothing_personal_on_disk(&story);
+    nothing_personal_on_disk(&story, 100);
 }
 
 /// The application's own drive: `subjects/<id>/<class>` to read and to write, beside commands that see the same.
@@ -202,7 +202,7 @@ fn an_application_reads_and_writes_its_people_in_a_drive_of_its_own() {
     let report = story.done(&format!("subject report {ada} --app shop"));
     assert!(report.contains("access  own  write  allowed"), "{report}");
     assert!(report.contains("owned/order-17.json"), "{report}");
-    nothing_personal_on_disk(&story);
+    nothing_personal_on_disk(&story, 30);
 }
 
 /// A file of a person is missing in the store: `audit verify` says so, by names that say nothing of anybody.
@@ -436,7 +436,7 @@ fn erasure(story: &Story, subjects: &[String]) {
 }
 
 /// Every file below the store and the home, searched for what people and jobs are called.
-fn nothing_personal_on_disk(story: &Story) {
+fn nothing_personal_on_disk(story: &Story, count_min: usize) {
     let mut count = 0;
     let mut folders = vec![story.place.store(), story.place.path("home")];
     while let Some(folder) = folders.pop() {
@@ -453,7 +453,7 @@ fn nothing_personal_on_disk(story: &Story) {
             }
         }
     }
-    assert!(count > 100);
+    assert!(count > count_min, "{count} files");
 }
 
 #[test]

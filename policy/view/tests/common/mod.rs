@@ -41,7 +41,14 @@ impl Fence {
     /// What a view or a counter raises.
     pub fn shared(&self) -> strongroom_steward::Fence {
         let fence = self.clone();
-        strongroom_steward::Fence::new(move || fence.take().map(|held| Box::new(held) as _))
+        strongroom_steward::Fence::new(move || {
+            let held = fence.take().map(|held| Box::new(held) as _);
+            if held.is_none() {
+                // Simulated time runs on while somebody waits; whoever writes needs real time.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            held
+        })
     }
 
     pub fn wait(&self) -> Held {
