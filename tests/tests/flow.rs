@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use strongroom_host::sim::Counts as DiskCounts;
+use strongroom_host::sim::{Counts as DiskCounts, SimEntropy};
 use strongroom_store::over::{Call, Over};
-use strongroom_store::{Binder, Body, Key, Later, Store, Uploaded};
+use strongroom_store::{Binder, Body, FolderStore, Key, Later, Mode as StoreMode, Store, Uploaded};
 use strongroom_tests::harness::files::OPEN;
 use strongroom_tests::harness::runner::{CALLER, done};
-use strongroom_tests::harness::world::{Setting, World, new_disk};
-use strongroom_workspace::Tuning;
+use strongroom_tests::harness::world::{STATE, STORE, Setting, World, keys, new_disk};
 use strongroom_workspace::door::{
     Core, HandleId, Ino, RenameMode, SyncLevel, SyncScope, WriteMode,
 };
+use strongroom_workspace::{Mode, Options, Services, Tuning, Workspace};
 
 #[derive(Default)]
 struct Calls {
@@ -244,6 +244,35 @@ fn opening_asks_for_nothing_that_was_asked_while_the_passphrase_was_tried() {
     // A folder is told to make the newest commit durable.
     let expected = [Call::Get(Key::Workspace), Call::Get(head), Call::PutIfAbsent(head)];
     assert_eq!(asked, expected);
+}
+
+#[test]
+fn what_another_process_of_this_home_wrote_since_it_was_asked_ahead_makes_no_older_store() {
+    let bench = Bench::new();
+    bench.create("a");
+    bench.commit();
+    let services = Services {
+        disk: Arc::new(bench.world.disk.clone()),
+        clock: bench.world.clock.clone(),
+        entropy: Arc::new(SimEntropy::new(3)),
+    };
+    let store = FolderStore::open(services.disk.clone(), STORE.into(), StoreMode::ReadOnly);
+    let kept = PathBuf::from("/binder");
+    let binder = Binder::open(Arc::new(store.unwrap()), Arc::new(new_disk()), kept).unwrap();
+    binder.ask_ahead();
+    binder.ask_ends();
+    // Waits until all answers are there.
+    assert!(strongroom_store::wait(binder.get(Key::Log(999), None)).is_err());
+    bench.create("b");
+    bench.commit();
+    let options = Options {
+        state_folder: STATE.into(),
+        mode: Mode::ReadOnly,
+        owner: (CALLER.uid, CALLER.gid),
+        tuning: Tuning::default(),
+    };
+    let reading = Workspace::open(options, Arc::new(binder), keys(), services).unwrap();
+    assert_eq!(reading.status().head_seq, bench.world.workspace().status().head_seq);
 }
 
 #[test]

@@ -60,6 +60,8 @@ struct Body {
     refused: Option<u64>,
     /// It was removed or replaced: nothing of it goes on record any more.
     is_gone: bool,
+    /// Why a write was refused: what came before it is a part, and no part goes on record. Ends when the file is emptied.
+    broken: Option<ErrorKind>,
 }
 
 /// What is to be put on record.
@@ -89,6 +91,7 @@ impl Draft {
             put: 0,
             refused: None,
             is_gone: false,
+            broken: None,
         };
         Self { compartment, ino, room, body: Mutex::new(body) }
     }
@@ -161,7 +164,22 @@ impl Draft {
     /// Whether there is something that is not on record and that was not refused either.
     pub fn is_untold(&self) -> bool {
         let body = self.body.lock();
-        !body.is_gone && body.put < body.version && body.refused != Some(body.version)
+        let is_changed = !body.is_gone && body.put < body.version;
+        is_changed && body.broken.is_none() && body.refused != Some(body.version)
+    }
+
+    /// A write was refused, or found refused already: nothing goes on record before the file is emptied.
+    pub fn note_broken(&self, kind: ErrorKind) {
+        self.body.lock().broken.get_or_insert(kind);
+    }
+
+    /// # Errors
+    /// Why a write was refused.
+    pub fn check_whole(&self) -> Result<()> {
+        match self.body.lock().broken {
+            None => Ok(()),
+            Some(kind) => Err(Error::new(kind, "a part of it could not be written")),
+        }
     }
 
     pub fn read(&self, offset: u64, len: u32) -> Vec<u8> {
@@ -227,6 +245,9 @@ impl Draft {
                 body.len = len;
             }
         }
+        if len == 0 {
+            body.broken = None;
+        }
         body.change(now);
         Ok(())
     }
@@ -247,7 +268,7 @@ impl Draft {
     /// What has to go on record, if anything has.
     pub fn content(&self) -> Option<Content> {
         let body = self.body.lock();
-        if body.is_gone || body.put >= body.version {
+        if body.is_gone || body.put >= body.version || body.broken.is_some() {
             return None;
         }
         let mut bytes = Vec::with_capacity(usize::try_from(body.len).unwrap_or(0));

@@ -463,7 +463,8 @@ impl State {
         }
     }
 
-    /// Nobody writes it any more: its number stands for what is on record. Returns what the kernel has to drop, if nothing is.
+    /// Nobody writes it any more: its number stands for what is on record. Returns what the kernel has to drop: the
+    /// name, if nothing is, or what it has of bytes that are not.
     pub fn end_draft(&mut self, draft: &Arc<Draft>) -> Option<Change> {
         if self.writer_count(draft) > 0 {
             return None;
@@ -484,7 +485,7 @@ impl State {
                 if let Some(node) = self.nodes.get_mut(&draft.ino.0) {
                     node.thing = thing;
                 }
-                None
+                draft.is_changed().then_some(Change::Inode { ino: draft.ino, content: true })
             }
             None => {
                 self.nodes.remove(&draft.ino.0);
@@ -494,12 +495,21 @@ impl State {
         }
     }
 
-    /// A file that the kernel may know has another name.
-    pub fn rename(&mut self, own: &Arc<Compartment>, id: &FileId, name: &str) {
-        let place = Place::File(own.pseudonym, own.class, *id);
-        let node = self.places.get(&place).and_then(|ino| self.nodes.get_mut(ino));
-        if let Some(Node { thing: Thing::File(_, file), .. }) = node {
-            name.clone_into(&mut file.name);
+    /// A file has another name on record; what had that name is replaced.
+    pub fn rename(&mut self, own: &Arc<Compartment>, from: &str, to: &str) {
+        if let Some(replaced) = self.draft(own, to) {
+            self.drop_draft(&replaced);
+        }
+        if let Some(draft) = self.draft(own, from) {
+            return draft.rename(to);
+        }
+        for node in self.nodes.values_mut() {
+            if let Thing::File(other, file) = &mut node.thing
+                && Arc::ptr_eq(other, own)
+                && file.name == from
+            {
+                to.clone_into(&mut file.name);
+            }
         }
     }
 }

@@ -219,7 +219,11 @@ impl View {
         mode: WriteMode,
     ) -> Result<u32> {
         let draft = self.writable(handle)?;
-        draft.write(offset, data, mode, self.inner.clock.now_ns())
+        let written = draft.write(offset, data, mode, self.inner.clock.now_ns());
+        if let Err(error) = &written {
+            draft.note_broken(error.kind());
+        }
+        written
     }
 
     /// Makes room, which is never reserved.
@@ -251,7 +255,10 @@ impl View {
             return Err(bad());
         }
         match draft.compartment.shown(self.inner.now()) {
-            Standing::Shut => Err(denied()),
+            Standing::Shut => {
+                draft.note_broken(ErrorKind::Denied);
+                Err(denied())
+            }
             Standing::Live(()) | Standing::Lapsed => Ok(draft),
         }
     }
@@ -269,6 +276,7 @@ impl View {
         if !draft.is_changed() {
             return Ok(());
         }
+        draft.check_whole()?;
         self.ask(Ask::Write(Work::Put(draft))).await
     }
 
@@ -330,16 +338,11 @@ impl View {
     pub(crate) async fn remove(self, folder: Ino, name: Vec<u8>) -> Result<()> {
         let of = name.clone();
         let named = done(self.answer(move |view| view.named(folder, &of))).await?;
-        if named.file.is_some() {
-            let work = Work::Remove(named.own, file_name(&name)?.to_owned());
-            self.ask(Ask::Write(work)).await?;
-        } else if named.draft.is_none() {
+        if named.file.is_none() && named.draft.is_none() {
             return Err(missing());
         }
-        if let Some(draft) = named.draft {
-            self.inner.state.lock().drop_draft(&draft);
-        }
-        Ok(())
+        // Also where nothing is on record yet: it may be on its way there.
+        self.ask(Ask::Write(Work::Remove(named.own, file_name(&name)?.to_owned()))).await
     }
 
     pub(crate) async fn rename_file(
@@ -377,18 +380,7 @@ impl View {
         if let Some(draft) = &named.draft {
             self.put(Arc::clone(draft)).await?;
         }
-        let work = Work::Rename(Arc::clone(&named.own), from, to.clone());
-        self.ask(Ask::Write(work)).await?;
-        let mut state = self.inner.state.lock();
-        if let Some(draft) = replaced.draft {
-            state.drop_draft(&draft);
-        }
-        match (named.draft, named.file) {
-            (Some(draft), _) => draft.rename(&to),
-            (None, Some(file)) => state.rename(&named.own, &file.id, &to),
-            (None, None) => {}
-        }
-        Ok(())
+        self.ask(Ask::Write(Work::Rename(named.own, from, to))).await
     }
 
     /// Changes the length. Owner and mode are those of the view, times those of writing: what asks for no others is granted.

@@ -294,6 +294,66 @@ fn a_file_that_was_removed_or_moved_over_while_it_was_written_stays_away() {
 }
 
 #[test]
+fn a_file_that_could_not_be_written_whole_replaces_none() {
+    let mut shop = Shop::new(10);
+    let ada = shop.reader("ada");
+    let view = shop.own_view();
+    let folder = format!("subjects/{ada}/owned");
+    let path = format!("{folder}/file");
+    let handle = open(&view, &path, Access::Write, true).unwrap();
+    write(&view, handle, 0, b"the first part").unwrap();
+    assert_eq!(kind(write(&view, handle, 64 << 20, b"x")), ErrorKind::TooLarge);
+    assert_eq!(kind(close(&view, handle)), ErrorKind::TooLarge);
+    assert_eq!(stored(&mut shop, ada, "owned", "file").unwrap(), b"ada owned");
+    assert_eq!(content(&view, &path).unwrap(), b"ada owned");
+    // Emptied, it is begun anew.
+    let handle = open(&view, &path, Access::Write, true).unwrap();
+    assert_eq!(kind(write(&view, handle, 64 << 20, b"x")), ErrorKind::TooLarge);
+    let ino = look(&view, &path).unwrap().ino;
+    let empty = SetAttributes { size: Some(0), ..SetAttributes::default() };
+    now(view.set_attributes(ino, empty)).unwrap();
+    write(&view, handle, 0, b"whole").unwrap();
+    close(&view, handle).unwrap();
+    assert_eq!(stored(&mut shop, ada, "owned", "file").unwrap(), b"whole");
+}
+
+#[test]
+fn what_was_written_before_a_withdrawal_is_not_put_on_record_by_a_new_yes() {
+    let mut shop = Shop::new(11);
+    writing(&mut shop, "notes", "owned");
+    let ada = shop.reader("ada");
+    shop.say(ada, "notes", Given);
+    let view = shop.view("notes");
+    let folder = format!("{}/owned", common::only(&view));
+    let handle = create(&view, &folder, "note").unwrap();
+    write(&view, handle, 0, b"of before").unwrap();
+    shop.say(ada, "notes", Withdrawn);
+    follow(&view);
+    shop.say(ada, "notes", Given);
+    follow(&view);
+    assert_eq!(kind(close(&view, handle)), ErrorKind::Denied);
+    assert_eq!(stored(&mut shop, ada, "owned", "note"), None);
+    save(&view, &folder, "note", b"of now").unwrap();
+    assert_eq!(stored(&mut shop, ada, "owned", "note").unwrap(), b"of now");
+}
+
+#[test]
+fn a_name_that_a_hidden_file_has_is_said_to_be_taken() {
+    let mut shop = Shop::new(12);
+    let (ada, bob) = (shop.reader("ada"), shop.reader("bob"));
+    shop.act(|shop| {
+        shop.put_file_about(&own(ada, "owned"), &[bob.to_string()], "both", b"of two").unwrap()
+    });
+    let view = shop.own_view();
+    let folder = format!("subjects/{ada}/owned");
+    assert_eq!(kind(save(&view, &folder, "both", b"of one")), ErrorKind::Exists);
+    assert_eq!(
+        kind(rename(&view, &folder, "file", "both", RenameMode::Replace)),
+        ErrorKind::Exists
+    );
+}
+
+#[test]
 fn what_was_written_and_not_closed_goes_on_record_when_the_view_ends() {
     let mut shop = Shop::new(9);
     let ada = shop.person();
@@ -459,6 +519,19 @@ fn programs_write_files_of_people_in_a_mount_as_anywhere() {
     file.read_to_string(&mut text).unwrap();
     assert_eq!(text, "one\ntwo\nthree\n");
     drop(file);
+    // What was refused is not what is read, though the kernel had it.
+    let kept = vec![b'k'; 10_000];
+    fs::write(owned.join("kept"), &kept).unwrap();
+    shop.act(|shop| shop.place_hold(&ada, "litigation").unwrap());
+    let mut file = fs::File::options().write(true).open(owned.join("kept")).unwrap();
+    file.write_all(&[b'x'; 10_000]).unwrap();
+    assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(libc::EACCES));
+    drop(file);
+    let began = std::time::Instant::now();
+    while fs::read(owned.join("kept")).unwrap() != kept {
+        assert!(began.elapsed().as_secs() < 30, "what was refused is read on");
+        std::thread::yield_now();
+    }
     assert_eq!(stored(&mut shop, ada, "owned", "order").unwrap(), b"one\ntwo\nthree\n");
     mount.unmount().unwrap();
 }

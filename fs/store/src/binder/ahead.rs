@@ -8,6 +8,7 @@
 //!
 //! 1. What was brought is given once, but for records of the organisation. For all else, and after a change, the store itself is asked.
 //! 2. What was asked for early tells what there is, never that there is no more: that is asked for at the end of the wait.
+//!    A list that is asked for again ends all of it: whoever asks doubts what came before.
 //! 3. Who reads what is on its way waits for it.
 //! 4. Nothing is believed: who reads verifies, as with the store.
 
@@ -41,6 +42,8 @@ struct State {
     /// Set for good by a change, and when opening ends.
     is_over: bool,
     here: Answers,
+    /// Lists that were given.
+    given: Vec<Lists>,
     /// What the next round asks for.
     ends: Questions,
     waiting: Vec<Waker>,
@@ -119,7 +122,18 @@ impl Ahead {
         after: Option<Key>,
     ) -> Option<Vec<Listed>> {
         self.until(0).await.ok()?;
-        self.0.lock().here.listed.remove(&(family, after))
+        let mut state = self.0.lock();
+        let listed = state.here.listed.remove(&(family, after));
+        match listed {
+            Some(_) => state.given.push((family, after)),
+            // Whoever asks again doubts what came before: all is asked anew.
+            None if state.given.contains(&(family, after)) => {
+                state.is_over = true;
+                (state.here, state.ends) = Default::default();
+            }
+            None => {}
+        }
+        listed
     }
 
     /// Waits until no more rounds than these are under way.

@@ -27,6 +27,14 @@ pub const PINS_FILE: &str = "pins";
 /// LIMIT: pins of one home.
 pub const PINS_MAX: usize = 10_000;
 
+/// How much of what is pinned is held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    All,
+    /// But for what was still on its way to the store.
+    NotStaged,
+}
+
 /// What commands ask for, and how it went in the background.
 #[derive(Debug, Default)]
 pub(crate) struct Pinning {
@@ -173,6 +181,10 @@ impl Inner {
 
     /// Takes pins of what is gone away. What is gone here only may come back when others' commits are taken in.
     fn drop_pins_of_gone(&self) -> Result<()> {
+        if self.is_apart() {
+            // Copies may be of before what was pinned came.
+            return Ok(());
+        }
         let (map, committed) = {
             let map = &self.state.lock().map;
             (map.snapshot(), map.committed())
@@ -199,7 +211,7 @@ impl Inner {
         if pins.len() > PINS_MAX {
             return Err(Error::new(ErrorKind::Full, "there are 10,000 pins"));
         }
-        self.hold_all(&pins, &|| self.pinning.lock().asked.contains(&ino))
+        self.hold_all(&pins, &|| self.pinning.lock().asked.contains(&ino)).map(drop)
     }
 
     fn gather_all(&self, pins: &BTreeSet<Ino>) -> Result<Ranges> {
@@ -229,12 +241,15 @@ impl Inner {
         }
     }
 
-    /// Lets go of what pins do not need, and fetches what is missing of them, until somebody says no more.
-    fn hold_all(&self, pins: &BTreeSet<Ino>, goes_on: &dyn Fn() -> bool) -> Result<()> {
+    /// Lets go of what pins do not need, and fetches what is missing of them, until somebody says no more. What is on its way to
+    /// the store is held by a later round.
+    fn hold_all(&self, pins: &BTreeSet<Ino>, goes_on: &dyn Fn() -> bool) -> Result<Held> {
         let wanted = self.gather_all(pins)?;
         self.let_go_of_others(&wanted);
+        let mut held = Held::All;
         for (object, ranges) in wanted {
             if self.staging.find(object).is_some() {
+                held = Held::NotStaged;
                 continue;
             }
             for range in ranges {
@@ -246,7 +261,7 @@ impl Inner {
             }
         }
         self.pinning.lock().held_count = self.store.held().len();
-        Ok(())
+        Ok(held)
     }
 
     /// Brings in what changed of what is pinned, if anything did. Gives way to commands, and what it meets is told in the
@@ -261,8 +276,11 @@ impl Inner {
             let pinning = self.pinning.lock();
             // A copy that does not verify, or whose file somebody removed, is held no more.
             let is_lost = pinning.held_count > 0 && self.store.held().len() < pinning.held_count;
+            if !pinning.asked.is_empty() {
+                return;
+            }
             let is_new = self.pinned_at.swap(head, Ordering::AcqRel) != head;
-            if !pinning.asked.is_empty() || !is_new && !is_lost {
+            if !is_new && !is_lost {
                 return;
             }
             pinning.ended_count
@@ -272,9 +290,10 @@ impl Inner {
             pinning.asked.is_empty() && pinning.ended_count == ended_count
         };
         let went = self.drop_pins_of_gone().and_then(|()| self.hold_all(&self.pins()?, &goes_on));
-        if went.is_err() {
+        if !matches!(went, Ok(Held::All)) {
             self.pinned_at.store(u64::MAX, Ordering::Release);
         }
+        let went = went.map(drop);
         // What somebody ended is no failure.
         let went = if goes_on() && !self.is_ending() { went } else { Ok(()) };
         self.pinning.lock().setback.note(self.services.clock.elapsed(), went);

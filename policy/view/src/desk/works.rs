@@ -8,8 +8,9 @@ use strongroom_workspace::error::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use super::{Ask, CONFLICT_COUNT_MAX, Desk, Request, answer, refused};
+use crate::core::denied;
 use crate::draft::{Content, Draft};
-use crate::gate::Compartment;
+use crate::gate::{Compartment, Standing};
 
 /// What is to be put on record.
 #[derive(Clone)]
@@ -69,6 +70,10 @@ impl Desk {
     }
 
     fn write(&mut self, work: &Work) -> Result<()> {
+        // What was agreed again since is another one: what was written before is not for it.
+        if matches!(work.compartment().shown(self.now()), Standing::Shut) {
+            return Err(denied());
+        }
         let content = match work {
             Work::Put(draft) => match draft.content() {
                 None => return Ok(()),
@@ -87,6 +92,7 @@ impl Desk {
         written.map_err(|error| match error.kind() {
             StewardKind::Invalid => Error::new(ErrorKind::Invalid, error.to_string()),
             StewardKind::NotFound => Error::new(ErrorKind::NotFound, error.to_string()),
+            StewardKind::Exists => Error::new(ErrorKind::Exists, error.to_string()),
             _ => refused(&error),
         })
     }
@@ -112,8 +118,12 @@ impl Desk {
                     put.map(|file| draft.note_put(content, file))
                 }
                 (Work::Put(_), None) => Ok(()),
-                (Work::Remove(_, name), _) => self.custodian.remove_file(&asked, name),
-                (Work::Rename(_, from, to), _) => self.custodian.rename_file(&asked, from, to),
+                (Work::Remove(_, name), _) => self.remove(&asked, own, name),
+                (Work::Rename(_, from, to), _) => {
+                    let renamed = self.custodian.rename_file(&asked, from, to);
+                    // ORDER: what is put after it goes by the names that are on record then.
+                    renamed.map(|()| self.inner.state.lock().rename(own, from, to))
+                }
             };
             match done {
                 Err(error) if error.kind() == StewardKind::Conflict => continue,
@@ -123,5 +133,23 @@ impl Desk {
             return self.reconsider(&own.subject);
         }
         Err(StewardError::new(StewardKind::Unavailable, "others write all the time"))
+    }
+
+    /// Removes a file, on record or not: what is being written under its name goes nowhere from here on.
+    fn remove(
+        &mut self,
+        asked: &Asked,
+        own: &Arc<Compartment>,
+        name: &str,
+    ) -> std::result::Result<(), StewardError> {
+        let draft = self.inner.state.lock().draft(own, name);
+        match self.custodian.remove_file(asked, name) {
+            Err(error) if error.kind() == StewardKind::NotFound && draft.is_some() => {}
+            removed => removed?,
+        }
+        if let Some(draft) = draft {
+            self.inner.state.lock().drop_draft(&draft);
+        }
+        Ok(())
     }
 }
