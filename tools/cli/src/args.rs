@@ -120,7 +120,10 @@ is verified by `strongroom audit verify`."
     #[command(
         after_help = "Example:\n  strongroom scrub mirror:/disk1/work,/disk2/work,s3://bucket/work
 
-A copy is right if a signed record names its hash, or if most members have it. Needs no passphrase."
+A copy is right if a signed record names its hash, or if most members have it. Needs no passphrase.
+
+Where members differ in the file of a device and nobody can tell which is newer, the last change of its
+passphrase decides: `strongroom check MEMBER` opens the one that took it. Give that one to `--prefer`."
     )]
     Scrub(Scrub),
     /// Change the passphrase of this device
@@ -344,6 +347,9 @@ pub struct Scrub {
     /// `mirror:PLACE,PLACE,…`, or a name from the configuration
     #[arg(value_name = "STORE", value_parser = NonEmptyStringValueParser::new())]
     pub store: String,
+    /// The member that is right about files of devices and requests where nobody can tell
+    #[arg(long, value_name = "MEMBER", value_parser = NonEmptyStringValueParser::new())]
+    pub prefer: Option<String>,
 }
 
 /// `passwd`.

@@ -270,16 +270,17 @@ pub fn check(home: &Home, place: &Place, passphrase: &Passphrase) -> Result<Repo
     found.map_err(|error| Failure::workspace(format!("checking `{shown}`"), &error))
 }
 
-/// Makes all members of a mirror hold the same.
+/// Makes all members of a mirror hold the same, where nobody can tell as the `preferred` one.
 ///
 /// # Errors
-/// It is no mirror; a member does not answer or cannot be written.
-pub fn scrub(place: &Place) -> Result<Scrubbed> {
+/// It is no mirror, or one without the preferred member; a member does not answer or cannot be written.
+pub fn scrub(place: &Place, preferred: Option<&Place>) -> Result<Scrubbed> {
+    let preferred = preferred.map(|member| member.seat_in(place)).transpose()?;
     let members = stores::members(place)?;
     let services = services();
     let began = services.clock.elapsed();
     let mut line = ui::Progress::start();
-    let scrubbed = scrub::scrub(&members, &mut |so_far| {
+    let scrubbed = scrub::scrub(&members, preferred, &mut |so_far| {
         let bytes = ui::bytes_text(so_far.bytes);
         let text = format!("{} things, {bytes}, {} repaired", so_far.count, so_far.repaired);
         line.show(services.clock.elapsed() - began, &text);
@@ -350,6 +351,12 @@ fn unlock_file(
     let is_removed = own.is_some_and(|own| files.iter().all(|(device, _)| *device != own));
     let (mut outside, mut wrong, mut unread) = (None, None, None);
     for (device, file) in files {
+        let file = match file {
+            Ok(file) => file,
+            // What is the matter with another device's file keeps this one from nothing.
+            Err(_) if !is_removed && own.is_some_and(|own| own != device) => continue,
+            Err(failure) => return Err(failure),
+        };
         match device_file::unlock(&file, passphrase) {
             Ok(keys) if is_only || devices::is_in(store, shown, &keys.organisation(), &device) => {
                 return Ok((file, keys));
@@ -376,9 +383,18 @@ fn unlock_file(
 /// The device that this home is, as far as it remembers.
 fn own_device(home: &Home, store: &dyn Store, shown: &str) -> Result<Option<DeviceId>> {
     let bytes = strongroom_store::wait(store.get(Key::Workspace, None))
-        .map_err(|error| Failure::store(format!("opening `{shown}`"), &error))?;
+        .map_err(|error| not_read(store, shown, &error))?;
     let file = WorkspaceFile::parse(&bytes).ok();
     Ok(file.and_then(|file| devices::remembered(home, &file.workspace)))
+}
+
+/// Why a store does not open. A mirror does not say of itself what makes its members the same.
+fn not_read(store: &dyn Store, shown: &str, error: &strongroom_store::Error) -> Failure {
+    let failure = Failure::store(format!("opening `{shown}`"), error);
+    match store.is_mirrored() && error.kind() == strongroom_store::ErrorKind::Unavailable {
+        true => failure.hint(format!("run `strongroom scrub {shown}` when all members are there")),
+        false => failure,
+    }
 }
 
 fn no_device(shown: &str) -> Failure {
@@ -386,17 +402,18 @@ fn no_device(shown: &str) -> Failure {
         .hint("restore the folder `device` of the store from a copy; nothing opens without it")
 }
 
+/// The file of each device, or why it cannot be read; this home's first.
 fn device_files(
     own: Option<DeviceId>,
     store: &dyn Store,
     shown: &str,
-) -> Result<Vec<(DeviceId, Vec<u8>)>> {
-    let failed = |error| Failure::store(format!("opening `{shown}`"), &error);
+) -> Result<Vec<(DeviceId, Result<Vec<u8>>)>> {
+    let failed = |error| not_read(store, shown, &error);
     let mut files = Vec::new();
     for listed in strongroom_store::wait(store.list(Family::Device, None)).map_err(failed)? {
         if let Key::Device(device) = listed.key {
-            let file = strongroom_store::wait(store.get(listed.key, None)).map_err(failed)?;
-            files.push((device, file.to_vec()));
+            let file = strongroom_store::wait(store.get(listed.key, None));
+            files.push((device, file.map(|file| file.to_vec()).map_err(failed)));
         }
     }
     // Each try takes a second.

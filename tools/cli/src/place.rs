@@ -94,6 +94,19 @@ impl Place {
         }
     }
 
+    /// Which member of a mirror it is, by its index.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn seat_in(&self, mirror: &Self) -> Result<usize> {
+        let seat = match mirror {
+            Self::Mirror(members) => members.iter().position(|member| member == self),
+            Self::Folder(_) | Self::Remote(_) => None,
+        };
+        let text = || format!("`{}` is no member of `{}`", self.shown(), mirror.shown());
+        seat.ok_or_else(|| Failure::new(Exit::Usage, text()))
+    }
+
     /// How it is shown to people and in the mount table.
     pub fn shown(&self) -> String {
         match self {

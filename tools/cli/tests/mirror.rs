@@ -27,6 +27,16 @@ fn scrub(place: &Place) -> Value {
     serde_json::from_str(&out).unwrap()
 }
 
+/// Takes in a device with a home of its own, in a folder of its name.
+fn take_in(place: &Place, name: &str) {
+    let ask = format!("device request {MIRROR} --little-memory --passphrase-file PASS");
+    let mut command = place.command(&ask);
+    let asked = command.env("STRONGROOM_HOME", place.path(name)).output().unwrap();
+    let code = place.said(asked).expect_done().trim_end().to_owned();
+    let add = format!("device add {MIRROR} --passphrase-file PASS --code {code} --name {name}");
+    place.run(&add).expect_done();
+}
+
 #[test]
 fn one_of_three_is_deleted_whole_while_mounted_and_nobody_notices() {
     if !can_mount() {
@@ -135,19 +145,11 @@ fn a_mount_that_was_taken_over_refuses_changes_and_says_why() {
 fn the_file_of_a_removed_device_goes_from_every_member_or_with_the_next_device() {
     let place = Place::new();
     place.run(&format!("init {MIRROR} --little-memory --passphrase-file PASS")).expect_done();
-    let take_in = |name: &str| {
-        let ask = format!("device request {MIRROR} --little-memory --passphrase-file PASS");
-        let mut command = place.command(&ask);
-        let asked = command.env("STRONGROOM_HOME", place.path(name)).output().unwrap();
-        let code = place.said(asked).expect_done().trim_end().to_owned();
-        let add = format!("device add {MIRROR} --passphrase-file PASS --code {code} --name {name}");
-        place.run(&add).expect_done();
-    };
     let files = || {
         ["one/device", "two/device", "three/device", "one/request", "two/request", "three/request"]
             .map(|folder| fs::read_dir(place.path(folder)).map_or(0, Iterator::count))
     };
-    take_in("laptop");
+    take_in(&place, "laptop");
     assert_eq!(files(), [2, 2, 2, 0, 0, 0]);
     fs::rename(place.path("two"), place.path("elsewhere")).unwrap();
     let revoke = format!("device revoke {MIRROR} laptop --yes --passphrase-file PASS");
@@ -158,7 +160,7 @@ fn the_file_of_a_removed_device_goes_from_every_member_or_with_the_next_device()
     );
     fs::rename(place.path("elsewhere"), place.path("two")).unwrap();
     assert_eq!(files(), [2, 2, 2, 0, 0, 0], "it is on all, or one brings it back to the others");
-    take_in("phone");
+    take_in(&place, "phone");
     assert_eq!(files(), [2, 2, 2, 0, 0, 0], "this one's and the new one's");
     let scrubbed = place.run(&format!("scrub {MIRROR} --json")).expect_done();
     assert!(scrubbed.contains("\"unresolved\""), "{scrubbed}");
@@ -188,6 +190,62 @@ fn a_passphrase_that_a_member_missed_is_told_and_the_old_one_never_counts_again(
     assert_eq!(refused.code, 5, "{refused:?}");
 }
 
+/// Changes the passphrase of a home's device while `one` is away, and puts another, empty disk in the place of `three`.
+fn change_with_one_away_and_lose_three(place: &Place, home: &str) {
+    fs::rename(place.path("one"), place.path("elsewhere")).unwrap();
+    let change = "--little-memory --passphrase-file PASS --new-passphrase-file WRONG";
+    let mut command = place.command(&format!("passwd {MIRROR} {change}"));
+    let changed = command.env("STRONGROOM_HOME", place.path(home)).output().unwrap();
+    assert_eq!(place.said(changed).code, 3);
+    fs::rename(place.path("elsewhere"), place.path("one")).unwrap();
+    fs::remove_dir_all(place.path("three")).unwrap();
+    fs::create_dir(place.path("three")).unwrap();
+}
+
+#[test]
+fn the_old_passphrase_does_not_count_where_a_member_with_the_new_one_is_replaced() {
+    let place = Place::new();
+    place.run(&format!("init {MIRROR} --little-memory --passphrase-file PASS")).expect_done();
+    change_with_one_away_and_lose_three(&place, "home");
+    let scrubbed = place.run(&format!("scrub {MIRROR}"));
+    assert!(scrubbed.code == 3 && scrubbed.out.contains("--prefer MEMBER"), "{scrubbed:?}");
+    for passphrase in ["PASS", "WRONG"] {
+        let refused = place.run(&format!("check {MIRROR} --passphrase-file {passphrase}"));
+        assert!(
+            refused.code == 6 && refused.err.contains("strongroom scrub mirror:"),
+            "{refused:?}"
+        );
+    }
+    // Who holds the passphrase finds out which member took it.
+    assert_eq!(place.run("check one --passphrase-file WRONG").code, 5);
+    place.run("check two --passphrase-file WRONG").expect_sound();
+    place.run(&format!("scrub {MIRROR} --prefer two")).expect_done();
+    place.run(&format!("check {MIRROR} --passphrase-file WRONG")).expect_sound();
+    for store in [MIRROR, "one", "three"] {
+        let refused = place.run(&format!("check {store} --passphrase-file PASS"));
+        assert_eq!(refused.code, 5, "{refused:?}");
+    }
+}
+
+#[test]
+fn a_device_whose_file_members_agree_in_opens_whatever_they_hold_of_another() {
+    let place = Place::new();
+    place.run(&format!("init {MIRROR} --little-memory --passphrase-file PASS")).expect_done();
+    take_in(&place, "laptop");
+    change_with_one_away_and_lose_three(&place, "laptop");
+    assert_eq!(place.run(&format!("scrub {MIRROR}")).code, 3);
+    let list = format!("device list {MIRROR} --passphrase-file PASS");
+    assert!(place.run(&list).expect_done().contains("laptop"));
+    // The one that it is about does not open, with a passphrase that opens another device or with its own.
+    for passphrase in ["PASS", "WRONG"] {
+        let list = format!("device list {MIRROR} --passphrase-file {passphrase}");
+        let mut command = place.command(&list);
+        let refused = command.env("STRONGROOM_HOME", place.path("laptop")).output().unwrap();
+        let refused = place.said(refused);
+        assert!(refused.code == 6 && refused.err.contains("differ"), "{refused:?}");
+    }
+}
+
 #[test]
 fn what_is_no_mirror_is_not_scrubbed() {
     let place = Place::new();
@@ -199,4 +257,6 @@ fn what_is_no_mirror_is_not_scrubbed() {
         2,
         "strongroom: `mirror:one`: a mirror has 2 to 8 members\nhint: give `mirror:PLACE,PLACE,PLACE` with folders or URLs\n",
     );
+    let refused = place.run(&format!("scrub {MIRROR} --prefer four"));
+    assert!(refused.code == 2 && refused.err.contains("four` is no member of"), "{refused:?}");
 }

@@ -40,10 +40,15 @@ impl Inner {
         // What was replaced, and said to be, is on all but so many: of what more than these lack it is not the last.
         let lacking_max = if self.needs_all() { 0 } else { self.members.len() - self.quorum() };
         let may_count = |bytes: &Bytes| answers.len() - votes(bytes) <= lacking_max;
-        if there.iter().any(|bytes| **bytes != best && may_count(bytes)) {
-            let text = format!(
-                "members of the mirror differ in `{key}`, and the one that could tell which is newer is away"
-            );
+        let is_other_possible = there.iter().any(|bytes| **bytes != best && may_count(bytes));
+        // Who holds nothing may be a fresh disk in the place of one that held the last: it speaks for none of those that differ.
+        let is_most = votes(&best) * 2 > there.len();
+        if is_other_possible || !(self.needs_all() || is_most) {
+            let why = match answers.len() < self.members.len() {
+                true => "the one that could tell which is newer is away",
+                false => "nobody can tell which is newer",
+            };
+            let text = format!("members of the mirror differ in `{key}`, and {why}");
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
         if self.needs_all() || may_count(&best) {

@@ -11,7 +11,8 @@
 //! 2. That something is missing is said only when everybody who answers says so, and no more than one does not answer.
 //! 3. What is replaced in place (device files, cells) must reach most members, which of two are both, or is put back as it was;
 //!    it is read from as many members as must agree, and the majority counts, of two that differ the first. Where two of more
-//!    differ and whoever could tell is away, nothing counts: one of them may have missed what was said to be replaced.
+//!    differ and whoever could tell is away or holds nothing, nothing counts: one of them may have missed what was said to be
+//!    replaced.
 //! 4. What is replaced in place is removed from all members or not said to be removed: it is read wherever one has it. What is
 //!    removed of the rest is gone from all members but one, is not read from that one, and goes from it when it is back.
 //! 5. Bytes are not judged here: who reads verifies, and has a copy that does not verify passed over ([`Store::distrust`]).
@@ -450,7 +451,7 @@ impl Inner {
 }
 
 /// Things that are replaced in place, so that an old copy of one looks like a true one.
-fn is_replaced(key: Key) -> bool {
+pub fn is_replaced(key: Key) -> bool {
     match key {
         Key::Workspace | Key::Device(_) | Key::Request(_) => true,
         Key::Counter(_) | Key::Ask(_) | Key::Answer(_) => true,

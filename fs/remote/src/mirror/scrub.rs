@@ -2,7 +2,7 @@
 //!
 //! What is right is told, in this order, by the hash in a signed record (commits and checkpoints name the objects they
 //! bring), by the majority of those who have the thing, by all if they agree. A thing that two members hold differently
-//! and nothing decides is left as it is and named.
+//! and nothing decides is left as it is and named; of what is replaced in place somebody may say which member is right.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,8 @@ use strongroom_format::checkpoint::CheckpointFile;
 use strongroom_format::commit::CommitFile;
 use strongroom_store::{Error, ErrorKind, Family, Key, Result, wait};
 
-use super::Member;
 use super::decide::same_everywhere;
+use super::{Member, is_replaced};
 
 /// What a scrub found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,13 +30,18 @@ pub struct Scrubbed {
 /// Takes the number of things and bytes so far.
 pub type Watch<'w> = dyn FnMut(&Scrubbed) + 'w;
 
-/// Makes all members hold the same.
+/// Makes all members hold the same. Of what is replaced in place the `preferred` one is right, by its index, where nobody can
+/// tell.
 ///
 /// # Errors
 /// That of a member that cannot be listed, read or written: all of them must answer.
-pub fn scrub(members: &[Member], watch: &mut Watch<'_>) -> Result<Scrubbed> {
+pub fn scrub(
+    members: &[Member],
+    preferred: Option<usize>,
+    watch: &mut Watch<'_>,
+) -> Result<Scrubbed> {
     let mut scrubbed = Scrubbed::default();
-    let mut known = HashMap::new();
+    let mut known = Known { hashes: HashMap::new(), preferred };
     // ORDER: what is signed tells the hashes of what it names, so it comes before objects.
     let families = [
         Family::Organisation,
@@ -86,12 +91,24 @@ fn page(members: &[Member], family: Family, after: Option<Key>) -> Result<Vec<Ke
     Ok(all)
 }
 
-fn one(
-    members: &[Member],
-    key: Key,
-    known: &mut HashMap<Key, [u8; 32]>,
-    scrubbed: &mut Scrubbed,
-) -> Result<()> {
+/// What tells which copy is right.
+struct Known {
+    /// Of things that something signed names.
+    hashes: HashMap<Key, [u8; 32]>,
+    /// The member that somebody says is right, by its index.
+    preferred: Option<usize>,
+}
+
+impl Known {
+    /// The copy that counts; none if that cannot be told.
+    fn right(&self, key: Key, copies: &[Option<Bytes>]) -> Option<Bytes> {
+        // Of the rest a copy that differs is damaged, and who is right about one of them may hold another that is.
+        let preferred = || copies[self.preferred.filter(|_| is_replaced(key))?].clone();
+        right(copies, self.hashes.get(&key)).or_else(preferred)
+    }
+}
+
+fn one(members: &[Member], key: Key, known: &mut Known, scrubbed: &mut Scrubbed) -> Result<()> {
     let mut copies: Vec<Option<Bytes>> = Vec::with_capacity(members.len());
     for member in members {
         copies.push(match wait(member.store.get(key, None)) {
@@ -103,13 +120,13 @@ fn one(
     }
     scrubbed.count += 1;
     scrubbed.bytes += copies.iter().flatten().map(|bytes| bytes.len() as u64).sum::<u64>();
-    let Some(right) = right(&copies, known.get(&key)) else {
+    let Some(right) = known.right(key, &copies) else {
         if copies.iter().any(Option::is_some) {
             scrubbed.unresolved.push(key);
         }
         return Ok(());
     };
-    learn(key, &right, known);
+    learn(key, &right, &mut known.hashes);
     for (member, _) in members.iter().zip(&copies).filter(|(_, copy)| copy.as_ref() != Some(&right))
     {
         same_everywhere(&*member.store, key, &right).map_err(|error| of(member, &error))?;
@@ -118,7 +135,7 @@ fn one(
     Ok(())
 }
 
-/// The copy that counts; none if that cannot be told.
+/// The copy that a hash or the majority tells.
 fn right(copies: &[Option<Bytes>], hash: Option<&[u8; 32]>) -> Option<Bytes> {
     let there: Vec<&Bytes> = copies.iter().flatten().collect();
     if let Some(hash) = hash {

@@ -121,3 +121,22 @@ fn what_one_of_three_missed_never_counts_and_is_not_copied_whoever_is_away_then(
         }
     }
 }
+
+#[test]
+fn what_one_of_three_missed_does_not_count_where_another_holds_nothing_any_more() {
+    let device = Key::Device(DeviceId([5; 16]));
+    for (missed, empty) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
+        let three = Three::new();
+        three.put(device, b"old");
+        three.is_away(missed, true);
+        wait(three.again().put(device, Body::Bytes(Bytes::from_static(b"new")))).unwrap();
+        three.is_away(missed, false);
+        // Another disk in its place, before anybody compared the members.
+        wait(three.members[empty].delete(device)).unwrap();
+        let mirror = three.again();
+        let error = wait(mirror.get(device, None)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{missed} {empty}");
+        assert!(error.to_string().contains("nobody can tell which is newer"), "{error}");
+        assert_eq!(mirror.heal(), 0, "nothing is copied to the empty one");
+    }
+}

@@ -1,6 +1,7 @@
 //! `strongroom scrub`: makes all members of a mirror hold the same.
 
 use serde_json::json;
+use strongroom_remote::mirror::is_replaced;
 
 use crate::args::Scrub;
 use crate::assemble;
@@ -16,13 +17,22 @@ use crate::ui::{self, Format};
 pub fn run(options: &Scrub, format: Format) -> Result<Exit> {
     let home = Home::find()?;
     let place = Place::parse(&options.store, &home)?;
-    let scrubbed = assemble::scrub(&place)?;
+    let preferred =
+        options.prefer.as_ref().map(|member| Place::parse(member, &home)).transpose()?;
+    let scrubbed = assemble::scrub(&place, preferred.as_ref())?;
     let unresolved: Vec<String> = scrubbed.unresolved.iter().map(ToString::to_string).collect();
     let (things, copies) = (scrubbed.count, scrubbed.repaired);
     let bytes = ui::bytes_text(scrubbed.bytes);
     let mut text = format!("{things} things compared, {bytes} read, {copies} copies repaired\n");
     for key in &unresolved {
         text += &format!("`{key}` differs, and nobody can tell which copy is right\n");
+    }
+    if scrubbed.unresolved.iter().any(|key| is_replaced(*key)) {
+        text += &format!(
+            "hint: `strongroom check MEMBER` says which member opens with the passphrase that counts; \
+             then run `strongroom scrub {} --prefer MEMBER`\n",
+            place.shown()
+        );
     }
     let json = json!({
         "things": things,
