@@ -26,6 +26,7 @@ use crate::leases::Released;
 use crate::lookup::Buckets;
 use crate::register::{Register, Transaction};
 use crate::schema::Schema;
+use crate::subjects::Subject;
 use crate::times::time_text;
 
 /// LIMIT: bytes of one file, which is sealed and opened in memory.
@@ -318,7 +319,7 @@ impl Custodian {
         let class = self.class(&asked.class)?;
         let is_profile = class == ClassId::IDENTIFIABLE && name == PROFILE;
         let lookups = if is_profile { Some(self.check_profile(plain)?) } else { None };
-        let (mut own, grant) = self.ask(asked, Action::Write)?;
+        let (own, grant) = self.ask(asked, Action::Write)?;
         let register = self.register();
         let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
         let mut folder = OpenFolder::open(register, &grant, &subject_key, &own.cell)?;
@@ -332,15 +333,27 @@ impl Custodian {
             own.check_replaceable(grant.class(), transaction.now)?;
             transaction.drop_object(before);
         }
+        self.put_folder(transaction, own, folder, lookups)?;
+        Ok(written)
+    }
+
+    /// Puts a changed folder on record, and what leads to the subject where its profile says something else now.
+    fn put_folder(
+        &mut self,
+        mut transaction: Transaction,
+        mut own: Subject,
+        mut folder: OpenFolder,
+        lookups: Option<Vec<(String, String)>>,
+    ) -> Result<()> {
+        let register = self.register();
         let mut buckets = Buckets::default();
         if let Some(lookups) = lookups {
-            register.relabel(&mut buckets, &mut folder, subject, &lookups)?;
+            register.relabel(&mut buckets, &mut folder, own.cell.subject, &lookups)?;
         }
         folder.close(register, &mut own.cell);
         register.put_subject(&mut transaction, &mut own);
         register.put_leaves(&mut transaction, buckets)?;
-        self.register_mut().commit(transaction)?;
-        Ok(written)
+        self.register_mut().commit(transaction).map(drop)
     }
 
     /// Removes a file of a subject, for an activity that may write. Its key lives on with the class: a deep rotation of
@@ -382,7 +395,7 @@ impl Custodian {
     /// hold keeps what would be replaced.
     pub fn rename_file(&mut self, asked: &Asked, from: &str, to: &str) -> Result<()> {
         check_file_name(to)?;
-        let (mut own, grant) = self.ask(asked, Action::Write)?;
+        let (own, grant) = self.ask(asked, Action::Write)?;
         let (register, subject) = (self.register(), own.cell.subject);
         let mut transaction = Transaction::new(register);
         let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
@@ -404,14 +417,7 @@ impl Custodian {
             transaction.drop_object(replaced);
         }
         folder.rename(&file.id, to);
-        let mut buckets = Buckets::default();
-        if let Some(lookups) = lookups {
-            register.relabel(&mut buckets, &mut folder, subject, &lookups)?;
-        }
-        folder.close(register, &mut own.cell);
-        register.put_subject(&mut transaction, &mut own);
-        register.put_leaves(&mut transaction, buckets)?;
-        self.register_mut().commit(transaction).map(drop)
+        self.put_folder(transaction, own, folder, lookups)
     }
 
     /// Reads a file of a subject, for an activity that may.

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{World, answer, kind, own, registered};
+use common::{World, Written, answer, kind, own, registered};
 use serde_json::Value;
 use strongroom_crypto::hash::sha256;
 use strongroom_records::activity::Basis;
@@ -14,20 +14,9 @@ use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::Deed;
 use strongroom_records::subject::ConsentStatus;
-use strongroom_steward::{Answer, Custodian, ErrorKind, Result, Target, verify_receipt};
+use strongroom_steward::{Answer, Custodian, ErrorKind, verify_receipt};
 
 const LEN: usize = 5 << 20;
-
-/// What was written, in order.
-#[derive(Default)]
-struct Written(Vec<(String, Vec<u8>)>);
-
-impl Target for Written {
-    fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.0.push((path.to_owned(), bytes.to_vec()));
-        Ok(())
-    }
-}
 
 /// A person with photos of these names.
 fn person(shop: &mut Custodian, names: &[&str]) -> SubjectId {

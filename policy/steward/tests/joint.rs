@@ -6,30 +6,19 @@ mod common;
 
 use std::time::Duration;
 
-use common::{World, answer, by, kind, own, registered};
+use common::{World, Written, answer, by, kind, own, registered};
 use serde_json::Value;
 use strongroom_records::activity::Basis;
 use strongroom_records::ids::{FileId, SubjectId};
 use strongroom_records::log::{Kind, Outcome};
 use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{
-    Carry, Custodian, Depth, ErrorKind, Result, Target, report_line_json, verify_receipt,
+    Carry, Custodian, Depth, ErrorKind, Result, report_line_json, verify_receipt,
 };
 use strongroom_store::{Key, Shelf};
 
 const TEXT: &[u8] = b"ada sells bob 17 roses";
 const DAY: Duration = Duration::from_secs(86_400);
-
-/// What was written, in order.
-#[derive(Default)]
-struct Written(Vec<(String, Vec<u8>)>);
-
-impl Target for Written {
-    fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.0.push((path.to_owned(), bytes.to_vec()));
-        Ok(())
-    }
-}
 
 fn put(
     shop: &mut Custodian,

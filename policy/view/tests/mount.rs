@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::Shop;
 use strongroom_host::clock::MachineClock;
-use strongroom_mount::{ErrorKind, Mount, MountOptions};
+use strongroom_mount::{Mount, MountOptions};
 use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::ConsentStatus::{Given, Withdrawn};
 
@@ -35,20 +35,9 @@ impl Mounted {
     fn start(shop: &Shop) -> Option<Self> {
         let view = shop.view_by("newsletter", Arc::new(MachineClock::new()));
         let folder = tempfile::tempdir().unwrap();
-        let options = MountOptions {
-            read_only: true,
-            negative_lifetime: Duration::ZERO,
-            ..MountOptions::default()
-        };
-        match Mount::start(Arc::new(view), folder.path(), options) {
-            Ok(mount) => Some(Self { mount: Some(mount), folder }),
-            Err(error) if matches!(error.kind(), ErrorKind::FuseMissing | ErrorKind::Denied) => {
-                assert!(std::env::var_os("STRONGROOM_TEST_MOUNT_REQUIRED").is_none(), "{error}");
-                eprintln!("\n*** SKIPPED: this system cannot mount: {error} ***\n");
-                None
-            }
-            Err(error) => panic!("cannot mount: {error}"),
-        }
+        let options = MountOptions { read_only: true, ..MountOptions::default() };
+        let mount = common::mounted(view, folder.path(), options)?;
+        Some(Self { mount: Some(mount), folder })
     }
 
     fn subjects(&self) -> PathBuf {

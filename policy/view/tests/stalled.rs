@@ -6,15 +6,14 @@ mod common;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use common::{Shop, follow, kind, now, only, open};
+use common::{Shop, follow, kind, mounted, now, only, open};
 use strongroom_host::clock::MachineClock;
-use strongroom_mount::{ErrorKind as MountErrorKind, Mount, MountOptions};
+use strongroom_mount::MountOptions;
 use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::ConsentStatus::{Given, Withdrawn};
 use strongroom_view::View;
@@ -78,33 +77,14 @@ fn whoever_waits_for_the_store_is_refused_when_the_lease_is_over() {
     drop(held);
 }
 
-/// Mounted; none where the machine cannot.
-fn mounted(view: View, folder: &Path) -> Option<Mount> {
-    let options = MountOptions {
-        read_only: true,
-        negative_lifetime: Duration::ZERO,
-        ..MountOptions::default()
-    };
-    match Mount::start(Arc::new(view), folder, options) {
-        Ok(mount) => Some(mount),
-        Err(error)
-            if matches!(error.kind(), MountErrorKind::FuseMissing | MountErrorKind::Denied) =>
-        {
-            assert!(std::env::var_os("STRONGROOM_TEST_MOUNT_REQUIRED").is_none(), "{error}");
-            eprintln!("\n*** SKIPPED: this system cannot mount: {error} ***\n");
-            None
-        }
-        Err(error) => panic!("cannot mount: {error}"),
-    }
-}
-
 #[test]
 fn what_the_kernel_has_is_dropped_though_a_read_of_the_same_file_waits_for_the_store() {
     let mut shop = Shop::new(3);
     let ada = agreed(&mut shop);
     let view = shop.view_by("newsletter", Arc::new(MachineClock::new()));
     let folder = tempfile::tempdir().unwrap();
-    let Some(mount) = mounted(view.clone(), folder.path()) else { return };
+    let options = MountOptions { read_only: true, ..MountOptions::default() };
+    let Some(mount) = mounted(view.clone(), folder.path(), options) else { return };
     let owned = folder.path().join(only(&view)).join("owned");
     let files = ["one", "two"].map(|name| File::open(owned.join(name)).unwrap());
     let mut page = [0; 4096];

@@ -7,14 +7,13 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use common::world::{own, proposal};
-use common::{Shop, content, crawl, follow, kind, list, look, now, read};
+use common::{Shop, content, crawl, follow, kind, list, look, mounted, now, read};
 use strongroom_host::clock::MachineClock;
-use strongroom_mount::{ErrorKind as MountErrorKind, Mount, MountOptions};
+use strongroom_mount::MountOptions;
 use strongroom_records::activity::{Basis, Reach};
 use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::ConsentStatus::{Given, Withdrawn};
@@ -450,23 +449,6 @@ fn whatever_is_done_to_files_of_a_class_equals_a_plain_map_here_and_in_the_regis
     }
 }
 
-/// Mounted; none where the machine cannot.
-fn mounted(view: View, folder: &Path) -> Option<Mount> {
-    let options =
-        MountOptions { negative_lifetime: std::time::Duration::ZERO, ..MountOptions::default() };
-    match Mount::start(Arc::new(view), folder, options) {
-        Ok(mount) => Some(mount),
-        Err(error)
-            if matches!(error.kind(), MountErrorKind::FuseMissing | MountErrorKind::Denied) =>
-        {
-            assert!(std::env::var_os("STRONGROOM_TEST_MOUNT_REQUIRED").is_none(), "{error}");
-            eprintln!("\n*** SKIPPED: this system cannot mount: {error} ***\n");
-            None
-        }
-        Err(error) => panic!("cannot mount: {error}"),
-    }
-}
-
 #[test]
 fn programs_write_files_of_people_in_a_mount_as_anywhere() {
     let mut shop = Shop::new(8);
@@ -475,7 +457,7 @@ fn programs_write_files_of_people_in_a_mount_as_anywhere() {
     shop.act(|shop| shop.set_schema(schema).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let view = shop.start(None, Arc::new(MachineClock::new()));
-    let Some(mount) = mounted(view, folder.path()) else { return };
+    let Some(mount) = mounted(view, folder.path(), MountOptions::default()) else { return };
     let owned = folder.path().join(format!("subjects/{ada}/owned"));
     let profile = folder.path().join(format!("subjects/{ada}/identifiable/profile.json"));
     fs::write(&profile, r#"{"email": "ada@example.com"}"#).unwrap();

@@ -25,7 +25,7 @@ use strongroom_records::ids::{ApplicationId, SubjectId};
 use strongroom_records::subject::ConsentStatus;
 use strongroom_steward::{
     Answer, Asked, Custodian, Error, ErrorKind, Memory, PolicyLanguage, Proposal, Roster, Services,
-    Stewardship,
+    Stewardship, Target,
 };
 use strongroom_store::over::{Call, Over};
 use strongroom_store::{Body, FolderStore, Key, Later, Put, Shelf, Store, Uploaded};
@@ -358,4 +358,15 @@ pub fn answer(activity: &str, status: ConsentStatus) -> Answer {
 
 pub fn kind<T>(result: Result<T, Error>) -> ErrorKind {
     result.err().expect("an error").kind()
+}
+
+/// What was written, in order.
+#[derive(Default)]
+pub struct Written(pub Vec<(String, Vec<u8>)>);
+
+impl Target for Written {
+    fn write(&mut self, path: &str, bytes: &[u8]) -> strongroom_steward::Result<()> {
+        self.0.push((path.to_owned(), bytes.to_vec()));
+        Ok(())
+    }
 }

@@ -6,11 +6,13 @@
 pub mod world;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use strongroom_host::clock::Clock;
+use strongroom_mount::{ErrorKind as MountErrorKind, Mount, MountOptions};
 use strongroom_records::activity::Basis;
 use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::ConsentStatus;
@@ -232,4 +234,20 @@ pub fn only_of(view: &View, count: usize) -> String {
     let names = list(view, subjects).unwrap();
     assert_eq!(names.len(), count);
     format!("subjects/{}", names[0].0)
+}
+
+/// Mounted; none where the machine cannot.
+pub fn mounted(view: View, folder: &Path, options: MountOptions) -> Option<Mount> {
+    let options = MountOptions { negative_lifetime: Duration::ZERO, ..options };
+    match Mount::start(Arc::new(view), folder, options) {
+        Ok(mount) => Some(mount),
+        Err(error)
+            if matches!(error.kind(), MountErrorKind::FuseMissing | MountErrorKind::Denied) =>
+        {
+            assert!(std::env::var_os("STRONGROOM_TEST_MOUNT_REQUIRED").is_none(), "{error}");
+            eprintln!("\n*** SKIPPED: this system cannot mount: {error} ***\n");
+            None
+        }
+        Err(error) => panic!("cannot mount: {error}"),
+    }
 }
