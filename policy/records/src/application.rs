@@ -74,6 +74,23 @@ pub struct Description {
     /// A decision point of somebody else's that has to allow as well: where it is asked.
     #[n(7)]
     pub point: Option<String>,
+    /// How long people are kept whom nobody has any use for; none is for ever.
+    #[n(8)]
+    pub idle: Option<IdleRule>,
+}
+
+/// How long people are kept whom nobody has any use for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct IdleRule {
+    /// Days after the last use.
+    #[n(0)]
+    pub days: u32,
+    /// The last of them, during which notice is given: nobody is erased with less.
+    #[n(1)]
+    pub notice_days: u32,
+    /// When this was set: a notice from before is none.
+    #[n(2)]
+    pub since: i64,
 }
 
 /// A rotation of everybody's keys.

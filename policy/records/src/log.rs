@@ -253,6 +253,9 @@ pub enum Kind {
     /// A consumer's device has let go of what it may no longer have, as it says itself.
     #[n(32)]
     LetGo,
+    /// Notice was given that a subject is erased if nobody has a use for it.
+    #[n(33)]
+    Noticed,
 }
 
 /// Allowed or not.

@@ -29,6 +29,8 @@ pub enum CellKind {
     Secrets = 7,
     /// How many have agreed to an activity, by its id.
     Agreed = 8,
+    /// Since when nobody had a use for anybody in blocks of subjects, by number of the span of blocks.
+    Idle = 9,
 }
 
 /// A cell as it lies in the store.
@@ -118,6 +120,25 @@ pub struct Agreed {
     #[n(0)]
     pub count: u64,
 }
+
+/// When the one in each block was last used for whom nobody had a use the longest. Uses only make that later, so whoever
+/// looks for people not used since some time leaves out blocks that are later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Idle {
+    /// By place in the span; [`Idle::UNKNOWN`] where it has to be looked at, [`Idle::NOBODY`] where all are erased.
+    #[n(0)]
+    pub oldest: Vec<i64>,
+}
+
+impl Idle {
+    /// Nobody has looked, or others may be added to the block.
+    pub const UNKNOWN: i64 = i64::MIN;
+    /// Nobody in the block can become due.
+    pub const NOBODY: i64 = i64::MAX;
+}
+
+/// Blocks in a span.
+pub const SPAN_LEN: u64 = 256;
 
 /// Rows on a page of those who agreed.
 pub const AGREED_LEN: u64 = 64;

@@ -98,6 +98,12 @@ pub struct SubjectCell {
     /// request had no name, and once erased.
     #[n(17)]
     pub request: Option<Hash>,
+    /// When somebody last had a use for it. None where no program has written that down yet: its entries say it.
+    #[n(18)]
+    pub used: Option<i64>,
+    /// When notice was given that it is erased if nobody has. None once somebody had, or placed a hold.
+    #[n(19)]
+    pub noticed: Option<i64>,
 }
 
 /// How far an erasure has come. Each part is there once its step is done.

@@ -16,7 +16,8 @@ use strongroom_format::{decode_canonical, encode};
 use strongroom_records::Signed;
 use strongroom_records::activity::{Activities, Activity, ActivityState, Basis, Reach};
 use strongroom_records::application::{
-    ApplicationState, Approvable, Approval, DeclaredClass, Description, Listed, PolicySet, Rotation,
+    ApplicationState, Approvable, Approval, DeclaredClass, Description, IdleRule, Listed,
+    PolicySet, Rotation,
 };
 use strongroom_records::exchange::{
     Answer, Ask, CounterNote, Envelope, GoneClasses, Lease, LentKey, Need, OpenedFiles, Refusal,
@@ -34,7 +35,7 @@ use strongroom_records::receipt::{
     ReceivedDeed, ReplayedDeed, Said, SaidDeed, SubjectRotationDeed,
 };
 use strongroom_records::register::{
-    Agreed, Block, Cell, CellChange, Gone, GoneFrom, Payload, Secrets,
+    Agreed, Block, Cell, CellChange, Gone, GoneFrom, Idle, Payload, Secrets,
 };
 use strongroom_records::subject::{
     Bucket, ClassCell, Consent, ConsentStatus, Detail, Erasure, File, Folder, Given, Hold,
@@ -212,6 +213,8 @@ fn subject() -> SubjectCell {
         names: vec![41; WRAP_LEN],
         rotated: 7,
         request: Some(hash(42)),
+        used: None,
+        noticed: None,
     }
 }
 
@@ -353,7 +356,9 @@ fn application_vectors() -> Vec<Vector> {
         retention: vec![(ClassId::OWNED, 365)],
         ledger: Some("file:/apart/erased".into()),
         point: Some("http://127.0.0.1:8181".into()),
+        idle: None,
     };
+    let idle = Some(IdleRule { days: 1095, notice_days: 30, since: TIME });
     let set = PolicySet {
         version: 3,
         text: "permit (principal, action, resource);".into(),
@@ -365,6 +370,7 @@ fn application_vectors() -> Vec<Vector> {
     vec![
         cbor("application", &listed),
         cbor("description", &description),
+        cbor("description, for how long people are kept", &Description { idle, ..description }),
         cbor("policy set", &set),
         cbor(
             "approvable",
@@ -407,6 +413,10 @@ fn subject_vectors() -> Vec<Vector> {
     };
     vec![
         cbor("subject", &subject()),
+        cbor(
+            "subject, used and noticed",
+            &SubjectCell { used: Some(TIME), noticed: Some(TIME + 1), ..subject() },
+        ),
         cbor("subject, erased", &erased()),
         cbor("subject, erased with a file about several", &erased_with_joint()),
         cbor(
@@ -414,6 +424,10 @@ fn subject_vectors() -> Vec<Vector> {
             &SubjectRecord { consents: vec![consent()], agreed: vec![(ACTIVITY, 3)] },
         ),
         cbor("who agreed", &Agreed { count: 200 }),
+        cbor(
+            "since when nobody was used",
+            &Idle { oldest: vec![Idle::UNKNOWN, TIME, Idle::NOBODY] },
+        ),
         cbor("folder", &folder),
         cbor("folder, given attributes", &folder_given),
         cbor("folder with a file about several", &Folder { joint: vec![joint], ..folder.clone() }),

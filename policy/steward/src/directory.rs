@@ -158,6 +158,7 @@ impl Stewardship {
             retention: Vec::new(),
             ledger: None,
             point: None,
+            idle: None,
         };
         let description = cbor::encode(&description);
         let founded =

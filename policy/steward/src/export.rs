@@ -546,6 +546,7 @@ pub fn kind_text(kind: Kind) -> &'static str {
         Kind::RegisterRotated => "register key changed",
         Kind::Opened => "files opened",
         Kind::LetGo => "let go",
+        Kind::Noticed => "notice of erasure",
     }
 }
 

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! After the last step nothing that lives opens a removed file, in whatever copy. A hold on the class or on the subject
-//! keeps everything.
+//! keeps everything. Whole subjects are in `idle`.
 
+use serde_json::{Value, json};
 use strongroom_records::application::Description;
 use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_records::log::Kind;
@@ -18,12 +19,13 @@ use strongroom_records::subject::{Detail, JointFile, SubjectState};
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{OpenFolder, PROFILE};
+use crate::idle::Swept;
 use crate::lookup::Buckets;
 use crate::register::Transaction;
 use crate::rotate::{EVER, Resealed};
 use crate::subjects::Subject;
 
-const DAY_NS: i64 = 86_400 * 1_000_000_000;
+pub(crate) const DAY_NS: i64 = 86_400 * 1_000_000_000;
 /// Subjects whose keys one record switches.
 const SWITCH_COUNT: usize = 32;
 
@@ -37,7 +39,7 @@ pub enum Carry {
 }
 
 /// What retention took away, or would.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retired {
     /// Files.
     pub files: u64,
@@ -45,6 +47,8 @@ pub struct Retired {
     pub subjects: u64,
     /// Subjects that would have, and are held.
     pub held: u64,
+    /// Whole subjects.
+    pub idle: Swept,
 }
 
 impl Custodian {
@@ -105,7 +109,29 @@ impl Custodian {
             // One that died between a switch and the end of the old key left that key.
             self.sweep()?;
         }
+        retired.idle = self.retire_idle(carry)?;
         Ok(retired)
+    }
+
+    /// What retention took away, or would, and what it went by, as commands and the agent's API tell it.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn retired_json(&self, retired: &Retired, carry: Carry) -> Result<Value> {
+        let mut classes = Vec::new();
+        for (class, days) in self.retention()? {
+            classes.push(json!({"class": self.class_name(class)?, "days": days}));
+        }
+        let idle = self.idle_rule()?;
+        let idle = idle.map(|own| json!({"days": own.days, "notice_days": own.notice_days}));
+        let swept = &retired.idle;
+        Ok(json!({
+            "classes": classes, "files": retired.files, "subjects": retired.subjects,
+            "held": retired.held, "removed": carry == Carry::Out, "idle": idle,
+            "noticed": swept.noticed, "notice_running": swept.running,
+            "erased": swept.erased.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "kept": swept.kept, "more": swept.is_more,
+        }))
     }
 
     /// Whether the subject's keys have to be switched.

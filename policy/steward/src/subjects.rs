@@ -187,6 +187,8 @@ impl Custodian {
                 names,
                 rotated: 0,
                 request,
+                used: None,
+                noticed: None,
             },
             record: SubjectRecord::default(),
             audit_key: Some(AuditKey::from_bytes(audit_key.expose())),
@@ -425,6 +427,7 @@ impl Register {
         decision: Option<(Decision, i64)>,
         fill: impl FnOnce(&mut Entry),
     ) {
+        crate::idle::touch(&mut own.cell, kind, decision.as_ref(), transaction.now);
         let number = own.cell.entry_number + 1;
         let mut entry = blank(kind);
         entry.about = Some(About {

@@ -8,6 +8,7 @@ mod common;
 use common::{World, answer, own, registered};
 use strongroom_records::activity::Basis;
 use strongroom_records::ids::SubjectId;
+use strongroom_records::log::Kind;
 use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{Carry, Custodian, Depth, ErrorKind, verify_receipt};
 
@@ -224,6 +225,55 @@ fn retention_is_resumable_after_every_step() {
         assert_eq!(left.len(), 1, "application keys");
     });
     assert!(deaths > 10, "{deaths}");
+}
+
+/// Ada is told of and erased, bob has somebody who has a use for him. After each death somebody sweeps again.
+#[test]
+fn retention_of_people_is_resumable_after_every_step() {
+    const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+    let mut deaths = [0, 0];
+    for (sweep, calls) in
+        [0, 1].into_iter().flat_map(|sweep| (0..200).map(move |calls| (sweep, calls)))
+    {
+        if deaths[sweep] < calls {
+            continue;
+        }
+        let (world, ada, bob) = prepared(39);
+        let mut shop = world.open("shop");
+        shop.set_idle_rule(Some((100, 30))).unwrap();
+        for now in 0..2 {
+            world.clock.advance(DAY * [75, 30][now]);
+            shop.read_file(&own(bob, "owned"), "order.txt").unwrap();
+            world.store.die_after((now == sweep).then_some(calls));
+            let done = shop.retire(Carry::Out);
+            world.store.die_after(None);
+            deaths[sweep] += u64::from(now == sweep && done.is_err());
+            drop(shop);
+            shop = world.open("shop");
+            let findings = shop.verify().unwrap().findings;
+            assert!(findings.is_empty(), "sweep {sweep}, {calls} changes: {findings:?}");
+            if shop.subject(&ada).unwrap().state == SubjectState::Erasing {
+                // It was decided before; what is told of her since is no reason to leave it half done.
+                shop.place_hold(&ada, "late").unwrap();
+                shop.lift_hold(&ada, "late").unwrap();
+            }
+            shop.retire(Carry::Out).unwrap();
+        }
+        assert_eq!(shop.subject(&ada).unwrap().state, SubjectState::Erased);
+        assert_eq!(shop.retire(Carry::Out).unwrap(), strongroom_steward::Retired::default());
+        let report = shop.report(&ada).unwrap();
+        let mut kinds: Vec<_> = report.lines.iter().map(|line| line.entry.kind).collect();
+        let end = [Kind::Noticed, Kind::ErasureReceived, Kind::ErasureKeys, Kind::ErasureClosed];
+        kinds.retain(|kind| end.contains(kind));
+        assert_eq!(kinds, end, "sweep {sweep}, {calls} changes");
+        let first = shop.erase(&ada).unwrap();
+        assert!(verify_receipt(&first.receipt, &world.services.organisation.now()).is_ok());
+        assert_eq!(shop.read_file(&own(bob, "owned"), "order.txt").unwrap(), b"17 roses");
+        let application = shop.listed().application;
+        let left = strongroom_custody::Custody::list(&world.vault, &application).unwrap();
+        assert_eq!(left.len(), 1, "application keys");
+    }
+    assert!(deaths[0] >= 2 && deaths[1] > 20, "{deaths:?}");
 }
 
 /// An erasure does not wait for a rotation, and a rotation never brings anybody back.

@@ -557,6 +557,35 @@ fn a_rule_that_is_taken_back_while_retention_works_is_heeded() {
     }
 }
 
+/// Between the erasures of one sweep others are let in: what they say of the next one counts.
+#[test]
+fn who_is_held_or_used_while_retention_erases_others_stays() {
+    let deeds: [Deed; 3] = [
+        |other, [_, twin, _]| other.place_hold(twin, "litigation").unwrap(),
+        |other, [_, twin, _]| {
+            drop(other.put_file(&own(*twin, "owned"), "late", b"a file").unwrap())
+        },
+        |other, _| other.set_idle_rule(None).unwrap(),
+    ];
+    for (place, deed) in (0..2).flat_map(|place| deeds.map(|deed| (place, deed))) {
+        let world = World::new(106);
+        let (mut shop, people) = shop(&world);
+        shop.set_retention("owned", None).unwrap();
+        shop.set_idle_rule(Some((100, 30))).unwrap();
+        world.clock.advance(std::time::Duration::from_secs(80 * 86_400));
+        assert_eq!(shop.retire(Carry::Out).unwrap().idle.noticed, 3);
+        world.clock.advance(std::time::Duration::from_secs(30 * 86_400));
+        meanwhile(&world, &mut shop, people, place, deed);
+        let erased = shop.retire(Carry::Out).unwrap().idle.erased;
+        let twin = people[1];
+        let spared = line(&shop, &twin).state == SubjectState::Active;
+        assert_eq!(spared, !erased.contains(&twin), "turn {place}");
+        assert!(spared, "turn {place}");
+        assert!(!erased.is_empty() || place == 0);
+        assert!(shop.verify().unwrap().findings.is_empty());
+    }
+}
+
 #[test]
 fn a_deep_rotation_is_not_made_shallow_by_one_that_was_interrupted() {
     let world = World::new(105);

@@ -26,13 +26,6 @@ pub fn list(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
 pub fn register(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let json = call.json()?;
     let name = text(&json, "name")?.to_owned();
-    let retention = match &json["retention_days"] {
-        Value::Null => None,
-        days => {
-            let days = days.as_u64().and_then(|days| u32::try_from(days).ok());
-            Some(days.ok_or_else(|| invalid("`retention_days` is no count of days"))?)
-        }
-    };
     let proposal = Proposal {
         consumer: json["consumer"].as_str().unwrap_or(&name).to_owned(),
         purpose: text(&json, "purpose")?.to_owned(),
@@ -40,7 +33,7 @@ pub fn register(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
         classes: texts(&json, "classes")?,
         reach: if flag(&json, "writes")? { Reach::Write } else { Reach::Read },
         recipients: texts(&json, "recipients")?,
-        retention_days: retention,
+        retention_days: days(&json, "retention_days")?,
         expires: moment(&json, "expires")?,
         notice: text(&json, "notice")?.to_owned(),
         name: name.clone(),
@@ -95,23 +88,38 @@ pub fn class(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     Ok(Answer::json(201, &json!({"class": name, "number": class.0})))
 }
 
-/// How long files are kept, and what is due.
+/// How long files and subjects are kept, and what is due.
 pub fn retention(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     retired(custodian, Carry::Dry)
 }
 
 /// Sets how long files of a class are kept; no number of days is for ever.
 pub fn set_retention(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    custodian.set_retention(call.param(0), days(&call.json()?, "days")?)?;
+    retired(custodian, Carry::Dry)
+}
+
+/// Sets how long whole subjects are kept after their last use; no number of days is for ever.
+pub fn set_idle_rule(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let json = call.json()?;
-    let days = match &json["days"] {
-        Value::Null => None,
+    let notice = days(&json, "notice_days")?;
+    let rule = match days(&json, "days")? {
+        None => None,
+        Some(days) => Some((days, notice.ok_or_else(|| invalid("`notice_days` is missing"))?)),
+    };
+    custodian.set_idle_rule(rule)?;
+    retired(custodian, Carry::Dry)
+}
+
+/// A count of days of an object; none where it is missing.
+fn days(json: &Value, name: &str) -> Result<Option<u32>> {
+    match &json[name] {
+        Value::Null => Ok(None),
         days => {
             let days = days.as_u64().and_then(|days| u32::try_from(days).ok());
-            Some(days.ok_or_else(|| invalid("`days` is no count of days"))?)
+            days.map(Some).ok_or_else(|| invalid(format!("`{name}` is no count of days")))
         }
-    };
-    custodian.set_retention(call.param(0), days)?;
-    retired(custodian, Carry::Dry)
+    }
 }
 
 /// Takes away what is due.
@@ -121,15 +129,7 @@ pub fn retire(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
 
 fn retired(custodian: &mut Custodian, carry: Carry) -> Result<Answer> {
     let retired = custodian.retire(carry)?;
-    let mut classes = Vec::new();
-    for (class, days) in custodian.retention()? {
-        classes.push(json!({"class": custodian.class_name(class)?, "days": days}));
-    }
-    let json = json!({
-        "classes": classes, "files": retired.files, "subjects": retired.subjects,
-        "held": retired.held, "removed": carry == Carry::Out,
-    });
-    Ok(Answer::json(200, &json))
+    Ok(Answer::json(200, &custodian.retired_json(&retired, carry)?))
 }
 
 /// Which keys there are.

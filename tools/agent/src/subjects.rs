@@ -6,7 +6,7 @@ use strongroom_records::receipt::{Destroyed, Ending};
 use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{
     Answer as Said, Asked, Custodian, Depth, ErrorKind, NewSubject, Once, Result, SubjectLine,
-    file_json, report_line_json, time_text,
+    file_json, idle_line_json, report_line_json, time_text,
 };
 
 use crate::call::{Call, flag, invalid, moment, text, texts};
@@ -18,6 +18,16 @@ pub fn list(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let lines = custodian.subjects_from(from, count)?;
     let lines: Vec<Value> = lines.iter().map(line_json).collect();
     Ok(Answer::json(200, &json!({"total": custodian.subject_count(), "subjects": lines})))
+}
+
+/// Lists those whom nobody had a use for as long as they are kept, less the notice.
+pub fn due(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    let (from, count) = call.page()?;
+    let lines = custodian.idle_subjects()?;
+    let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let page = lines.iter().skip(index(from)).take(index(count));
+    let page: Vec<Value> = page.map(idle_line_json).collect();
+    Ok(Answer::json(200, &json!({"total": lines.len(), "subjects": page})))
 }
 
 /// Creates one.

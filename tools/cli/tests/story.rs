@@ -809,3 +809,44 @@ fn errors_are_plain_words_and_documented_numbers() {
     let wrong = story.place.run("app list --workspace STORE --passphrase-file WRONG");
     assert_eq!(wrong.code, 5);
 }
+
+/// The rule whose notice is as long as all their days begins with everybody's notice.
+#[test]
+fn who_is_due_is_listed_and_given_notice_by_a_run_of_retention() {
+    let story = Story::new();
+    story.done("app create shop");
+    let ada = story.done("subject create --app shop").trim_end().to_owned();
+    let bob = story.done("subject create --app shop").trim_end().to_owned();
+    story.done(&format!("subject hold {bob} --app shop --ground litigation"));
+    assert_eq!(story.done("subject list --app shop --due"), "");
+    let set = "policy retention --app shop --subjects --days 1";
+    story.say(set).expect_refused(
+        1,
+        "strongroom: notice is given for a day at least, and no longer than people are kept\n",
+    );
+    let due = story.json(&format!("{set} --notice 1"));
+    let counts = |json: &serde_json::Value| {
+        (json["noticed"].as_u64(), json["notice_running"].as_u64(), json["kept"].as_u64())
+    };
+    assert_eq!(counts(&due), (Some(1), Some(0), Some(1)));
+    assert_eq!((&due["idle"]["days"], &due["idle"]["notice_days"]), (&1.into(), &1.into()));
+    let listed = story.done("subject list --app shop --due");
+    let [one, two] = listed.lines().collect::<Vec<_>>()[..] else { panic!("{listed}") };
+    assert!(one.starts_with(&ada) && one.ends_with("no notice yet"), "{one}");
+    assert!(two.starts_with(&bob) && two.ends_with("stays: held"), "{two}");
+    assert_eq!(counts(&story.json("policy retention --app shop --run")).0, Some(1));
+    let told = story.done("policy retention --app shop --run");
+    assert!(
+        told.contains("given notice: 0; erased: 0; notice runs: 1; due and kept: 1\n"),
+        "{told}"
+    );
+    let listed = story.json("subject list --app shop --due");
+    let lines = listed["subjects"].as_array().unwrap();
+    assert!(lines[0]["erased_from"].as_str() > lines[0]["noticed"].as_str());
+    assert_eq!((&lines[1]["kept"], lines[1]["erased_from"].as_str()), (&"held".into(), None));
+    assert!(story.done(&format!("subject report {ada} --app shop")).contains("notice of erasure"));
+    story.done("policy retention --app shop --subjects --forever");
+    assert_eq!(story.done("subject list --app shop --due"), "");
+    let both = format!("{set} --class owned");
+    assert_eq!(story.say(&both).code, 2);
+}

@@ -138,6 +138,9 @@ pub struct SubjectList {
     /// Act for this activity
     #[arg(long, value_name = "NAME", help_heading = "Subject")]
     pub activity: Option<String>,
+    /// Those alone whom nobody had a use for as long as they are kept, less the notice: since when, and when they are erased
+    #[arg(long, conflicts_with = "activity", help_heading = "Subject")]
+    pub due: bool,
 }
 
 /// One subject.

@@ -122,3 +122,31 @@ fn a_key_makes_one_person_and_never_stands_for_another_also_when_the_agent_died_
     assert_eq!(shop.send("POST", "subjects", Some("k/0"), ada).status, 404);
     assert_eq!(shop.get("subjects")["total"], 3);
 }
+
+#[test]
+fn who_is_due_is_told_to_the_application_and_given_notice_when_it_runs_retention() {
+    let place = place();
+    let web = token(&place, "web", "shop", "");
+    let agent = Running::start(&place, "");
+    let mut shop = agent.client(&web, "shop");
+    let people: Vec<String> =
+        ["ada", "bob"].map(|name| person(&mut shop, &format!("{name}@example.com"))).into();
+    assert_eq!(shop.get("retention")["idle"], Value::Null);
+    let bad = shop.send("PUT", "retention", None, br#"{"days": 1}"#);
+    assert_eq!(bad.status, 400);
+    let set = shop.done("PUT", "retention", &json!({"days": 1, "notice_days": 1}));
+    assert_eq!((&set["noticed"], &set["idle"]["notice_days"]), (&json!(2), &json!(1)));
+    assert_eq!(shop.get("subjects/due")["subjects"][0]["noticed"], Value::Null);
+    let run = shop.done("POST", "retention/run", &json!({}));
+    assert_eq!((&run["noticed"], &run["erased"]), (&json!(2), &json!([])));
+    let page = shop.get("subjects/due?from=1&count=5");
+    assert_eq!((&page["total"], page["subjects"].as_array().map(Vec::len)), (&json!(2), Some(1)));
+    let line = &page["subjects"][0];
+    assert_eq!((&line["subject"], &line["kept"]), (&json!(people[1]), &Value::Null));
+    assert!(line["erased_from"].as_str() > line["used"].as_str());
+    shop.done("PUT", &format!("subjects/{}/holds/litigation", people[1]), &json!({}));
+    let line = &shop.get("subjects/due")["subjects"][1];
+    assert_eq!((&line["noticed"], &line["kept"]), (&Value::Null, &json!("held")));
+    shop.done("PUT", "retention", &json!({}));
+    assert_eq!(shop.get("subjects/due")["total"], 0);
+}

@@ -44,9 +44,14 @@ those that the file lists as `classes`, in the order in which they were declared
     Point(PolicyPoint),
     /// Say why a decision fell as it did
     Explain(PolicyExplain),
-    /// Show or set how long files are kept, or take away what is due
+    /// Show or set how long files and people are kept, or take away what is due
     #[command(
-        after_help = "Example:\n  strongroom policy retention -w ~/work.strongroom --app shop --class owned --days 365"
+        after_help = "Examples:\n  strongroom policy retention -w ~/work.strongroom --app shop --class owned --days 365
+  strongroom policy retention -w ~/work.strongroom --app shop --subjects --days 1095 --notice 30
+  strongroom policy retention -w ~/work.strongroom --app shop --run
+
+`strongroom subject list --due` tells who is due, and what they have notice of. Whoever is used again stays, and
+so does whoever is held or restricted."
     )]
     Retention(PolicyRetention),
 }
@@ -160,16 +165,22 @@ pub struct PolicyRetention {
     #[command(flatten)]
     pub of: Of,
     /// Class that is set
-    #[arg(long, value_name = "CLASS", help_heading = "Retention")]
+    #[arg(long, value_name = "CLASS", group = "what", help_heading = "Retention")]
     pub class: Option<String>,
-    /// Keep its files for so many days
-    #[arg(long, value_name = "DAYS", requires = "class", help_heading = "Retention")]
+    /// Set how long whole subjects are kept
+    #[arg(long, group = "what", help_heading = "Retention")]
+    pub subjects: bool,
+    /// Keep files of the class for so many days after they were written, or subjects after their last use
+    #[arg(long, value_name = "DAYS", requires = "what", help_heading = "Retention")]
     pub days: Option<u32>,
-    /// Keep its files for ever
-    #[arg(long, requires = "class", conflicts_with = "days", help_heading = "Retention")]
+    /// Give notice on so many of a subject's last days [default: 30]
+    #[arg(long, value_name = "DAYS", requires_all = ["subjects", "days"], help_heading = "Retention")]
+    pub notice: Option<u32>,
+    /// Keep them for ever
+    #[arg(long, requires = "what", conflicts_with = "days", help_heading = "Retention")]
     pub forever: bool,
-    /// Take away what is due, and end its keys
-    #[arg(long, conflicts_with = "class", help_heading = "Retention")]
+    /// Take away what is due, and end its keys; give notice to subjects that will be due, and erase those whose notice is over
+    #[arg(long, conflicts_with = "what", help_heading = "Retention")]
     pub run: bool,
 }
 

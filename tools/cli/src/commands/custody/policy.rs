@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use strongroom_authorizer::cases::Cases;
 use strongroom_authorizer::{Action, Reason};
 use strongroom_cedar::{BUILT_IN, Cedar};
-use strongroom_records::application::PolicySet as Set;
+use strongroom_records::application::{IdleRule, PolicySet as Set};
 use strongroom_records::ids::Hash;
 use strongroom_records::log::Outcome;
-use strongroom_steward::{Carry, Custodian, Redecided, Standing, time_text};
+use strongroom_steward::{Carry, Custodian, Redecided, Standing, Swept, time_text};
 
 use super::{bring_into_force, input_text, moment};
 use crate::args::custody::policy::{
@@ -17,6 +17,9 @@ use crate::args::custody::policy::{
 use crate::assemble::custody::{self, Office, failure};
 use crate::exit::{Exit, Failure, Result};
 use crate::ui::{self, Format};
+
+/// Days of a notice where nobody says another number.
+const NOTICE_DAYS: u32 = 30;
 
 /// Does one of the verbs.
 ///
@@ -252,31 +255,63 @@ fn explain(options: &PolicyExplain, format: Format) -> Result<Exit> {
 }
 
 fn retention(options: &PolicyRetention, format: Format) -> Result<Exit> {
-    let (_office, mut custodian) = custody::application(&options.of)?;
-    if let Some(class) = &options.class {
-        if options.days.is_none() && !options.forever {
-            return Err(Failure::new(Exit::Usage, "how long is it kept?")
-                .hint("give `--days N` or `--forever`"));
-        }
-        custodian.set_retention(class, options.days).map_err(|error| failure(&error))?;
-    }
+    let (office, mut custodian) = custody::application(&options.of)?;
+    set_retention(options, &mut custodian)?;
     let carry = if options.run { Carry::Out } else { Carry::Dry };
     let retired = custodian.retire(carry).map_err(|error| failure(&error))?;
-    let (mut text, mut lines) = (String::new(), Vec::new());
-    for (class, days) in custodian.retention().map_err(|error| failure(&error))? {
-        let class = custodian.class_name(class).map_err(|error| failure(&error))?;
-        text += &format!("{class}: {days} days\n");
-        lines.push(json!({"class": class, "days": days}));
+    let mut json = custodian.retired_json(&retired, carry).map_err(|error| failure(&error))?;
+    let mut text = String::new();
+    for line in json["classes"].as_array().into_iter().flatten() {
+        let class = line["class"].as_str().unwrap_or_default();
+        text += &format!("{class}: {} days\n", line["days"]);
     }
     let word = if options.run { "removed" } else { "due" };
     text += &format!("{word}: {} files of {} subjects", retired.files, retired.subjects);
     text += &format!("; held: {} compartments\n", retired.held);
-    let json = json!({
-        "classes": lines, "files": retired.files, "subjects": retired.subjects,
-        "held": retired.held, "removed": options.run,
-    });
+    if let Some(rule) = custodian.idle_rule().map_err(|error| failure(&error))? {
+        text += &idle_text(&rule, &retired.idle, carry);
+    }
+    let is_partial = retired.idle.is_more;
+    if carry == Carry::Out && !retired.idle.erased.is_empty() {
+        bring_into_force(office, &custodian.listed().application, &mut json)?;
+    }
     ui::answer(format, &text, &json)?;
-    Ok(Exit::Done)
+    Ok(if is_partial { Exit::Partial } else { Exit::Done })
+}
+
+/// Whole subjects, by what is done with them or would be.
+fn idle_text(rule: &IdleRule, swept: &Swept, carry: Carry) -> String {
+    let (noticed, running, kept) = (swept.noticed, swept.running, swept.kept);
+    let erased = swept.erased.len();
+    let mut text = format!(
+        "subjects: {} days after the last use, with notice on the last {}\n",
+        rule.days, rule.notice_days
+    );
+    text += &match carry {
+        Carry::Out => format!("given notice: {noticed}; erased: {erased}"),
+        Carry::Dry => format!("to be given notice: {noticed}; to be erased: {erased}"),
+    };
+    text += &format!("; notice runs: {running}; due and kept: {kept}\n");
+    text += if swept.is_more { "there are more, for the next run\n" } else { "" };
+    text
+}
+
+fn set_retention(options: &PolicyRetention, custodian: &mut Custodian) -> Result<()> {
+    if options.class.is_none() && !options.subjects {
+        return Ok(());
+    }
+    if options.days.is_none() && !options.forever {
+        return Err(Failure::new(Exit::Usage, "how long is it kept?")
+            .hint("give `--days N` or `--forever`"));
+    }
+    let set = match &options.class {
+        Some(class) => custodian.set_retention(class, options.days),
+        None => {
+            let notice = options.notice.unwrap_or(NOTICE_DAYS);
+            custodian.set_idle_rule(options.days.map(|days| (days, notice)))
+        }
+    };
+    set.map_err(|error| failure(&error))
 }
 
 fn read(text: &str) -> Result<Cedar> {

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::SubjectState;
 use strongroom_steward::{
-    Asked, Custodian, Error, ErrorKind, SubjectLine, Target, file_json, report_line_json, time_text,
+    Asked, Custodian, Error, ErrorKind, IdleLine, SubjectLine, Target, file_json, idle_line_json,
+    report_line_json, time_text,
 };
 
 use super::app::ending_text;
@@ -97,6 +98,12 @@ fn list(options: &SubjectList, format: Format) -> Result<Exit> {
     let (_office, mut custodian) = custody::application(&options.of)?;
     let (mut text, mut lines) = (String::new(), Vec::new());
     match &options.activity {
+        None if options.due => {
+            for line in custodian.idle_subjects().map_err(|error| failure(&error))? {
+                text += &due_text(&line);
+                lines.push(idle_line_json(&line));
+            }
+        }
         None => {
             for line in custodian.subjects().map_err(|error| failure(&error))? {
                 text += &format!("{}  {}\n", line.subject, state_text(line.state));
@@ -118,6 +125,16 @@ fn list(options: &SubjectList, format: Format) -> Result<Exit> {
     }
     ui::answer(format, &text, &json!({"subjects": lines}))?;
     Ok(Exit::Done)
+}
+
+fn due_text(line: &IdleLine) -> String {
+    let used = time_text(line.used);
+    let what = match (line.kept, line.ends) {
+        (Some(kept), _) => format!("stays: {}", kept.name()),
+        (None, Some(ends)) => format!("erased from {} on", time_text(ends)),
+        (None, None) => "no notice yet".to_owned(),
+    };
+    format!("{}  used {used}  {what}\n", line.subject)
 }
 
 fn show(options: &SubjectOne, format: Format) -> Result<Exit> {

@@ -1,0 +1,505 @@
+//! People whom nobody has any use for: notice is given that they are erased, and then they are.
+//!
+//! ```text
+//! due       nobody had a use for so many days, less those of the notice: an entry says that notice is given
+//! erased    after the last of those days, and after all days of the notice: as by [`Custodian::erase`]
+//! ```
+//!
+//! 1. Nobody is erased with less than a whole notice under the rule in force, however late it was set or looked at.
+//! 2. Whoever is used again, restricted or held stays; a notice from before counts for nothing then.
+//! 3. A sweep gives so many notices and erases so many; the next one goes on, also with an erasure that was interrupted.
+//!
+//! A use is whatever reads, writes or hands out somebody's data, and whatever they say themselves. That somebody is listed or
+//! looked up, new keys, holds and what retention takes away are none. The subject's cell says when the last one was; where a
+//! program that did not write it down left the cell, its entries say it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use strongroom_authorizer::{Action, Decision};
+use strongroom_format::cbor;
+use strongroom_records::application::{Description, IdleRule};
+use strongroom_records::ids::SubjectId;
+use strongroom_records::log::{Entry, Kind, Outcome};
+use strongroom_records::register::{BLOCK_LEN, CellKind, Idle, SPAN_LEN};
+use strongroom_records::subject::{SubjectCell, SubjectRecord, SubjectState};
+
+use crate::custodian::Custodian;
+use crate::error::{Error, Result};
+use crate::register::{Register, Transaction};
+use crate::retire::{Carry, DAY_NS};
+use crate::subjects::Subject;
+use crate::times::time_text;
+
+/// LIMIT: a hundred years.
+const DAYS_MAX: u32 = 36_500;
+/// LIMIT: notices that one sweep gives, and subjects that it erases, each of which takes a new application key.
+const NOTICE_COUNT_MAX: u64 = 1024;
+const ERASED_COUNT_MAX: usize = 64;
+
+/// What a sweep did with people whom nobody has any use for, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// To whom it gave notice, by count.
+    pub noticed: u64,
+    /// Whose notice was running already.
+    pub running: u64,
+    /// Who was erased.
+    pub erased: Vec<SubjectId>,
+    /// Who is due and stays: held, or restricted.
+    pub kept: u64,
+    /// Whether there is more to do than one sweep does.
+    pub is_more: bool,
+}
+
+/// Why somebody stays who is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// A hold is in force, on them or on somebody whom a file is about as well.
+    Held,
+    /// Their data is restricted: they may need it.
+    Restricted,
+}
+
+impl Kept {
+    /// In one word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Restricted => "restricted",
+        }
+    }
+}
+
+/// Somebody who is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdleLine {
+    /// Who.
+    pub subject: SubjectId,
+    /// When there was a use for them last.
+    pub used: i64,
+    /// When notice was given; none before the next sweep.
+    pub noticed: Option<i64>,
+    /// From when on they are erased, if nothing comes between.
+    pub ends: Option<i64>,
+    /// Why they stay all the same.
+    pub kept: Option<Kept>,
+}
+
+impl Custodian {
+    /// Erases people so many days after the last use, with notice on so many of the last days; none is never. Notices that were
+    /// given under another rule count for nothing.
+    ///
+    /// # Errors
+    /// `Invalid` for a notice of no day, or one that is longer than the days.
+    pub fn set_idle_rule(&mut self, days: Option<(u32, u32)>) -> Result<()> {
+        if days.is_some_and(|(days, notice)| notice == 0 || notice > days || days > DAYS_MAX) {
+            let message = "notice is given for a day at least, and no longer than people are kept";
+            return Err(Error::invalid(message));
+        }
+        let description = self.description()?;
+        if days == description.idle.map(|rule| (rule.days, rule.notice_days)) {
+            return Ok(());
+        }
+        let since = self.services().clock.now_ns();
+        let rule = |(days, notice_days)| IdleRule { days, notice_days, since };
+        self.describe(&Description { idle: days.map(rule), ..description })
+    }
+
+    /// How long people are kept after the last use.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn idle_rule(&self) -> Result<Option<IdleRule>> {
+        Ok(self.description()?.idle)
+    }
+
+    /// Who is due, in the order they were created, also those who stay.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn idle_subjects(&self) -> Result<Vec<IdleLine>> {
+        let Some(rule) = self.idle_rule()? else { return Ok(Vec::new()) };
+        let (now, mut spans) = (self.services().clock.now_ns(), Spans::default());
+        let mut lines = Vec::new();
+        for block in 0..self.block_count() {
+            if spans.oldest(self.register(), block)? > horizon(&rule, now) {
+                continue;
+            }
+            for (_, looked) in self.look_at_block(block, &rule, now)? {
+                lines.extend(looked.line());
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Gives notice to who is due, and erases those whose notice is over. Interrupted, the next call goes on.
+    pub(crate) fn retire_idle(&mut self, carry: Carry) -> Result<Swept> {
+        let (mut swept, mut spans) = (Swept::default(), Spans::default());
+        let Some(rule) = self.idle_rule()? else { return Ok(swept) };
+        let now = self.services().clock.now_ns();
+        let mut block = 0;
+        while block < self.block_count() && !swept.is_full() {
+            if spans.oldest(self.register(), block)? <= horizon(&rule, now) {
+                let oldest = self.sweep_block(block, carry, &mut swept)?;
+                spans.set(block, oldest);
+                self.let_others_in()?;
+            }
+            block += 1;
+        }
+        if carry == Carry::Out {
+            self.put_spans(&spans)?;
+        }
+        Ok(swept)
+    }
+
+    /// What there is to do in one block; returns when the one was last used for whom nobody had a use the longest.
+    fn sweep_block(&mut self, block: u64, carry: Carry, swept: &mut Swept) -> Result<i64> {
+        // Others were let in: they may have set another rule.
+        let Some(rule) = self.idle_rule()? else { return Ok(Idle::UNKNOWN) };
+        let now = self.services().clock.now_ns();
+        let all = self.look_at_block(block, &rule, now)?;
+        let (mut new, mut over) = (Vec::new(), Vec::new());
+        for (subject, looked) in &all {
+            match &looked.standing {
+                Standing::Gone | Standing::InUse => {}
+                Standing::Due(line) if line.kept.is_some() => swept.kept += 1,
+                Standing::Due(line) if line.noticed.is_none() => new.push(*subject),
+                standing if standing.is_over(now) => over.push(*subject),
+                Standing::Due(_) | Standing::Unfinished => swept.running += 1,
+            }
+        }
+        match carry {
+            Carry::Dry => {
+                swept.noticed += new.len() as u64;
+                swept.erased.extend(over);
+            }
+            Carry::Out => {
+                self.give_notice(new, swept)?;
+                for subject in over {
+                    self.erase_idle(&subject, swept)?;
+                }
+            }
+        }
+        // Others may be added to a block that is not full.
+        let is_full = all.len() as u64 == BLOCK_LEN;
+        let least = if is_full { Idle::NOBODY } else { Idle::UNKNOWN };
+        let left = all.iter().filter(|(subject, _)| !swept.erased.contains(subject));
+        Ok(left.map(|(_, looked)| looked.used).fold(least, i64::min))
+    }
+
+    /// One record by which all of them have notice.
+    fn give_notice(&mut self, mut new: Vec<SubjectId>, swept: &mut Swept) -> Result<()> {
+        let room = usize::try_from(NOTICE_COUNT_MAX.saturating_sub(swept.noticed)).unwrap_or(0);
+        swept.is_more |= new.len() > room;
+        new.truncate(room);
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        for subject in &new {
+            let mut own = register.subject(subject)?.ok_or_else(Error::no_subject)?;
+            own.cell.used = Some(self.last_use(&own.cell)?);
+            own.cell.noticed = Some(transaction.now);
+            register.tell(&mut transaction, &mut own, Kind::Noticed, None, None, |_| ());
+            register.put_subject(&mut transaction, &mut own);
+        }
+        swept.noticed += new.len() as u64;
+        match transaction.is_empty() {
+            true => Ok(()),
+            false => self.register_mut().commit(transaction).map(drop),
+        }
+    }
+
+    /// Erases somebody whose notice is over, if that is so still once others were let in.
+    fn erase_idle(&mut self, subject: &SubjectId, swept: &mut Swept) -> Result<()> {
+        if swept.erased.len() >= ERASED_COUNT_MAX {
+            swept.is_more = true;
+            return Ok(());
+        }
+        self.let_others_in()?;
+        let Some(rule) = self.idle_rule()? else { return Ok(()) };
+        let now = self.services().clock.now_ns();
+        if !self.standing_of(subject, &rule, now)?.standing.is_over(now) {
+            return Ok(());
+        }
+        self.erase(subject)?;
+        swept.erased.push(*subject);
+        Ok(())
+    }
+
+    fn put_spans(&mut self, spans: &Spans) -> Result<()> {
+        let mut transaction = Transaction::new(self.register());
+        for (number, span) in spans.changed() {
+            let id = u128::from(number).to_be_bytes();
+            transaction.cell(CellKind::Idle, &id, &cbor::encode(span));
+        }
+        match transaction.is_empty() {
+            true => Ok(()),
+            false => self.register_mut().commit(transaction).map(drop),
+        }
+    }
+
+    fn block_count(&self) -> u64 {
+        self.subject_count().div_ceil(BLOCK_LEN)
+    }
+
+    fn look_at_block(
+        &self,
+        block: u64,
+        rule: &IdleRule,
+        now: i64,
+    ) -> Result<Vec<(SubjectId, Looked)>> {
+        let ids = self.subject_ids_from(block * BLOCK_LEN, BLOCK_LEN)?;
+        ids.into_iter()
+            .map(|subject| Ok((subject, self.standing_of(&subject, rule, now)?)))
+            .collect()
+    }
+
+    fn standing_of(&self, subject: &SubjectId, rule: &IdleRule, now: i64) -> Result<Looked> {
+        let cell = self.register().subject_cell(subject)?.ok_or_else(Error::no_subject)?;
+        let is_unfinished = |cell: &SubjectCell| {
+            let erasure = cell.erasure.as_ref();
+            // What somebody else asked for they ask for again.
+            cell.noticed.is_some() && erasure.is_some_and(|own| own.receipt.is_empty())
+        };
+        let standing = match cell.state {
+            SubjectState::Erasing | SubjectState::Erased if is_unfinished(&cell) => {
+                Standing::Unfinished
+            }
+            SubjectState::Erasing | SubjectState::Erased => {
+                return Ok(Looked { used: Idle::NOBODY, standing: Standing::Gone });
+            }
+            SubjectState::Active | SubjectState::Restricted => Standing::InUse,
+        };
+        let used = self.last_use(&cell)?;
+        let is_due = matches!(standing, Standing::InUse) && used <= horizon(rule, now);
+        match is_due {
+            true => {
+                Ok(Looked { used, standing: Standing::Due(self.idle_line(cell, used, rule, now)?) })
+            }
+            false => Ok(Looked { used, standing }),
+        }
+    }
+
+    fn idle_line(
+        &self,
+        cell: SubjectCell,
+        used: i64,
+        rule: &IdleRule,
+        now: i64,
+    ) -> Result<IdleLine> {
+        let noticed = cell.noticed.filter(|noticed| *noticed >= rule.since);
+        let (subject, is_restricted) = (cell.subject, cell.state == SubjectState::Restricted);
+        let own = self.register().opened(cell)?;
+        let kept = match own.is_held_at_all(now) || self.is_held_by_others(&own, now)? {
+            true => Some(Kept::Held),
+            false => is_restricted.then_some(Kept::Restricted),
+        };
+        let end = |noticed: i64| later(used, rule.days).max(later(noticed, rule.notice_days));
+        let ends = noticed.map(end).filter(|_| kept.is_none());
+        Ok(IdleLine { subject, used, noticed, ends, kept })
+    }
+
+    /// When somebody last had a use for a subject.
+    fn last_use(&self, cell: &SubjectCell) -> Result<i64> {
+        if let Some(used) = cell.used {
+            return Ok(used);
+        }
+        let (mut used, record) = (cell.created, SubjectRecord::default());
+        let own = Subject { cell: cell.clone(), record, audit_key: None };
+        self.each_about(&own, |_, entry, _, _| {
+            let found = is_recorded_use(&entry);
+            used = if found { entry.time } else { used };
+            Ok(!found)
+        })?;
+        Ok(used)
+    }
+}
+
+/// What a look at somebody found.
+struct Looked {
+    used: i64,
+    standing: Standing,
+}
+
+/// How somebody stands with the rule.
+enum Standing {
+    Gone,
+    InUse,
+    Due(IdleLine),
+    /// A sweep began to erase them.
+    Unfinished,
+}
+
+impl Standing {
+    fn is_over(&self, now: i64) -> bool {
+        match self {
+            Self::Gone | Self::InUse => false,
+            Self::Due(line) => line.ends.is_some_and(|ends| ends <= now),
+            Self::Unfinished => true,
+        }
+    }
+}
+
+impl Looked {
+    fn line(self) -> Option<IdleLine> {
+        match self.standing {
+            Standing::Due(line) => Some(line),
+            Standing::Gone | Standing::InUse | Standing::Unfinished => None,
+        }
+    }
+}
+
+impl Swept {
+    fn is_full(&self) -> bool {
+        self.noticed >= NOTICE_COUNT_MAX && self.erased.len() >= ERASED_COUNT_MAX
+    }
+}
+
+/// Spans of blocks, as they are read and found anew.
+#[derive(Default)]
+struct Spans {
+    read: BTreeMap<u64, Idle>,
+    changed: BTreeSet<u64>,
+}
+
+impl Spans {
+    fn oldest(&mut self, register: &Register, block: u64) -> Result<i64> {
+        let number = block / SPAN_LEN;
+        if !self.read.contains_key(&number) {
+            let bytes = register.cell(CellKind::Idle, &u128::from(number).to_be_bytes())?;
+            let span = bytes.map(|bytes| cbor::decode_canonical(&bytes)).transpose()?;
+            self.read.insert(number, span.unwrap_or_default());
+        }
+        let oldest = self.read.get(&number).and_then(|span| span.oldest.get(place(block)));
+        Ok(oldest.copied().unwrap_or(Idle::UNKNOWN))
+    }
+
+    fn set(&mut self, block: u64, moment: i64) {
+        let span = self.read.entry(block / SPAN_LEN).or_default();
+        let place = place(block);
+        span.oldest.resize(span.oldest.len().max(place + 1), Idle::UNKNOWN);
+        if let Some(slot) = span.oldest.get_mut(place)
+            && std::mem::replace(slot, moment) != moment
+        {
+            self.changed.insert(block / SPAN_LEN);
+        }
+    }
+
+    fn changed(&self) -> impl Iterator<Item = (u64, &Idle)> {
+        self.changed.iter().filter_map(|number| Some((*number, self.read.get(number)?)))
+    }
+}
+
+fn place(block: u64) -> usize {
+    usize::try_from(block % SPAN_LEN).unwrap_or_default()
+}
+
+/// Somebody who is due, as commands and the agent's API tell it.
+pub fn idle_line_json(line: &IdleLine) -> Value {
+    json!({
+        "subject": line.subject.to_string(),
+        "used": time_text(line.used),
+        "noticed": line.noticed.map(time_text),
+        "erased_from": line.ends.map(time_text),
+        "kept": line.kept.map(Kept::name),
+    })
+}
+
+/// Whoever was last used then, or before, is due.
+fn horizon(rule: &IdleRule, now: i64) -> i64 {
+    now.saturating_sub(i64::from(rule.days - rule.notice_days).saturating_mul(DAY_NS))
+}
+
+fn later(moment: i64, days: u32) -> i64 {
+    moment.saturating_add(i64::from(days).saturating_mul(DAY_NS))
+}
+
+/// What an entry about somebody does to the notice: a use begins their days anew, a hold ends a notice alone.
+pub(crate) fn touch(
+    cell: &mut SubjectCell,
+    kind: Kind,
+    decision: Option<&(Decision, i64)>,
+    now: i64,
+) {
+    if !matches!(cell.state, SubjectState::Active | SubjectState::Restricted) {
+        return;
+    }
+    let did = decision
+        .map(|(decision, _)| (decision.request().action.number(), decision.reason().is_none()));
+    if is_use(kind, did) {
+        cell.used = Some(cell.used.map_or(now, |used| used.max(now)));
+        cell.noticed = None;
+    } else if kind == Kind::Hold {
+        cell.noticed = None;
+    }
+}
+
+fn is_recorded_use(entry: &Entry) -> bool {
+    let judgement = entry.judgement.as_ref();
+    is_use(entry.kind, judgement.map(|own| (own.action, own.outcome == Outcome::Allow)))
+}
+
+/// Whether somebody had a use for whom an entry is about: by its kind, or by what was decided, and how.
+fn is_use(kind: Kind, did: Option<(u16, bool)>) -> bool {
+    match kind {
+        Kind::SubjectCreated
+        | Kind::Consent
+        | Kind::Export
+        | Kind::Restriction
+        | Kind::Merged
+        | Kind::Opened => true,
+        Kind::Access => did.is_some_and(|(action, is_allowed)| {
+            is_allowed && Action::from_number(action).is_some_and(|own| own != Action::List)
+        }),
+        Kind::ApplicationCreated
+        | Kind::ApplicationRotated
+        | Kind::ApplicationState
+        | Kind::ActivityProposed
+        | Kind::ActivityState
+        | Kind::ErasureReceived
+        | Kind::ErasureKeys
+        | Kind::ErasureClosed
+        | Kind::ErasureRefused
+        | Kind::Hold
+        | Kind::Policy
+        | Kind::SubjectRotated
+        | Kind::Lookup
+        | Kind::Declared
+        | Kind::Removed
+        | Kind::RegisterRotated
+        | Kind::LetGo
+        | Kind::Noticed => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_records::ids::Hash;
+    use strongroom_records::log::Judgement;
+
+    use super::*;
+    use crate::register::blank;
+
+    /// Where the cell does not say when somebody was used.
+    #[test]
+    fn an_entry_is_a_use_by_its_kind_and_by_what_was_decided() {
+        let decided = |action: Action, outcome| {
+            let (action, policy_set) = (action.number(), Hash::NONE);
+            let judgement = Judgement {
+                outcome,
+                action,
+                reason: 0,
+                policies: vec![],
+                policy_set,
+                consent: None,
+                lease_end: None,
+            };
+            let entry = Entry { judgement: Some(judgement), ..blank(Kind::Access) };
+            is_recorded_use(&entry)
+        };
+        assert!(decided(Action::Open, Outcome::Allow) && decided(Action::Write, Outcome::Allow));
+        assert!(!decided(Action::Open, Outcome::Deny) && !decided(Action::List, Outcome::Allow));
+        assert!(is_recorded_use(&blank(Kind::SubjectCreated)));
+        assert!(!is_recorded_use(&blank(Kind::Access)) && !is_recorded_use(&blank(Kind::Noticed)));
+    }
+}

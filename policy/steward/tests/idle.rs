@@ -1,0 +1,308 @@
+//! People whom nobody has any use for: notice is given, and then they are erased, unless somebody has a use for them or a hold
+//! keeps them.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::{World, Written, answer, by, kind, own, registered};
+use strongroom_host::clock::Clock;
+use strongroom_records::activity::Basis;
+use strongroom_records::ids::SubjectId;
+use strongroom_records::log::Kind;
+use strongroom_records::subject::{ConsentStatus, SubjectState};
+use strongroom_steward::{
+    Carry, Custodian, Depth, ErrorKind, IdleLine, Kept, NewSubject, Swept, verify_receipt,
+};
+
+const DAY_NS: i64 = 86_400 * 1_000_000_000;
+
+/// Kept for 100 days after the last use, with notice on the last 30 of them.
+const RULE: Option<(u32, u32)> = Some((100, 30));
+
+fn days(world: &World, days: u64) {
+    world.clock.advance(Duration::from_secs(days * 86_400));
+}
+
+fn shop(world: &World) -> Custodian {
+    let mut shop = world.create("shop");
+    shop.set_idle_rule(RULE).unwrap();
+    shop
+}
+
+fn person(shop: &mut Custodian) -> SubjectId {
+    let subject = shop.create_subject(&[]).unwrap();
+    shop.put_file(&own(subject, "owned"), "order.txt", b"17 roses").unwrap();
+    subject
+}
+
+fn swept(shop: &mut Custodian) -> Swept {
+    shop.retire(Carry::Out).unwrap().idle
+}
+
+fn due(shop: &Custodian) -> Vec<IdleLine> {
+    shop.idle_subjects().unwrap()
+}
+
+fn state(shop: &Custodian, subject: &SubjectId) -> SubjectState {
+    shop.subject(subject).unwrap().state
+}
+
+fn kinds(shop: &mut Custodian, subject: &SubjectId) -> Vec<Kind> {
+    let report = shop.report(subject).unwrap();
+    assert!(report.holds());
+    report.lines.iter().map(|line| line.entry.kind).collect()
+}
+
+#[test]
+fn whoever_is_not_used_is_told_of_and_then_erased_by_retention() {
+    let world = World::new(901);
+    let mut shop = shop(&world);
+    let (ada, bob) = (person(&mut shop), person(&mut shop));
+    let used = world.clock.now_ns();
+    days(&world, 69);
+    assert_eq!((swept(&mut shop), due(&shop)), (Swept::default(), vec![]));
+    days(&world, 2);
+    // Nothing is on record yet: they are listed, and a dry run tells what a sweep would do.
+    let line = |subject, noticed, ends| IdleLine { subject, used, noticed, ends, kept: None };
+    assert_eq!(due(&shop), [line(ada, None, None), line(bob, None, None)]);
+    let told = Swept { noticed: 2, ..Swept::default() };
+    assert_eq!(shop.retire(Carry::Dry).unwrap().idle, told);
+    assert_eq!(shop.retire(Carry::Dry).unwrap().idle, told);
+    assert_eq!(swept(&mut shop), told);
+    let noticed = world.clock.now_ns();
+    let ends = Some(noticed + 30 * DAY_NS);
+    let both = [line(ada, Some(noticed), ends), line(bob, Some(noticed), ends)];
+    assert_eq!(due(&shop), both);
+    assert_eq!(swept(&mut shop), Swept { running: 2, ..Swept::default() });
+    days(&world, 29);
+    assert_eq!(swept(&mut shop).erased, []);
+    shop.read_file(&own(bob, "owned"), "order.txt").unwrap();
+    assert_eq!(due(&shop), both[..1]);
+    days(&world, 1);
+    let gone = Swept { erased: vec![ada], ..Swept::default() };
+    assert_eq!(shop.retire(Carry::Dry).unwrap().idle, gone);
+    assert_eq!(state(&shop, &ada), SubjectState::Active);
+    assert_eq!(swept(&mut shop), gone);
+    assert_eq!(
+        (state(&shop, &ada), state(&shop, &bob)),
+        (SubjectState::Erased, SubjectState::Active)
+    );
+    assert_eq!(swept(&mut shop), Swept::default());
+    let receipt = shop.erase(&ada).unwrap().receipt;
+    assert!(verify_receipt(&receipt, &world.services.organisation.now()).is_ok());
+    let kinds = kinds(&mut shop, &ada);
+    let end = [Kind::Noticed, Kind::ErasureReceived, Kind::ErasureKeys, Kind::ErasureClosed];
+    assert_eq!(kinds[kinds.len() - 4..], end);
+    assert!(shop.verify().unwrap().findings.is_empty());
+}
+
+#[test]
+fn nobody_is_erased_without_a_whole_notice_under_the_rule_in_force() {
+    let world = World::new(902);
+    let mut shop = world.create("shop");
+    let ada = person(&mut shop);
+    // Long idle when the rule comes, and nobody sweeps for long.
+    days(&world, 1000);
+    shop.set_idle_rule(RULE).unwrap();
+    days(&world, 200);
+    assert_eq!(swept(&mut shop).noticed, 1);
+    days(&world, 29);
+    // The same rule again changes nothing, another one begins anew.
+    shop.set_idle_rule(RULE).unwrap();
+    assert_eq!(swept(&mut shop).running, 1);
+    shop.set_idle_rule(Some((100, 31))).unwrap();
+    days(&world, 1);
+    assert_eq!(swept(&mut shop), Swept { noticed: 1, ..Swept::default() });
+    days(&world, 30);
+    assert_eq!(swept(&mut shop).erased, []);
+    // Taken back and set again, it begins anew as well.
+    shop.set_idle_rule(None).unwrap();
+    assert_eq!((swept(&mut shop), due(&shop)), (Swept::default(), vec![]));
+    days(&world, 1000);
+    shop.set_idle_rule(Some((100, 31))).unwrap();
+    assert_eq!(swept(&mut shop), Swept { noticed: 1, ..Swept::default() });
+    // A rule that keeps longer keeps.
+    shop.set_idle_rule(Some((10_000, 31))).unwrap();
+    days(&world, 100);
+    assert_eq!((swept(&mut shop), due(&shop)), (Swept::default(), vec![]));
+    shop.set_idle_rule(RULE).unwrap();
+    assert_eq!(swept(&mut shop).noticed, 1);
+    days(&world, 30);
+    assert_eq!(swept(&mut shop).erased, [ada]);
+    // Who comes later, where everybody else is erased, has the same notice.
+    person(&mut shop);
+    days(&world, 70);
+    assert_eq!(swept(&mut shop).noticed, 1);
+    for bad in [(0, 0), (100, 0), (100, 101), (40_000, 30)] {
+        assert_eq!(kind(shop.set_idle_rule(Some(bad))), ErrorKind::Invalid, "{bad:?}");
+    }
+}
+
+type Deed = fn(&mut Custodian, SubjectId);
+
+#[test]
+fn what_uses_somebody_counts_and_nothing_else_does() {
+    let uses: [(&str, Deed); 7] = [
+        ("reads", |shop, ada| {
+            shop.read_file(&own(ada, "owned"), "order.txt").unwrap();
+        }),
+        ("writes", |shop, ada| {
+            shop.put_file(&own(ada, "owned"), "b.txt", b"18 roses").unwrap();
+        }),
+        ("removes", |shop, ada| shop.remove_file(&own(ada, "owned"), "order.txt").unwrap()),
+        ("says yes", |shop, ada| {
+            shop.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
+        }),
+        ("is exported", |shop, ada| {
+            shop.export(&ada, &mut Written::default()).unwrap();
+        }),
+        ("is restricted and freed", |shop, ada| {
+            shop.restrict(&ada, true).unwrap();
+            shop.restrict(&ada, false).unwrap();
+        }),
+        ("is merged", |shop, ada| {
+            let other = shop.create_subject(&[]).unwrap();
+            shop.merge_subjects(&ada, &other).unwrap();
+        }),
+    ];
+    let others: [(&str, Deed); 6] = [
+        ("nothing", |_, _| ()),
+        ("is listed", |shop, ada| {
+            shop.files(&own(ada, "owned")).unwrap();
+            shop.scope("study").unwrap();
+        }),
+        ("is refused to a job", |shop, ada| {
+            let name = shop.name_for(&ada, "newsletter").unwrap();
+            shop.read_file(&by("newsletter", name, "owned"), "order.txt").unwrap_err();
+        }),
+        ("is looked up", |shop, _| {
+            shop.find_subjects("email", "ada@example.com").unwrap();
+        }),
+        ("gets new keys", |shop, ada| {
+            shop.rotate_subject(&ada, Depth::Deep, None, &mut |_| ()).unwrap();
+            shop.rotate_everybody(Depth::Shallow, &mut |_| ()).unwrap();
+        }),
+        ("loses old files", |shop, _| {
+            shop.set_retention("owned", Some(10)).unwrap();
+            assert_eq!(shop.retire(Carry::Out).unwrap().files, 1);
+        }),
+    ];
+    let all = uses.map(|own| (own, true)).into_iter().chain(others.map(|own| (own, false)));
+    for ((what, deed), is_use) in all {
+        let world = World::new(903);
+        let mut shop = shop(&world);
+        registered(&mut shop, "newsletter", Basis::Consent, &["owned"]);
+        registered(&mut shop, "study", Basis::PublicTask, &["owned"]);
+        let ada = person(&mut shop);
+        days(&world, 80);
+        assert_eq!(swept(&mut shop).noticed, 1, "{what}");
+        days(&world, 19);
+        deed(&mut shop, ada);
+        assert_eq!(due(&shop).is_empty(), is_use, "{what}");
+        days(&world, 12);
+        let erased = if is_use { vec![] } else { vec![ada] };
+        assert_eq!(swept(&mut shop).erased, erased, "{what}");
+        days(&world, 69 - 12);
+        assert_eq!(swept(&mut shop), Swept::default(), "{what}");
+        days(&world, 2);
+        assert_eq!(swept(&mut shop).noticed, u64::from(is_use), "{what}");
+        days(&world, 30);
+        assert_eq!(swept(&mut shop).erased.len(), usize::from(is_use), "{what}");
+    }
+}
+
+#[test]
+fn whoever_is_held_or_restricted_stays_and_is_listed_with_why() {
+    let world = World::new(904);
+    let mut shop = shop(&world);
+    let [ada, bob, charlie] = [(); 3].map(|()| person(&mut shop));
+    shop.put_file_about(&own(ada, "owned"), &[charlie.to_string()], "contract", b"both").unwrap();
+    shop.restrict(&bob, true).unwrap();
+    days(&world, 80);
+    let why = |shop: &Custodian| due(shop).iter().map(|line| line.kept).collect::<Vec<_>>();
+    assert_eq!(swept(&mut shop), Swept { noticed: 2, kept: 1, ..Swept::default() });
+    assert_eq!(why(&shop), [None, Some(Kept::Restricted), None]);
+    let owned = shop.class("owned").unwrap();
+    shop.place_hold_on(&charlie, "litigation", Some(owned)).unwrap();
+    days(&world, 1000);
+    // Charlie's hold keeps the file that is about ada as well, and her.
+    assert_eq!(swept(&mut shop), Swept { kept: 3, ..Swept::default() });
+    assert_eq!(why(&shop), [Some(Kept::Held), Some(Kept::Restricted), Some(Kept::Held)]);
+    let refused = kinds(&mut shop, &ada).iter().any(|kind| *kind == Kind::ErasureRefused);
+    assert!(!refused, "nobody asked");
+    shop.lift_hold(&charlie, "litigation").unwrap();
+    // What ran out while a hold was in force is no notice.
+    assert_eq!(
+        due(&shop).iter().map(|line| line.noticed.is_some()).collect::<Vec<_>>(),
+        [true, false, false]
+    );
+    assert_eq!(
+        swept(&mut shop),
+        Swept { noticed: 1, kept: 1, erased: vec![ada], ..Swept::default() }
+    );
+    days(&world, 29);
+    assert_eq!(swept(&mut shop).erased, []);
+    shop.place_hold(&charlie, "audit").unwrap();
+    shop.lift_hold(&charlie, "audit").unwrap();
+    days(&world, 2);
+    assert_eq!(swept(&mut shop), Swept { noticed: 1, kept: 1, ..Swept::default() });
+    days(&world, 30);
+    assert_eq!(swept(&mut shop), Swept { kept: 1, erased: vec![charlie], ..Swept::default() });
+    shop.restrict(&bob, false).unwrap();
+    assert_eq!((swept(&mut shop), due(&shop)), (Swept::default(), vec![]));
+}
+
+#[test]
+fn one_sweep_erases_so_many_and_the_next_one_the_others() {
+    let world = World::new(905);
+    let mut shop = shop(&world);
+    let people: Vec<NewSubject> = (0..70).map(|_| NewSubject::default()).collect();
+    shop.create_subjects(&people).unwrap();
+    days(&world, 80);
+    assert_eq!(swept(&mut shop), Swept { noticed: 70, ..Swept::default() });
+    days(&world, 30);
+    let first = swept(&mut shop);
+    assert_eq!((first.erased.len(), first.is_more), (64, true));
+    let second = swept(&mut shop);
+    assert_eq!((second.erased.len(), second.is_more), (6, false));
+    let erased = shop.subjects().unwrap();
+    assert!(erased.iter().all(|line| line.state == SubjectState::Erased));
+}
+
+#[test]
+fn a_sweep_reads_nobody_before_their_time() {
+    let world = World::new(906);
+    let mut shop = shop(&world);
+    let people: Vec<NewSubject> = (0..640).map(|_| NewSubject::default()).collect();
+    let people = shop.create_subjects(&people).unwrap();
+    let reads = |shop: &mut Custodian| {
+        let before = world.store.looked.load(Ordering::Relaxed);
+        let swept = swept(shop);
+        (swept, world.store.looked.load(Ordering::Relaxed) - before)
+    };
+    days(&world, 60);
+    for subject in people.iter().filter(|subject| *subject != &people[200]) {
+        shop.put_file(&own(*subject, "owned"), "order.txt", b"17 roses").unwrap();
+    }
+    assert!(reads(&mut shop).1 > 640);
+    days(&world, 9);
+    assert!(reads(&mut shop).1 < 20);
+    days(&world, 1);
+    // One block has somebody whose time has come.
+    let (swept, count) = reads(&mut shop);
+    assert_eq!(swept.noticed, 1);
+    assert!((64..200).contains(&count), "{count}");
+    assert_eq!(due(&shop).len(), 1);
+    days(&world, 30);
+    assert_eq!(reads(&mut shop).0.erased, [people[200]]);
+    days(&world, 29);
+    let (swept, count) = reads(&mut shop);
+    assert_eq!(swept, Swept::default());
+    assert!(count < 20, "{count}");
+    days(&world, 1);
+    assert_eq!(reads(&mut shop).0.noticed, 639);
+}
