@@ -489,6 +489,8 @@ class Story:
         place.run("home", "device", "revoke", place.store, "spare", "--yes", *place.passphrase("home"))
         now = {name for name in self.store.names() if name.startswith("organisation/")}
         demand(len(now - records) > 0, "no new epoch")
+        place.run("home", "key", "rotate", "-w", place.store, "--workspace-key", *place.passphrase("home"))
+        demand({name for name in self.store.names() if name.startswith("organisation/")} - now, "no newer epoch")
         ended = place.ended("spare", "device", "list", place.store, *place.passphrase("spare"))
         demand(ended.returncode in (4, 5), f"who was taken out goes on: {ended.returncode}")
 

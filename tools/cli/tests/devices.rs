@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 
 use common::{Place, Said, can_mount, is_mounted};
 use serde_json::Value;
@@ -15,10 +16,13 @@ use strongroom_crypto::secret::Secret;
 use strongroom_crypto::sign::SigningKey;
 use strongroom_crypto::usage::Usage;
 use strongroom_format::cbor;
+use strongroom_format::commit::CommitFile;
 use strongroom_format::ids::DeviceId;
 use strongroom_format::request::{self, Request};
 use strongroom_format::workspace::{SUITE, WorkspaceFile};
-use strongroom_store::Key;
+use strongroom_host::disk::Disk;
+use strongroom_host::real_disk::RealDisk;
+use strongroom_store::{Family, FolderStore, Key, Listed, Mode, Store, now};
 
 /// The second machine's passphrase.
 const OTHER: &str = "a passphrase of its own";
@@ -171,6 +175,60 @@ fn a_machine_that_was_removed_is_refused_and_the_other_goes_on() {
     assert_eq!(listed["devices"][1]["name"], "laptop");
     let refusal = "strongroom: this device was removed from `STORE`\nhint: `strongroom device request STORE` asks to be taken in anew; what it has not sent cannot be read any more\n";
     two.there("device list STORE --passphrase-file PASS").expect_refused(4, refusal);
+    two.place.run("check STORE --passphrase-file PASS").expect_sound();
+}
+
+/// Under which generation of the workspace's key each commit is sealed.
+fn generations(two: &Two) -> Vec<u64> {
+    let store: Arc<dyn Disk> = Arc::new(RealDisk);
+    let store = FolderStore::open(store, two.place.store(), Mode::ReadOnly).unwrap();
+    let listed = now(store.list(Family::Log, None)).unwrap();
+    let epoch = |listed: &Listed| {
+        let bytes = now(store.get(listed.key, None)).unwrap();
+        CommitFile::parse(&bytes).unwrap().header.bodies[0].epoch
+    };
+    listed.iter().map(epoch).collect()
+}
+
+#[test]
+fn a_new_workspace_key_seals_what_any_machine_writes_from_then_on_also_where_it_is_mounted() {
+    if !can_mount() {
+        return;
+    }
+    let two = Two::new();
+    two.add(&two.request(), "laptop").expect_done();
+    two.there("mount STORE DRIVE --background --passphrase-file PASS").expect_done();
+    let drive2 = two.place.path("drive2");
+    fs::write(drive2.join("before"), "of the laptop").unwrap();
+    two.there("sync --wait DRIVE").expect_done();
+    let before = generations(&two);
+    assert!(!before.is_empty() && before.iter().all(|generation| *generation == 1), "{before:?}");
+
+    let change = "key rotate -w STORE --workspace-key --passphrase-file PASS";
+    assert_eq!(two.place.run(change).expect_done(), "workspace key: generation 2\n");
+    fs::write(drive2.join("after"), "of the laptop, which was mounted").unwrap();
+    two.there("sync --wait DRIVE").expect_done();
+    two.place.run("mount STORE DRIVE --background --passphrase-file PASS").expect_done();
+    let drive = two.place.drive();
+    assert_eq!(fs::read_to_string(drive.join("before")).unwrap(), "of the laptop");
+    assert_eq!(
+        fs::read_to_string(drive.join("after")).unwrap(),
+        "of the laptop, which was mounted"
+    );
+    fs::write(drive.join("third"), "of the desk").unwrap();
+    two.place.run("unmount DRIVE").expect_done();
+    two.there("unmount DRIVE").expect_done();
+
+    let after = generations(&two);
+    assert!(after.len() >= before.len() + 2, "{after:?}");
+    let expected = |(index, _)| if index < before.len() { 1 } else { 2 };
+    assert_eq!(after, after.iter().enumerate().map(expected).collect::<Vec<_>>());
+    // Who comes later has both.
+    fs::remove_dir_all(two.place.path("home2")).unwrap();
+    two.add(&two.request(), "tablet").expect_done();
+    two.there("mount STORE DRIVE --background --passphrase-file PASS").expect_done();
+    assert_eq!(fs::read_to_string(drive2.join("before")).unwrap(), "of the laptop");
+    two.there("unmount DRIVE").expect_done();
     two.place.run("check STORE --passphrase-file PASS").expect_sound();
 }
 

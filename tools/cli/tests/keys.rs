@@ -49,12 +49,14 @@ fn keys_of_every_level_are_listed_and_changed_by_one_command() {
         assert!(shop["subjects"]["under_way"].is_null(), "{level}");
         assert_eq!(listed["workspace"]["devices"], 1, "{level}");
     }
+    let changed = here(&place, "key rotate -w STORE --workspace-key --json").expect_done();
+    assert_eq!(serde_json::from_str::<Value>(&changed).unwrap()["workspace"], 2);
     let text = here(&place, "key list -w STORE --app shop").expect_done();
     let lines: Vec<&str> = text.lines().map(|line| line.split(',').next().unwrap()).collect();
     assert_eq!(
         lines,
         [
-            "workspace  generation 1",
+            "workspace  generation 2",
             "shop",
             "  application  generation 6",
             "  register     generation 2",
@@ -63,6 +65,9 @@ fn keys_of_every_level_are_listed_and_changed_by_one_command() {
     );
     assert_eq!(here(&place, "key rotate -w STORE --app shop --deep").code, 2);
     assert_eq!(here(&place, "key rotate -w STORE --app shop --register --everybody").code, 2);
+    assert_eq!(here(&place, "key rotate -w STORE").code, 2, "it says no key");
+    assert_eq!(here(&place, "key rotate -w STORE --app shop --workspace-key").code, 2);
+    assert_eq!(here(&place, "key rotate -w STORE --workspace-key --deep").code, 2);
     here(&place, "audit verify -w STORE --app shop").expect_done();
 }
 

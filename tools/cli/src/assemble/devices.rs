@@ -250,6 +250,16 @@ impl Registry {
         })
     }
 
+    /// Begins an epoch for the devices that are in: what is sealed from now on is sealed under a new key. Returns its number.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    #[cfg(feature = "custody")]
+    pub fn rotate(&mut self) -> Result<u64> {
+        self.record(|writer| writer.rotate())?;
+        Ok(self.keys.current_epoch().0)
+    }
+
     /// A consumer's device writes to no log, and a mirror has none.
     fn closing(&self, home: &Home, device: &DeviceId) -> Result<Option<Closing>> {
         let is_consumer = self.organisation.find(device).is_some_and(|found| found.is_consumer());

@@ -185,7 +185,11 @@ fn confirm(device: &Shown) -> Result<()> {
     if answer.trim() == "yes" { Ok(()) } else { Err(refused()) }
 }
 
-fn open(store: &str, mode: Mode, source: &PassphraseSource) -> Result<Registry> {
+/// Unlocks this home's device of a store, and reads the organisation log.
+///
+/// # Errors
+/// Wrong passphrase, no such store; the device is not in.
+pub fn open(store: &str, mode: Mode, source: &PassphraseSource) -> Result<Registry> {
     let home = Home::find()?;
     let place = Place::parse(store, &home)?;
     require_workspace(&place)?;

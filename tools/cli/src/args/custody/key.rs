@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{In, Of};
+use super::In;
 
 /// `key`.
 #[derive(Debug, Subcommand)]
@@ -12,11 +12,11 @@ pub enum Key {
     /// List which keys there are, how old they are and what is under way; never a key
     #[command(after_help = "Example:\n  strongroom key list -w ~/work.strongroom")]
     List(KeyList),
-    /// Change keys: the application key; of the register, of somebody, of everybody
+    /// Change keys: the application key; of the register, of somebody, of everybody; the workspace's own
     #[command(
         after_help = "Example:\n  strongroom key rotate -w ~/work.strongroom --app shop --register
 
-Interrupted, it goes on when asked again. The workspace's own key changes when a device is removed."
+Interrupted, it goes on when asked again. The workspace's own key also changes when a device is removed."
     )]
     Rotate(KeyRotate),
 }
@@ -34,11 +34,26 @@ pub struct KeyList {
 /// `key rotate`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("whose").args(["everybody", "subject"]))]
+#[command(group = clap::ArgGroup::new("kind").args(["register", "everybody", "subject", "workspace_key"]))]
 pub struct KeyRotate {
     #[command(flatten)]
-    pub of: Of,
+    pub place: In,
+    /// Name or id of the application
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "workspace_key",
+        help_heading = "Where"
+    )]
+    pub app: Option<String>,
+    /// Where the application key is, if not where `app create` was told: file:PATH, env:NAME, fd:N, credential:NAME, pkcs11:…, quorum:…
+    #[arg(long, value_name = "PLACE", requires = "app", help_heading = "Where")]
+    pub custody: Option<String>,
+    /// Change the key that ordinary files are sealed under from now on; every device that is in gets it
+    #[arg(long, conflicts_with_all = ["app", "receipt"], help_heading = "Rotate")]
+    pub workspace_key: bool,
     /// Change the register's own key, and seal all it keeps under the new one
-    #[arg(long, conflicts_with = "whose", help_heading = "Rotate")]
+    #[arg(long, help_heading = "Rotate")]
     pub register: bool,
     /// Change the keys of all subjects
     #[arg(long, help_heading = "Rotate")]

@@ -7,7 +7,7 @@ use strongroom_steward::{KeysStatus, keys_json, time_text};
 use super::rotate;
 use crate::args::custody::app::AppRotate;
 use crate::args::custody::key::{Key, KeyList, KeyRotate};
-use crate::args::custody::{SubjectOne, SubjectRotate};
+use crate::args::custody::{Of, SubjectOne, SubjectRotate};
 use crate::assemble::custody::{self, Office, failure};
 use crate::exit::{Exit, Result};
 use crate::ui::{self, Format};
@@ -19,16 +19,24 @@ use crate::ui::{self, Format};
 pub fn run(options: Key, format: Format) -> Result<Exit> {
     match options {
         Key::List(options) => list(&options, format),
-        Key::Rotate(options) if options.register => rotate::register(&options.of, format),
-        Key::Rotate(options) => {
-            let KeyRotate { of, everybody, subject, deep, class, receipt, .. } = options;
-            let Some(subject) = subject else {
-                return rotate::application(&AppRotate { of, everybody, deep, receipt }, format);
-            };
-            let one = SubjectOne { subject, of };
-            rotate::subject(&SubjectRotate { one, deep, class, receipt }, format)
-        }
+        Key::Rotate(options) => change(options, format),
     }
+}
+
+fn change(options: KeyRotate, format: Format) -> Result<Exit> {
+    let KeyRotate { place, custody, register, everybody, subject, deep, class, receipt, .. } =
+        options;
+    // Where none is named it is the workspace's own key.
+    let Some(app) = options.app else { return rotate::workspace(&place, format) };
+    let of = Of { place, app, custody };
+    if register {
+        return rotate::register(&of, format);
+    }
+    let Some(subject) = subject else {
+        return rotate::application(&AppRotate { of, everybody, deep, receipt }, format);
+    };
+    let one = SubjectOne { subject, of };
+    rotate::subject(&SubjectRotate { one, deep, class, receipt }, format)
 }
 
 fn list(options: &KeyList, format: Format) -> Result<Exit> {

@@ -3,13 +3,15 @@
 use serde_json::json;
 use strongroom_host::clock::{Clock, MachineClock};
 use strongroom_steward::{Depth, Resealed, time_text};
+use strongroom_store::Mode;
 
 use super::app::ending_text;
 use super::receipt::{Again, Place};
 use super::subject_id;
 use crate::args::custody::app::AppRotate;
-use crate::args::custody::{Of, SubjectRotate};
+use crate::args::custody::{In, Of, SubjectRotate};
 use crate::assemble::custody::{self, failure};
+use crate::commands::device;
 use crate::exit::{Exit, Result};
 use crate::ui::{self, Format, Progress};
 
@@ -109,6 +111,18 @@ pub(super) fn register(of: &Of, format: Format) -> Result<Exit> {
     let text =
         format!("register key: generation {generation}; {} cells sealed anew\n", rotated.cells);
     ui::answer(format, &text, &json)?;
+    Ok(Exit::Done)
+}
+
+/// Changes the workspace's own key.
+///
+/// # Errors
+/// Wrong passphrase, no such store, a store that cannot be written.
+pub(super) fn workspace(place: &In, format: Format) -> Result<Exit> {
+    let mut registry = device::open(&place.workspace, Mode::ReadWrite, &place.passphrase)?;
+    let generation = registry.rotate()?;
+    let text = format!("workspace key: generation {generation}\n");
+    ui::answer(format, &text, &json!({"workspace": generation}))?;
     Ok(Exit::Done)
 }
 
