@@ -8,10 +8,10 @@ use strongroom_tests::harness::files::{OPEN, find, make, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_tests::harness::tree::{Times, Tree, difference, read_tree};
-use strongroom_workspace::Tuning;
 use strongroom_workspace::door::{Core, Ino, Kind, RenameMode, SyncLevel, SyncScope, WriteMode};
-use strongroom_workspace::error::ErrorKind;
+use strongroom_workspace::error::{ErrorKind, Result};
 use strongroom_workspace::inbound::conflict::ConflictName;
+use strongroom_workspace::{Tuning, Workspace};
 
 use super::{
     bytes_of, content, examine, keeping_for, mark, marks, marks_in, marks_of, stored, tuning,
@@ -325,12 +325,21 @@ fn closes_untold(fleet: &mut Fleet, requests: u64) -> bool {
     second.commit().unwrap();
     drop(second);
     fleet.tick(0, 2500).unwrap();
+    is_untold(fleet, requests, Workspace::close)
+}
+
+/// Whether a commit of the first gets through and it is not told, for so many requests before the line is cut.
+fn is_untold(
+    fleet: &mut Fleet,
+    requests: u64,
+    commit: impl FnOnce(&Workspace) -> Result<()>,
+) -> bool {
     let before = stored(fleet, Family::Log);
     fleet.homes[0].ends_untold_after(requests);
-    let closed = fleet.homes[0].workspace().unwrap().close();
+    let told = commit(fleet.homes[0].workspace().unwrap());
     fleet.homes[0].ends_after(None);
     fleet.homes[0].cut(true);
-    closed.is_err() && stored(fleet, Family::Log) == before + 1
+    told.is_err() && stored(fleet, Family::Log) == before + 1
 }
 
 fn requests_until_untold() -> u64 {
@@ -420,4 +429,40 @@ fn who_knows_of_no_others_any_more_does_not_begin_without_what_it_built_on() {
         assert!(examine(&fleet).is_clean(), "seed {seed}");
     }
     assert!(refused > 0, "it always knew enough");
+}
+
+/// The first is killed and opened again: an empty commit takes the next number. What it did before is in the one after it, which it is
+/// not told of, for so many requests before the line is cut.
+fn commits_twice(requests: u64) -> Option<Fleet> {
+    let mut fleet = open_at_its_own(9);
+    save(fleet.homes[0].workspace().unwrap(), "waits", &content(900, 500)).unwrap();
+    fleet.homes[0].down(Down::Killed).unwrap();
+    let before = stored(&fleet, Family::Log);
+    fleet.homes[0].open().unwrap();
+    assert_eq!(stored(&fleet, Family::Log), before + 1);
+    is_untold(&mut fleet, requests, Workspace::commit).then_some(fleet)
+}
+
+#[test]
+fn commits_that_a_loss_of_power_made_this_home_forget_are_told_as_its_own() {
+    let requests = (0..40).find(|requests| commits_twice(*requests).is_some()).unwrap();
+    let mut forgot = 0;
+    for seed in 0..16 {
+        let mut fleet = commits_twice(requests).unwrap();
+        fleet.homes[0].down(Down::PowerLost(seed)).unwrap();
+        if let Err(error) = fleet.homes[0].open() {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "seed {seed}: {error}");
+            continue;
+        }
+        fleet.homes[0].cut(false);
+        if let Err(error) = fleet.tick(0, 2500) {
+            assert_eq!(error.kind(), ErrorKind::Stale, "seed {seed}: {error}");
+            forgot += 1;
+        }
+        let trees = fleet.settle().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None, "seed {seed}");
+        assert!(marks_in(&trees[1]).contains(&mark(900)), "seed {seed}: it is lost");
+        assert!(examine(&fleet).is_clean(), "seed {seed}");
+    }
+    assert!(forgot > 0, "it always knew them");
 }

@@ -142,15 +142,26 @@ impl Inner {
             let commit = commit.map_err(|error| self.away(error))?;
             self.check_known(commit.head)?;
             head = commit.head;
-            if !self.is_own(&commit) || self.is_nothing_from_before(outbound, &commit) {
+            if !self.is_own(&commit) {
+                commits.push(commit);
+                continue;
+            }
+            let last = self.last_counter(outbound, &commits);
+            if self.is_nothing_from_before(last, &commit) {
                 commits.push(commit);
             } else if commits.is_empty() {
                 self.find_published(outbound, &commit)?;
             } else {
-                return Err(self.unknown_own(outbound, &commit));
+                return Err(self.unknown_own(last, &commit));
             }
         }
         Ok(commits)
+    }
+
+    /// The counter of this home's last commit, which may be one of those that are about to be taken in.
+    fn last_counter(&self, outbound: &Outbound, commits: &[Commit]) -> u64 {
+        let own = commits.iter().rfind(|commit| self.is_own(commit));
+        own.map_or(outbound.counter, |commit| commit.header.counter)
     }
 
     /// What to do when the log was stripped before this home had followed it.
@@ -177,7 +188,7 @@ impl Inner {
             counter == outbound.counter + 1 && (by_number || cut.is_content_of(&commit.body))
         };
         let Some(cut) = outbound.pending.take_if(is_it) else {
-            return Err(self.unknown_own(outbound, commit));
+            return Err(self.unknown_own(outbound.counter, commit));
         };
         self.note_published(outbound, &cut, (counter, commit.head), commit.len);
         self.settle(outbound, cut);
@@ -187,21 +198,22 @@ impl Inner {
     /// One of our own that holds no change and is from a process before. Nobody was told of it before more was done on
     /// top of an earlier one, which is what the journal holds: it is taken in as another's. One that holds changes is not:
     /// who made them had journaled them, durably, before.
-    fn is_nothing_from_before(&self, outbound: &Outbound, commit: &Commit) -> bool {
+    fn is_nothing_from_before(&self, last: u64, commit: &Commit) -> bool {
         let was_there = self.known.lock().contains_key(&commit.head.seq);
-        commit.body.ops.is_empty() && (was_there || self.is_of_process_before(outbound, commit))
+        commit.body.ops.is_empty() && (was_there || self.is_of_process_before(last, commit))
     }
 
-    /// Whether one of our own that nobody here made is of the process before: it was under way when that one ended. It has the
-    /// next number, and covers nothing but records that were there when this home was opened. Any other is of a copy.
-    fn is_of_process_before(&self, outbound: &Outbound, commit: &Commit) -> bool {
+    /// Whether one of our own that nobody here made is of the process before: it was under way when that one ended, or a loss of
+    /// power made this home forget it. It has the number after the `last` one, and covers nothing but records that were there when
+    /// this home was opened. Any other is of a copy.
+    fn is_of_process_before(&self, last: u64, commit: &Commit) -> bool {
         let inherited = self.inherited_upto.load(Ordering::Acquire);
-        commit.header.counter == outbound.counter + 1 && commit.body.head.journal_upto <= inherited
+        commit.header.counter == last + 1 && commit.body.head.journal_upto <= inherited
     }
 
-    fn unknown_own(&self, outbound: &Outbound, commit: &Commit) -> Error {
-        let is_next = commit.header.counter == outbound.counter + 1;
-        match self.began_apart && is_next || self.is_of_process_before(outbound, commit) {
+    fn unknown_own(&self, last: u64, commit: &Commit) -> Error {
+        let is_next = commit.header.counter == last + 1;
+        match self.began_apart && is_next || self.is_of_process_before(last, commit) {
             true => published_before(),
             false => another_of_us(),
         }
