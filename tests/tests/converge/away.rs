@@ -1,13 +1,16 @@
 //! Homes that are cut off, away for long, or begin without the store.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use strongroom_host::disk::{Disk, OpenMode, read_all};
 use strongroom_store::Family;
 use strongroom_tests::harness::files::{OPEN, find, make, save};
-use strongroom_tests::harness::fleet::{Down, Fleet};
+use strongroom_tests::harness::fleet::{Down, Fleet, Home};
 use strongroom_tests::harness::runner::{CALLER, done};
 use strongroom_tests::harness::tree::{Times, Tree, difference, read_tree};
+use strongroom_tests::harness::world::STATE;
 use strongroom_workspace::door::{Core, Ino, Kind, RenameMode, SyncLevel, SyncScope, WriteMode};
 use strongroom_workspace::error::{ErrorKind, Result};
 use strongroom_workspace::inbound::conflict::ConflictName;
@@ -465,4 +468,83 @@ fn commits_that_a_loss_of_power_made_this_home_forget_are_told_as_its_own() {
         assert!(examine(&fleet).is_clean(), "seed {seed}");
     }
     assert!(forgot > 0, "it always knew them");
+}
+
+/// Files with staged objects of a home.
+fn staged(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
+    let (disk, folder) = (home.disk(), Path::new(STATE).join("staged"));
+    let paths = disk.list(&folder).unwrap().into_iter().map(|entry| folder.join(entry.name));
+    paths.map(|path| (path.clone(), read_all(disk, &path).unwrap())).collect()
+}
+
+/// Two homes of which the first is open without the store. What it had staged for `f`, which is committed, is back, as after a loss
+/// of power; of the map that says so it has no page.
+fn begins_with_what_is_committed(tuning: &Tuning) -> Fleet {
+    let mut fleet = Fleet::new(13, 2, tuning);
+    fleet.keep_copies();
+    fleet.settle().unwrap();
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    save(&first, "f", &content(1, 5000)).unwrap();
+    fleet.homes[0].cut(true);
+    first.commit().unwrap_err();
+    let back = staged(&fleet.homes[0]);
+    fleet.homes[0].cut(false);
+    first.commit().unwrap();
+    drop(first);
+    assert!(!back.is_empty() && staged(&fleet.homes[0]).is_empty());
+    fleet.tick(1, 2500).unwrap();
+    let second = fleet.homes[1].workspace().unwrap().clone();
+    (0..48).for_each(|number| save(&second, &format!("other {number}"), b"1").unwrap());
+    drop(second);
+    // With a checkpoint, which the first goes over to.
+    fleet.homes[1].down(Down::Closed).unwrap();
+    fleet.homes[1].open().unwrap();
+    fleet.tick(0, 6000).unwrap();
+    fleet.homes[0].down(Down::Killed).unwrap();
+    for (path, bytes) in back {
+        fleet.homes[0].disk().open(&path, OpenMode::Create).unwrap().write_at(&bytes, 0).unwrap();
+    }
+    fleet.homes[0].cut(true);
+    fleet.homes[0].open().unwrap();
+    fleet
+}
+
+#[test]
+fn what_is_committed_is_not_put_again_by_who_began_apart_nor_taken_from_the_past() {
+    for requests in 0..40 {
+        let mut fleet = begins_with_what_is_committed(&keeping_for(3600));
+        fleet.homes[0].cut(false);
+        let [first, second] = [0, 1].map(|home| fleet.homes[home].workspace().unwrap().clone());
+        save(&first, "mine", &content(2, 300)).unwrap();
+        fleet.homes[0].ends_after(Some(requests));
+        let committed = first.commit();
+        fleet.homes[0].ends_after(None);
+        done(second.unlink(Ino::ROOT, b"f")).unwrap();
+        second.commit().unwrap();
+        fleet.tick(0, 2500).unwrap();
+        save(&first, "more", &content(3, 300)).unwrap();
+        first.commit().unwrap();
+        drop((first, second));
+        fleet.settle().unwrap();
+        // The state before is kept, with all that it names.
+        let report = examine(&fleet);
+        assert!(report.is_clean(), "after {requests} requests: {:?}", report.findings);
+        if committed.is_ok() {
+            return;
+        }
+    }
+    panic!("it never committed");
+}
+
+#[test]
+fn who_began_apart_with_what_is_committed_and_was_away_for_too_long_is_told_to_mount_again() {
+    let mut fleet = begins_with_what_is_committed(&keeping_for(60));
+    done(fleet.homes[1].workspace().unwrap().unlink(Ino::ROOT, b"f")).unwrap();
+    write_for_long(&mut fleet, &[1], 300, 1100);
+    fleet.homes[0].cut(false);
+    let told = fleet.tick(0, 2500).map_err(|error| error.kind());
+    assert_eq!(told, Err(ErrorKind::Stale));
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    assert!(examine(&fleet).is_clean());
 }

@@ -14,7 +14,7 @@ use super::story::{Story, live, tell};
 use super::{content, examine, mark, marks_in, tuning};
 
 /// Seeds whose lives once went wrong, of homes that begin while the store is away.
-const FOUND_APART: [u64; 2] = [402_752, 444_576];
+const FOUND_APART: [u64; 3] = [402_752, 444_576, 456_493];
 
 #[test]
 fn homes_that_write_at_once_converge_and_lose_nothing() {

@@ -12,6 +12,7 @@ use strongroom_format::commit::CommitFile;
 use strongroom_keyring::DeviceKeys;
 use strongroom_store::{Family, Key as StoreKey, Store};
 
+use super::follow::away_for_long;
 use super::log::{forked, get, list};
 use super::memory::other_store;
 use super::open::Reach;
@@ -62,9 +63,22 @@ impl Inner {
             return Ok(());
         }
         self.check_head_is_there()?;
+        self.drop_what_was_put()?;
         self.adopt_put_objects(outbound)?;
         self.apart.store(false, Ordering::Release);
         Ok(())
+    }
+
+    /// Copies may not have had the pages that tell what was put.
+    fn drop_what_was_put(&self) -> Result<()> {
+        let head = self.state.lock().head.seq;
+        match self.drop_committed_objects() {
+            // Others may have collected a page since; the newest map tells as well.
+            Err(error) if error.kind() == ErrorKind::Corrupt && self.newer_checkpoints(head)? => {
+                Err(away_for_long())
+            }
+            dropped => dropped,
+        }
     }
 
     /// The newest commit that was seen is in the store, or a checkpoint from then on.

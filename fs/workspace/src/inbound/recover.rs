@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::later::wait;
 use crate::outbound::commit::{Outbound, Reason};
 use crate::tree::map::{Layer, Value, subject};
+use crate::tree::pages::patiently;
 use crate::tree::txn::Txn;
 use crate::workspace::{Inner, Mode};
 
@@ -184,14 +185,21 @@ impl Inner {
 
     /// Removes staged copies of objects that a commit names: the store has them. A loss of power may bring back the
     /// name of a copy that was removed, and with it bytes that never were on the disk.
-    fn drop_committed_objects(&self) -> Result<()> {
-        for object in self.staging.close_all() {
-            let mut state = self.state.lock();
-            let usage =
-                self.waiting(&mut state, |state| Txn::new(&state.map).object_use(object.id))?;
-            drop(state);
+    ///
+    /// ORDER: before a cut brings them once more: one that does not get through has them removed when nothing here refers to
+    /// them any more, and what others let go of the past may still need.
+    pub(super) fn drop_committed_objects(&self) -> Result<()> {
+        let (committed, staged) = {
+            let state = self.state.lock();
+            let mut staged = self.staging.ids();
+            staged.retain(|object| !state.map.unborn.contains(object));
+            (state.map.committed(), staged)
+        };
+        for object in staged {
+            // Nobody waits for a page that is asked for here.
+            let usage = patiently(|| Txn::new(&committed).object_use(object))?;
             if usage.is_some_and(|usage| usage.stored_len > 0) {
-                self.staging.discard(object.id)?;
+                self.staging.discard(object)?;
             }
         }
         Ok(())
