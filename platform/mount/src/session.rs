@@ -172,23 +172,36 @@ impl Unmounter {
         if self.has_ended() {
             return Ok(Unmounted::Clean);
         }
-        let Some(place) = self.place()? else { return Ok(Unmounted::WhileBusy) };
-        match device::unmount(&place, how) {
+        let places = self.places()?;
+        let Some((first, copies)) = places.split_first() else { return Ok(Unmounted::WhileBusy) };
+        match device::unmount(first, how) {
             Err(error) if error.kind() == ErrorKind::NotMounted => {}
             result => result?,
+        }
+        let mut all_are_gone = true;
+        for copy in copies {
+            match device::unmount(copy, how) {
+                Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
+                // Somebody else's, who may do more than this process: it is theirs to take away.
+                result => all_are_gone &= result.is_ok(),
+            }
+        }
+        if !all_are_gone {
+            return Ok(Unmounted::WhileBusy);
         }
         self.ended.store(true, Ordering::Release);
         Ok(Unmounted::Clean)
     }
 
-    /// Where the mount is now: a folder above it may have been renamed. None if it is out of the tree, or below another
-    /// mount and out of reach.
-    fn place(&self) -> Result<Option<PathBuf>> {
+    /// Where the mount is now, what was mounted first: a folder above it may have been renamed, and somebody may have mounted
+    /// it once more elsewhere, which would be dead once this process has ended. Without those that are below another mount
+    /// and out of reach; empty if it is out of the tree.
+    fn places(&self) -> Result<Vec<PathBuf>> {
         let table = mounts().map_err(|error| cannot_read_table(&error))?;
         let topmost = |place: &Path| table.iter().rev().find(|entry| entry.mountpoint == place);
         let is_ours = |entry: &&MountEntry| self.device.as_ref() == Some(&entry.device);
-        let mut ours = table.iter().filter(is_ours).filter_map(|entry| topmost(&entry.mountpoint));
-        Ok(ours.rfind(is_ours).map(|entry| entry.mountpoint.clone()))
+        let ours = table.iter().filter(is_ours).filter_map(|entry| topmost(&entry.mountpoint));
+        Ok(ours.filter(is_ours).map(|entry| entry.mountpoint.clone()).collect())
     }
 }
 

@@ -159,6 +159,32 @@ fn a_signal_ends_a_mount_that_is_no_longer_where_it_was() {
 }
 
 #[test]
+fn a_signal_ends_a_mount_in_every_place_where_it_shows() {
+    if !is_root() || !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    let child = foreground(&place);
+    let (drive, copy) = (place.drive(), place.path("copy"));
+    fs::write(drive.join("kept"), "kept").unwrap();
+    fs::create_dir(&copy).unwrap();
+    let bound = Command::new("mount").arg("--bind").args([&drive, &copy]).status().unwrap();
+    assert!(bound.success());
+    assert_eq!(fs::read_to_string(copy.join("kept")).unwrap(), "kept");
+    signal(&child, Signal::TERM);
+    let said = ended(&place, child);
+    let left = [&drive, &copy].map(|path| is_mounted(path));
+    for path in [drive, copy] {
+        let _ = Command::new("umount").arg("-l").arg(path).stderr(Stdio::null()).status();
+    }
+    assert_eq!(left, [false, false]);
+    said.expect_done();
+    place.mount();
+    assert_eq!(fs::read_to_string(place.drive().join("kept")).unwrap(), "kept");
+    place.unmount();
+}
+
+#[test]
 fn a_signal_ends_an_opening_that_waits() {
     if !can_mount() {
         return;
