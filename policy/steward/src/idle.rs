@@ -13,6 +13,7 @@
 //! looked up, new keys, holds and what retention takes away are none. The subject's cell says when the last one was; where a
 //! program that did not write it down left the cell, its entries say it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use strongroom_authorizer::{Action, Decision};
 use strongroom_format::cbor;
 use strongroom_records::application::{Description, IdleRule};
 use strongroom_records::ids::SubjectId;
-use strongroom_records::log::{Entry, Kind, Outcome};
+use strongroom_records::log::{Entry as Leaf, Kind, Outcome};
 use strongroom_records::register::{BLOCK_LEN, CellKind, Idle, SPAN_LEN};
 use strongroom_records::subject::{SubjectCell, SubjectRecord, SubjectState};
 
@@ -365,13 +366,15 @@ struct Spans {
 impl Spans {
     fn oldest(&mut self, register: &Register, block: u64) -> Result<i64> {
         let number = block / SPAN_LEN;
-        if !self.read.contains_key(&number) {
-            let bytes = register.cell(CellKind::Idle, &u128::from(number).to_be_bytes())?;
-            let span = bytes.map(|bytes| cbor::decode_canonical(&bytes)).transpose()?;
-            self.read.insert(number, span.unwrap_or_default());
-        }
-        let oldest = self.read.get(&number).and_then(|span| span.oldest.get(place(block)));
-        Ok(oldest.copied().unwrap_or(Idle::UNKNOWN))
+        let span = match self.read.entry(number) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(new) => {
+                let bytes = register.cell(CellKind::Idle, &u128::from(number).to_be_bytes())?;
+                let span = bytes.map(|bytes| cbor::decode_canonical::<Idle>(&bytes)).transpose()?;
+                new.insert(span.unwrap_or_default())
+            }
+        };
+        Ok(span.oldest.get(place(block)).copied().unwrap_or(Idle::UNKNOWN))
     }
 
     fn set(&mut self, block: u64, moment: i64) {
@@ -434,7 +437,7 @@ pub(crate) fn touch(
     }
 }
 
-fn is_recorded_use(entry: &Entry) -> bool {
+fn is_recorded_use(entry: &Leaf) -> bool {
     let judgement = entry.judgement.as_ref();
     is_use(entry.kind, judgement.map(|own| (own.action, own.outcome == Outcome::Allow)))
 }
@@ -494,7 +497,7 @@ mod tests {
                 consent: None,
                 lease_end: None,
             };
-            let entry = Entry { judgement: Some(judgement), ..blank(Kind::Access) };
+            let entry = Leaf { judgement: Some(judgement), ..blank(Kind::Access) };
             is_recorded_use(&entry)
         };
         assert!(decided(Action::Open, Outcome::Allow) && decided(Action::Write, Outcome::Allow));

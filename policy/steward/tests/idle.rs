@@ -232,7 +232,7 @@ fn whoever_is_held_or_restricted_stays_and_is_listed_with_why() {
     // Charlie's hold keeps the file that is about ada as well, and her.
     assert_eq!(swept(&mut shop), Swept { kept: 3, ..Swept::default() });
     assert_eq!(why(&shop), [Some(Kept::Held), Some(Kept::Restricted), Some(Kept::Held)]);
-    let refused = kinds(&mut shop, &ada).iter().any(|kind| *kind == Kind::ErasureRefused);
+    let refused = kinds(&mut shop, &ada).contains(&Kind::ErasureRefused);
     assert!(!refused, "nobody asked");
     shop.lift_hold(&charlie, "litigation").unwrap();
     // What ran out while a hold was in force is no notice.
