@@ -340,20 +340,17 @@ impl Custodian {
     /// Puts a changed folder on record, and what leads to the subject where its profile says something else now.
     fn put_folder(
         &mut self,
-        mut transaction: Transaction,
-        mut own: Subject,
+        transaction: Transaction,
+        own: Subject,
         mut folder: OpenFolder,
         lookups: Option<Vec<(String, String)>>,
     ) -> Result<()> {
-        let register = self.register();
         let mut buckets = Buckets::default();
         if let Some(lookups) = lookups {
-            register.relabel(&mut buckets, &mut folder, own.cell.subject, &lookups)?;
+            let (register, subject) = (self.register(), own.cell.subject);
+            register.relabel(&mut buckets, &mut folder, subject, &lookups)?;
         }
-        folder.close(register, &mut own.cell);
-        register.put_subject(&mut transaction, &mut own);
-        register.put_leaves(&mut transaction, buckets)?;
-        self.register_mut().commit(transaction).map(drop)
+        self.put_led(transaction, own, folder, buckets)
     }
 
     /// Removes a file of a subject, for an activity that may write. Its key lives on with the class: a deep rotation of

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use strongroom_authorizer::Action;
 use strongroom_crypto::hash::sha256;
 use strongroom_crypto::kdf;
 use strongroom_crypto::seal;
@@ -18,11 +19,13 @@ use strongroom_records::ids::{ActivityId, ClassId, Hash, Pseudonym, SubjectId};
 use strongroom_records::register::{BUCKET_COUNT, BUCKET_SLOT, Cell, CellKind};
 use strongroom_records::subject::{Bucket, Given, Row, SubjectCell};
 
+use crate::access::Asked;
 use crate::custodian::Custodian;
 use crate::error::{Error, Result};
-use crate::files::OpenFolder;
+use crate::files::{OpenFolder, PROFILE};
 use crate::normal::{ATTRIBUTE_LEN_MAX, normal};
 use crate::register::{Register, Transaction};
+use crate::subjects::Subject;
 
 /// LIMIT: subjects that one attribute leads to. A bucket is written as a whole, so each more makes all of them dearer.
 const SHARED_COUNT_MAX: usize = 500;
@@ -219,15 +222,46 @@ impl Register {
         buckets: &mut Buckets,
         folder: &mut OpenFolder,
         subject: SubjectId,
-        mut given: Vec<Given>,
+        given: Vec<Given>,
         said: &[(String, String)],
+    ) -> Result<()> {
+        let said = said.iter().filter(is_said).map(|(name, value)| self.lookup_hash(name, value));
+        let said = said.collect::<Result<_>>()?;
+        self.lead(buckets, folder, subject, given, said)
+    }
+
+    /// Puts what a subject is given itself now in the place of what it was given by the names that are set. What its profile said
+    /// when it was written stays.
+    fn regive(
+        &self,
+        buckets: &mut Buckets,
+        folder: &mut OpenFolder,
+        subject: SubjectId,
+        attributes: &[(String, Option<String>)],
+    ) -> Result<()> {
+        let mut given = folder.folder.given.take().unwrap_or_default();
+        let mut hashes = folder.folder.lookups.clone();
+        hashes.retain(|hash| given.iter().all(|own| own.hash != *hash));
+        given.retain(|own| attributes.iter().all(|(name, _)| *name != own.name));
+        let set =
+            attributes.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+        given.extend(self.given(&set.collect::<Vec<_>>())?);
+        self.lead(buckets, folder, subject, given, hashes)
+    }
+
+    /// Has what a subject is given, and what its profile says, lead there, and nothing else.
+    fn lead(
+        &self,
+        buckets: &mut Buckets,
+        folder: &mut OpenFolder,
+        subject: SubjectId,
+        mut given: Vec<Given>,
+        said: Vec<Hash>,
     ) -> Result<()> {
         given.sort();
         given.dedup();
-        let mut hashes: Vec<Hash> = given.iter().map(|own| own.hash).collect();
-        for (name, value) in said.iter().filter(is_said) {
-            hashes.push(self.lookup_hash(name, value)?);
-        }
+        let mut hashes = said;
+        hashes.extend(given.iter().map(|own| own.hash));
         hashes.sort();
         hashes.dedup();
         folder.folder.given = (!given.is_empty()).then_some(given);
@@ -282,6 +316,66 @@ impl Register {
 }
 
 impl Custodian {
+    /// Sets attributes that a subject is found by, each in the place of those of its name; one that is none, or empty, takes them
+    /// away. Others stay.
+    ///
+    /// # Errors
+    /// `Denied`; `Held` while a hold keeps what is identifiable; `Invalid` for attributes that are none, and for one that the
+    /// profile says.
+    pub fn set_attributes(
+        &mut self,
+        subject: &SubjectId,
+        attributes: &[(String, Option<String>)],
+    ) -> Result<()> {
+        if attributes.is_empty() {
+            return Err(Error::invalid("no attribute is named"));
+        }
+        for (name, value) in attributes {
+            self.register().lookup_hash(name, value.as_deref().unwrap_or_default())?;
+        }
+        let (subject, class) = (subject.to_string(), "identifiable".to_owned());
+        let asked = Asked { activity: None, subject, class, purpose: None };
+        let (own, grant) = self.ask(&asked, Action::Write)?;
+        let register = self.register();
+        let transaction = Transaction::new(register);
+        own.check_replaceable(grant.class(), transaction.now)?;
+        let key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
+        let mut folder = OpenFolder::open(register, &grant, &key, &own.cell)?;
+        let said = match folder.find(PROFILE) {
+            Some(file) => self.said_now(&folder.read(register, &own.cell.subject, file)?)?,
+            None => Vec::new(),
+        };
+        let is_set = |name: &str| attributes.iter().any(|(own, _)| own == name);
+        if let Some((name, _)) = said.iter().find(|(name, _)| is_set(name)) {
+            let message = format!("the profile says `{name}`: write the profile anew");
+            return Err(Error::invalid(message));
+        }
+        let mut buckets = Buckets::default();
+        register.regive(&mut buckets, &mut folder, own.cell.subject, attributes)?;
+        self.put_led(transaction, own, folder, buckets)
+    }
+
+    /// What a profile that is there says by the names that the schema has for look-ups now.
+    fn said_now(&self, profile: &[u8]) -> Result<Vec<(String, String)>> {
+        let damaged = |_| Error::corrupt("a profile is no JSON object");
+        Ok(self.schema()?.lookups(&serde_json::from_slice(profile).map_err(damaged)?))
+    }
+
+    /// Puts a changed folder on record, with the rows that lead to the subject.
+    pub(crate) fn put_led(
+        &mut self,
+        mut transaction: Transaction,
+        mut own: Subject,
+        folder: OpenFolder,
+        buckets: Buckets,
+    ) -> Result<()> {
+        let register = self.register();
+        folder.close(register, &mut own.cell);
+        register.put_subject(&mut transaction, &mut own);
+        register.put_leaves(&mut transaction, buckets)?;
+        self.register_mut().commit(transaction).map(drop)
+    }
+
     /// Subjects that have an attribute. The search is on record; the value is not.
     ///
     /// # Errors

@@ -321,6 +321,36 @@ fn writes_answers_and_new_subjects_are_whole_or_absent() {
 }
 
 #[test]
+fn attributes_that_are_set_are_whole_or_as_before() {
+    let set = |shop: &mut Custodian, ada: SubjectId, name: &str, value: &str| {
+        shop.set_attributes(&ada, &[(name.to_owned(), Some(value.to_owned()))])
+    };
+    die_everywhere(
+        40,
+        |shop, ada| {
+            set(shop, ada, "member", "17")?;
+            shop.set_attributes(
+                &ada,
+                &[("member".into(), Some("18".into())), ("phone".into(), Some("555".into()))],
+            )
+        },
+        |_, shop, ada, bob| {
+            let mut found = |name, value| shop.find_subjects(name, value).unwrap() == [ada];
+            let (before, after) = (found("member", "17"), found("member", "18"));
+            assert!(!(before && after), "both");
+            assert_eq!(after, found("phone", "555"));
+            set(shop, ada, "member", "19").unwrap();
+            for old in ["17", "18"] {
+                assert_eq!(shop.find_subjects("member", old).unwrap(), []);
+            }
+            assert_eq!(shop.find_subjects("member", "19").unwrap(), [ada]);
+            let both = shop.find_subjects("email", "ada@example.com").unwrap();
+            assert!(both.len() == 2 && both.contains(&bob), "{both:?}");
+        },
+    );
+}
+
+#[test]
 fn an_application_half_made_leaves_its_name_free() {
     for calls in 0..40 {
         let world = World::new(34);

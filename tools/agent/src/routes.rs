@@ -103,6 +103,7 @@ const ROUTES: &[Route] = &[
     route("POST", "subjects/find", Own, subjects::find),
     route("GET", "subjects/due", Own, subjects::due).long(),
     route("GET", "subjects/{subject}", Own, subjects::show),
+    route("PUT", "subjects/{subject}/lookups", Own, subjects::set).up_to(TEXT_LEN_MAX),
     route("GET", "subjects/{subject}/files/{class}", Own, subjects::files),
     route("GET", "subjects/{subject}/files/{class}/{name}", Own, subjects::get),
     route("PUT", "subjects/{subject}/files/{class}/{name}", Own, subjects::put).up_to(FILE_LEN_MAX),

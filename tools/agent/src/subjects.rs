@@ -5,8 +5,8 @@ use strongroom_records::log::base64;
 use strongroom_records::receipt::{Destroyed, Ending};
 use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{
-    Answer as Said, Asked, Custodian, Depth, ErrorKind, NewSubject, Once, Result, SubjectLine,
-    file_json, idle_line_json, report_line_json, time_text,
+    Answer as Said, Asked, Custodian, Depth, Error, ErrorKind, NewSubject, Once, Result,
+    SubjectLine, file_json, idle_line_json, report_line_json, time_text,
 };
 
 use crate::call::{Call, flag, invalid, moment, text, texts};
@@ -81,12 +81,28 @@ fn person(json: &Value, once: Option<Once>) -> Result<NewSubject> {
 }
 
 fn attributes(json: &Value) -> Result<Vec<(String, String)>> {
-    let bad = || invalid("attributes are an object of texts");
-    let fields = json.as_object().ok_or_else(bad)?;
-    let field = |(name, value): (&String, &Value)| {
-        value.as_str().map(|value| (name.clone(), value.to_owned())).ok_or_else(bad)
+    let text = |(name, value): (String, Option<String>)| Some(name).zip(value).ok_or_else(bad);
+    fields(json)?.into_iter().map(text).collect()
+}
+
+/// Attributes, and those that are taken away.
+fn fields(json: &Value) -> Result<Vec<(String, Option<String>)>> {
+    let field = |(name, value): (&String, &Value)| match value {
+        Value::Null => Ok((name.clone(), None)),
+        Value::String(value) => Ok((name.clone(), Some(value.clone()))),
+        _ => Err(bad()),
     };
-    fields.iter().map(field).collect()
+    json.as_object().ok_or_else(bad)?.iter().map(field).collect()
+}
+
+fn bad() -> Error {
+    invalid("attributes are an object of texts")
+}
+
+/// Sets attributes that one is found by, or takes them away.
+pub fn set(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
+    custodian.set_attributes(&call.subject()?, &fields(&call.json()?["lookups"])?)?;
+    show(call, custodian)
 }
 
 /// Finds subjects by an attribute.

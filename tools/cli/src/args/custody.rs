@@ -53,6 +53,11 @@ pub enum Subject {
     Import(SubjectImport),
     /// Find subjects by an attribute
     Find(SubjectFind),
+    /// Set attributes to find a subject by, or take them away; others stay
+    #[command(
+        after_help = "Example:\n  echo '{\"email\":\"ada@new.example\",\"phone\":null}' | strongroom subject set ID -w ~/work.strongroom --app shop --lookup-from -"
+    )]
+    Set(SubjectSet),
     /// List subjects; for an activity, whom it may see, by pseudonym
     List(SubjectList),
     /// Show one subject, without any content
@@ -126,6 +131,16 @@ pub struct SubjectFind {
     #[command(flatten)]
     pub of: Of,
     /// Read the attribute, a JSON object with one text, from FILE (`-` for standard input)
+    #[arg(long, value_name = "FILE", help_heading = "Subject")]
+    pub lookup_from: PathBuf,
+}
+
+/// `subject set`.
+#[derive(Debug, Args)]
+pub struct SubjectSet {
+    #[command(flatten)]
+    pub one: SubjectOne,
+    /// Read the attributes, a JSON object of texts, and of null for what is taken away, from FILE (`-` for standard input)
     #[arg(long, value_name = "FILE", help_heading = "Subject")]
     pub lookup_from: PathBuf,
 }

@@ -150,3 +150,30 @@ fn who_is_due_is_told_to_the_application_and_given_notice_when_it_runs_retention
     shop.done("PUT", "retention", &json!({}));
     assert_eq!(shop.get("subjects/due")["total"], 0);
 }
+
+#[test]
+fn attributes_are_set_by_the_application_and_by_commands_alike() {
+    let place = place();
+    let web = token(&place, "web", "shop", "");
+    let agent = Running::start(&place, "");
+    let mut shop = agent.client(&web, "shop");
+    let id = shop.done("POST", "subjects", &json!({"lookups": {"email": "ada@example.com"}}));
+    let id = id["subject"].as_str().unwrap().to_owned();
+    let found = |shop: &mut Client, name: &str, value: &str| {
+        let found = shop.done("POST", "subjects/find", &json!({ name: value }));
+        found["subjects"] == json!([id])
+    };
+    let lookups = format!("subjects/{id}/lookups");
+    let new = json!({"lookups": {"email": "ada@new.example", "phone": "555"}});
+    assert_eq!(shop.done("PUT", &lookups, &new)["subject"], json!(id));
+    assert!(!found(&mut shop, "email", "ada@example.com"));
+    assert!(found(&mut shop, "email", "ada@new.example") && found(&mut shop, "phone", "555"));
+    for bad in [&b"{}"[..], br#"{"lookups": {}}"#, br#"{"lookups": {"phone": 5}}"#] {
+        assert_eq!(shop.send("PUT", &lookups, None, bad).status, 400);
+    }
+    let file = place.path("attributes");
+    std::fs::write(&file, r#"{"phone": null, "member": "17"}"#).unwrap();
+    say(&place, &format!("subject set {id} --app shop --lookup-from {}", file.display()));
+    assert!(!found(&mut shop, "phone", "555"));
+    assert!(found(&mut shop, "member", "17") && found(&mut shop, "email", "ada@new.example"));
+}

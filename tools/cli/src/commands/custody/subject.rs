@@ -18,7 +18,7 @@ use super::receipt::{Again, Place};
 use super::{bring_into_force, input, input_text, output, subject_id};
 use crate::args::custody::{
     Compartment, Subject, SubjectCreate, SubjectErase, SubjectExport, SubjectFind, SubjectHold,
-    SubjectList, SubjectMerge, SubjectOne, SubjectPut,
+    SubjectList, SubjectMerge, SubjectOne, SubjectPut, SubjectSet,
 };
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Failure, Result};
@@ -32,6 +32,7 @@ pub fn run(options: &Subject, format: Format) -> Result<Exit> {
     match options {
         Subject::Create(options) => create(options, format),
         Subject::Find(options) => find(options, format),
+        Subject::Set(options) => set(options, format),
         Subject::List(options) => list(options, format),
         Subject::Show(options) => show(options, format),
         Subject::Put(options) => put(options, format),
@@ -91,6 +92,15 @@ fn find(options: &SubjectFind, format: Format) -> Result<Exit> {
     let ids: Vec<String> = found.iter().map(ToString::to_string).collect();
     let text: String = ids.iter().map(|id| format!("{id}\n")).collect();
     ui::answer(format, &text, &json!({"subjects": ids}))?;
+    Ok(Exit::Done)
+}
+
+fn set(options: &SubjectSet, format: Format) -> Result<Exit> {
+    let subject = subject_id(&options.one.subject)?;
+    let attributes = fields(&options.lookup_from)?;
+    let (_office, mut custodian) = custody::application(&options.one.of)?;
+    custodian.set_attributes(&subject, &attributes).map_err(|error| failure(&error))?;
+    ui::answer(format, "", &json!({"subject": subject.to_string()}))?;
     Ok(Exit::Done)
 }
 
@@ -315,17 +325,25 @@ fn asked(options: &Compartment) -> Asked {
 
 /// A JSON object of texts.
 fn attributes(path: &Path) -> Result<Vec<(String, String)>> {
+    let text = |(name, value): (String, Option<String>)| Some(name).zip(value).ok_or_else(bad);
+    fields(path)?.into_iter().map(text).collect()
+}
+
+/// A JSON object of texts and nulls.
+fn fields(path: &Path) -> Result<Vec<(String, Option<String>)>> {
     let text = input_text(path, "the attributes")?;
-    let bad = || {
-        Failure::new(Exit::Failed, "the attributes are not a JSON object of texts")
-            .hint("for example {\"email\": \"ada@example.com\"}")
-    };
     let json: Value = serde_json::from_str(&text).map_err(|_| bad())?;
-    let fields = json.as_object().ok_or_else(bad)?;
-    let field = |(name, value): (&String, &Value)| {
-        value.as_str().map(|value| (name.clone(), value.to_owned())).ok_or_else(bad)
+    let field = |(name, value): (&String, &Value)| match value {
+        Value::Null => Ok((name.clone(), None)),
+        Value::String(value) => Ok((name.clone(), Some(value.clone()))),
+        _ => Err(bad()),
     };
-    fields.iter().map(field).collect()
+    json.as_object().ok_or_else(bad)?.iter().map(field).collect()
+}
+
+fn bad() -> Failure {
+    Failure::new(Exit::Failed, "the attributes are not a JSON object of texts")
+        .hint("for example {\"email\": \"ada@example.com\"}")
 }
 
 fn line_json(line: &SubjectLine) -> Value {
