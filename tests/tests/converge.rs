@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use strongroom_check::{Report, Subject};
-use strongroom_store::Family;
+use strongroom_store::{Family, Key};
 use strongroom_tests::harness::files::{read, save};
 use strongroom_tests::harness::fleet::Fleet;
 use strongroom_tests::harness::tree::{Node, Tree};
@@ -112,11 +112,17 @@ fn write_for_long(fleet: &mut Fleet, homes: &[usize], rounds: u64, millis: u64) 
 }
 
 fn stored(fleet: &Fleet, family: Family) -> usize {
-    let (mut count, mut after) = (0, None);
+    stored_keys(fleet, family).len()
+}
+
+fn stored_keys(fleet: &Fleet, family: Family) -> BTreeSet<Key> {
+    let mut keys = BTreeSet::new();
     loop {
-        let page = strongroom_store::now(fleet.store().list(family, after)).unwrap();
-        let Some(last) = page.last() else { return count };
-        (count, after) = (count + page.len(), Some(last.key));
+        let page = strongroom_store::now(fleet.store().list(family, keys.last().copied())).unwrap();
+        if page.is_empty() {
+            return keys;
+        }
+        keys.extend(page.iter().map(|listed| listed.key));
     }
 }
 
