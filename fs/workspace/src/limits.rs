@@ -238,6 +238,8 @@ pub enum Broken {
     HeadNotRemembered,
     /// … only the newest commit is, which a checkpoint may have cut away.
     MarksNotCompared,
+    /// A commit that is refused is remembered as seen.
+    RefusedRemembered,
     /// A commit need not be made on top of the one before it.
     ParentNotCompared,
     /// A commit's signature is not verified.

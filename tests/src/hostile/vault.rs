@@ -110,6 +110,8 @@ struct Stored {
     ever: BTreeMap<Key, Vec<Bytes>>,
     /// Number and letters of every commit that a device ever made.
     made: BTreeSet<(u64, String)>,
+    /// What each of them was made on top of.
+    parents: BTreeMap<Digest, Digest>,
     /// Those of the true history.
     heads: BTreeMap<u64, Head>,
     /// A device that was shown another history wrote into the true one.
@@ -134,6 +136,7 @@ impl Vault {
             past: Vec::new(),
             ever,
             made: BTreeSet::new(),
+            parents: BTreeMap::new(),
             heads: BTreeMap::new(),
             is_torn: false,
             chance: Chance::new(seed ^ 0x7a17),
@@ -180,6 +183,16 @@ impl Vault {
     pub fn is_true(&self, head: &(u64, String)) -> bool {
         let stored = self.0.lock();
         head.0 == 0 || stored.heads.get(&head.0).is_some_and(|there| there.code == head.1)
+    }
+
+    /// Whether a commit is one of the true history, or one below it that the store itself does not have: a device that was
+    /// shown it went on from there.
+    pub fn is_in_truth(&self, commit: Digest) -> bool {
+        let stored = self.0.lock();
+        let newest = stored.heads.last_key_value().map(|(_, head)| head.hash);
+        let below = |hash: &Digest| stored.parents.get(hash).copied();
+        let mut way = std::iter::successors(newest, below);
+        way.any(|hash| hash == commit) || stored.heads.values().any(|head| head.hash == commit)
     }
 
     /// Adds a record to the true organisation log.
@@ -252,6 +265,8 @@ pub struct Face {
     requests: AtomicU64,
     /// Newest position of the organisation log that the device was given.
     organisation: AtomicU64,
+    /// The newest commit that the device made and that the store kept, and said so.
+    made: Mutex<Option<Digest>>,
     /// What it did that it must not do.
     fault: Mutex<Option<String>>,
 }
@@ -266,6 +281,7 @@ impl Face {
             mood: Mutex::default(),
             requests: AtomicU64::new(0),
             organisation: AtomicU64::new(0),
+            made: Mutex::default(),
             fault: Mutex::new(None),
         }
     }
@@ -278,6 +294,11 @@ impl Face {
     /// Its mood.
     pub fn mood(&self) -> Mood {
         self.mood.lock().clone()
+    }
+
+    /// The newest commit that the device made and knows to be in the store.
+    pub fn made(&self) -> Option<Digest> {
+        *self.made.lock()
     }
 
     /// The device's disk is another one from now on.
@@ -408,9 +429,12 @@ impl Face {
         let mut stored = self.vault.0.lock();
         // One that is there is confirmed, not made.
         let is_new = stored.branches[mood.branch].get(&key) != Some(&bytes);
+        let mut made = None;
         if let (Key::Log(seq), true, Ok(file)) = (key, is_new, CommitFile::parse(&bytes)) {
             let hash = sha256(file.header_bytes);
             stored.made.insert((seq, Code::of_hash(&hash).to_string()));
+            stored.parents.insert(Digest(hash), file.header.parent);
+            made = Some(Digest(hash));
             let pinned = file.header.organisation_seq;
             let known = match mood.is_honest() {
                 true => end,
@@ -433,7 +457,12 @@ impl Face {
             _ if there => Ok(Put::Exists),
             _ => {
                 stored.set(mood.branch, key, bytes);
-                if lie == Some(Lie::AnswerLost) { Err(away()) } else { Ok(attested) }
+                if lie == Some(Lie::AnswerLost) {
+                    return Err(away());
+                }
+                let mut newest = self.made.lock();
+                *newest = made.or(*newest);
+                Ok(attested)
             }
         }
     }

@@ -138,6 +138,7 @@ impl Inner {
             let Some(bytes) = get(&self.store, key)? else { break };
             let commit = reader.open_commit(key, head, &bytes).inspect_err(|_| {
                 self.frozen.fetch_or(reader.is_fork(key, head, &bytes), Ordering::AcqRel);
+                self.remember_refused(head, &bytes);
             });
             let commit = commit.map_err(|error| self.away(error))?;
             self.check_known(commit.head)?;

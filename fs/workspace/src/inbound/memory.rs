@@ -170,6 +170,14 @@ impl Inner {
         self.write_memory(seen).map(drop)
     }
 
+    /// A deliberate mistake, where tests ask for one: what is refused after `before` is noted as if it had been taken in.
+    pub(super) fn remember_refused(&self, before: Head, commit: &[u8]) {
+        if self.options.tuning.broken == Some(Broken::RefusedRemembered) {
+            let head = Head { seq: before.seq + 1, hash: Digest(blake3_256(commit)) };
+            drop(self.remember(&Memory { head, marks: Marks::new() }));
+        }
+    }
+
     /// Notes what was seen, durably.
     pub(super) fn remember_durably(&self, seen: &Memory) -> Result<()> {
         self.write_memory(seen)?.sync_data()?;

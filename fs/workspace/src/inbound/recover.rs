@@ -119,15 +119,14 @@ impl Inner {
         }
         // ORDER: before anything is committed, which writes the list anew.
         self.load_nameless();
-        if !self.is_apart() {
-            let mut outbound = self.outbound.lock();
-            if replayed.records > 0 && self.state.lock().head == seen.head {
-                self.take_next_number(&mut outbound)?;
-            }
-            self.adopt_put_objects(&mut outbound)?;
-            self.follow(&mut outbound)?;
-        }
-        self.check_recovered(&seen)?;
+        let met = match self.is_apart() {
+            true => Ok(()),
+            false => self.meet_others(&seen, &replayed),
+        };
+        // ORDER: also where that failed: what was committed there, or taken in as what the journal builds on from here, is
+        // remembered, or another history would pass for this one at the next mount.
+        let checked = self.check_recovered(&seen);
+        met.and(checked)?;
         if replayed.cut.is_some() {
             if self.is_apart() {
                 return Err(away());
@@ -136,6 +135,16 @@ impl Inner {
             self.commit(Reason::Covering)?;
         }
         self.unless_apart(self.purge_orphans())
+    }
+
+    /// Commits what a process before may still have under way, and takes in what others have committed.
+    fn meet_others(&self, seen: &Memory, replayed: &Replayed) -> Result<()> {
+        let mut outbound = self.outbound.lock();
+        if replayed.records > 0 && self.state.lock().head == seen.head {
+            self.take_next_number(&mut outbound)?;
+        }
+        self.adopt_put_objects(&mut outbound)?;
+        self.follow(&mut outbound).map(drop)
     }
 
     /// Makes sure that all that was seen before the journal was replayed is there again, and remembers what came since.

@@ -69,10 +69,14 @@ impl Story {
         Ok(all.iter().filter(|shown| !shown.files.is_empty()).count())
     }
 
-    /// Devices whose newest commit is not one of the true history.
+    /// Devices whose newest commit is not one of the true history: the one that they said they were at, or one that they made
+    /// while they were opened, which says nothing of it where it fails after that.
     fn diverged(&self) -> BTreeSet<usize> {
-        let is_there = |device: &&Device| !self.vault.is_true(&device.head);
-        self.devices.iter().filter(is_there).map(|device| device.number).collect()
+        let is_apart = |device: &&Device| {
+            let made_apart = |made| !self.vault.is_in_truth(made);
+            !self.vault.is_true(&device.head) || device.face.made().is_some_and(made_apart)
+        };
+        self.devices.iter().filter(is_apart).map(|device| device.number).collect()
     }
 
     /// Lets everything come to rest. Devices that cannot, with what they say.
