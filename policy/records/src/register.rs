@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use strongroom_format::cbor;
 use strongroom_format::error::Result;
 
-use crate::ids::SubjectId;
+use crate::ids::{FileId, SubjectId};
 
 /// Kinds of cells. Numbers are part of their names and are never given again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +31,8 @@ pub enum CellKind {
     Agreed = 8,
     /// Since when nobody had a use for anybody in blocks of subjects, by number of the span of blocks.
     Idle = 9,
+    /// Files that are being sent to the store; one.
+    Coming = 10,
 }
 
 /// A cell as it lies in the store.
@@ -139,6 +141,25 @@ impl Idle {
 
 /// Blocks in a span.
 pub const SPAN_LEN: u64 = 256;
+
+/// Files that are being sent to the store and that no list of files names yet. What is here for long is left from a writer who died.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Coming {
+    /// Oldest first.
+    #[n(0)]
+    pub files: Vec<ComingFile>,
+}
+
+/// A file that is being sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ComingFile {
+    /// Its name on the shelf of objects.
+    #[n(0)]
+    pub id: FileId,
+    /// Time of the record that named it, in nanoseconds.
+    #[n(1)]
+    pub since: i64,
+}
 
 /// Rows on a page of those who agreed.
 pub const AGREED_LEN: u64 = 64;

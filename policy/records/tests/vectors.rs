@@ -35,7 +35,7 @@ use strongroom_records::receipt::{
     ReceivedDeed, ReplayedDeed, Said, SaidDeed, SubjectRotationDeed,
 };
 use strongroom_records::register::{
-    Agreed, Block, Cell, CellChange, Gone, GoneFrom, Idle, Payload, Secrets,
+    Agreed, Block, Cell, CellChange, Coming, ComingFile, Gone, GoneFrom, Idle, Payload, Secrets,
 };
 use strongroom_records::subject::{
     Bucket, ClassCell, Consent, ConsentStatus, Detail, Erasure, File, Folder, Given, Hold,
@@ -427,6 +427,10 @@ fn subject_vectors() -> Vec<Vector> {
         cbor(
             "since when nobody was used",
             &Idle { oldest: vec![Idle::UNKNOWN, TIME, Idle::NOBODY] },
+        ),
+        cbor(
+            "files being sent",
+            &Coming { files: vec![ComingFile { id: FileId([39; 16]), since: 40 }] },
         ),
         cbor("folder", &folder),
         cbor("folder, given attributes", &folder_given),

@@ -6,7 +6,7 @@ use strongroom_audit::Grant;
 use strongroom_authorizer::{Action, Decision, Facts, Request, answers, decide};
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
 use strongroom_records::application::{DeclaredClass, Description};
-use strongroom_records::ids::{ActivityId, ClassId, Hash, Pseudonym, SubjectId};
+use strongroom_records::ids::{ActivityId, ClassId, FileId, Hash, Pseudonym, SubjectId};
 use strongroom_records::log::Kind;
 use strongroom_records::subject::Row;
 
@@ -54,6 +54,20 @@ impl Custodian {
 
     /// The same, with the grant as soon as the record is durable. [`Custodian::finish`] comes after it.
     pub(crate) fn ask_early(&mut self, asked: &Asked, action: Action) -> Result<(Subject, Grant)> {
+        self.ask_with(asked, action, None)
+    }
+
+    /// The same for a file that is to be sent, which is named by the record if it may be written.
+    pub(crate) fn ask_to_send(&mut self, asked: &Asked, id: FileId) -> Result<(Subject, Grant)> {
+        self.ask_with(asked, Action::Write, Some(id))
+    }
+
+    fn ask_with(
+        &mut self,
+        asked: &Asked,
+        action: Action,
+        coming: Option<FileId>,
+    ) -> Result<(Subject, Grant)> {
         let class = self.class(&asked.class)?;
         let activity = self.acting(asked.activity.as_deref())?;
         let id = activity.as_ref().map_or(ActivityId([0xff; 16]), |activity| activity.id);
@@ -75,7 +89,7 @@ impl Custodian {
         };
         let facts = self.facts(activity, own.as_ref(), class)?;
         let decision = decide(&*self.point()?, request, &facts);
-        self.record(own, decision)
+        self.record(own, decision, coming)
     }
 
     /// What is known about a request.
@@ -102,13 +116,21 @@ impl Custodian {
         })
     }
 
-    fn record(&mut self, own: Option<Subject>, decision: Decision) -> Result<(Subject, Grant)> {
+    fn record(
+        &mut self,
+        own: Option<Subject>,
+        decision: Decision,
+        coming: Option<FileId>,
+    ) -> Result<(Subject, Grant)> {
         let request = decision.request();
         let (activity, class) = (request.activity, request.class);
         let life = self.lease(class)?;
         let register = self.register();
         let mut transaction = Transaction::new(register);
         transaction.now = request.now;
+        if decision.reason().is_none() && coming.is_some() {
+            register.change_coming(&mut transaction, None, coming)?;
+        }
         let decision = Some((decision, life));
         let fill = |entry: &mut strongroom_records::log::Entry| {
             entry.activity = Some(activity);

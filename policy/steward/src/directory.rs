@@ -178,6 +178,7 @@ impl Stewardship {
     pub fn application(&self, name: &str, custody: Arc<dyn Custody>) -> Result<Custodian> {
         let mut custodian = self.before_ledger(name, custody)?;
         custodian.replay_own_ledger()?;
+        custodian.sweep_if_possible();
         Ok(custodian)
     }
 
@@ -196,6 +197,7 @@ impl Stewardship {
         let own = custodian.replay_own_ledger()?;
         replayed.erased.extend(own.erased);
         replayed.answered.extend(own.answered);
+        custodian.sweep_if_possible();
         Ok((custodian, replayed))
     }
 

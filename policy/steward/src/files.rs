@@ -26,7 +26,6 @@ use crate::leases::Released;
 use crate::lookup::Buckets;
 use crate::register::{Register, Transaction};
 use crate::schema::Schema;
-use crate::subjects::Subject;
 use crate::times::time_text;
 
 /// LIMIT: bytes of one file, which is sealed and opened in memory.
@@ -197,9 +196,24 @@ impl OpenFolder {
         let keystore = register.keystore();
         let secret = keystore.generate();
         let wrap = keystore.wrap_class(subject_key, &subject.0, class.0, 1, &secret);
-        let key = ClassKey::from(secret);
+        Ok(Self::empty(class, ClassKey::from(secret), wrap))
+    }
+
+    /// A new and empty one with a key that was made for it before; none where the subject's key is another one by now.
+    pub fn begun(
+        register: &Register,
+        subject_key: &SubjectKey,
+        subject: &SubjectId,
+        class: ClassId,
+        wrap: &[u8],
+    ) -> Option<Self> {
+        let key = register.unwrap_class(subject_key, subject, class, 1, wrap).ok()?;
+        Some(Self::empty(class, ClassKey::from(key), wrap.to_vec()))
+    }
+
+    fn empty(class: ClassId, key: ClassKey, wrap: Vec<u8>) -> Self {
         let (older, folder) = (Vec::new(), Folder::default());
-        Ok(Self { class, generation: 1, version: 0, key, wrap, older, folder })
+        Self { class, generation: 1, version: 0, key, wrap, older, folder }
     }
 
     /// Seals the folder into the subject's cell.
@@ -239,11 +253,24 @@ impl OpenFolder {
         now: i64,
     ) -> Result<(FileId, Vec<u8>, Option<FileId>)> {
         check_file(name, plain)?;
-        self.check_not_joint(name)?;
-        let services = register.services();
-        let id = FileId(services.entropy.array());
+        self.replaced_by(name)?;
+        let id = FileId(register.services().entropy.array());
+        let (file, sealed) = self.sealed(register, subject, (id, name), plain, now);
+        Ok((id, sealed, self.place(file)?))
+    }
+
+    /// Seals a file under the class key, in no folder yet.
+    pub fn sealed(
+        &self,
+        register: &Register,
+        subject: &SubjectId,
+        (id, name): (FileId, &str),
+        plain: &[u8],
+        now: i64,
+    ) -> (File, Vec<u8>) {
         let context = FileHome::new(register, subject).context(self.class, &id);
-        let sealed = seal::seal(&self.key, &context, services.entropy.array(), plain);
+        let salt = register.services().entropy.array();
+        let sealed = seal::seal(&self.key, &context, salt, plain);
         let file = File {
             name: name.to_owned(),
             id,
@@ -252,17 +279,39 @@ impl OpenFolder {
             written: now,
             generation: self.generation,
         };
-        let is_full = self.is_full();
+        (file, sealed)
+    }
+
+    /// The file that one of a name would take the place of.
+    ///
+    /// # Errors
+    /// `Exists` where that is about several people; `Invalid` where nothing more goes into the folder.
+    pub fn replaced_by(&self, name: &str) -> Result<Option<FileId>> {
+        self.check_not_joint(name)?;
+        match self.find(name) {
+            Some(file) => Ok(Some(file.id)),
+            None if self.is_full() => Err(full()),
+            None => Ok(None),
+        }
+    }
+
+    /// Puts a sealed file into the folder; returns the one it replaces.
+    ///
+    /// # Errors
+    /// As [`OpenFolder::replaced_by`].
+    pub fn place(&mut self, file: File) -> Result<Option<FileId>> {
+        let before = self.replaced_by(&file.name)?;
         let files = &mut self.folder.files;
-        let before = match files.binary_search_by(|other| other.name.as_str().cmp(name)) {
-            Ok(at) => Some(std::mem::replace(&mut files[at], file).id),
-            Err(_) if is_full => return Err(full()),
-            Err(at) => {
-                files.insert(at, file);
-                None
-            }
-        };
-        Ok((id, sealed, before))
+        match files.binary_search_by(|other| other.name.cmp(&file.name)) {
+            Ok(at) => files[at] = file,
+            Err(at) => files.insert(at, file),
+        }
+        Ok(before)
+    }
+
+    /// Its newest key, as it is kept.
+    pub fn wrap(&self) -> &[u8] {
+        &self.wrap
     }
 
     /// Whether nothing more goes into it.
@@ -309,50 +358,6 @@ impl OpenFolder {
 }
 
 impl Custodian {
-    /// Writes a file of a subject, for an activity that may. The profile is held against the schema and can be looked up
-    /// by the fields that the schema says.
-    ///
-    /// # Errors
-    /// `Denied`; `Invalid` for a name or profile that is none; `Held` while a hold keeps what would be replaced.
-    pub fn put_file(&mut self, asked: &Asked, name: &str, plain: &[u8]) -> Result<File> {
-        check_file_name(name)?;
-        let class = self.class(&asked.class)?;
-        let is_profile = class == ClassId::IDENTIFIABLE && name == PROFILE;
-        let lookups = if is_profile { Some(self.check_profile(plain)?) } else { None };
-        let (own, grant) = self.ask(asked, Action::Write)?;
-        let register = self.register();
-        let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
-        let mut folder = OpenFolder::open(register, &grant, &subject_key, &own.cell)?;
-        let mut transaction = Transaction::new(register);
-        let subject = own.cell.subject;
-        let (id, sealed, before) =
-            folder.write(register, &subject, name, plain, transaction.now)?;
-        let written = folder.find(name).cloned().expect("it has just been written");
-        transaction.object(id, sealed);
-        if let Some(before) = before {
-            own.check_replaceable(grant.class(), transaction.now)?;
-            transaction.drop_object(before);
-        }
-        self.put_folder(transaction, own, folder, lookups)?;
-        Ok(written)
-    }
-
-    /// Puts a changed folder on record, and what leads to the subject where its profile says something else now.
-    fn put_folder(
-        &mut self,
-        transaction: Transaction,
-        own: Subject,
-        mut folder: OpenFolder,
-        lookups: Option<Vec<(String, String)>>,
-    ) -> Result<()> {
-        let mut buckets = Buckets::default();
-        if let Some(lookups) = lookups {
-            let (register, subject) = (self.register(), own.cell.subject);
-            register.relabel(&mut buckets, &mut folder, subject, &lookups)?;
-        }
-        self.put_led(transaction, own, folder, buckets)
-    }
-
     /// Removes a file of a subject, for an activity that may write. Its key lives on with the class: a deep rotation of
     /// the class ends it.
     ///

@@ -12,6 +12,7 @@
 //! Not in views: they show what is of one person alone.
 
 mod folder;
+mod sending;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,12 +25,12 @@ use strongroom_crypto::secret::KeyShare;
 use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_records::ids::{ActivityId, ClassId, FileId, Hash, SubjectId};
 use strongroom_records::log::Kind;
-use strongroom_records::subject::{Detail, File, JOINT_PEOPLE_MAX, JointFile};
+use strongroom_records::subject::{Detail, File, JointFile};
 
 use crate::access::Asked;
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{FileLine, OpenFolder, PROFILE, check_file, damaged, no_such_file, sealed};
+use crate::files::{FileLine, OpenFolder, damaged, no_such_file, sealed};
 use crate::leases::{Rules, Wanted};
 use crate::register::{Register, Transaction};
 use crate::subjects::Subject;
@@ -83,27 +84,56 @@ pub(crate) fn deal(
     (plain, written): (&[u8], i64),
     former: Option<FileId>,
 ) -> Result<FileId> {
-    let entropy = &register.services().entropy;
-    let id = FileId(entropy.array());
-    let people: BTreeSet<SubjectId> = parties.iter().map(Party::subject).collect();
-    let Some(class) = parties.first().map(|party| party.folder.class()) else {
-        return Err(Error::no_subject());
-    };
-    let share = |_: &Party| KeyShare::from_bytes(register.keystore().generate().expose());
-    let shares: Vec<KeyShare> = parties.iter().map(share).collect();
-    let context = context(register, class, &people, &id);
-    let sealed = seal::seal(&KeyShare::join(&shares), &context, entropy.array(), plain);
-    let hash = Hash(sha256(&sealed));
-    for (party, share) in parties.iter_mut().zip(shares) {
-        let (name, generation) = (party.name.clone(), party.folder.generation());
-        let file = File { name, id, len: plain.len() as u64, hash, written, generation };
-        let own = party.subject();
-        let others = people.iter().filter(|other| **other != own).copied().collect();
-        party.folder.add_joint(JointFile { file, others, share }, former)?;
-    }
+    let (id, name) = (FileId(register.services().entropy.array()), String::new());
+    let (shared, sealed) = share(register, parties, (id, name), plain)?;
+    hand_out(parties, &shared, written, former)?;
     transaction.object(id, sealed);
     former.into_iter().for_each(|former| transaction.drop_object(former));
     Ok(id)
+}
+
+/// A file that was sealed under a key of its own, and what is to be shared of that.
+pub(crate) struct Shared {
+    /// The file; each calls it by a name of their own.
+    pub file: File,
+    people: BTreeSet<SubjectId>,
+    shares: Vec<KeyShare>,
+}
+
+/// Seals a file under a new key, of which there is a share for everybody.
+fn share(
+    register: &Register,
+    parties: &[Party],
+    (id, name): (FileId, String),
+    plain: &[u8],
+) -> Result<(Shared, Vec<u8>)> {
+    let people: BTreeSet<SubjectId> = parties.iter().map(Party::subject).collect();
+    let class = parties.first().ok_or_else(Error::no_subject)?.folder.class();
+    let share = |_: &Party| KeyShare::from_bytes(register.keystore().generate().expose());
+    let shares: Vec<KeyShare> = parties.iter().map(share).collect();
+    let context = context(register, class, &people, &id);
+    let salt = register.services().entropy.array();
+    let sealed = seal::seal(&KeyShare::join(&shares), &context, salt, plain);
+    let hash = Hash(sha256(&sealed));
+    let file = File { name, id, len: plain.len() as u64, hash, written: 0, generation: 0 };
+    Ok((Shared { file, people, shares }, sealed))
+}
+
+/// Deals everybody a share, in the place of what they have of a former one.
+fn hand_out(
+    parties: &mut [Party],
+    shared: &Shared,
+    written: i64,
+    former: Option<FileId>,
+) -> Result<()> {
+    for (party, share) in parties.iter_mut().zip(&shared.shares) {
+        let (name, generation) = (party.name.clone(), party.folder.generation());
+        let file = File { name, written, generation, ..shared.file.clone() };
+        let (own, share) = (party.subject(), share.clone());
+        let others = shared.people.iter().filter(|other| **other != own).copied().collect();
+        party.folder.add_joint(JointFile { file, others, share }, former)?;
+    }
+    Ok(())
 }
 
 /// Reads a file by the shares of all whom it is about.
@@ -136,59 +166,6 @@ fn context(
 }
 
 impl Custodian {
-    /// Writes a file that is about a subject and others, for an activity that may, with each of them. Without others it is
-    /// [`Custodian::put_file`].
-    ///
-    /// # Errors
-    /// `Denied`; `Invalid` for a name that is none, a profile, or too many people; `Exists` where the name is that of another
-    /// file with one of them; `Held` while a hold on one of them keeps what would be replaced.
-    pub fn put_file_about(
-        &mut self,
-        asked: &Asked,
-        others: &[String],
-        name: &str,
-        plain: &[u8],
-    ) -> Result<()> {
-        if others.is_empty() {
-            return self.put_file(asked, name, plain).map(drop);
-        }
-        check_file(name, plain)?;
-        if others.len() >= JOINT_PEOPLE_MAX {
-            return Err(Error::invalid("a file is about eight people at most"));
-        }
-        if self.class(&asked.class)? == ClassId::IDENTIFIABLE && name == PROFILE {
-            return Err(Error::invalid("a profile is about one person"));
-        }
-        let (_, grant) = self.ask(asked, Action::Write)?;
-        let mut subjects = Vec::new();
-        for other in others {
-            let known = self.resolve(other, &grant.activity())?;
-            subjects.push(known.unwrap_or(SubjectId([0; 16])));
-        }
-        let rules = self.rules_asked(asked)?;
-        let others_agree =
-            self.lend_together(&rules, &subjects, (grant.class(), Action::Write), Vec::new())?;
-        let mut grants = others_agree.ok_or_else(Error::denied)?;
-        grants.insert(0, grant);
-        let people: BTreeSet<SubjectId> = grants.iter().map(Grant::subject).collect();
-        if people.len() != grants.len() {
-            return Err(Error::invalid("somebody is named twice"));
-        }
-        let mut parties = self.parties_by(&grants, name)?;
-        let former = former(&mut parties, &people)?;
-        let register = self.register();
-        let mut transaction = Transaction::new(register);
-        let now = transaction.now;
-        if former.is_some() {
-            check_replaceable(&parties, now)?;
-        }
-        deal(register, &mut transaction, &mut parties, (plain, now), former)?;
-        for party in parties {
-            party.close(register, &mut transaction, None);
-        }
-        self.register_mut().commit(transaction).map(drop)
-    }
-
     /// Reads one under a grant for the one whom it was asked of, if those of the others are to be had. It is on record with
     /// all of them which one it is, before.
     pub(crate) fn read_joint(

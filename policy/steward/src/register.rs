@@ -1,6 +1,7 @@
 //! The register of one application: its log, its keystore, its cells; and the transaction that changes them together.
 
 mod cells;
+mod coming;
 mod keys;
 mod ring;
 

@@ -28,7 +28,7 @@ fn put(
     text: &[u8],
 ) -> Result<()> {
     let others: Vec<String> = others.iter().map(ToString::to_string).collect();
-    shop.put_file_about(&own(subject, "owned"), &others, name, text)
+    shop.put_file_about(&own(subject, "owned"), &others, name, text).map(drop)
 }
 
 /// A shop with a contract of ada and bob, and an order of each alone.

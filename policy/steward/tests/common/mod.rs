@@ -41,6 +41,10 @@ pub struct Tee {
     /// How often a cell or a node of a keystore was read.
     pub looked: AtomicU64,
     fails: Mutex<Option<Fails>>,
+    /// What happens while the next file of somebody is on its way here.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// Whether the next thing that is made once is said to have been there before.
+    pub is_in_doubt: AtomicBool,
     /// Whether people's files are not answered for: whoever reads one waits.
     pub stalls: AtomicBool,
 }
@@ -58,13 +62,34 @@ impl Tee {
         let inner = FolderStore::create(Arc::new(SimDisk::new(1)), "/store".into()).unwrap();
         let (ever, calls_left) = (Mutex::default(), Mutex::default());
         let (deleted, fails, looked) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
-        let stalls = AtomicBool::new(false);
-        Arc::new(Self { inner, ever, calls_left, deleted, looked, fails, stalls })
+        let (stalls, is_in_doubt, meanwhile) = Default::default();
+        Arc::new(Self {
+            inner,
+            ever,
+            calls_left,
+            deleted,
+            looked,
+            fails,
+            meanwhile,
+            is_in_doubt,
+            stalls,
+        })
     }
 
     /// The first thing that is so can be neither read nor removed, once.
     pub fn fail_once(&self, is_it: impl FnMut(&Key) -> bool + Send + 'static) {
         *self.fails.lock().unwrap() = Some(Box::new(is_it));
+    }
+
+    /// Something happens while the next file of somebody is on its way here.
+    pub fn while_sent(&self, happens: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some(Box::new(happens));
+    }
+
+    /// How many files of people are there.
+    pub fn file_count(&self) -> usize {
+        let is_file = |key: &&Key| matches!(key, Key::Policy(key) if key.shelf == Shelf::Object);
+        self.live().keys().filter(is_file).count()
     }
 
     /// Whether that is still to come.
@@ -85,6 +110,11 @@ impl Tee {
     /// The machine dies before that many further changes are through.
     pub fn die_after(&self, calls: Option<u64>) {
         *self.calls_left.lock().unwrap() = calls;
+    }
+
+    /// Whether it has not died.
+    pub fn has_room(&self) -> bool {
+        self.calls_left.lock().unwrap().is_none_or(|left| left > 0)
     }
 
     pub fn get_now(&self, key: Key) -> Option<Bytes> {
@@ -155,6 +185,10 @@ impl Over for Tee {
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
+        if matches!(key, Key::Policy(key) if key.shelf == Shelf::Object) {
+            let happens = self.meanwhile.lock().unwrap().take();
+            happens.into_iter().for_each(|happens| happens());
+        }
         if let Body::Bytes(bytes) = &body {
             self.keep(key, bytes);
         }
@@ -163,7 +197,11 @@ impl Over for Tee {
 
     fn put_if_absent<'a>(&'a self, key: Key, bytes: Bytes) -> Later<'a, Put> {
         self.keep(key, &bytes);
-        self.inner.put_if_absent(key, bytes)
+        let put = self.inner.put_if_absent(key, bytes);
+        match self.is_in_doubt.swap(false, Ordering::SeqCst) {
+            true => Box::pin(async { put.await.map(|_| Put::Exists) }),
+            false => put,
+        }
     }
 }
 

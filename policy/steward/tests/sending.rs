@@ -1,0 +1,329 @@
+//! A file goes to the store while others write. What they record meanwhile decides whether it goes on record, and what does not
+//! leaves nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{World, answer, by, kind, own, proposal};
+use strongroom_records::activity::{ActivityState, Basis, Reach};
+use strongroom_records::ids::{Pseudonym, SubjectId};
+use strongroom_records::subject::ConsentStatus::{Given, Withdrawn};
+use strongroom_steward::{Asked, Custodian, Depth, ErrorKind, Proposal, Turnstile};
+use strongroom_store::{Key, Shelf};
+
+/// Longer than what goes to the store with its record.
+const LEN: usize = 300_000;
+const DAYS: Duration = Duration::from_secs(2 * 86_400);
+
+/// Whether others are kept out.
+#[derive(Clone, Default)]
+struct Door(Arc<AtomicBool>);
+
+impl Turnstile for Door {
+    fn is_due(&self) -> bool {
+        false
+    }
+
+    fn leave(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+
+    fn enter(&mut self) -> strongroom_steward::Result<()> {
+        self.0.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// A shop that keeps others out, and one of its people, who lets an editor write files of a class.
+struct Shop {
+    world: World,
+    shop: Custodian,
+    door: Door,
+    ada: SubjectId,
+    name: Pseudonym,
+}
+
+impl Shop {
+    fn new(seed: u64) -> Self {
+        let world = World::new(seed);
+        let mut shop = world.create("shop");
+        let editor = proposal("editor", Basis::Consent, &["owned"]);
+        shop.register_activity(Proposal { reach: Reach::Write, ..editor }).unwrap();
+        shop.approve_activity("editor").unwrap();
+        let ada = shop.create_subject(&[]).unwrap();
+        shop.answer(&ada, &answer("editor", Given)).unwrap();
+        let name = shop.name_for(&ada, "editor").unwrap();
+        shop.put_file(&own(ada, "owned"), "first", b"17 roses").unwrap();
+        let door = Door(Arc::new(AtomicBool::new(true)));
+        shop.set_turnstile(Box::new(door.clone()));
+        Self { world, shop, door, ada, name }
+    }
+
+    fn editor(&self) -> Asked {
+        by("editor", self.name, "owned")
+    }
+
+    /// Somebody else does something while the next file is on its way, unless they are kept out. How often they were let in.
+    fn meanwhile(&self, deed: impl Fn(&mut Custodian) + Send + 'static) -> Arc<AtomicUsize> {
+        let (mut other, door) = (self.world.open("shop"), self.door.clone());
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        self.world.store.while_sent(move || {
+            if !door.0.load(Ordering::SeqCst) {
+                other.follow().unwrap();
+                other.catch_up().unwrap();
+                deed(&mut other);
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        count
+    }
+
+    fn names(&mut self) -> Vec<String> {
+        let files = self.shop.files(&own(self.ada, "owned")).unwrap();
+        files.into_iter().map(|file| file.name).collect()
+    }
+
+    fn check_sound(&self) {
+        let verified = self.world.open("shop").verify().unwrap();
+        assert!(verified.findings.is_empty(), "{:?}", verified.findings);
+    }
+}
+
+#[test]
+fn others_write_while_a_file_is_on_its_way() {
+    let mut at = Shop::new(1);
+    let ada = at.ada;
+    let let_in = at.meanwhile(move |other| {
+        other.put_file(&own(ada, "owned"), "theirs", b"18 roses").unwrap();
+        other.create_subject(&[]).unwrap();
+    });
+    at.shop.put_file(&own(ada, "owned"), "long", &vec![7; LEN]).unwrap();
+    assert_eq!(let_in.load(Ordering::SeqCst), 1);
+    assert!(at.door.0.load(Ordering::SeqCst), "they are kept out again");
+    assert_eq!(at.names(), ["first", "long", "theirs"]);
+    assert_eq!(at.shop.read_file(&own(ada, "owned"), "long").unwrap(), vec![7; LEN]);
+    assert_eq!(at.world.store.file_count(), 3);
+    at.check_sound();
+}
+
+#[test]
+fn what_is_taken_away_while_a_file_is_on_its_way_keeps_it_off_record() {
+    type Deed = fn(&mut Custodian, SubjectId);
+    let deeds: [(&str, Deed, ErrorKind, usize); 5] = [
+        (
+            "withdrawn",
+            |other, ada| drop(other.answer(&ada, &answer("editor", Withdrawn)).unwrap()),
+            ErrorKind::Denied,
+            1,
+        ),
+        ("erased", |other, ada| drop(other.erase(&ada).unwrap()), ErrorKind::Denied, 0),
+        ("held", |other, ada| other.place_hold(&ada, "litigation").unwrap(), ErrorKind::Held, 1),
+        ("restricted", |other, ada| other.restrict(&ada, true).unwrap(), ErrorKind::Denied, 1),
+        (
+            "suspended",
+            |other, _| other.stop_activity("editor", ActivityState::Suspended).unwrap(),
+            ErrorKind::Denied,
+            1,
+        ),
+    ];
+    for (seed, (what, deed, refused, files)) in (10..).zip(deeds) {
+        let mut at = Shop::new(seed);
+        let ada = at.ada;
+        let let_in = at.meanwhile(move |other| deed(other, ada));
+        // It would take the place of one that is there.
+        let put = at.shop.put_file(&at.editor(), "first", &vec![7; LEN]);
+        assert_eq!(kind(put), refused, "{what}");
+        assert_eq!(let_in.load(Ordering::SeqCst), 1, "{what}");
+        assert_eq!(at.world.store.file_count(), files, "{what}");
+        if files > 0 && what != "restricted" {
+            assert_eq!(at.shop.read_file(&own(ada, "owned"), "first").unwrap(), b"17 roses");
+        }
+        at.check_sound();
+    }
+}
+
+#[test]
+fn a_file_whose_writer_was_asked_again_meanwhile_goes_on_record_by_a_decision_of_its_own() {
+    let mut at = Shop::new(20);
+    let ada = at.ada;
+    let _ = at.meanwhile(move |other| {
+        other.answer(&ada, &answer("editor", Withdrawn)).unwrap();
+        other.answer(&ada, &answer("editor", Given)).unwrap();
+    });
+    let before = at.shop.record_count();
+    at.shop.put_file(&at.editor(), "long", &vec![7; LEN]).unwrap();
+    // Decided, withdrawn, agreed, decided again, put.
+    assert_eq!(at.shop.record_count() - before, 5);
+    at.check_sound();
+}
+
+#[test]
+fn a_file_that_is_on_its_way_for_longer_than_its_lease_is_decided_again() {
+    let mut at = Shop::new(21);
+    let ada = at.ada;
+    let clock = Arc::clone(&at.world.clock);
+    at.world.store.while_sent(move || clock.advance(Duration::from_secs(400)));
+    let before = at.shop.record_count();
+    at.shop.put_file(&own(ada, "owned"), "long", &vec![7; LEN]).unwrap();
+    assert_eq!(at.shop.record_count() - before, 3);
+    assert_eq!(at.shop.read_file(&own(ada, "owned"), "long").unwrap(), vec![7; LEN]);
+}
+
+#[test]
+fn a_file_that_new_keys_overtake_goes_on_record_under_the_newest() {
+    for (seed, class) in (30..).zip(["owned", "identifiable"]) {
+        for depth in [Depth::Shallow, Depth::Deep] {
+            let mut at = Shop::new(seed);
+            let ada = at.ada;
+            let let_in = at.meanwhile(move |other| {
+                // In one of the classes nobody has written yet.
+                other.rotate_subject(&ada, depth, None, &mut |_| ()).unwrap();
+            });
+            at.shop.put_file(&own(ada, class), "long", &vec![7; LEN]).unwrap();
+            assert_eq!(let_in.load(Ordering::SeqCst), 1);
+            assert_eq!(at.shop.read_file(&own(ada, class), "long").unwrap(), vec![7; LEN]);
+            assert_eq!(at.world.store.file_count(), 2, "what was sealed before is gone");
+            // Nothing is left under a key on its way out.
+            let again = at.shop.rotate_subject(&ada, Depth::Deep, None, &mut |_| ()).unwrap();
+            assert_eq!(again.deed.files, 2, "{class}");
+            at.check_sound();
+        }
+    }
+}
+
+#[test]
+fn the_first_files_of_a_class_that_two_send_at_a_time_are_both_read() {
+    let mut at = Shop::new(40);
+    let ada = at.ada;
+    let _ = at.meanwhile(move |other| {
+        other.put_file(&own(ada, "identifiable"), "theirs", b"18 roses").unwrap();
+    });
+    at.shop.put_file(&own(ada, "identifiable"), "long", &vec![7; LEN]).unwrap();
+    for (name, bytes) in [("theirs", b"18 roses".to_vec()), ("long", vec![7; LEN])] {
+        assert_eq!(at.shop.read_file(&own(ada, "identifiable"), name).unwrap(), bytes);
+    }
+    assert_eq!(at.world.store.file_count(), 3);
+    at.check_sound();
+}
+
+#[test]
+fn whoever_dies_over_a_file_on_its_way_leaves_nothing_and_no_file_on_record_is_missed() {
+    for len in [10, LEN] {
+        for calls in 0.. {
+            let mut at = Shop::new(50);
+            let ada = at.ada;
+            at.world.store.die_after(Some(calls));
+            let put = at.shop.put_file(&own(ada, "owned"), "long", &vec![7; len]);
+            let is_through = at.world.store.has_room();
+            at.world.store.die_after(None);
+            drop(std::mem::replace(&mut at.shop, at.world.open("shop")));
+            at.world.clock.advance(DAYS);
+            at.shop = at.world.open("shop");
+            let names = at.names();
+            assert_eq!(at.world.store.file_count(), names.len(), "dead after {calls} calls");
+            for name in names {
+                at.shop.read_file(&own(ada, "owned"), &name).unwrap();
+            }
+            at.check_sound();
+            if is_through {
+                put.unwrap();
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn who_is_on_the_way_for_longer_than_anything_is_kept_for_it_sends_again() {
+    let mut at = Shop::new(60);
+    let (ada, clock) = (at.ada, Arc::clone(&at.world.clock));
+    // Somebody else begins a file after days, and takes away what seems to be left of this one.
+    let let_in = at.meanwhile(move |other| {
+        clock.advance(DAYS);
+        other.put_file(&own(ada, "owned"), "theirs", b"18 roses").unwrap();
+    });
+    at.shop.put_file(&own(ada, "owned"), "long", &vec![7; LEN]).unwrap();
+    assert_eq!(let_in.load(Ordering::SeqCst), 1);
+    assert_eq!(at.shop.read_file(&own(ada, "owned"), "long").unwrap(), vec![7; LEN]);
+    assert_eq!(at.world.store.file_count(), 3);
+    at.check_sound();
+}
+
+#[test]
+fn what_is_refused_before_it_is_sent_is_not_sent() {
+    let mut at = Shop::new(70);
+    let ada = at.ada;
+    at.shop.place_hold(&ada, "litigation").unwrap();
+    let put = at.shop.put_file(&own(ada, "owned"), "first", &vec![7; LEN]);
+    assert_eq!(kind(put), ErrorKind::Held);
+    let is_file =
+        |(key, _): &&(Key, _)| matches!(key, Key::Policy(key) if key.shelf == Shelf::Object);
+    assert_eq!(at.world.store.ever.lock().unwrap().iter().filter(is_file).count(), 1);
+}
+
+#[test]
+fn a_file_whose_record_came_to_a_store_that_was_in_doubt_is_on_record_once_and_there() {
+    for len in [10, LEN] {
+        let mut at = Shop::new(80);
+        let (ada, store) = (at.ada, Arc::clone(&at.world.store));
+        at.world.store.while_sent(move || store.is_in_doubt.store(true, Ordering::SeqCst));
+        let before = at.shop.record_count();
+        at.shop.put_file(&own(ada, "owned"), "long", &vec![7; len]).unwrap();
+        assert_eq!(at.shop.record_count() - before, 2);
+        assert_eq!(at.shop.read_file(&own(ada, "owned"), "long").unwrap(), vec![7; len]);
+        assert_eq!(at.world.store.file_count(), 2);
+        at.check_sound();
+    }
+}
+
+#[test]
+fn a_file_about_several_people_is_on_its_way_as_any_other() {
+    type Deed = fn(&mut Custodian, SubjectId);
+    let deeds: [(&str, Deed, Option<ErrorKind>); 4] = [
+        (
+            "writes",
+            |other, _| {
+                other.create_subject(&[]).unwrap();
+            },
+            None,
+        ),
+        (
+            "rotates",
+            |other, bob| {
+                drop(other.rotate_subject(&bob, Depth::Deep, None, &mut |_| ()).unwrap());
+            },
+            None,
+        ),
+        ("erases", |other, bob| drop(other.erase(&bob).unwrap()), Some(ErrorKind::Denied)),
+        ("restricts", |other, bob| other.restrict(&bob, true).unwrap(), Some(ErrorKind::Denied)),
+    ];
+    for (seed, (what, deed, refused)) in (90..).zip(deeds) {
+        let mut at = Shop::new(seed);
+        let (ada, bob) = (at.ada, at.shop.create_subject(&[]).unwrap());
+        let let_in = at.meanwhile(move |other| deed(other, bob));
+        let others = [bob.to_string()];
+        let put = at.shop.put_file_about(&own(ada, "owned"), &others, "both", &vec![7; LEN]);
+        assert_eq!(let_in.load(Ordering::SeqCst), 1, "{what}");
+        match refused {
+            None => {
+                put.unwrap();
+                for who in [ada, bob] {
+                    let read = at.shop.read_file(&own(who, "owned"), "both").unwrap();
+                    assert_eq!(read, vec![7; LEN], "{what}");
+                }
+                assert_eq!(at.world.store.file_count(), 2, "{what}");
+            }
+            Some(refused) => {
+                assert_eq!(kind(put), refused, "{what}");
+                assert_eq!(at.world.store.file_count(), 1, "{what}");
+            }
+        }
+        at.check_sound();
+    }
+}
