@@ -11,7 +11,7 @@ use strongroom_steward::{
 
 use crate::call::{Call, flag, invalid, moment, text, texts};
 use crate::http::Answer;
-use crate::subjects::{destroyed_json, listed, put_asked};
+use crate::subjects::{destroyed_json, listed};
 
 /// Lists all jobs.
 pub fn list(_: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
@@ -197,9 +197,9 @@ pub fn get(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     Ok(Answer::bytes("application/octet-stream", bytes))
 }
 
-/// Writes one, for a job that may.
-pub fn put(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    put_asked(call, custodian, &asked(call), call.param(3))
+/// The one that a job writes, if it may.
+pub fn named(call: &Call<'_>) -> Result<(Asked, String)> {
+    Ok((asked(call), call.param(3).to_owned()))
 }
 
 fn asked(call: &Call<'_>) -> Asked {

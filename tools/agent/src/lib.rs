@@ -27,6 +27,7 @@ mod export;
 mod force;
 mod http;
 mod package;
+mod put;
 mod replay;
 mod routes;
 mod subjects;
@@ -217,8 +218,11 @@ impl Agent {
     ) -> io::Result<bool> {
         let Admitted { desk, route, params, token, _room } = admitted;
         let call = Call { request, params, token: &token };
-        let Act::Whole(act) = route.act else { return self.export(wire, guest, &call, desk) };
-        let answer = self.answer(&call, desk, (route, act));
+        let answer = match route.act {
+            Act::Export => return self.export(wire, guest, &call, desk),
+            Act::Whole(act) => self.answer(&call, desk, (route, act)),
+            Act::Put(named) => self.put(&call, desk, named),
+        };
         let room = guest.hold(answer.body.len());
         let answer = if room.is_some() { answer } else { too_much() };
         wire.next_step(guest);
@@ -263,10 +267,7 @@ impl Agent {
 
     /// The answer of what is answered as a whole.
     fn answer(&self, call: &Call<'_>, desk: &Desk, (route, act): (&Route, Whole)) -> Answer {
-        // The token may have ended while the body came.
-        if !call.request.body.is_empty()
-            && let Err(answer) = self.token(call.request)
-        {
+        if let Err(answer) = self.check_token_again(call.request) {
             return answer;
         }
         let slot = match self.replayed(call.request, route, call.token) {
@@ -290,6 +291,11 @@ impl Agent {
             self.replays().keep(slot, &answer);
         }
         answer
+    }
+
+    /// The token may have ended while the body came.
+    fn check_token_again(&self, request: &Request) -> std::result::Result<(), Answer> {
+        if request.body.is_empty() { Ok(()) } else { self.token(request).map(drop) }
     }
 
     fn token(&self, request: &Request) -> std::result::Result<Token, Answer> {

@@ -1,6 +1,6 @@
 //! What can be asked: one line each, held against `docs/agent-api.json` by a test.
 
-use strongroom_steward::{Custodian, Result};
+use strongroom_steward::{Asked, Custodian, Result};
 
 use crate::call::Call;
 use crate::door::SMALL_LEN_MAX;
@@ -21,6 +21,9 @@ pub enum Who {
 /// Does what is asked and says what came of it.
 pub type Whole = fn(&Call<'_>, &mut Custodian) -> Result<Answer>;
 
+/// Whose file is meant, and its name.
+pub type Named = fn(&Call<'_>) -> Result<(Asked, String)>;
+
 /// How it is answered.
 #[derive(Clone, Copy)]
 pub enum Act {
@@ -28,6 +31,8 @@ pub enum Act {
     Whole(Whole),
     /// With everything about a subject, in pieces.
     Export,
+    /// By writing a file, which nobody waits for while it goes to the store.
+    Put(Named),
 }
 
 /// One thing that can be asked.
@@ -82,6 +87,11 @@ const fn route(method: &'static str, path: &'static str, who: Who, whole: Whole)
     Route { method, path, who, act, is_once: false, is_long: false, body_len_max: BODY_LEN_MAX }
 }
 
+const fn put_route(path: &'static str, who: Who, named: Named) -> Route {
+    let (method, act, body_len_max) = ("PUT", Act::Put(named), FILE_LEN_MAX);
+    Route { method, path, who, act, is_once: false, is_long: false, body_len_max }
+}
+
 const fn export_route(path: &'static str) -> Route {
     let (method, who, act) = ("POST", Own, Act::Export);
     Route { method, path, who, act, is_once: false, is_long: false, body_len_max: BODY_LEN_MAX }
@@ -106,7 +116,7 @@ const ROUTES: &[Route] = &[
     route("PUT", "subjects/{subject}/lookups", Own, subjects::set).up_to(TEXT_LEN_MAX),
     route("GET", "subjects/{subject}/files/{class}", Own, subjects::files),
     route("GET", "subjects/{subject}/files/{class}/{name}", Own, subjects::get),
-    route("PUT", "subjects/{subject}/files/{class}/{name}", Own, subjects::put).up_to(FILE_LEN_MAX),
+    put_route("subjects/{subject}/files/{class}/{name}", Own, subjects::named),
     route("DELETE", "subjects/{subject}/files/{class}/{name}", Own, subjects::remove),
     route("GET", "subjects/{subject}/consents", Own, subjects::consents),
     route("GET", "subjects/{subject}/consents/history", Own, subjects::history),
@@ -136,8 +146,7 @@ const ROUTES: &[Route] = &[
     route("GET", "jobs/{activity}/subjects", Job, activities::scope),
     route("GET", "jobs/{activity}/subjects/{name}/files/{class}", Job, activities::files),
     route("GET", "jobs/{activity}/subjects/{name}/files/{class}/{file}", Job, activities::get),
-    route("PUT", "jobs/{activity}/subjects/{name}/files/{class}/{file}", Job, activities::put)
-        .up_to(FILE_LEN_MAX),
+    put_route("jobs/{activity}/subjects/{name}/files/{class}/{file}", Job, activities::named),
     route("GET", "audit", Audit, activities::audit),
     route("GET", "audit/head", Audit, activities::head),
     route("POST", "audit/verify", Audit, activities::verify).long(),

@@ -133,21 +133,9 @@ pub fn get(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     Ok(Answer::bytes("application/octet-stream", bytes))
 }
 
-/// Writes one.
-pub fn put(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    put_asked(call, custodian, &own(call)?, call.param(2))
-}
-
-/// Writes a file of whoever asks; one about several people where the query says who else.
-pub fn put_asked(
-    call: &Call<'_>,
-    custodian: &mut Custodian,
-    asked: &Asked,
-    name: &str,
-) -> Result<Answer> {
-    let body = &call.request.body;
-    custodian.put_file_about(asked, &call.others(), name, body)?;
-    Ok(Answer::json(200, &json!({"name": name, "size": body.len()})))
+/// The one that is to be written.
+pub fn named(call: &Call<'_>) -> Result<(Asked, String)> {
+    Ok((own(call)?, call.param(2).to_owned()))
 }
 
 /// Removes one.
