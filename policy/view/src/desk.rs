@@ -33,6 +33,7 @@ use crate::key::Key;
 use crate::view::{Consumer, Inner};
 use people::People;
 pub(crate) use works::Work;
+use works::{Asked, UnderWay};
 
 /// LIMIT: requests that are answered by one record.
 const BATCH_COUNT_MAX: usize = 256;
@@ -60,6 +61,8 @@ pub(crate) enum Ask {
     Meet(SubjectId),
     /// Something is on record.
     Write(Work),
+    /// Nothing: a file has come to the store, or has not.
+    Sent,
     /// The view ends.
     End,
 }
@@ -90,6 +93,9 @@ pub(crate) struct Desk {
     behind: u64,
     /// What was asked while others wrote.
     queue: VecDeque<Request>,
+    /// What is to be put on record, in the order in which it was asked, and the file of it that is on its way to the store.
+    works: VecDeque<Asked>,
+    under_way: Option<UnderWay>,
     /// Somebody asked for the end.
     is_ending: bool,
     key: Key,
@@ -126,6 +132,8 @@ impl Desk {
             stranger_told: None,
             behind: 0,
             queue: VecDeque::new(),
+            works: VecDeque::new(),
+            under_way: None,
             is_ending: false,
             key: Key::default(),
         };
@@ -148,18 +156,21 @@ impl Desk {
             }
             self.watch_for(requests);
             if self.is_ending {
-                let works = self.works();
-                drop(self.write_all(works, None, requests));
-                return self.end();
+                self.gather_works();
+                drop(self.write_all(None, requests));
+                if self.under_way.is_none() {
+                    return self.end();
+                }
+                continue;
             }
             let asked = self.queue.len().min(BATCH_COUNT_MAX);
             let asked: Vec<Request> = self.queue.drain(..asked).collect();
-            let (mut needs, mut replies, mut works) = (Needs::new(), Vec::new(), Vec::new());
+            let (mut needs, mut replies) = (Needs::new(), Vec::new());
             for Request { ask, reply } in asked {
                 match ask {
                     Ask::Everybody => self.read_for(reply),
                     Ask::Meet(subject) => answer(reply, self.meet(&subject)),
-                    Ask::Write(work) => works.push((work, reply)),
+                    Ask::Write(work) => self.works.push_back((work, reply)),
                     ask => {
                         self.gather(ask, &mut needs);
                         replies.push(reply);
@@ -170,7 +181,7 @@ impl Desk {
             self.renewals(&mut needs);
             let (done, guard) = self.serve(&needs, requests);
             replies.into_iter().for_each(|reply| answer(reply, done.clone()));
-            let guard = self.write_all(works, guard, requests);
+            let guard = self.write_all(guard, requests);
             self.finish(guard);
             self.tell_strangers();
         }
@@ -329,7 +340,7 @@ impl Desk {
 
     fn gather(&self, ask: Ask, needs: &mut Needs) {
         match ask {
-            Ask::Look | Ask::Everybody | Ask::Meet(_) | Ask::Write(_) | Ask::End => {}
+            Ask::Look | Ask::Everybody | Ask::Meet(_) | Ask::Write(_) | Ask::Sent | Ask::End => {}
             Ask::Show(subjects) => {
                 let state = self.inner.state.lock();
                 for person in subjects.iter().filter_map(|subject| state.person_of(subject)) {

@@ -16,7 +16,7 @@ use strongroom_steward::{Custodian, Error, ErrorKind, Fence, Stewardship};
 use strongroom_workspace::door::{Change, Mark, Passing, TimeNs};
 use tokio::sync::oneshot;
 
-use crate::desk::{Ask, Desk, Request};
+use crate::desk::{Ask, Desk, Request, Work};
 use crate::draft::{Draft, Room};
 use crate::far::{FarConsumer, FarDesk};
 use crate::gate::Compartment;
@@ -136,6 +136,11 @@ impl View {
         let (reply, _) = oneshot::channel();
         // A desk that is gone does nothing any more.
         let _ = self.requests.send(Request { ask, reply });
+    }
+
+    /// What puts a draft on record.
+    pub(crate) fn work_of(&self, draft: Arc<Draft>) -> Work {
+        Work::Put(draft, self.requests.clone())
     }
 
     /// Hands a request to the desk and waits for it.

@@ -277,7 +277,8 @@ impl View {
             return Ok(());
         }
         draft.check_whole()?;
-        self.ask(Ask::Write(Work::Put(draft))).await
+        let work = self.work_of(draft);
+        self.ask(Ask::Write(work)).await
     }
 
     /// Puts what is written on record: of one file, or of all.
@@ -298,7 +299,7 @@ impl View {
     /// The same for all, which nobody waits for.
     pub(crate) fn send_drafts(&self) {
         for draft in self.inner.state.lock().drafts() {
-            self.send(Ask::Write(Work::Put(draft)));
+            self.send(Ask::Write(self.work_of(draft)));
         }
     }
 
@@ -307,7 +308,7 @@ impl View {
         let last = self.inner.state.lock().release_writer(handle.0);
         let Some(draft) = last else { return };
         if draft.is_untold() {
-            self.send(Ask::Write(Work::Put(draft)));
+            self.send(Ask::Write(self.work_of(draft)));
         } else {
             self.inner.end_draft(&draft);
         }

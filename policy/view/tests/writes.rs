@@ -7,8 +7,10 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use common::world::{own, proposal};
 use common::{Shop, content, crawl, follow, kind, list, look, mounted, now, read};
@@ -516,4 +518,110 @@ fn programs_write_files_of_people_in_a_mount_as_anywhere() {
     }
     assert_eq!(stored(&mut shop, ada, "owned", "order").unwrap(), b"one\ntwo\nthree\n");
     mount.unmount().unwrap();
+}
+
+/// Longer than what goes to the store with its record.
+const LONG: usize = 300_000;
+/// Nobody waits for as long who does not wait for the store.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The next file waits on its way to the store, for a while at most: whoever hears of it says when it goes on.
+fn slow_store(shop: &Shop) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let ((say, heard), (go, waits)) = (mpsc::channel(), mpsc::channel());
+    shop.world.store.while_sent(move || {
+        // Whoever listened may have given up.
+        let _ = say.send(());
+        let _ = waits.recv_timeout(PATIENCE);
+    });
+    (heard, go)
+}
+
+/// A thread that saves a long file.
+fn saving(view: &View, folder: String) -> JoinHandle<Result<()>> {
+    let view = view.clone();
+    thread::spawn(move || save(&view, &folder, "long", &vec![b'l'; LONG]))
+}
+
+#[test]
+fn a_view_whose_file_is_on_its_way_follows_and_serves_and_keeps_nobody_from_writing() {
+    let mut shop = Shop::new(30);
+    writing(&mut shop, "editor", "owned");
+    let [ada, bob] = ["ada", "bob"].map(|name| {
+        let subject = shop.reader(name);
+        shop.say(subject, "editor", Given);
+        subject
+    });
+    let names = [ada, bob].map(|who| shop.act(|shop| shop.name_for(&who, "editor").unwrap()));
+    let view = shop.view("editor");
+    let [adas, bobs] = names.map(|name| format!("subjects/{name}/owned"));
+    let handle = open(&view, &format!("{adas}/file"), Access::Read, false).unwrap();
+    assert_eq!(read(&view, handle).unwrap(), b"ada owned");
+    let (on_its_way, go) = slow_store(&shop);
+    let saving = saving(&view, bobs.clone());
+    on_its_way.recv_timeout(PATIENCE).unwrap();
+    // What somebody reads there first is on record before.
+    assert_eq!(content(&view, &format!("{bobs}/file")).unwrap(), b"bob owned");
+    shop.say(ada, "editor", Withdrawn);
+    follow(&view);
+    assert_eq!(kind(read(&view, handle)), ErrorKind::Denied);
+    assert!(!saving.is_finished(), "it is on its way still");
+    go.send(()).unwrap();
+    saving.join().unwrap().unwrap();
+    assert_eq!(stored(&mut shop, bob, "owned", "long").unwrap(), vec![b'l'; LONG]);
+    assert_eq!(content(&view, &format!("{bobs}/long")).unwrap(), vec![b'l'; LONG]);
+}
+
+#[test]
+fn what_is_withdrawn_while_a_views_file_is_on_its_way_keeps_it_off_record_also_if_it_is_given_again()
+ {
+    for again in [false, true] {
+        let mut shop = Shop::new(31);
+        writing(&mut shop, "editor", "owned");
+        let ada = shop.reader("ada");
+        shop.say(ada, "editor", Given);
+        let name = shop.act(|shop| shop.name_for(&ada, "editor").unwrap());
+        let view = shop.view("editor");
+        let (on_its_way, go) = slow_store(&shop);
+        let saving = saving(&view, format!("subjects/{name}/owned"));
+        on_its_way.recv_timeout(PATIENCE).unwrap();
+        let before = shop.world.store.file_count();
+        shop.say(ada, "editor", Withdrawn);
+        follow(&view);
+        if again {
+            shop.say(ada, "editor", Given);
+            follow(&view);
+        }
+        go.send(()).unwrap();
+        assert_eq!(kind(saving.join().unwrap()), ErrorKind::Denied);
+        assert_eq!(stored(&mut shop, ada, "owned", "long"), None);
+        assert_eq!(shop.world.store.file_count(), before);
+    }
+}
+
+#[test]
+fn what_is_asked_of_a_file_on_its_way_is_done_after_it_and_a_view_that_ends_waits_for_it() {
+    let mut shop = Shop::new(32);
+    let ada = shop.reader("ada");
+    let view = shop.own_view();
+    let folder = format!("subjects/{ada}/owned");
+    let (on_its_way, go) = slow_store(&shop);
+    let first = saving(&view, folder.clone());
+    on_its_way.recv_timeout(PATIENCE).unwrap();
+    let renamed = thread::spawn({
+        let (view, folder) = (view.clone(), folder.clone());
+        move || rename(&view, &folder, "long", "longer", RenameMode::Replace)
+    });
+    assert!(!first.is_finished() && !renamed.is_finished());
+    go.send(()).unwrap();
+    first.join().unwrap().unwrap();
+    renamed.join().unwrap().unwrap();
+    assert_eq!(stored(&mut shop, ada, "owned", "longer").unwrap(), vec![b'l'; LONG]);
+    let (on_its_way, go) = slow_store(&shop);
+    let last = saving(&view, folder);
+    on_its_way.recv_timeout(PATIENCE).unwrap();
+    let ends = thread::spawn(move || view.close());
+    go.send(()).unwrap();
+    ends.join().unwrap();
+    last.join().unwrap().unwrap();
+    assert_eq!(stored(&mut shop, ada, "owned", "long").unwrap(), vec![b'l'; LONG]);
 }

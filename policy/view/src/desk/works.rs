@@ -1,9 +1,13 @@
 //! What the desk puts on record of what programs wrote: a decision and its record for each, as for whatever is read.
+//!
+//! A file that is long is sent to the store by a thread of its own: the desk follows meanwhile, and whoever reads is served. What
+//! was asked to be written after it waits.
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 
-use strongroom_steward::{Asked, Error as StewardError, ErrorKind as StewardKind, Fenced};
+use strongroom_host::thread;
+use strongroom_steward::{self as steward, ErrorKind as StewardKind, Fenced, Sending};
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -15,141 +19,297 @@ use crate::gate::{Compartment, Standing};
 /// What is to be put on record.
 #[derive(Clone)]
 pub(crate) enum Work {
-    /// A file, as it is written by now.
-    Put(Arc<Draft>),
+    /// A file, as it is written by now; and who is told when it has come to the store.
+    Put(Arc<Draft>, Sender<Request>),
     /// That a file is removed.
     Remove(Arc<Compartment>, String),
     /// That a file has another name.
     Rename(Arc<Compartment>, String, String),
 }
 
+/// Something to be put on record, and who waits for that.
+pub(super) type Asked = (Work, oneshot::Sender<Result<()>>);
+
+/// A file on its way to the store.
+pub(super) struct UnderWay {
+    asked: Asked,
+    content: Content,
+    sent: Receiver<(Sending, steward::Result<()>)>,
+}
+
+/// How far something came.
+enum Step {
+    /// It is on record, or needs not be.
+    Done,
+    /// A file is to be sent first.
+    Send(Content, Sending),
+}
+
 impl Work {
     fn compartment(&self) -> &Arc<Compartment> {
         match self {
-            Work::Put(draft) => &draft.compartment,
+            Work::Put(draft, _) => &draft.compartment,
             Work::Remove(own, _) | Work::Rename(own, ..) => own,
         }
     }
 }
 
 impl Desk {
-    /// What waits to be put on record.
-    pub(super) fn works(&mut self) -> Vec<(Work, oneshot::Sender<Result<()>>)> {
+    /// Takes up what waits to be put on record, and nothing else that was asked.
+    pub(super) fn gather_works(&mut self) {
         let work = |Request { ask, reply }| match ask {
             Ask::Write(work) => Some((work, reply)),
             _ => None,
         };
-        std::mem::take(&mut self.queue).into_iter().filter_map(work).collect()
+        self.works.extend(std::mem::take(&mut self.queue).into_iter().filter_map(work));
     }
 
-    /// Puts on record what was written, each for itself: what is refused of one says nothing of another.
+    /// Puts on record what was written, each for itself and in its order: what is refused of one says nothing of another. Ends
+    /// early while a file is on its way.
     pub(super) fn write_all(
         &mut self,
-        works: Vec<(Work, oneshot::Sender<Result<()>>)>,
-        guard: Option<Fenced>,
+        mut guard: Option<Fenced>,
         requests: &Receiver<Request>,
     ) -> Option<Fenced> {
-        if works.is_empty() {
-            return guard;
-        }
-        let raised = match guard {
-            Some(guard) => Ok(guard),
-            None => self.wait_for_fence(requests),
-        };
-        for (work, reply) in works {
-            let done = match &raised {
-                Ok(_) => self.write(&work),
-                Err(error) => Err(error.clone()),
+        loop {
+            let arrived = match self.under_way.take() {
+                Some(under_way) => match under_way.sent.try_recv() {
+                    Err(TryRecvError::Empty) => {
+                        self.under_way = Some(under_way);
+                        return guard;
+                    }
+                    sent => Some((under_way, sent.ok())),
+                },
+                None if self.works.is_empty() => return guard,
+                None => None,
             };
-            if let Work::Put(draft) = &work {
-                self.inner.end_draft(draft);
+            let raised = match guard.take() {
+                Some(guard) => Ok(guard),
+                None => self.wait_for_fence(requests),
+            };
+            let fenced = raised.as_ref().map(drop).map_err(Clone::clone);
+            match arrived {
+                Some((under_way, sent)) => self.arrive(under_way, sent, fenced),
+                None => self.begin(fenced),
             }
-            answer(reply, done);
+            guard = raised.ok();
         }
-        raised.ok()
     }
 
-    fn write(&mut self, work: &Work) -> Result<()> {
-        // What was agreed again since is another one: what was written before is not for it.
-        if matches!(work.compartment().shown(self.now()), Standing::Shut) {
-            return Err(denied());
+    /// Begins with what was asked first.
+    fn begin(&mut self, fenced: Result<()>) {
+        let Some(asked) = self.works.pop_front() else { return };
+        match fenced.and_then(|()| self.write(&asked.0)) {
+            Ok(Step::Send(content, sending)) => self.send(asked, content, sending),
+            Ok(Step::Done) => self.end_work(asked, Ok(())),
+            Err(error) => self.end_work(asked, Err(error)),
         }
-        let content = match work {
-            Work::Put(draft) => match draft.content() {
-                None => return Ok(()),
-                content => content,
+    }
+
+    fn write(&mut self, work: &Work) -> Result<Step> {
+        self.check_shown(work)?;
+        let (begun, content) = match work {
+            Work::Put(draft, _) => match draft.content() {
+                None => return Ok(Step::Done),
+                Some(content) => (self.put(draft, &content), Some(content)),
             },
-            Work::Remove(..) | Work::Rename(..) => None,
+            Work::Remove(own, name) => (self.remove(own, name).map(|()| None), None),
+            Work::Rename(own, from, to) => (self.rename(own, from, to).map(|()| None), None),
         };
-        let written = self.write_alone(work, content.as_ref());
-        if let Err(error) = &written {
-            self.key.obtain(&self.custodian);
-            if let (Work::Put(draft), Some(content)) = (work, &content) {
-                draft.note_refused(content);
-            }
-            self.inner.note_trouble(Some(error.to_string()));
+        match (begun, content) {
+            (Ok(Some(sending)), Some(content)) => Ok(Step::Send(content, sending)),
+            (Ok(_), _) => Ok(Step::Done),
+            (Err(error), content) => Err(self.not_written(work, content.as_ref(), &error)),
         }
-        written.map_err(|error| match error.kind() {
-            StewardKind::Invalid => Error::new(ErrorKind::Invalid, error.to_string()),
-            StewardKind::NotFound => Error::new(ErrorKind::NotFound, error.to_string()),
-            StewardKind::Exists => Error::new(ErrorKind::Exists, error.to_string()),
-            _ => refused(&error),
-        })
     }
 
-    fn write_alone(
+    /// What was agreed again since is another one: what was written before is not for it.
+    fn check_shown(&self, work: &Work) -> Result<()> {
+        match work.compartment().shown(self.now()) {
+            Standing::Shut => Err(denied()),
+            Standing::Live(()) | Standing::Lapsed => Ok(()),
+        }
+    }
+
+    /// Sends a file, in a thread that says when it has done.
+    fn send(&mut self, asked: Asked, content: Content, mut sending: Sending) {
+        let Work::Put(_, wake) = &asked.0 else { return };
+        let (wake, (say, sent)) = (wake.clone(), mpsc::channel());
+        self.under_way = Some(UnderWay { asked, content, sent });
+        // Where no thread begins, nothing comes: that is found as if one had died.
+        let _ = thread::spawn("view-send", move || {
+            let done = sending.send();
+            let _ = say.send((sending, done));
+            let (reply, _) = oneshot::channel();
+            let _ = wake.send(Request { ask: Ask::Sent, reply });
+        });
+    }
+
+    /// A file has come to the store, or has not.
+    fn arrive(
+        &mut self,
+        under_way: UnderWay,
+        sent: Option<(Sending, steward::Result<()>)>,
+        fenced: Result<()>,
+    ) {
+        let UnderWay { asked, content, .. } = under_way;
+        let lost = || Error::new(ErrorKind::Unavailable, "the machine has no thread left");
+        let arrived = match (fenced, sent) {
+            (Ok(()), Some((sending, done))) => self.put_sent(&asked.0, &content, sending, done),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(lost()),
+        };
+        match arrived {
+            Ok(None) => self.end_work(asked, Ok(())),
+            Ok(Some(sending)) => self.send(asked, content, sending),
+            Err(error) => self.end_work(asked, Err(error)),
+        }
+    }
+
+    /// Puts a file on record that was sent; or it has to be sent once more.
+    fn put_sent(
+        &mut self,
+        work: &Work,
+        content: &Content,
+        mut sending: Sending,
+        done: steward::Result<()>,
+    ) -> Result<Option<Sending>> {
+        let Work::Put(draft, _) = work else { return Ok(None) };
+        // ORDER: what others recorded meanwhile is in force here before it is put.
+        let looked = self.look().and_then(|()| self.custodian.catch_up());
+        let put = match self.check_shown(work) {
+            Ok(()) => looked.and(done).and_then(|()| self.end_put(draft, content, &mut sending)),
+            Err(shut) => {
+                self.custodian.give_up(&sending);
+                return Err(shut);
+            }
+        };
+        match put {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some(sending)),
+            Err(error) => {
+                self.custodian.give_up(&sending);
+                Err(self.not_written(work, Some(content), &error))
+            }
+        }
+    }
+
+    fn end_work(&mut self, (work, reply): Asked, done: Result<()>) {
+        if let Work::Put(draft, _) = &work {
+            self.inner.end_draft(draft);
+        }
+        answer(reply, done);
+    }
+
+    /// Why something is not on record, as whoever wrote it is told.
+    fn not_written(
         &mut self,
         work: &Work,
         content: Option<&Content>,
-    ) -> std::result::Result<(), StewardError> {
-        let own = work.compartment();
-        let asked = Asked {
+        error: &steward::Error,
+    ) -> Error {
+        self.key.obtain(&self.custodian);
+        if let (Work::Put(draft, _), Some(content)) = (work, content) {
+            draft.note_refused(content);
+        }
+        self.inner.note_trouble(Some(error.to_string()));
+        match error.kind() {
+            StewardKind::Invalid => Error::new(ErrorKind::Invalid, error.to_string()),
+            StewardKind::NotFound => Error::new(ErrorKind::NotFound, error.to_string()),
+            StewardKind::Exists => Error::new(ErrorKind::Exists, error.to_string()),
+            _ => refused(error),
+        }
+    }
+
+    fn asked(&self, own: &Compartment) -> steward::Asked {
+        steward::Asked {
             activity: self.activity.clone(),
             subject: own.pseudonym.to_string(),
             class: own.name.clone(),
             purpose: None,
-        };
+        }
+    }
+
+    /// Does something, with everything known that others recorded: again where their record came before.
+    fn in_turn<T>(
+        &mut self,
+        mut act: impl FnMut(&mut Self) -> steward::Result<T>,
+    ) -> steward::Result<T> {
         for _ in 0..CONFLICT_COUNT_MAX {
             self.look()?;
             self.custodian.catch_up()?;
-            let done = match (work, content) {
-                (Work::Put(draft), Some(content)) => {
-                    let put = self.custodian.put_file(&asked, &content.name, &content.bytes);
-                    put.map(|file| draft.note_put(content, file))
-                }
-                (Work::Put(_), None) => Ok(()),
-                (Work::Remove(_, name), _) => self.remove(&asked, own, name),
-                (Work::Rename(_, from, to), _) => {
-                    let renamed = self.custodian.rename_file(&asked, from, to);
-                    // ORDER: what is put after it goes by the names that are on record then.
-                    renamed.map(|()| self.inner.state.lock().rename(own, from, to))
-                }
-            };
-            match done {
-                Err(error) if error.kind() == StewardKind::Conflict => continue,
-                done => done?,
+            match act(self) {
+                Err(error) if error.kind() == StewardKind::Conflict => {}
+                done => return done,
             }
-            self.inner.count(1);
-            return self.reconsider(&own.subject);
         }
-        Err(StewardError::new(StewardKind::Unavailable, "others write all the time"))
+        Err(steward::Error::new(StewardKind::Unavailable, "others write all the time"))
+    }
+
+    /// Something of a compartment is on record.
+    fn written(&mut self, own: &Compartment) -> steward::Result<()> {
+        self.inner.count(1);
+        self.reconsider(&own.subject)
+    }
+
+    /// Puts a file on record; one that is long is to be sent first.
+    fn put(&mut self, draft: &Arc<Draft>, content: &Content) -> steward::Result<Option<Sending>> {
+        let asked = self.asked(&draft.compartment);
+        let mut sending = self
+            .in_turn(|desk| desk.custodian.begin_put(&asked, &[], &content.name, &content.bytes))?;
+        if sending.is_long() {
+            return Ok(Some(sending));
+        }
+        let put = loop {
+            let put = sending.send().and_then(|()| self.end_put(draft, content, &mut sending));
+            match put {
+                Ok(false) => {}
+                put => break put.map(drop),
+            }
+        };
+        put.inspect_err(|_| self.custodian.give_up(&sending)).map(|()| None)
+    }
+
+    /// Puts a file on record that was sent. False where it has to be sent once more.
+    fn end_put(
+        &mut self,
+        draft: &Arc<Draft>,
+        content: &Content,
+        sending: &mut Sending,
+    ) -> steward::Result<bool> {
+        let put = match self.custodian.end_put(sending, &content.bytes) {
+            Err(error) if error.kind() == StewardKind::Conflict => {
+                self.in_turn(|desk| desk.custodian.end_put(sending, &content.bytes))
+            }
+            put => put,
+        };
+        let Some(file) = put? else { return Ok(false) };
+        draft.note_put(content, file);
+        self.written(&draft.compartment).map(|()| true)
+    }
+
+    fn rename(&mut self, own: &Arc<Compartment>, from: &str, to: &str) -> steward::Result<()> {
+        let asked = self.asked(own);
+        self.in_turn(|desk| {
+            desk.custodian.rename_file(&asked, from, to)?;
+            // ORDER: what is put after it goes by the names that are on record then.
+            desk.inner.state.lock().rename(own, from, to);
+            Ok(())
+        })?;
+        self.written(own)
     }
 
     /// Removes a file, on record or not: what is being written under its name goes nowhere from here on.
-    fn remove(
-        &mut self,
-        asked: &Asked,
-        own: &Arc<Compartment>,
-        name: &str,
-    ) -> std::result::Result<(), StewardError> {
+    fn remove(&mut self, own: &Arc<Compartment>, name: &str) -> steward::Result<()> {
+        let asked = self.asked(own);
         let draft = self.inner.state.lock().draft(own, name);
-        match self.custodian.remove_file(asked, name) {
-            Err(error) if error.kind() == StewardKind::NotFound && draft.is_some() => {}
-            removed => removed?,
-        }
+        self.in_turn(|desk| match desk.custodian.remove_file(&asked, name) {
+            Err(error) if error.kind() == StewardKind::NotFound && draft.is_some() => Ok(()),
+            removed => removed,
+        })?;
         if let Some(draft) = draft {
             self.inner.state.lock().drop_draft(&draft);
         }
-        Ok(())
+        self.written(own)
     }
 }

@@ -37,7 +37,7 @@ impl FarDesk {
             match ask {
                 Ask::Look => looks = true,
                 // See [`FarDesk::set_apart`] and [`FarDesk::run`]; nobody writes here, or knows people by their ids.
-                Ask::Everybody | Ask::Meet(_) | Ask::Write(_) | Ask::End => {}
+                Ask::Everybody | Ask::Meet(_) | Ask::Write(_) | Ask::Sent | Ask::End => {}
                 Ask::Show(subjects) => shows.extend(subjects.iter().copied()),
                 Ask::Names(own) => {
                     if matches!(own.names(now), Standing::Lapsed) {
