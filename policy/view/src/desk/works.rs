@@ -37,14 +37,6 @@ pub(super) struct UnderWay {
     sent: Receiver<(Sending, steward::Result<()>)>,
 }
 
-/// How far something came.
-enum Step {
-    /// It is on record, or needs not be.
-    Done,
-    /// A file is to be sent first.
-    Send(Content, Sending),
-}
-
 impl Work {
     fn compartment(&self) -> &Arc<Compartment> {
         match self {
@@ -100,25 +92,26 @@ impl Desk {
     fn begin(&mut self, fenced: Result<()>) {
         let Some(asked) = self.works.pop_front() else { return };
         match fenced.and_then(|()| self.write(&asked.0)) {
-            Ok(Step::Send(content, sending)) => self.send(asked, content, sending),
-            Ok(Step::Done) => self.end_work(asked, Ok(())),
+            Ok(Some((content, sending))) => self.send(asked, content, sending),
+            Ok(None) => self.end_work(asked, Ok(())),
             Err(error) => self.end_work(asked, Err(error)),
         }
     }
 
-    fn write(&mut self, work: &Work) -> Result<Step> {
+    /// Puts something on record; a file that is long is to be sent first.
+    fn write(&mut self, work: &Work) -> Result<Option<(Content, Sending)>> {
         self.check_shown(work)?;
         let (begun, content) = match work {
             Work::Put(draft, _) => match draft.content() {
-                None => return Ok(Step::Done),
+                None => return Ok(None),
                 Some(content) => (self.put(draft, &content), Some(content)),
             },
             Work::Remove(own, name) => (self.remove(own, name).map(|()| None), None),
             Work::Rename(own, from, to) => (self.rename(own, from, to).map(|()| None), None),
         };
         match (begun, content) {
-            (Ok(Some(sending)), Some(content)) => Ok(Step::Send(content, sending)),
-            (Ok(_), _) => Ok(Step::Done),
+            (Ok(Some(sending)), Some(content)) => Ok(Some((content, sending))),
+            (Ok(_), _) => Ok(None),
             (Err(error), content) => Err(self.not_written(work, content.as_ref(), &error)),
         }
     }
