@@ -1,5 +1,7 @@
 //! A subject's files of one class: the folder that names them, and their bytes.
 
+mod removal;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
@@ -12,16 +14,15 @@ use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::cbor;
 use strongroom_format::ids::OrganisationId;
 use strongroom_records::ids::{ApplicationId, ClassId, FileId, Hash, SubjectId};
-use strongroom_records::log::Kind;
 use strongroom_records::subject::{
-    ClassCell, Detail, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder, Given, OlderKey,
-    SubjectCell,
+    ClassCell, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder, Given, OlderKey, SubjectCell,
 };
 use strongroom_store::Shelf;
 
 use crate::access::Asked;
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
+use crate::joint::LentJoint;
 use crate::leases::Released;
 use crate::lookup::Buckets;
 use crate::register::{Register, Transaction};
@@ -335,7 +336,9 @@ impl OpenFolder {
         let older = self.older.into_iter().map(|(older, key)| (older.generation, key));
         let keys = std::iter::once((self.generation, self.key)).chain(older);
         let keys = keys.filter(|_| grant.gives_key()).collect();
-        Released { class: self.class, keys, files: self.folder.files, version: self.version }
+        let Folder { files, joint, .. } = self.folder;
+        let joint = joint.into_iter().map(|joint| LentJoint::new(joint, grant)).collect();
+        Released { class: self.class, keys, files, joint, version: self.version }
     }
 
     /// Reads a file.
@@ -358,38 +361,6 @@ impl OpenFolder {
 }
 
 impl Custodian {
-    /// Removes a file of a subject, for an activity that may write. Its key lives on with the class: a deep rotation of
-    /// the class ends it.
-    ///
-    /// # Errors
-    /// `Denied`; `NotFound` when the subject has no such file; `Held` while a hold keeps the class.
-    pub fn remove_file(&mut self, asked: &Asked, name: &str) -> Result<()> {
-        let (mut own, grant) = self.ask(asked, Action::Write)?;
-        let register = self.register();
-        let mut transaction = Transaction::new(register);
-        own.check_replaceable(grant.class(), transaction.now)?;
-        let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
-        let mut folder = OpenFolder::open(register, &grant, &subject_key, &own.cell)?;
-        if let Some(joint) = folder.find_joint(name) {
-            return self.remove_joint(asked, grant, &joint.clone());
-        }
-        let id = folder.find(name).ok_or_else(no_such_file)?.id;
-        folder.remove(id);
-        transaction.drop_object(id);
-        let mut buckets = Buckets::default();
-        if grant.class() == ClassId::IDENTIFIABLE && name == PROFILE {
-            register.relabel(&mut buckets, &mut folder, own.cell.subject, &[])?;
-        }
-        folder.close(register, &mut own.cell);
-        let detail = Detail { files: vec![id], ..Detail::default() };
-        register.tell(&mut transaction, &mut own, Kind::Removed, Some(&detail), None, |entry| {
-            (entry.activity, entry.class) = (Some(grant.activity()), Some(grant.class()));
-        });
-        register.put_subject(&mut transaction, &mut own);
-        register.put_leaves(&mut transaction, buckets)?;
-        self.register_mut().commit(transaction).map(drop)
-    }
-
     /// Gives a file of a subject another name in its class, for an activity that may write. What had that name is replaced.
     ///
     /// # Errors

@@ -9,9 +9,10 @@
 //! 2. Whoever of them is erased, the file is closed for all: their folders forget it before the key goes.
 //! 3. Whoever takes a new class key deals all of them new shares of a new key.
 //!
-//! Not in views: they show what is of one person alone.
+//! Views show them by what a lease gives of each of them (`lent`); those on consumers' devices do not.
 
 mod folder;
+mod lent;
 mod sending;
 mod upkeep;
 
@@ -23,7 +24,8 @@ use strongroom_crypto::hash::sha256;
 use strongroom_crypto::seal;
 use strongroom_crypto::secret::KeyShare;
 use strongroom_crypto::usage::{Context, Usage, Value};
-use strongroom_records::ids::{ActivityId, ClassId, FileId, Hash, SubjectId};
+use strongroom_format::ids::OrganisationId;
+use strongroom_records::ids::{ActivityId, ApplicationId, ClassId, FileId, Hash, SubjectId};
 use strongroom_records::log::Kind;
 use strongroom_records::subject::{Detail, File, JointFile};
 
@@ -34,6 +36,9 @@ use crate::files::{FileLine, OpenFolder, damaged, no_such_file, sealed};
 use crate::leases::{Rules, Wanted};
 use crate::register::{Register, Transaction};
 use crate::subjects::Subject;
+
+pub use lent::LentJoint;
+pub(crate) use lent::opener;
 
 /// LIMIT: people whose decisions one record of a listing has.
 const LIST_COUNT: usize = 64;
@@ -111,7 +116,7 @@ fn share(
     let class = parties.first().ok_or_else(Error::no_subject)?.folder.class();
     let share = |_: &Party| KeyShare::from_bytes(register.keystore().generate().expose());
     let shares: Vec<KeyShare> = parties.iter().map(share).collect();
-    let context = context(register, class, &people, &id);
+    let context = context(home(register), class, &people, &id);
     let salt = register.services().entropy.array();
     let sealed = seal::seal(&KeyShare::join(&shares), &context, salt, plain);
     let hash = Hash(sha256(&sealed));
@@ -142,18 +147,21 @@ pub(crate) fn read(register: &Register, parties: &[Party], file: &File) -> Resul
     let class = parties.first().ok_or_else(damaged)?.folder.class();
     let shares = parties.iter().map(|party| party.share(file.id).ok_or_else(damaged));
     let key = KeyShare::join(shares.collect::<Result<Vec<_>>>()?);
-    let context = context(register, class, &people, &file.id);
+    let context = context(home(register), class, &people, &file.id);
     let plain = seal::open(&key, &context, &sealed(register, file)?).map_err(|_| damaged())?;
     Ok(plain.into_vec())
 }
 
+fn home(register: &Register) -> (OrganisationId, ApplicationId) {
+    (register.services().keys.organisation(), register.application())
+}
+
 fn context(
-    register: &Register,
+    (organisation, application): (OrganisationId, ApplicationId),
     class: ClassId,
     people: &BTreeSet<SubjectId>,
     id: &FileId,
 ) -> Context {
-    let application = register.application();
     let all: Vec<u8> = people.iter().flat_map(|subject| subject.0).collect();
     let people = sha256(&all);
     let fields = [
@@ -162,7 +170,7 @@ fn context(
         Value::Uint(u64::from(class.0)),
         Value::Bytes(&id.0),
     ];
-    Context::new(Usage::JointFile, &register.services().keys.organisation().0, &fields)
+    Context::new(Usage::JointFile, &organisation.0, &fields)
 }
 
 impl Custodian {

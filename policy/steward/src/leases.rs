@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -28,6 +29,7 @@ use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::FileNames;
 use crate::files::{FileHome, OpenFolder, damaged};
+use crate::joint::{self, LentJoint};
 use crate::lookup::Buckets;
 use crate::register::{Transaction, blank};
 use crate::subjects::Subject;
@@ -78,8 +80,8 @@ pub struct Wanted {
 
 /// A released class of a subject's data: the names of its files, and its key where contents may be read.
 pub struct OpenClass {
-    released: Released,
-    home: FileHome,
+    pub(crate) released: Released,
+    pub(crate) home: FileHome,
     store: Arc<dyn Store>,
 }
 
@@ -92,15 +94,19 @@ pub struct Released {
     pub keys: Vec<(u64, ClassKey)>,
     /// By name, ascending.
     pub files: Vec<File>,
+    /// Those that are about others as well.
+    pub joint: Vec<LentJoint>,
     /// Changes of the folder so far: the same number, the same files.
     pub version: u64,
 }
 
 /// A file of a released class.
 pub struct OpenFile {
-    class: Arc<OpenClass>,
-    file: File,
-    opener: OnceLock<Opener>,
+    pub(crate) class: Arc<OpenClass>,
+    /// The same class of the others whom it is about.
+    pub(crate) others: Vec<Arc<OpenClass>>,
+    pub(crate) file: File,
+    pub(crate) opener: OnceLock<Opener>,
 }
 
 impl Rules {
@@ -428,7 +434,8 @@ impl OpenClass {
 
     /// Opens a file of it. Nothing is read yet.
     pub fn file(self: &Arc<Self>, file: &File) -> OpenFile {
-        OpenFile { class: Arc::clone(self), file: file.clone(), opener: OnceLock::new() }
+        let (class, others) = (Arc::clone(self), Vec::new());
+        OpenFile { class, others, file: file.clone(), opener: OnceLock::new() }
     }
 
     async fn sealed(&self, file: &FileId, range: Range<u64>) -> Result<bytes::Bytes> {
@@ -488,9 +495,15 @@ impl OpenFile {
 
     fn opened_by(&self, prefix: &[u8]) -> Result<&Opener> {
         let class = &self.class;
-        let context = class.home.context(class.released.class, &self.file.id);
-        let key = class.released.key_of(&self.file)?;
-        let opener = Opener::new(key, &context, prefix).map_err(|_| damaged())?;
+        let opener = if self.others.is_empty() {
+            let context = class.home.context(class.released.class, &self.file.id);
+            let key = class.released.key_of(&self.file)?;
+            Opener::new(key, &context, prefix).map_err(|_| damaged())?
+        } else {
+            let all: Vec<&OpenClass> =
+                iter::once(class).chain(&self.others).map(|own| &**own).collect();
+            joint::opener(&all, &self.file.id, prefix)?
+        };
         Ok(self.opener.get_or_init(|| opener))
     }
 }

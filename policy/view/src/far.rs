@@ -431,6 +431,8 @@ impl FarDesk {
             class: lease.class,
             keys: lease.keys.iter().map(key).collect(),
             files: lease.files.clone(),
+            // A lease that comes by letter says nothing of them.
+            joint: Vec::new(),
             version: 0,
         };
         let (organisation, application) = (self.organisation, answer.application);
