@@ -24,7 +24,6 @@ use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
 use crate::joint::LentJoint;
 use crate::leases::Released;
-use crate::lookup::Buckets;
 use crate::register::{Register, Transaction};
 use crate::schema::Schema;
 use crate::times::time_text;

@@ -16,8 +16,10 @@ use strongroom_workspace::error::{Error, ErrorKind, Result};
 use crate::desk::{Ask, refused};
 use crate::gate::{Compartment, Ending, Handle, Standing};
 use crate::listing::{
-    FIRST_COOKIE, find_class, list_classes, list_files, list_people, pseudonym_of,
+    FIRST_COOKIE, find_class, find_joint, joint_files, list_classes, list_files, list_people,
+    pseudonym_of,
 };
+use crate::parties::Parties;
 use crate::state::{SUBJECTS_NAME, State, Thing};
 use crate::view::View;
 use crate::writes::check_kind;
@@ -102,8 +104,12 @@ impl View {
                     let file = class.files().iter().find(|file| file.name.as_bytes() == name);
                     match (draft, file) {
                         (Some(draft), _) => Thing::Draft(draft),
-                        (None, Some(file)) => Thing::File(own, file.clone()),
-                        (None, None) => return Step::missing(),
+                        (None, Some(file)) => Thing::File(Parties::one(&own), file.clone()),
+                        (None, None) => match find_joint(&state, &own, &class, name, now) {
+                            Ok(Some((parties, file))) => Thing::File(parties, file),
+                            Ok(None) => return Step::missing(),
+                            Err(ask) => return Step::Ask(ask),
+                        },
                     }
                 }
             },
@@ -144,7 +150,10 @@ impl View {
     pub(crate) fn attributes_of(&self, thing: &Thing, ino: Ino) -> Attributes {
         let writing = if self.may_write() { 0o200 } else { 0 };
         let (kind, mode, size, time) = match thing {
-            Thing::File(_, file) => (Kind::File, 0o400 | writing, file.len, file.written),
+            Thing::File(parties, file) => {
+                let writing = if parties.are_several() { 0 } else { writing };
+                (Kind::File, 0o400 | writing, file.len, file.written)
+            }
             Thing::Draft(draft) => (Kind::File, 0o400 | writing, draft.len(), draft.changed()),
             Thing::Class(_) => (Kind::Folder, 0o500 | writing, 0, self.inner.began),
             Thing::Root | Thing::Subjects | Thing::Person(_) => {
@@ -180,7 +189,11 @@ impl View {
                 Standing::Lapsed => return Step::Ask(Ask::Names(Arc::clone(own))),
                 Standing::Live(class) => {
                     let drafts = state.drafts_of(own);
-                    list_files(own, class.files(), &drafts, cookie, count_max)
+                    let joint = match joint_files(&state, own, class.joint().iter(), now) {
+                        Ok(joint) => joint,
+                        Err(ask) => return Step::Ask(ask),
+                    };
+                    list_files(own, class.files(), joint, &drafts, cookie, count_max)
                 }
             },
             Thing::File(..) | Thing::Draft(_) => {
@@ -223,20 +236,20 @@ impl View {
                 None => Standing::Shut,
             },
             Thing::Class(_) | Thing::File(..) | Thing::Draft(_) => {
-                thing.compartment().map_or(Standing::Shut, |own| own.shown(self.inner.now()))
+                thing.parties().map_or(Standing::Shut, |all| all.shown(self.inner.now()))
             }
         };
-        match (standing, thing.compartment()) {
+        match (standing, thing.parties()) {
             (Standing::Live(()), _) => Step::Done(Ok(self.attributes_of(&thing, ino))),
-            (Standing::Lapsed, Some(own)) => Step::Ask(Ask::Show(vec![own.subject])),
+            (Standing::Lapsed, Some(parties)) => Step::Ask(parties.ask(self.inner.now())),
             _ => Step::missing(),
         }
     }
 
     pub(crate) fn open_file(&self, ino: Ino) -> Step<Opened> {
         let mut state = self.inner.state.lock();
-        let (own, file) = match state.thing(ino) {
-            Some(Thing::File(own, file)) => (own, file),
+        let (parties, file) = match state.thing(ino) {
+            Some(Thing::File(parties, file)) => (parties, file),
             Some(Thing::Draft(draft)) => {
                 let handle = HandleId(state.open_writer(draft, Access::Read));
                 let opened = Opened { handle, keep_cache: true, tells_close: false };
@@ -245,16 +258,17 @@ impl View {
             Some(_) => return Step::refuse(ErrorKind::IsDirectory, "a folder"),
             None => return Step::missing(),
         };
-        match own.reads(&file.id, self.inner.now()) {
+        match parties.reads(&file.id, self.inner.now()) {
             Standing::Shut => Step::missing(),
-            Standing::Lapsed => Step::Ask(Ask::Read(own, file.id)),
-            Standing::Live(class) => {
-                let handle = Handle::new(own, file);
-                let Some(file) = handle.found(&class).map(|file| file.id) else {
+            Standing::Lapsed => Step::Ask(Ask::Read(parties, file.id)),
+            Standing::Live(classes) => {
+                let handle = Handle::new(parties, file);
+                let found = classes.first().and_then(|class| handle.found(class));
+                let Some(file) = found.map(|file| file.id) else {
                     return Step::refuse(ErrorKind::Stale, "the file was replaced or removed");
                 };
-                self.inner.note_opened(&handle.compartment, &file);
-                handle.open(class);
+                self.inner.note_opened(handle.parties.own(), &file);
+                handle.open(classes);
                 let handle = HandleId(state.open(handle));
                 Step::Done(Ok(Opened { handle, keep_cache: true, tells_close: false }))
             }
@@ -269,19 +283,28 @@ impl View {
         offset: u64,
         len: u32,
     ) -> Result<Bytes> {
-        let own = &handle.compartment;
+        let parties = &handle.parties;
         let mut is_again = false;
         for _ in 0..ASK_COUNT_MAX {
-            let mut ending = own.ending();
-            let class = match own.reads(&handle.file.id, self.inner.now()) {
+            let mut ending = parties.ending();
+            let classes = match parties.reads(&handle.file.id, self.inner.now()) {
                 Standing::Shut => return Err(denied()),
                 Standing::Lapsed => {
-                    self.ask_to_read(own, handle.file.id, &mut ending).await?;
+                    self.ask_to_read(parties, handle.file.id, &mut ending).await?;
                     continue;
                 }
-                Standing::Live(class) => class,
+                Standing::Live(classes) => classes,
             };
-            let Some(file) = handle.open(class) else { return Err(stale()) };
+            let file = match handle.open(classes) {
+                Some(file) => file,
+                // New keys of one are new shares for all: leases from before and after make no key together.
+                None if parties.are_several() && !is_again => {
+                    is_again = true;
+                    parties.lapse_reading();
+                    continue;
+                }
+                None => return Err(stale()),
+            };
             match ending.unless(file.read(offset, len)).await {
                 None => {}
                 // Its bytes lie elsewhere now, under another key perhaps: a new lease shows where.
@@ -289,10 +312,10 @@ impl View {
                     if error.kind() == strongroom_steward::ErrorKind::NotFound && !is_again =>
                 {
                     is_again = true;
-                    own.lapse_reading();
+                    parties.lapse_reading();
                 }
                 Some(Err(error)) => return Err(refused(&error)),
-                Some(Ok(plain)) => match own.reads(&handle.file.id, self.inner.now()) {
+                Some(Ok(plain)) => match parties.reads(&handle.file.id, self.inner.now()) {
                     Standing::Shut => return Err(denied()),
                     Standing::Lapsed => {}
                     Standing::Live(_) => return Ok(Bytes::from(plain)),
@@ -305,16 +328,16 @@ impl View {
     /// Asks for a lease to read on. Not while the kernel is being told of one that is over: it would wait for who waits here.
     pub(crate) async fn ask_to_read(
         &self,
-        own: &Arc<Compartment>,
+        parties: &Parties,
         file: FileId,
         ending: &mut Ending,
     ) -> Result<()> {
-        if own.is_draining() {
+        if parties.is_draining() {
             let why = "the lease is over and was not renewed in time";
             return Err(Error::new(ErrorKind::Unavailable, why));
         }
         // What ends meanwhile is met when it is looked at again.
-        ending.unless(self.ask(Ask::Read(Arc::clone(own), file))).await.unwrap_or(Ok(()))
+        ending.unless(self.ask(Ask::Read(parties.clone(), file))).await.unwrap_or(Ok(()))
     }
 
     fn attribute(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
@@ -323,16 +346,16 @@ impl View {
             return Ok(self.status());
         }
         let thing = self.inner.state.lock().thing(ino).ok_or_else(missing)?;
-        let own = thing.compartment().ok_or_else(none)?;
-        if matches!(own.shown(self.inner.now()), Standing::Shut) {
+        let parties = thing.parties().ok_or_else(none)?;
+        let own = parties.own();
+        if matches!(parties.shown(self.inner.now()), Standing::Shut) {
             return Err(missing());
         }
         match name {
             SUBJECT => Ok(own.pseudonym.to_string().into_bytes()),
             CLASS => Ok(own.name.clone().into_bytes()),
             LEASE => {
-                let (listing, reading) = own.ends();
-                let end = reading.or(listing).ok_or_else(none)?;
+                let end = parties.end().ok_or_else(none)?;
                 Ok(end.saturating_sub(self.inner.now()).as_secs().to_string().into_bytes())
             }
             _ => Err(none()),

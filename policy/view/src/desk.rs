@@ -30,6 +30,7 @@ use tokio::sync::oneshot;
 
 use crate::gate::{Compartment, Standing};
 use crate::key::Key;
+use crate::parties::Parties;
 use crate::view::{Consumer, Inner};
 use people::People;
 pub(crate) use works::Work;
@@ -51,8 +52,10 @@ pub(crate) enum Ask {
     Show(Vec<SubjectId>),
     /// The names in a class may be shown.
     Names(Arc<Compartment>),
+    /// These classes of people may be shown.
+    ShowEach(Vec<Arc<Compartment>>),
     /// A file may be read.
-    Read(Arc<Compartment>, FileId),
+    Read(Parties, FileId),
     /// Everything recorded so far is in force here.
     Look,
     /// It is known who may be seen.
@@ -65,6 +68,22 @@ pub(crate) enum Ask {
     Sent,
     /// The view ends.
     End,
+}
+
+impl Ask {
+    /// What several ask for, one after the other, that classes are shown: in one record.
+    pub fn together(all: Vec<Self>) -> Self {
+        let mut each: Vec<Arc<Compartment>> = Vec::new();
+        for ask in all {
+            let Self::ShowEach(some) = ask else { return ask };
+            for own in some {
+                if !each.iter().any(|known| Arc::ptr_eq(known, &own)) {
+                    each.push(own);
+                }
+            }
+        }
+        Self::ShowEach(each)
+    }
 }
 
 /// A request and who waits for it.
@@ -353,10 +372,13 @@ impl Desk {
                 let need = need(needs, &compartment);
                 (need.shown, need.names) = (true, true);
             }
-            Ask::Read(compartment, file) => {
-                let files = &mut need(needs, &compartment).files;
-                if !files.contains(&file) {
-                    files.push(file);
+            Ask::ShowEach(all) => all.iter().for_each(|own| need(needs, own).shown = true),
+            Ask::Read(parties, file) => {
+                for compartment in parties.all() {
+                    let files = &mut need(needs, compartment).files;
+                    if !files.contains(&file) {
+                        files.push(file);
+                    }
                 }
             }
         }
@@ -367,6 +389,10 @@ impl Desk {
         let now = self.now();
         for compartment in self.live.iter().filter(|own| own.wants_renewal(now)) {
             let open = self.inner.state.lock().open_files(compartment);
+            if open.is_empty() {
+                // What is open is about somebody else as well, and gone with them.
+                continue;
+            }
             let files = &mut need(needs, compartment).files;
             files.extend(open);
             files.sort();
@@ -443,6 +469,9 @@ impl Desk {
             let custodian = &self.custodian;
             for (compartment, _) in needs.iter().filter(|(_, need)| need.names) {
                 compartment.open_names(|grant| custodian.release(grant))?;
+            }
+            for (compartment, _) in needs.iter().filter(|(_, need)| need.names) {
+                self.meet_others(compartment)?;
             }
             return Ok(());
         }

@@ -15,6 +15,8 @@ use strongroom_steward::{OpenClass, OpenFile};
 use strongroom_workspace::door::{Mark, Passing};
 use tokio::sync::watch;
 
+use crate::parties::Parties;
+
 /// A class of a subject, as long as the activity may have it without a break. What is agreed again later is another one.
 pub(crate) struct Compartment {
     pub subject: SubjectId,
@@ -27,19 +29,25 @@ pub(crate) struct Compartment {
     ends: watch::Sender<()>,
 }
 
-/// Hears that what was lent has ended.
-pub(crate) struct Ending(watch::Receiver<()>);
+/// Hears that what was lent has ended, of any of those whom a file is about.
+pub(crate) struct Ending(Vec<watch::Receiver<()>>);
 
 impl Ending {
+    pub fn of<'c>(all: impl Iterator<Item = &'c Arc<Compartment>>) -> Self {
+        Self(all.map(|own| own.ends.subscribe()).collect())
+    }
+
     /// What `work` brings, unless what was lent ends first. Whoever reads for the kernel holds a page there, and nothing is
     /// dropped behind it until it lets go.
     pub async fn unless<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        let (mut work, mut ended) = (pin!(work), pin!(self.0.changed()));
+        let mut ended: Vec<_> = self.0.iter_mut().map(|ends| Box::pin(ends.changed())).collect();
+        let mut work = pin!(work);
         poll_fn(|context| {
             if let Poll::Ready(done) = work.as_mut().poll(context) {
                 return Poll::Ready(Some(done));
             }
-            ended.as_mut().poll(context).map(|_| None)
+            let is_ended = ended.iter_mut().any(|ended| ended.as_mut().poll(context).is_ready());
+            if is_ended { Poll::Ready(None) } else { Poll::Pending }
         })
         .await
     }
@@ -83,6 +91,14 @@ pub(crate) enum Standing<T> {
 }
 
 impl<T> Standing<T> {
+    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> Standing<U> {
+        match self {
+            Self::Live(live) => Standing::Live(with(live)),
+            Self::Lapsed => Standing::Lapsed,
+            Self::Shut => Standing::Shut,
+        }
+    }
+
     pub fn is_live(&self) -> bool {
         matches!(self, Self::Live(_))
     }
@@ -99,21 +115,16 @@ pub(crate) struct Lapse {
 
 /// An open file of the view.
 pub(crate) struct Handle {
-    pub compartment: Arc<Compartment>,
+    pub parties: Parties,
     pub file: File,
-    /// The file under the key of the present lease.
-    open: Mutex<Option<(Arc<OpenClass>, Arc<OpenFile>)>>,
+    /// The file under the keys of the present leases.
+    open: Mutex<Option<(Vec<Arc<OpenClass>>, Arc<OpenFile>)>>,
 }
 
 impl Compartment {
     pub fn new(subject: SubjectId, pseudonym: Pseudonym, class: ClassId, name: String) -> Self {
         let (ends, _) = watch::channel(());
         Self { subject, pseudonym, class, name, gate: Mutex::default(), ends }
-    }
-
-    /// Hears what ends from now on.
-    pub fn ending(&self) -> Ending {
-        Ending(self.ends.subscribe())
     }
 
     /// Whether the kernel is dropping contents: a read that waited now would keep it from that.
@@ -260,9 +271,9 @@ impl Compartment {
 }
 
 impl Handle {
-    pub fn new(compartment: Arc<Compartment>, file: File) -> Self {
-        compartment.gate.lock().handle_count += 1;
-        Self { compartment, file, open: Mutex::default() }
+    pub fn new(parties: Parties, file: File) -> Self {
+        parties.all().for_each(|own| own.gate.lock().handle_count += 1);
+        Self { parties, file, open: Mutex::default() }
     }
 
     /// The file as it is now. None if it is no longer among the files of its class.
@@ -273,20 +284,33 @@ impl Handle {
         let is_again = |file: &&File| {
             (&file.name, file.len, file.written) == (&own.name, own.len, own.written)
         };
-        let found = class.files().iter().find(is_it);
-        found.or_else(|| class.files().iter().find(is_again))
+        let mut files: Vec<&File> = match self.parties.are_several() {
+            false => class.files().iter().collect(),
+            true => {
+                let joint = class.joint().iter().filter(|joint| self.parties.are_with(joint));
+                joint.map(|joint| &joint.file).collect()
+            }
+        };
+        let at = files.iter().position(is_it).or_else(|| files.iter().position(is_again))?;
+        Some(files.swap_remove(at))
     }
 
-    /// What reads the file now. None if it is no longer among the files of its class.
-    pub fn open(&self, class: Arc<OpenClass>) -> Option<Arc<OpenFile>> {
+    /// What reads the file now. None if it is no longer among the files of its class, or not with all whom it is about.
+    pub fn open(&self, classes: Vec<Arc<OpenClass>>) -> Option<Arc<OpenFile>> {
         let mut open = self.open.lock();
         if let Some((own, file)) = open.as_ref()
-            && Arc::ptr_eq(own, &class)
+            && own.iter().zip(&classes).all(|(own, class)| Arc::ptr_eq(own, class))
         {
             return Some(Arc::clone(file));
         }
-        let file = Arc::new(class.file(&self.found(&class)?.clone()));
-        *open = Some((class, Arc::clone(&file)));
+        let own = classes.first()?;
+        let found = self.found(own)?;
+        let file = match self.parties.are_several() {
+            false => own.file(found),
+            true => OpenClass::joint_file(&classes, found)?,
+        };
+        let file = Arc::new(file);
+        *open = Some((classes, Arc::clone(&file)));
         Some(file)
     }
 
@@ -298,6 +322,6 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.compartment.gate.lock().handle_count -= 1;
+        self.parties.all().for_each(|own| own.gate.lock().handle_count -= 1);
     }
 }

@@ -13,7 +13,8 @@
 //! 1. Nothing is told or read without a recorded, unexpired grant. What was not agreed is not there: names, counts, numbers.
 //! 2. A gate that is shut stays shut: handles opened before never read again, whatever is agreed later.
 //! 3. A lease counts from before it was asked for, on a clock that goes on while the machine sleeps; use does not prolong it.
-//! 4. When the register cannot be followed or trusted, leases end by themselves, or at once.
+//! 4. A file about several people is shown and read under the leases of all of them together, and ends with the first.
+//! 5. When the register cannot be followed or trusted, leases end by themselves, or at once.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -24,6 +25,7 @@ pub mod far;
 mod gate;
 mod key;
 mod listing;
+mod parties;
 mod state;
 mod view;
 mod writes;

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use strongroom_records::ids::{ClassId, Pseudonym};
 use strongroom_records::subject::File;
+use strongroom_steward::{LentJoint, OpenClass};
 use strongroom_workspace::door::{Attributes, FolderEntry, Ino};
 
 use crate::core::Step;
 use crate::desk::Ask;
 use crate::draft::Draft;
 use crate::gate::{Compartment, Standing};
+use crate::parties::Parties;
 use crate::state::{State, Thing};
 
 /// Cookies of `.`, `..`; entries come after.
@@ -82,19 +84,53 @@ pub(crate) fn list_classes(
     Ok(found)
 }
 
+/// Of files that are about others as well those that are shown: all whom one is about are in the view, and it is on record with
+/// each of them. Of others it tells nothing.
+pub(crate) fn joint_files<'j>(
+    state: &State,
+    own: &Arc<Compartment>,
+    all: impl Iterator<Item = &'j LentJoint>,
+    now: Duration,
+) -> std::result::Result<Vec<(Parties, File)>, Ask> {
+    let (mut shown, mut lapsed) = (Vec::new(), Vec::new());
+    for joint in all {
+        let Some(parties) = Parties::find(state, own, &joint.others) else { continue };
+        match parties.shown(now) {
+            Standing::Live(()) => shown.push((parties, joint.file.clone())),
+            Standing::Lapsed => lapsed.push(parties.ask(now)),
+            Standing::Shut => {}
+        }
+    }
+    if lapsed.is_empty() { Ok(shown) } else { Err(Ask::together(lapsed)) }
+}
+
+/// One of them by its name.
+pub(crate) fn find_joint(
+    state: &State,
+    own: &Arc<Compartment>,
+    class: &OpenClass,
+    name: &[u8],
+    now: Duration,
+) -> std::result::Result<Option<(Parties, File)>, Ask> {
+    let named = class.joint().iter().filter(|joint| joint.file.name.as_bytes() == name);
+    Ok(joint_files(state, own, named, now)?.pop())
+}
+
 /// Files in the order of their ids, so that one that comes or goes moves no other's cookie.
 pub(crate) fn list_files(
     own: &Arc<Compartment>,
     files: &[File],
+    joint: Vec<(Parties, File)>,
     drafts: &[Arc<Draft>],
     cookie: u64,
     count_max: usize,
 ) -> Found {
     let names: Vec<String> = drafts.iter().map(|draft| draft.name()).collect();
-    let files = files.iter().filter(|file| !names.contains(&file.name));
-    let file = |file: &File| {
-        let thing = Thing::File(Arc::clone(own), file.clone());
-        (file.name.clone().into_bytes(), thing, id_cookie(&file.id.0))
+    let files = files.iter().map(|file| (Parties::one(own), file.clone())).chain(joint);
+    let files = files.filter(|(_, file)| !names.contains(&file.name));
+    let file = |(parties, file): (Parties, File)| {
+        let (name, at) = (file.name.clone().into_bytes(), id_cookie(&file.id.0));
+        (name, Thing::File(parties, file), at)
     };
     let draft = |draft: &Arc<Draft>| {
         let at = draft.source().map_or_else(|| draft_cookie(draft.ino), |id| id_cookie(&id.0));

@@ -3,7 +3,7 @@
 //! Everything here follows from what the desk learned. Inode numbers are given in the order in which things are first shown
 //! and never again, so that they tell neither order nor number of anything else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
@@ -13,6 +13,7 @@ use strongroom_workspace::door::{Access, Change, Ino};
 
 use crate::draft::Draft;
 use crate::gate::{Compartment, Handle, Lapse};
+use crate::parties::Parties;
 
 /// The folder of people.
 pub(crate) const SUBJECTS: Ino = Ino(2);
@@ -32,7 +33,7 @@ pub(crate) enum Thing {
     Subjects,
     Person(Pseudonym),
     Class(Arc<Compartment>),
-    File(Arc<Compartment>, File),
+    File(Parties, File),
     /// A file that is being written.
     Draft(Arc<Draft>),
 }
@@ -67,6 +68,8 @@ pub(crate) struct State {
     handles: HashMap<u64, Arc<Handle>>,
     writers: HashMap<u64, Writer>,
     drafts: HashMap<(Pseudonym, ClassId), Vec<Arc<Draft>>>,
+    /// Folders with files that are about somebody as well: whether these are shown depends on that one, too.
+    beside: HashMap<SubjectId, Vec<Arc<Compartment>>>,
     next_ino: u64,
     next_handle: u64,
     /// Whether everybody who may be seen is here.
@@ -79,7 +82,10 @@ impl Thing {
             Thing::Root | Thing::Subjects | Thing::Draft(_) => None,
             Thing::Person(pseudonym) => Some(Place::Person(*pseudonym)),
             Thing::Class(own) => Some(Place::Class(own.pseudonym, own.class)),
-            Thing::File(own, file) => Some(Place::File(own.pseudonym, own.class, file.id)),
+            Thing::File(parties, file) => {
+                let own = parties.own();
+                Some(Place::File(own.pseudonym, own.class, file.id))
+            }
         }
     }
 
@@ -87,13 +93,25 @@ impl Thing {
     pub fn compartment(&self) -> Option<&Arc<Compartment>> {
         match self {
             Thing::Root | Thing::Subjects | Thing::Person(_) => None,
-            Thing::Class(own) | Thing::File(own, _) => Some(own),
+            Thing::Class(own) => Some(own),
+            Thing::File(parties, _) => Some(parties.own()),
             Thing::Draft(draft) => Some(&draft.compartment),
         }
     }
 
+    /// Whom it is about.
+    pub fn parties(&self) -> Option<Parties> {
+        match self {
+            Thing::File(parties, _) => Some(parties.clone()),
+            other => other.compartment().map(Parties::one),
+        }
+    }
+
     fn is_in(&self, compartment: &Arc<Compartment>) -> bool {
-        self.compartment().is_some_and(|own| Arc::ptr_eq(own, compartment))
+        match self {
+            Thing::File(parties, _) => parties.has(compartment),
+            other => other.compartment().is_some_and(|own| Arc::ptr_eq(own, compartment)),
+        }
     }
 }
 
@@ -107,6 +125,7 @@ impl State {
             handles: HashMap::new(),
             writers: HashMap::new(),
             drafts: HashMap::new(),
+            beside: HashMap::new(),
             next_ino: SUBJECTS.0 + 1,
             next_handle: 1,
             is_read: false,
@@ -212,10 +231,10 @@ impl State {
         &'a self,
         compartment: &'a Arc<Compartment>,
     ) -> impl Iterator<Item = &'a Arc<Handle>> {
-        self.handles.values().filter(|handle| Arc::ptr_eq(&handle.compartment, compartment))
+        self.handles.values().filter(|handle| handle.parties.has(compartment))
     }
 
-    /// Files of a compartment that are open.
+    /// Files of a compartment that are open, whoever else they are about.
     pub fn open_files(&self, compartment: &Arc<Compartment>) -> Vec<FileId> {
         let mut files: Vec<FileId> =
             self.open_handles(compartment).map(|handle| handle.file.id).collect();
@@ -228,7 +247,7 @@ impl State {
     pub fn known_files(&self, compartment: &Arc<Compartment>) -> Vec<FileId> {
         let mut files = self.open_files(compartment);
         files.extend(self.nodes.values().filter_map(|node| match &node.thing {
-            Thing::File(own, file) if Arc::ptr_eq(own, compartment) => Some(file.id),
+            Thing::File(parties, file) if Arc::ptr_eq(parties.own(), compartment) => Some(file.id),
             _ => None,
         }));
         files
@@ -285,6 +304,7 @@ impl State {
         let is_new = !self.people.contains_key(&pseudonym);
         let person = self.people.entry(pseudonym).or_insert_with(empty);
         let folder = self.places.get(&Place::Person(pseudonym)).copied();
+        let mut fresh = Vec::new();
         for class in classes {
             if person.compartments.iter().any(|own| own.class == class) {
                 continue;
@@ -294,22 +314,29 @@ impl State {
                 let name = name.clone().into_bytes();
                 settled.changes.push(Change::Name { folder: Ino(folder), name });
             }
-            let compartment = Compartment::new(subject, pseudonym, class, name);
-            person.compartments.push(Arc::new(compartment));
+            let compartment = Arc::new(Compartment::new(subject, pseudonym, class, name));
+            fresh.push(Arc::clone(&compartment));
+            person.compartments.push(compartment);
         }
         person.compartments.sort_by_key(|own| own.class);
         if is_new {
             let name = pseudonym.to_string().into_bytes();
             settled.changes.push(Change::Name { folder: SUBJECTS, name });
         }
+        for compartment in fresh {
+            settled.changes.extend(self.renamed_beside(&compartment));
+        }
     }
 
     /// What the kernel has to drop of a compartment that is shut. Its numbers are not given again.
     fn drop_compartment(&mut self, compartment: &Arc<Compartment>) -> Vec<Change> {
         self.drafts.remove(&(compartment.pseudonym, compartment.class));
+        for folders in self.beside.values_mut() {
+            folders.retain(|own| !Arc::ptr_eq(own, compartment));
+        }
         let open = self.open_files(compartment);
         for handle in self.handles.values() {
-            if Arc::ptr_eq(&handle.compartment, compartment) {
+            if handle.parties.has(compartment) {
                 handle.close();
             }
         }
@@ -328,10 +355,13 @@ impl State {
             let name = compartment.name.clone().into_bytes();
             changes.push(Change::Name { folder: Ino(*folder), name });
         }
+        changes.extend(self.renamed_beside(compartment));
         let class = self.places.get(&Place::Class(pseudonym, compartment.class)).copied();
         for ino in inos {
             let Some(node) = self.nodes.get(&ino) else { continue };
-            if let (Thing::File(_, file), Some(class)) = (&node.thing, class) {
+            if let (Thing::File(parties, file), Some(class)) = (&node.thing, class)
+                && Arc::ptr_eq(parties.own(), compartment)
+            {
                 let name = file.name.clone().into_bytes();
                 changes.push(Change::Name { folder: Ino(class), name });
             }
@@ -352,7 +382,7 @@ impl State {
         let mut changes = Vec::new();
         if lapse.reading {
             for handle in self.handles.values() {
-                if Arc::ptr_eq(&handle.compartment, compartment) {
+                if handle.parties.has(compartment) {
                     handle.close();
                 }
             }
@@ -365,6 +395,7 @@ impl State {
         }
         if lapse.listing {
             changes.extend(self.renamed(compartment));
+            changes.extend(self.renamed_beside(compartment));
             let name = compartment.pseudonym.to_string().into_bytes();
             changes.push(Change::Name { folder: SUBJECTS, name });
         }
@@ -378,7 +409,7 @@ impl State {
         let mut changes = vec![Change::Inode { ino: class, content: true }];
         for node in self.nodes.values() {
             match &node.thing {
-                Thing::File(own, file) if Arc::ptr_eq(own, compartment) => {
+                Thing::File(parties, file) if Arc::ptr_eq(parties.own(), compartment) => {
                     let name = file.name.clone().into_bytes();
                     changes.push(Change::Name { folder: class, name });
                 }
@@ -386,6 +417,23 @@ impl State {
             }
         }
         changes
+    }
+
+    /// The same for files about this one as well that are in the folders of others.
+    fn renamed_beside(&self, compartment: &Arc<Compartment>) -> Vec<Change> {
+        let folders = self.beside.get(&compartment.subject).map_or(&[][..], |all| &all[..]);
+        let same = folders.iter().filter(|own| own.class == compartment.class);
+        same.flat_map(|own| self.renamed(own)).collect()
+    }
+
+    /// A folder has files that are about others as well.
+    pub fn note_beside(&mut self, own: &Arc<Compartment>, others: &BTreeSet<SubjectId>) {
+        for other in others {
+            let folders = self.beside.entry(*other).or_default();
+            if !folders.iter().any(|known| Arc::ptr_eq(known, own)) {
+                folders.push(Arc::clone(own));
+            }
+        }
     }
 }
 
@@ -478,7 +526,7 @@ impl State {
         let own = &draft.compartment;
         match draft.file().filter(|_| !draft.is_gone()) {
             Some(file) => {
-                let thing = Thing::File(Arc::clone(own), file);
+                let thing = Thing::File(Parties::one(own), file);
                 if let Some(place) = thing.place() {
                     self.places.insert(place, draft.ino.0);
                 }
@@ -504,8 +552,9 @@ impl State {
             return draft.rename(to);
         }
         for node in self.nodes.values_mut() {
-            if let Thing::File(other, file) = &mut node.thing
-                && Arc::ptr_eq(other, own)
+            if let Thing::File(parties, file) = &mut node.thing
+                && Arc::ptr_eq(parties.own(), own)
+                && !parties.are_several()
                 && file.name == from
             {
                 to.clone_into(&mut file.name);

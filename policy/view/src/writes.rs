@@ -15,6 +15,8 @@ use crate::core::{ASK_COUNT_MAX, Step, denied, missing};
 use crate::desk::{Ask, Work};
 use crate::draft::Draft;
 use crate::gate::{Compartment, Standing};
+use crate::listing::find_joint;
+use crate::parties::Parties;
 use crate::state::{Thing, Writer};
 use crate::view::View;
 
@@ -78,7 +80,12 @@ impl View {
             Ok(name) => name,
             Err(error) => return Step::Done(Err(error)),
         };
-        if state.draft(&own, name).is_some() || class.files().iter().any(|file| file.name == name) {
+        let is_joint = match find_joint(&state, &own, &class, name.as_bytes(), now) {
+            Ok(found) => found.is_some(),
+            Err(ask) => return Step::Ask(ask),
+        };
+        let is_there = class.files().iter().any(|file| file.name == name);
+        if is_joint || is_there || state.draft(&own, name).is_some() {
             return Step::refuse(ErrorKind::Exists, "the name is taken");
         }
         let (room, time) = (Arc::clone(&self.inner.room), self.inner.clock.now_ns());
@@ -113,8 +120,8 @@ impl View {
             let (file, bytes) = self.load(ino).await?;
             let mut state = self.inner.state.lock();
             match state.thing(ino) {
-                Some(Thing::File(own, now)) if now.id == file.id => {
-                    let room = Arc::clone(&self.inner.room);
+                Some(Thing::File(parties, now)) if now.id == file.id => {
+                    let (own, room) = (Arc::clone(parties.own()), Arc::clone(&self.inner.room));
                     state.begin(&Arc::new(Draft::of(own, ino, room, file, &bytes)?));
                 }
                 // Others were faster.
@@ -136,7 +143,9 @@ impl View {
                 }
                 draft
             }
-            Some(Thing::File(own, file)) if is_emptied => {
+            Some(Thing::File(parties, _)) if parties.are_several() => return Err(of_several()),
+            Some(Thing::File(parties, file)) if is_emptied => {
+                let own = Arc::clone(parties.own());
                 if matches!(own.shown(self.inner.now()), Standing::Shut) {
                     return Err(missing());
                 }
@@ -190,14 +199,15 @@ impl View {
     ) -> Result<Bytes> {
         let own = &draft.compartment;
         for _ in 0..ASK_COUNT_MAX {
-            let (now, mut ending) = (self.inner.now(), own.ending());
+            let parties = Parties::one(own);
+            let (now, mut ending) = (self.inner.now(), parties.ending());
             let standing = match draft.source() {
                 None if !matches!(own.shown(now), Standing::Shut) => Standing::Live(()),
                 None => Standing::Shut,
                 Some(file) => match own.reads(&file, now) {
                     Standing::Live(_) => Standing::Live(()),
                     Standing::Lapsed => {
-                        self.ask_to_read(own, file, &mut ending).await?;
+                        self.ask_to_read(&parties, file, &mut ending).await?;
                         continue;
                     }
                     Standing::Shut => Standing::Shut,
@@ -331,6 +341,11 @@ impl View {
                 let Ok(name) = file_name(name) else { return Step::missing() };
                 let file = class.files().iter().find(|file| file.name == name).cloned();
                 let draft = state.draft(&own, name);
+                match find_joint(&state, &own, &class, name.as_bytes(), self.inner.now()) {
+                    Ok(Some(_)) if draft.is_none() => return Step::Done(Err(of_several())),
+                    Ok(_) => {}
+                    Err(ask) => return Step::Ask(ask),
+                }
                 Step::Done(Ok(Named { own, draft, file }))
             }
         }
@@ -391,6 +406,11 @@ impl View {
             || changes.uid.is_some_and(|other| other != uid)
             || changes.gid.is_some_and(|other| other != gid);
         let thing = self.inner.state.lock().thing(ino).ok_or_else(missing)?;
+        if let Thing::File(parties, _) = &thing
+            && parties.are_several()
+        {
+            return Err(of_several());
+        }
         let (Thing::File(..) | Thing::Draft(_)) = thing else {
             return Err(Error::new(ErrorKind::NotPermitted, "folders stay as they are"));
         };
@@ -429,6 +449,12 @@ async fn done<T>(answer: Answer<T>) -> Result<T> {
 
 fn opened(number: u64) -> Opened {
     Opened { handle: HandleId(number), keep_cache: false, tells_close: true }
+}
+
+/// One of them cannot be asked whether all agree to what is written: that is a command's, which says who they are.
+fn of_several() -> Error {
+    let why = "a file about several people is written and removed by commands";
+    Error::new(ErrorKind::NotPermitted, why)
 }
 
 fn file_name(name: &[u8]) -> Result<&str> {

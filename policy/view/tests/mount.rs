@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::Shop;
+use common::world::own;
 use strongroom_host::clock::MachineClock;
 use strongroom_mount::{Mount, MountOptions};
 use strongroom_records::ids::SubjectId;
@@ -216,6 +217,54 @@ fn a_withdrawal_reaches_open_descriptors_and_mappings_within_a_second_and_for_go
         at(100)
     );
     assert!(delays.iter().all(|delay| *delay < LIMIT_NS), "{delays:?}");
+}
+
+#[test]
+fn a_withdrawal_of_one_reaches_whoever_reads_a_file_about_several_within_a_second() {
+    let mut shop = Shop::new(3);
+    let (ada, bob) = (person(&mut shop), person(&mut shop));
+    shop.act(|shop| {
+        let (own, others) = (own(ada, "owned"), [bob.to_string()]);
+        shop.put_file_about(&own, &others, "both", &vec![b'a'; FILE_LEN]).unwrap();
+    });
+    shop.say(ada, "newsletter", Given);
+    let name = shop.act(|shop| shop.name_for(&ada, "newsletter").unwrap());
+    let Some(mounted) = Mounted::start(&shop) else { return };
+    let notes = tempfile::tempdir().unwrap();
+    let folder = mounted.subjects().join(name.to_string()).join("owned");
+    let names = || {
+        let entries = fs::read_dir(&folder).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    for trial in 0..4 {
+        assert_eq!(names(), ["file"]);
+        assert!(fs::metadata(folder.join("both")).is_err());
+        shop.say(bob, "newsletter", Given);
+        mounted.follow();
+        assert_eq!(names(), ["both", "file"]);
+        let mut readers = ["pread", "mmap"].map(|way| {
+            Reader::start(way, &folder.join("both"), notes.path().join(format!("{way}{trial}")))
+        });
+        readers.iter_mut().for_each(Reader::wait_for_reads);
+        shop.say(bob, "newsletter", Withdrawn);
+        let acknowledged = now_ns();
+        // As above: the command follows, or nobody does.
+        let in_force = (trial % 2 == 0).then(|| {
+            mounted.follow();
+            now_ns()
+        });
+        assert_eq!(readers[0].end(), (Some(libc::EACCES), None));
+        assert_eq!(readers[1].end(), (None, Some(libc::SIGBUS)));
+        for reader in &readers {
+            let last = reader.last();
+            assert!(in_force.is_none_or(|in_force| last <= in_force));
+            assert!(last.saturating_sub(acknowledged) < LIMIT_NS);
+        }
+        mounted.follow();
+        assert_eq!(fs::read(folder.join("file")).unwrap().len(), FILE_LEN, "hers alone stays");
+    }
 }
 
 #[test]

@@ -343,7 +343,8 @@ fn a_name_that_a_hidden_file_has_is_said_to_be_taken() {
     let mut shop = Shop::new(12);
     let (ada, bob) = (shop.reader("ada"), shop.reader("bob"));
     shop.act(|shop| {
-        shop.put_file_about(&own(ada, "owned"), &[bob.to_string()], "both", b"of two").unwrap()
+        shop.put_file_about(&own(ada, "owned"), &[bob.to_string()], "both", b"of two").unwrap();
+        shop.restrict(&bob, true).unwrap();
     });
     let view = shop.own_view();
     let folder = format!("subjects/{ada}/owned");

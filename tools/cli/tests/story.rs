@@ -190,9 +190,21 @@ fn an_application_reads_and_writes_its_people_in_a_drive_of_its_own() {
         (Some("application"), Some(true))
     );
     story.place.run("sync --wait DRIVE").expect_done();
-    // Whoever is erased is gone from it.
+    // What is about both is with both; no program writes over it.
+    let put = "--app shop --class owned --name contract.txt";
+    story.told(&format!("subject put {ada} {put} --with {bob}"), "17 roses");
+    let contract = drive.join("subjects").join(&bob).join("owned/contract.txt");
+    for path in [&contract, &class("owned").join("contract.txt")] {
+        assert_eq!(fs::read_to_string(path).unwrap(), "17 roses");
+        assert!(fs::write(path, "18 roses").is_err());
+        assert!(fs::rename(class("owned").join("old.txt"), path).is_err());
+        assert!(fs::remove_file(path).is_err());
+    }
+    // Whoever is erased is gone from it, and what was about them and others.
     story.done(&format!("subject erase {bob} --app shop --yes"));
     assert!(!drive.join("subjects").join(&bob).exists());
+    assert!(!class("owned").join("contract.txt").exists());
+    assert!(class("owned").join("old.txt").exists());
     story.place.unmount();
     fs::write(story.place.path("list.sh"), "ls $STRONGROOM_MOUNT/subjects\n").unwrap();
     let listed = "run STORE --app shop --passphrase-file PASS -- sh list.sh";

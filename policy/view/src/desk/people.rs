@@ -1,11 +1,15 @@
 //! Who may be seen: read when somebody wants to know, some at a time, so that a withdrawal never waits for all of them.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use strongroom_records::ids::SubjectId;
 use strongroom_steward::Error as StewardError;
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use super::{Desk, answer, refused};
+use crate::gate::{Compartment, Standing};
 
 /// LIMIT: people who are read before the register is looked at again: a withdrawal waits for no more.
 const READ_COUNT_MAX: usize = 64;
@@ -41,6 +45,26 @@ impl Desk {
             return Err(Error::new(ErrorKind::NotFound, "no such name"));
         }
         self.settle(subject, prospect);
+        Ok(())
+    }
+
+    /// Whom files in a folder are about as well: they decide whether these are shown. Nothing is recorded before one is.
+    /// LIMIT: seven for each of the thousand such files that a folder has at most.
+    pub(super) fn meet_others(
+        &mut self,
+        own: &Arc<Compartment>,
+    ) -> std::result::Result<(), StewardError> {
+        let Standing::Live(class) = own.names(self.now()) else { return Ok(()) };
+        let others: BTreeSet<SubjectId> =
+            class.joint().iter().flat_map(|joint| joint.others.iter().copied()).collect();
+        // ORDER: whoever comes from here on, or goes, has the folder listed anew.
+        self.inner.state.lock().note_beside(own, &others);
+        for subject in others {
+            let is_known = self.inner.state.lock().person_of(&subject).is_some();
+            if !is_known && let Some(prospect) = self.custodian.prospect(&self.rules, &subject)? {
+                self.settle(&subject, Some(prospect));
+            }
+        }
         Ok(())
     }
 

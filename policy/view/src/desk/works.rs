@@ -296,7 +296,8 @@ impl Desk {
     fn remove(&mut self, own: &Arc<Compartment>, name: &str) -> steward::Result<()> {
         let asked = self.asked(own);
         let draft = self.inner.state.lock().draft(own, name);
-        self.in_turn(|desk| match desk.custodian.remove_file(&asked, name) {
+        // A file about several people that has come to have the name is not the one that was meant.
+        self.in_turn(|desk| match desk.custodian.remove_file_of_one(&asked, name) {
             Err(error) if error.kind() == StewardKind::NotFound && draft.is_some() => Ok(()),
             removed => removed,
         })?;

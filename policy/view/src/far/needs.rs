@@ -39,12 +39,14 @@ impl FarDesk {
                 // See [`FarDesk::set_apart`] and [`FarDesk::run`]; nobody writes here, or knows people by their ids.
                 Ask::Everybody | Ask::Meet(_) | Ask::Write(_) | Ask::Sent | Ask::End => {}
                 Ask::Show(subjects) => shows.extend(subjects.iter().copied()),
+                Ask::ShowEach(all) => shows.extend(all.iter().map(|own| own.subject)),
                 Ask::Names(own) => {
                     if matches!(own.names(now), Standing::Lapsed) {
                         shows.insert(own.subject);
                     }
                 }
-                Ask::Read(own, file) => {
+                Ask::Read(parties, file) => {
+                    let own = parties.own();
                     if matches!(own.reads(file, now), Standing::Lapsed) {
                         opens.insert((own.subject, own.class));
                         touched = Some((own.pseudonym, own.class));
