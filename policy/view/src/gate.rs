@@ -118,7 +118,13 @@ pub(crate) struct Handle {
     pub parties: Parties,
     pub file: File,
     /// The file under the keys of the present leases.
-    open: Mutex<Option<(Vec<Arc<OpenClass>>, Arc<OpenFile>)>>,
+    open: Mutex<Option<Readable>>,
+}
+
+/// A file, and what it is read by: the class of each whom it is about.
+struct Readable {
+    classes: Vec<Arc<OpenClass>>,
+    file: Arc<OpenFile>,
 }
 
 impl Compartment {
@@ -298,8 +304,8 @@ impl Handle {
     /// What reads the file now. None if it is no longer among the files of its class, or not with all whom it is about.
     pub fn open(&self, classes: Vec<Arc<OpenClass>>) -> Option<Arc<OpenFile>> {
         let mut open = self.open.lock();
-        if let Some((own, file)) = open.as_ref()
-            && own.iter().zip(&classes).all(|(own, class)| Arc::ptr_eq(own, class))
+        if let Some(Readable { classes: known, file }) = open.as_ref()
+            && known.iter().zip(&classes).all(|(known, class)| Arc::ptr_eq(known, class))
         {
             return Some(Arc::clone(file));
         }
@@ -310,7 +316,7 @@ impl Handle {
             true => OpenClass::joint_file(&classes, found)?,
         };
         let file = Arc::new(file);
-        *open = Some((classes, Arc::clone(&file)));
+        *open = Some(Readable { classes, file: Arc::clone(&file) });
         Some(file)
     }
 

@@ -27,6 +27,9 @@ const ME: Caller = Caller { uid: 7, gid: 7 };
 const TO_WRITE: OpenOptions =
     OpenOptions { access: Access::Write, truncate: false, synchronous: false, drop_set_id: false };
 
+/// What takes somebody away.
+type Take = fn(&mut Shop, SubjectId);
+
 /// A file of the owned data of several people.
 fn put_joint(shop: &mut Shop, people: &[SubjectId], name: &str, bytes: &[u8]) {
     let others: Vec<String> = people[1..].iter().map(ToString::to_string).collect();
@@ -218,7 +221,7 @@ fn what_is_shown_and_opened_of_several_people_is_on_record_with_each_of_them() {
 
 #[test]
 fn what_one_of_several_withdraws_is_gone_from_handles_that_are_open_and_stays_gone() {
-    let takers: [(&str, fn(&mut Shop, SubjectId)); 3] = [
+    let takers: [(&str, Take); 3] = [
         ("withdrawn", |shop, bob| shop.say(bob, "newsletter", Withdrawn)),
         ("restricted", |shop, bob| shop.act(|shop| shop.restrict(&bob, true).unwrap())),
         ("erased", |shop, bob| shop.act(|shop| shop.erase(&bob).map(drop).unwrap())),
