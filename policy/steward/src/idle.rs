@@ -107,6 +107,14 @@ impl Custodian {
         self.describe(&Description { idle: days.map(rule), ..description })
     }
 
+    /// Begins all notices anew: this register is an older copy, and what ended one since is not in it.
+    pub(crate) fn void_notices(&mut self) -> Result<()> {
+        let description = self.description()?;
+        let Some(rule) = description.idle else { return Ok(()) };
+        let since = self.services().clock.now_ns();
+        self.describe(&Description { idle: Some(IdleRule { since, ..rule }), ..description })
+    }
+
     /// How long people are kept after the last use.
     ///
     /// # Errors

@@ -17,8 +17,9 @@
 //! are sent on. The last such line counts; one that names its own place says that the ledger is here again.
 //!
 //! LIMIT: what a ledger never heard of it cannot bring to mind: erasures and answers from before it was set are added when it
-//! is, and of those after it was given up nothing is known. It knows of people: a policy, a job that was suspended and a hold
-//! are as the copy has them.
+//! is, and of those after it was given up nothing is known. It knows of people: a policy, a job that was suspended, a hold and a
+//! rule of retention are as the copy has them, but notices that retention gave count for nothing in an older copy: they may have
+//! ended since.
 
 mod said;
 
@@ -170,18 +171,30 @@ impl Custodian {
         if cause == Cause::Ledger {
             self.check_devices(&lines)?;
         }
-        let mut erased = Vec::new();
-        for line in &lines {
-            let What::Erased { subject, slot, .. } = &line.what else { continue };
-            let Some(own) = self.named_by(subject, *slot)? else { continue };
-            let is_closed = own.cell.erasure.is_some_and(|erasure| !erasure.receipt.is_empty());
-            if !is_closed {
-                self.erase_for(&own.cell.subject, cause)?;
-                erased.push(own.cell.subject);
-            }
+        let erased = self.not_erased(&lines)?;
+        if cause == Cause::Ledger || !erased.is_empty() {
+            // ORDER: before anything that tells the next call that there is nothing left to do.
+            self.void_notices()?;
+        }
+        for subject in &erased {
+            self.erase_for(subject, cause)?;
         }
         let answered = self.say_again(&lines)?;
         Ok(Replayed { erased, answered })
+    }
+
+    /// Whom lines say to be erased and who is not, or not yet in full; once each.
+    fn not_erased(&self, lines: &[Line<'_>]) -> Result<Vec<SubjectId>> {
+        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+        for line in lines {
+            let What::Erased { subject, slot, .. } = &line.what else { continue };
+            let Some(own) = self.named_by(subject, *slot)? else { continue };
+            let is_closed = own.cell.erasure.is_some_and(|erasure| !erasure.receipt.is_empty());
+            if !is_closed && seen.insert(own.cell.subject) {
+                found.push(own.cell.subject);
+            }
+        }
+        Ok(found)
     }
 
     /// Goes on with erasures that this register has and has not closed: it may be a copy that was made in the middle of one. An

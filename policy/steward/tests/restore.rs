@@ -7,6 +7,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::{World, answer, kind, own, registered};
@@ -17,7 +18,7 @@ use strongroom_host::sim::SimDisk;
 use strongroom_records::activity::Basis;
 use strongroom_records::ids::{ApplicationId, SubjectId};
 use strongroom_records::subject::{ConsentStatus, SubjectState};
-use strongroom_steward::{Answer, Custodian, ErrorKind, Replayed, Result, verify_receipt};
+use strongroom_steward::{Answer, Carry, Custodian, ErrorKind, Replayed, Result, verify_receipt};
 use strongroom_store::{Key, Store};
 
 const LEDGER: &str = "file:/apart/erased";
@@ -587,4 +588,51 @@ fn a_withdrawal_is_in_force_before_anything_opens_wherever_a_replay_was_interrup
         }
     }
     panic!("it never gets through");
+}
+
+/// What ended a notice after the backup was made is not in it: whoever has one there is given another, whenever it is opened and
+/// however often that was interrupted.
+#[test]
+fn a_backup_erases_nobody_by_a_notice_that_may_have_ended_since() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let shop = Shop::new(66);
+    let mut custodian = shop.open().unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    custodian.set_idle_rule(Some((100, 30))).unwrap();
+    shop.world.clock.advance(80 * DAY);
+    assert_eq!(custodian.retire(Carry::Out).unwrap().idle.noticed, 3);
+    drop(custodian);
+    let yesterday = shop.backup();
+    shop.world.clock.advance(DAY);
+    let mut custodian = shop.open().unwrap();
+    custodian.read_file(&own(shop.people[1], "owned"), "order").unwrap();
+    custodian.erase(&shop.people[0]).unwrap();
+    custodian.set_idle_rule(None).unwrap();
+    drop(custodian);
+    let ledger = shop.ledger();
+    shop.world.clock.advance(29 * DAY);
+    for calls in 0.. {
+        shop.restore(&yesterday);
+        shop.set_ledger_bytes(ledger.clone());
+        shop.world.store.die_after(Some(calls));
+        let is_through = shop.open().is_ok();
+        shop.world.store.die_after(None);
+        let mut custodian = shop.open().unwrap();
+        let swept = custodian.retire(Carry::Out).unwrap().idle;
+        assert_eq!((swept.noticed, swept.erased), (2, vec![]), "after {calls} calls");
+        if is_through {
+            assert!(calls > 2);
+            break;
+        }
+    }
+    shop.world.clock.advance(30 * DAY);
+    assert_eq!(shop.open().unwrap().retire(Carry::Out).unwrap().idle.erased, shop.people[1..]);
+    // Without a ledger a receipt tells that it is an older copy.
+    let receipt = shop.open().unwrap().erase(&shop.people[0]).unwrap().receipt;
+    shop.set_ledger_bytes(Vec::new());
+    shop.restore(&yesterday);
+    let mut custodian = shop.open().unwrap();
+    assert_eq!(custodian.replay(&receipt).unwrap().erased, [shop.people[0]]);
+    let swept = custodian.retire(Carry::Out).unwrap().idle;
+    assert_eq!((swept.noticed, swept.erased), (2, vec![]));
 }
