@@ -17,12 +17,13 @@ use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::cbor;
 use strongroom_records::ids::{ActivityId, ClassId, Hash, Pseudonym, SubjectId};
 use strongroom_records::register::{BUCKET_COUNT, BUCKET_SLOT, Cell, CellKind};
-use strongroom_records::subject::{Bucket, Given, Row, SubjectCell};
+use strongroom_records::subject::{Bucket, Folder, Given, Row, SubjectCell};
 
 use crate::access::Asked;
 use crate::custodian::Custodian;
 use crate::error::{Error, Result};
 use crate::files::{OpenFolder, PROFILE};
+use crate::merge::is_numbered;
 use crate::normal::{ATTRIBUTE_LEN_MAX, normal};
 use crate::register::{Register, Transaction};
 use crate::subjects::Subject;
@@ -230,25 +231,6 @@ impl Register {
         self.lead(buckets, folder, subject, given, said)
     }
 
-    /// Puts what a subject is given itself now in the place of what it was given by the names that are set. What its profile said
-    /// when it was written stays.
-    fn regive(
-        &self,
-        buckets: &mut Buckets,
-        folder: &mut OpenFolder,
-        subject: SubjectId,
-        attributes: &[(String, Option<String>)],
-    ) -> Result<()> {
-        let mut given = folder.folder.given.take().unwrap_or_default();
-        let mut hashes = folder.folder.lookups.clone();
-        hashes.retain(|hash| given.iter().all(|own| own.hash != *hash));
-        given.retain(|own| attributes.iter().all(|(name, _)| *name != own.name));
-        let set =
-            attributes.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-        given.extend(self.given(&set.collect::<Vec<_>>())?);
-        self.lead(buckets, folder, subject, given, hashes)
-    }
-
     /// Has what a subject is given, and what its profile says, lead there, and nothing else.
     fn lead(
         &self,
@@ -320,8 +302,9 @@ impl Custodian {
     /// away. Others stay.
     ///
     /// # Errors
-    /// `Denied`; `Held` while a hold keeps what is identifiable; `Invalid` for attributes that are none, and for one that the
-    /// profile says.
+    /// `Denied`; `Held` while a hold keeps what is identifiable; `Invalid` for attributes that are none, for one that the profile
+    /// says, and while others cannot be told from those that are set: they are set to what they are by their names first, or taken
+    /// away by the empty one.
     pub fn set_attributes(
         &mut self,
         subject: &SubjectId,
@@ -331,7 +314,11 @@ impl Custodian {
             return Err(Error::invalid("no attribute is named"));
         }
         for (name, value) in attributes {
-            self.register().lookup_hash(name, value.as_deref().unwrap_or_default())?;
+            let value = value.as_deref().unwrap_or_default();
+            // The empty name is that of what has none, and that is only taken away.
+            if !(name.is_empty() && value.trim().is_empty()) {
+                self.register().lookup_hash(name, value)?;
+            }
         }
         let (subject, class) = (subject.to_string(), "identifiable".to_owned());
         let asked = Asked { activity: None, subject, class, purpose: None };
@@ -350,9 +337,35 @@ impl Custodian {
             let message = format!("the profile says `{name}`: write the profile anew");
             return Err(Error::invalid(message));
         }
+        let written = self.written_by_profiles(&folder, own.cell.subject)?;
+        let set =
+            attributes.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+        let set = register.given(&set.collect::<Vec<_>>())?;
+        let (given, said) = given_anew(&folder.folder, attributes, set, &written)?;
         let mut buckets = Buckets::default();
-        register.regive(&mut buckets, &mut folder, own.cell.subject, attributes)?;
+        register.lead(&mut buckets, &mut folder, own.cell.subject, given, said)?;
         self.put_led(transaction, own, folder, buckets)
+    }
+
+    /// What profiles say by any name that a schema could have or have had for look-ups, also profiles of those who became a part
+    /// of the subject.
+    fn written_by_profiles(&self, folder: &OpenFolder, subject: SubjectId) -> Result<Vec<Given>> {
+        let (register, mut written) = (self.register(), Vec::new());
+        for file in folder.folder.files.iter().filter(|file| is_numbered(&file.name, PROFILE)) {
+            // Whoever gives a file such a name may mean no profile.
+            let plain = folder.read(register, &subject, file)?;
+            let Ok(serde_json::Value::Object(profile)) = serde_json::from_slice(&plain) else {
+                continue;
+            };
+            for (name, value) in &profile {
+                let hash = value.as_str().map(|value| register.lookup_hash(name, value));
+                // What is too long leads nowhere.
+                if let Some(Ok(hash)) = hash {
+                    written.push(Given { name: name.clone(), hash });
+                }
+            }
+        }
+        Ok(written)
     }
 
     /// What a profile that is there says by the names that the schema has for look-ups now.
@@ -396,6 +409,85 @@ fn is_said((_, value): &&(String, String)) -> bool {
     !value.trim().is_empty()
 }
 
+/// What leads to a subject once attributes are set: what it is given itself, and what profiles said of other names.
+///
+/// A hash does not say of which attribute it is. That is known of what was given by its name, of what a profile says that is
+/// there, and of what is set to what it was. The empty name is that of all others.
+fn given_anew(
+    folder: &Folder,
+    attributes: &[(String, Option<String>)],
+    set: Vec<Given>,
+    written: &[Given],
+) -> Result<(Vec<Given>, Vec<Hash>)> {
+    let named = |hash: &Hash| {
+        let known = written.iter().chain(&set).find(|own| own.hash == *hash);
+        known.map_or("", |own| &own.name)
+    };
+    let name = |own: &Given| match own.name.is_empty() {
+        true => named(&own.hash).to_owned(),
+        false => own.name.clone(),
+    };
+    let stays = |name: &str| attributes.iter().all(|(own, _)| own != name);
+    let before = folder.given.as_deref().unwrap_or_default();
+    let is_given = |hash: &Hash| before.iter().any(|own| own.hash == *hash);
+    let said = folder.lookups.iter().filter(|hash| !is_given(hash) && stays(named(hash)));
+    let said: Vec<Hash> = said.copied().collect();
+    let mut given: Vec<_> = before.iter().filter(|own| stays(&name(own))).cloned().collect();
+    let unnamed = said.iter().filter(|hash| named(hash).is_empty()).count()
+        + given.iter().filter(|own| name(own).is_empty()).count();
+    let is_naming =
+        set.len() == attributes.len() && set.iter().all(|own| folder.lookups.contains(&own.hash));
+    if unnamed > 0 && !is_naming {
+        return Err(unnamed_stay(unnamed));
+    }
+    given.extend(set);
+    Ok((given, said))
+}
+
+fn unnamed_stay(count: usize) -> Error {
+    let attributes = if count == 1 { "1 attribute" } else { &format!("{count} attributes") };
+    Error::invalid(format!(
+        "{attributes} of this person cannot be told from what is set: set what there is by its name first, or take away all \
+         that have none by an empty name"
+    ))
+}
+
 fn bucket_id(number: u64) -> [u8; 16] {
     u128::from(number).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(name: &str, byte: u8) -> Given {
+        Given { name: name.into(), hash: Hash([byte; 32]) }
+    }
+
+    /// As a folder is read that is from before names were written down.
+    #[test]
+    fn what_was_given_without_a_name_is_no_longer_there_once_its_name_is_set() {
+        let old = [given("", 1), given("", 2)];
+        let lookups = old.iter().map(|own| own.hash).collect();
+        let folder = Folder { given: Some(old.to_vec()), lookups, ..Folder::default() };
+        let text = |text: &str| Some(text.to_owned());
+        let (email, member) = ("email".to_owned(), "member".to_owned());
+        let set = [(email.clone(), text("new"))];
+        let refused = given_anew(&folder, &set, vec![given("email", 3)], &[]).unwrap_err();
+        assert!(refused.to_string().starts_with("2 attributes of this person cannot be told"));
+        // One of them a profile says, and the other is set to what it is.
+        let written = [given("email", 1)];
+        let all = [(email.clone(), text("new")), (member.clone(), text("17"))];
+        let set = vec![given("email", 3), given("member", 2)];
+        let anew = given_anew(&folder, &all, set.clone(), &written).unwrap();
+        assert_eq!(anew, (set, vec![]));
+        // One after the other, each by what it is.
+        let one = [(email.clone(), text("old"))];
+        let anew = given_anew(&folder, &one, vec![given("email", 1)], &[]).unwrap();
+        assert_eq!(anew, (vec![given("", 2), given("email", 1)], vec![]));
+        // Or away with all that have no name.
+        let away = [(String::new(), None), (email, text("new"))];
+        let anew = given_anew(&folder, &away, vec![given("email", 3)], &[]).unwrap();
+        assert_eq!(anew, (vec![given("email", 3)], vec![]));
+    }
 }

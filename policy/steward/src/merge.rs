@@ -265,6 +265,15 @@ pub(crate) fn free_name(folder: &OpenFolder, file: &File) -> String {
     names.find(|name| !folder.has(name)).expect("there are more numbers than files")
 }
 
+/// Whether a name is another one, or one that [`free_name`] makes of it, also of one that it made.
+pub(crate) fn is_numbered(name: &str, other: &str) -> bool {
+    let (stem, extension) = other.rsplit_once('.').unwrap_or((other, ""));
+    let marks = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(extension));
+    let marks = marks.and_then(|rest| rest.strip_prefix(" (")?.strip_suffix(")."));
+    let is_number = |mark: &str| mark.parse::<u32>().is_ok();
+    name == other || marks.is_some_and(|marks| marks.split(") (").all(is_number))
+}
+
 /// Answers of the one person that differ from what `own` says so far.
 fn joined(own: &[Consent], other: &[Consent]) -> Vec<Consent> {
     let mut changed = Vec::new();
@@ -327,5 +336,26 @@ fn is_no(status: ConsentStatus) -> bool {
         | ConsentStatus::Renewed
         | ConsentStatus::Expired
         | ConsentStatus::Unknown => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_numbered;
+
+    #[test]
+    fn what_is_named_after_a_file_that_was_there_is_known_by_its_number() {
+        for name in ["profile.json", "profile (2).json", "profile (2) (3).json"] {
+            assert!(is_numbered(name, "profile.json"), "{name}");
+        }
+        for name in [
+            "profile",
+            "profile.json.json",
+            "profile ().json",
+            "profile (a).json",
+            "my profile.json",
+        ] {
+            assert!(!is_numbered(name, "profile.json"), "{name}");
+        }
     }
 }

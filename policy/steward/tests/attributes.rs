@@ -121,3 +121,65 @@ fn attributes_are_refused_as_when_somebody_is_created_and_for_whom_nothing_may_b
     assert_eq!(kind(set(&mut shop, &ada, &new)), ErrorKind::Denied);
     assert_eq!(found(&mut shop, "email", "ada@new.example"), []);
 }
+
+/// Somebody whose profile says no address, and whom somebody else became a part of whose profile says something.
+fn merged(shop: &mut Custodian, text: &str) -> SubjectId {
+    let bob = shop.create_subject(&[]).unwrap();
+    let eve = shop.create_subject(&[("member".into(), "18".into())]).unwrap();
+    for (subject, text) in [(bob, r#"{"n": 4}"#), (eve, text)] {
+        shop.put_file(&own(subject, "identifiable"), "profile.json", text.as_bytes()).unwrap();
+    }
+    shop.merge_subjects(&bob, &eve).unwrap();
+    bob
+}
+
+/// Under a schema of before, or as somebody who is a part of this one now.
+#[test]
+fn what_any_profile_said_leads_nowhere_once_something_else_is_set_in_its_place() {
+    let world = World::new(914);
+    let mut shop = world.create("shop");
+    shop.set_schema(SCHEMA).unwrap();
+    let ada = shop.create_subject(&[]).unwrap();
+    let text = br#"{"email": "ada@work.example"}"#;
+    shop.put_file(&own(ada, "identifiable"), "profile.json", text).unwrap();
+    shop.set_schema(r#"{"n": {"type": "number"}, "email": {"type": "email"}}"#).unwrap();
+    set(&mut shop, &ada, &[("email", Some("ada@new.example"))]).unwrap();
+    assert_eq!(found(&mut shop, "email", "ada@work.example"), []);
+    assert_eq!(found(&mut shop, "email", "ada@new.example"), [ada]);
+    shop.set_schema(SCHEMA).unwrap();
+    let bob = merged(&mut shop, r#"{"email": "eve@work.example"}"#);
+    assert_eq!(found(&mut shop, "email", "eve@work.example"), [bob]);
+    set(&mut shop, &bob, &[("email", None)]).unwrap();
+    assert_eq!(found(&mut shop, "email", "eve@work.example"), []);
+    assert_eq!(found(&mut shop, "member", "18"), [bob]);
+    assert!(shop.verify().unwrap().findings.is_empty());
+}
+
+/// The hash of a value does not say of which name it is.
+#[test]
+fn what_cannot_be_told_from_what_is_set_is_named_or_taken_away_first() {
+    let world = World::new(915);
+    let mut shop = world.create("shop");
+    shop.set_schema(SCHEMA).unwrap();
+    let bob = merged(&mut shop, r#"{"email": "eve@work.example"}"#);
+    shop.remove_file(&own(bob, "identifiable"), "profile (2).json").unwrap();
+    for attributes in [[("email", Some("bob@new.example"))], [("phone", None)]] {
+        let refused = set(&mut shop, &bob, &attributes).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid);
+        let message = "1 attribute of this person cannot be told from what is set: set what there is by its name first, or \
+                       take away all that have none by an empty name";
+        assert_eq!(refused.to_string(), message);
+    }
+    assert_eq!(found(&mut shop, "email", "eve@work.example"), [bob]);
+    // Named, it is as any other; or it goes with all that have no name.
+    set(&mut shop, &bob, &[("email", Some("eve@work.example"))]).unwrap();
+    set(&mut shop, &bob, &[("email", Some("bob@new.example"))]).unwrap();
+    assert_eq!(found(&mut shop, "email", "eve@work.example"), []);
+    assert_eq!(found(&mut shop, "email", "bob@new.example"), [bob]);
+    let ada = merged(&mut shop, r#"{"email": "ada@work.example"}"#);
+    shop.remove_file(&own(ada, "identifiable"), "profile (2).json").unwrap();
+    set(&mut shop, &ada, &[("", None), ("phone", Some("555"))]).unwrap();
+    assert_eq!(found(&mut shop, "email", "ada@work.example"), []);
+    assert_eq!(found(&mut shop, "phone", "555"), [ada]);
+    assert!(shop.verify().unwrap().findings.is_empty());
+}

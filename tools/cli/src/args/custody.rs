@@ -140,7 +140,7 @@ pub struct SubjectFind {
 pub struct SubjectSet {
     #[command(flatten)]
     pub one: SubjectOne,
-    /// Read the attributes, a JSON object of texts, and of null for what is taken away, from FILE (`-` for standard input)
+    /// Read the attributes, a JSON object of texts, and of null for what is taken away (by an empty name what has none), from FILE (`-` for standard input)
     #[arg(long, value_name = "FILE", help_heading = "Subject")]
     pub lookup_from: PathBuf,
 }
