@@ -12,6 +12,9 @@
 //! A use is whatever reads, writes or hands out somebody's data, and whatever they say themselves. That somebody is listed or
 //! looked up, new keys, holds and what retention takes away are none. The subject's cell says when the last one was; where a
 //! program that did not write it down left the cell, its entries say it.
+//!
+//! Moments are those of the clocks of many machines. What one that was ahead wrote down counts as now for whoever sweeps, and a
+//! machine whose clock is far from the newest record sweeps nothing.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +29,7 @@ use strongroom_records::register::{BLOCK_LEN, CellKind, Idle, SPAN_LEN};
 use strongroom_records::subject::{SubjectCell, SubjectRecord, SubjectState};
 
 use crate::custodian::Custodian;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::register::{Register, Transaction};
 use crate::retire::{Carry, DAY_NS};
 use crate::subjects::Subject;
@@ -37,6 +40,10 @@ const DAYS_MAX: u32 = 36_500;
 /// LIMIT: notices that one sweep gives, and subjects that it erases, each of which takes a new application key.
 const NOTICE_COUNT_MAX: u64 = 1024;
 const ERASED_COUNT_MAX: usize = 64;
+/// LIMIT: days that a machine's clock may be behind the newest record, and ahead of it beyond those of a notice, in which nobody
+/// need write anything.
+const BEHIND_DAYS_MAX: u32 = 1;
+const AHEAD_DAYS_MAX: u32 = 183;
 
 /// What a sweep did with people whom nobody has any use for, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,7 +96,8 @@ pub struct IdleLine {
 
 impl Custodian {
     /// Erases people so many days after the last use, with notice on so many of the last days; none is never. Notices that were
-    /// given under another rule count for nothing.
+    /// given under another rule count for nothing, and under the same one where clocks differ: whoever sets it says that this
+    /// one is right.
     ///
     /// # Errors
     /// `Invalid` for a notice of no day, or one that is longer than the days.
@@ -99,15 +107,41 @@ impl Custodian {
             return Err(Error::invalid(message));
         }
         let description = self.description()?;
-        if days == description.idle.map(|rule| (rule.days, rule.notice_days)) {
+        let since = self.services().clock.now_ns();
+        let is_in_force = |rule: &IdleRule| rule.since <= since && self.check_clock(rule).is_ok();
+        if days == description.idle.map(|rule| (rule.days, rule.notice_days))
+            && description.idle.as_ref().is_none_or(is_in_force)
+        {
             return Ok(());
         }
-        let since = self.services().clock.now_ns();
         let rule = |(days, notice_days)| IdleRule { days, notice_days, since };
         self.describe(&Description { idle: days.map(rule), ..description })
     }
 
-    /// Begins all notices anew: this register is an older copy, and what ended one since is not in it.
+    /// Whether the clock of this machine is near enough to the newest record for retention to go by it.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(crate) fn check_clock(&self, rule: &IdleRule) -> Result<()> {
+        let Some(head) = self.register().log().head() else { return Ok(()) };
+        let (newest, now) = (head.time, self.services().clock.now_ns());
+        let ahead = rule.notice_days.saturating_add(AHEAD_DAYS_MAX);
+        if later(now, BEHIND_DAYS_MAX) >= newest && later(newest, ahead) >= now {
+            return Ok(());
+        }
+        let (word, days) = (if now > newest { "ahead of" } else { "behind" }, now.abs_diff(newest));
+        let days = days / DAY_NS.unsigned_abs();
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "nobody is erased by retention: the clock of this machine is {days} days {word} the newest record; if it is \
+                 right, set the rule for subjects again, which begins all notices anew"
+            ),
+        ))
+    }
+
+    /// Begins all notices anew: this register is an older copy, and what ended one since is not in it; or the rule is from the
+    /// future.
     pub(crate) fn void_notices(&mut self) -> Result<()> {
         let description = self.description()?;
         let Some(rule) = description.idle else { return Ok(()) };
@@ -132,7 +166,7 @@ impl Custodian {
         let (now, mut spans) = (self.services().clock.now_ns(), Spans::default());
         let mut lines = Vec::new();
         for block in 0..self.block_count() {
-            if spans.oldest(self.register(), block)? > horizon(&rule, now) {
+            if !is_to_be_read(spans.oldest(self.register(), block)?, &rule, now) {
                 continue;
             }
             for (_, looked) in self.look_at_block(block, &rule, now)? {
@@ -143,14 +177,17 @@ impl Custodian {
     }
 
     /// Gives notice to who is due, and erases those whose notice is over. Interrupted, the next call goes on.
-    pub(crate) fn retire_idle(&mut self, carry: Carry) -> Result<Swept> {
+    pub(crate) fn retire_idle(&mut self, run: &Run) -> Result<Swept> {
         let (mut swept, mut spans) = (Swept::default(), Spans::default());
         let Some(rule) = self.idle_rule()? else { return Ok(swept) };
-        let now = self.services().clock.now_ns();
+        let (carry, now) = (run.carry, self.services().clock.now_ns());
+        if rule.since > now && carry == Carry::Out && run.clock.is_ok() {
+            self.void_notices()?;
+        }
         let mut block = 0;
         while block < self.block_count() && !swept.is_full() {
-            if spans.oldest(self.register(), block)? <= horizon(&rule, now) {
-                let oldest = self.sweep_block(block, carry, &mut swept)?;
+            if is_to_be_read(spans.oldest(self.register(), block)?, &rule, now) {
+                let oldest = self.sweep_block(block, run, &mut swept)?;
                 spans.set(block, oldest);
                 self.let_others_in()?;
             }
@@ -163,13 +200,14 @@ impl Custodian {
     }
 
     /// What there is to do in one block; returns when the one was last used for whom nobody had a use the longest.
-    fn sweep_block(&mut self, block: u64, carry: Carry, swept: &mut Swept) -> Result<i64> {
+    fn sweep_block(&mut self, block: u64, run: &Run, swept: &mut Swept) -> Result<i64> {
         // Others were let in: they may have set another rule.
         let Some(rule) = self.idle_rule()? else { return Ok(Idle::UNKNOWN) };
         let now = self.services().clock.now_ns();
         let all = self.look_at_block(block, &rule, now)?;
-        let (mut new, mut over) = (Vec::new(), Vec::new());
+        let (mut new, mut over, mut ahead) = (Vec::new(), Vec::new(), Vec::new());
         for (subject, looked) in &all {
+            ahead.extend(looked.is_ahead.then_some(*subject));
             match &looked.standing {
                 Standing::Gone | Standing::InUse => {}
                 Standing::Due(line) if line.kept.is_some() => swept.kept += 1,
@@ -178,12 +216,16 @@ impl Custodian {
                 Standing::Due(_) | Standing::Unfinished => swept.running += 1,
             }
         }
-        match carry {
+        if !(new.is_empty() && over.is_empty() && ahead.is_empty()) {
+            run.clock.clone()?;
+        }
+        match run.carry {
             Carry::Dry => {
                 swept.noticed += new.len() as u64;
                 swept.erased.extend(over);
             }
             Carry::Out => {
+                self.use_now(&ahead)?;
                 self.give_notice(new, swept)?;
                 for subject in over {
                     self.erase_idle(&subject, swept)?;
@@ -195,6 +237,21 @@ impl Custodian {
         let least = if is_full { Idle::NOBODY } else { Idle::UNKNOWN };
         let left = all.iter().filter(|(subject, _)| !swept.erased.contains(subject));
         Ok(left.map(|(_, looked)| looked.used).fold(least, i64::min))
+    }
+
+    /// What a clock that was ahead wrote down as the last use is now, so that their days begin.
+    fn use_now(&mut self, ahead: &[SubjectId]) -> Result<()> {
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        for subject in ahead {
+            let mut own = register.subject(subject)?.ok_or_else(Error::no_subject)?;
+            own.cell.used = Some(transaction.now);
+            register.put_subject(&mut transaction, &mut own);
+        }
+        match transaction.is_empty() {
+            true => Ok(()),
+            false => self.register_mut().commit(transaction).map(drop),
+        }
     }
 
     /// One record by which all of them have notice.
@@ -275,18 +332,19 @@ impl Custodian {
                 Standing::Unfinished
             }
             SubjectState::Erasing | SubjectState::Erased => {
-                return Ok(Looked { used: Idle::NOBODY, standing: Standing::Gone });
+                let (used, standing) = (Idle::NOBODY, Standing::Gone);
+                return Ok(Looked { used, standing, is_ahead: false });
             }
             SubjectState::Active | SubjectState::Restricted => Standing::InUse,
         };
-        let used = self.last_use(&cell)?;
-        let is_due = matches!(standing, Standing::InUse) && used <= horizon(rule, now);
-        match is_due {
-            true => {
-                Ok(Looked { used, standing: Standing::Due(self.idle_line(cell, used, rule, now)?) })
-            }
-            false => Ok(Looked { used, standing }),
-        }
+        let written = self.last_use(&cell)?;
+        let used = written.min(now);
+        let is_used = matches!(standing, Standing::InUse);
+        let standing = match is_used && used <= horizon(rule, now) {
+            true => Standing::Due(self.idle_line(cell, used, rule, now)?),
+            false => standing,
+        };
+        Ok(Looked { used, standing, is_ahead: is_used && written > now })
     }
 
     fn idle_line(
@@ -296,7 +354,7 @@ impl Custodian {
         rule: &IdleRule,
         now: i64,
     ) -> Result<IdleLine> {
-        let noticed = cell.noticed.filter(|noticed| *noticed >= rule.since);
+        let noticed = cell.noticed.filter(|noticed| (rule.since..=now).contains(noticed));
         let (subject, is_restricted) = (cell.subject, cell.state == SubjectState::Restricted);
         let own = self.register().opened(cell)?;
         let kept = match own.is_held_at_all(now) || self.is_held_by_others(&own, now)? {
@@ -328,6 +386,15 @@ impl Custodian {
 struct Looked {
     used: i64,
     standing: Standing,
+    /// Whether the last use is written down as one that is still to come.
+    is_ahead: bool,
+}
+
+/// How a sweep is to go.
+pub(crate) struct Run {
+    pub carry: Carry,
+    /// Whether the clock may be gone by, as it was before anything was written.
+    pub clock: Result<()>,
 }
 
 /// How somebody stands with the rule.
@@ -414,6 +481,12 @@ pub fn idle_line_json(line: &IdleLine) -> Value {
         "erased_from": line.ends.map(time_text),
         "kept": line.kept.map(Kept::name),
     })
+}
+
+/// Whether a block may have anybody for a sweep.
+fn is_to_be_read(oldest: i64, rule: &IdleRule, now: i64) -> bool {
+    let is_ahead = oldest > now && oldest != Idle::NOBODY;
+    oldest <= horizon(rule, now) || is_ahead
 }
 
 /// Whoever was last used then, or before, is due.

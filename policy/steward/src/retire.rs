@@ -19,7 +19,7 @@ use strongroom_records::subject::{Detail, JointFile, SubjectState};
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{OpenFolder, PROFILE};
-use crate::idle::Swept;
+use crate::idle::{Run, Swept};
 use crate::lookup::Buckets;
 use crate::register::Transaction;
 use crate::rotate::{EVER, Resealed};
@@ -83,6 +83,8 @@ impl Custodian {
     /// Those of custody and store.
     pub fn retire(&mut self, carry: Carry) -> Result<Retired> {
         let mut retired = Retired::default();
+        // ORDER: what this writes is newer than whatever tells how late it is.
+        let clock = self.idle_rule()?.map_or(Ok(()), |rule| self.check_clock(&rule));
         let all = if self.retention()?.is_empty() { Vec::new() } else { self.subject_ids()? };
         for some in all.chunks(SWITCH_COUNT) {
             let mut changed = Vec::new();
@@ -109,7 +111,7 @@ impl Custodian {
             // One that died between a switch and the end of the old key left that key.
             self.sweep()?;
         }
-        retired.idle = self.retire_idle(carry)?;
+        retired.idle = self.retire_idle(&Run { carry, clock })?;
         Ok(retired)
     }
 

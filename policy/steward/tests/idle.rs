@@ -306,3 +306,100 @@ fn a_sweep_reads_nobody_before_their_time() {
     days(&world, 1);
     assert_eq!(reads(&mut shop).0.noticed, 639);
 }
+
+fn set_days(world: &World, from_start: i64) {
+    world.clock.set_now_ns(common::START_NS + from_start * DAY_NS);
+}
+
+fn written(shop: &mut Custodian) {
+    shop.create_subject(&[]).unwrap();
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_left_behind_keeps_nobody_for_ever() {
+    let world = World::new(907);
+    let mut shop = shop(&world);
+    let ada = person(&mut shop);
+    // Ten years ahead: a use, and a rule that is set anew.
+    set_days(&world, 3650);
+    shop.read_file(&own(ada, "owned"), "order.txt").unwrap();
+    shop.set_idle_rule(None).unwrap();
+    shop.set_idle_rule(RULE).unwrap();
+    set_days(&world, 10);
+    written(&mut shop);
+    assert_eq!((swept(&mut shop), due(&shop)), (Swept::default(), vec![]));
+    // Whoever was used then counts as used now.
+    set_days(&world, 79);
+    assert_eq!(swept(&mut shop), Swept::default());
+    set_days(&world, 81);
+    assert_eq!(swept(&mut shop).noticed, 2);
+    assert_eq!(swept(&mut shop), Swept { running: 2, ..Swept::default() });
+    set_days(&world, 111);
+    assert_eq!(swept(&mut shop).erased.len(), 2);
+    assert_eq!(state(&shop, &ada), SubjectState::Erased);
+}
+
+#[test]
+fn a_notice_of_a_clock_that_was_ahead_is_given_again_once() {
+    let world = World::new(908);
+    let mut shop = shop(&world);
+    let ada = person(&mut shop);
+    set_days(&world, 200);
+    assert_eq!(swept(&mut shop).noticed, 1);
+    set_days(&world, 75);
+    written(&mut shop);
+    assert_eq!(due(&shop)[0].noticed, None);
+    assert_eq!(swept(&mut shop).noticed, 1);
+    assert_eq!(swept(&mut shop), Swept { running: 1, ..Swept::default() });
+    let noticed = kinds(&mut shop, &ada).iter().filter(|kind| **kind == Kind::Noticed).count();
+    assert_eq!(noticed, 2);
+    set_days(&world, 104);
+    assert_eq!(swept(&mut shop).erased, []);
+    set_days(&world, 105);
+    assert_eq!(swept(&mut shop).erased, [ada]);
+}
+
+#[test]
+fn a_clock_far_from_the_newest_record_erases_nobody_and_tells_nobody_of_it() {
+    let refused = |shop: &mut Custodian| kind(shop.retire(Carry::Out)) == ErrorKind::Unavailable;
+    for (wrong, is_ahead) in [(80 + 30 + 184, true), (78, false)] {
+        let world = World::new(909);
+        let mut shop = shop(&world);
+        let ada = person(&mut shop);
+        set_days(&world, 75);
+        let bob = person(&mut shop);
+        set_days(&world, 80);
+        assert_eq!(swept(&mut shop).noticed, 1);
+        if !is_ahead {
+            // Somebody else would be told of with a date from before.
+            shop.set_idle_rule(Some((30, 29))).unwrap();
+        }
+        set_days(&world, wrong);
+        let records = shop.record_count();
+        assert!(refused(&mut shop) && refused(&mut shop), "{wrong}");
+        assert_eq!(kind(shop.retire(Carry::Dry)), ErrorKind::Unavailable);
+        assert_eq!(shop.record_count(), records);
+        // Who says that the clock is right sets the rule again: everybody has a whole notice by it.
+        let rule = shop.idle_rule().unwrap().map(|rule| (rule.days, rule.notice_days));
+        shop.set_idle_rule(rule).unwrap();
+        assert_eq!(swept(&mut shop), Swept { noticed: 2, ..Swept::default() });
+        set_days(&world, wrong + 30);
+        assert_eq!(swept(&mut shop).erased, [ada, bob]);
+    }
+}
+
+/// A rule from the future voids every notice until then: who sets it again brings it into force.
+#[test]
+fn a_rule_of_a_clock_that_was_ahead_is_in_force_once_it_is_set_again() {
+    let world = World::new(910);
+    let mut shop = world.create("shop");
+    let ada = person(&mut shop);
+    set_days(&world, 3650);
+    shop.set_idle_rule(RULE).unwrap();
+    set_days(&world, 80);
+    shop.set_idle_rule(RULE).unwrap();
+    assert_eq!(shop.idle_rule().unwrap().unwrap().since, world.clock.now_ns());
+    assert_eq!(swept(&mut shop).noticed, 1);
+    set_days(&world, 110);
+    assert_eq!(swept(&mut shop).erased, [ada]);
+}
