@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::history::past::Past;
 use crate::inbound::log::{Checkpoint, get};
 use crate::later::wait;
-use crate::limits::{Broken, OBJECT_PLAIN_BYTES_MAX};
+use crate::limits::Broken;
 use crate::outbound::checkpoint::{HeadFacts, seal_checkpoint};
 use crate::outbound::commit::with_stored_len;
 use crate::state::{Head, State};
@@ -54,24 +54,47 @@ impl Inner {
             }
         })?;
         let (moves, made) = self.copy_blocks(&blocks)?;
-        self.outbound.lock().adopted.extend(made);
+        let mut made = made.into_iter();
+        let moved = made.try_for_each(|added| self.move_into(added, &moves, &users));
+        if moved.is_err() {
+            // The next cut takes away what nothing was moved into.
+            self.outbound.lock().adopted.extend(made);
+        }
+        moved
+    }
+
+    /// Moves blocks into one new object.
+    fn move_into(
+        &self,
+        to: ObjectAdded,
+        moves: &Moves,
+        users: &BTreeMap<ObjectId, BTreeSet<Ino>>,
+    ) -> Result<()> {
+        // ORDER: no cut in between. It would take an object for superfluous that nothing is in yet, and have it removed.
+        let mut outbound = self.outbound.lock();
+        outbound.adopted.push(to);
         for (from, inos) in users {
-            let inos: Vec<Ino> = inos.into_iter().collect();
+            let places = places_of(moves, *from).remove(&to.object).unwrap_or_default();
+            if places.is_empty() {
+                continue;
+            }
+            let inos: Vec<Ino> = inos.iter().copied().collect();
             for inos in inos.chunks(INOS_PER_OP) {
-                for (to, places) in places_of(&moves, from) {
-                    self.do_now(&Op::Relocate { from, to, inos: inos.to_vec(), places })?;
-                }
+                let (from, to, places) = (*from, to.object, places.clone());
+                self.do_now(&Op::Relocate { from, to, inos: inos.to_vec(), places })?;
             }
         }
+        drop(outbound);
         Ok(())
     }
 
     /// Puts copies of sealed blocks into new objects.
     fn copy_blocks(&self, blocks: &BTreeSet<Block>) -> Result<(Moves, Vec<ObjectAdded>)> {
         let (mut moves, mut made) = (Moves::new(), Vec::new());
+        let len_max = self.options.tuning.object_plain_bytes;
         let (mut id, mut bytes) = (ObjectId(self.services.entropy.array()), BytesMut::new());
         for (object, place, len) in blocks.iter().copied() {
-            if !bytes.is_empty() && bytes.len() as u64 + len > OBJECT_PLAIN_BYTES_MAX {
+            if !bytes.is_empty() && bytes.len() as u64 + len > len_max {
                 let next = ObjectId(self.services.entropy.array());
                 made.push(
                     self.put_object(std::mem::replace(&mut id, next), bytes.split().freeze())?,
