@@ -30,6 +30,8 @@ use crate::subjects::Subject;
 
 /// LIMIT: subjects that one attribute leads to. A bucket is written as a whole, so each more makes all of them dearer.
 const SHARED_COUNT_MAX: usize = 500;
+/// LIMIT: attributes that somebody is given. Their cell has all of them, and is written with each change.
+const GIVEN_COUNT_MAX: usize = 64;
 
 /// A bucket, its key at hand.
 pub(crate) struct OpenBucket {
@@ -196,11 +198,22 @@ impl Register {
     }
 
     /// What a subject is given to be found by.
+    ///
+    /// # Errors
+    /// `Invalid` for attributes that are none, and for too many.
     pub fn given(&self, lookups: &[(String, String)]) -> Result<Vec<Given>> {
         let given = |(name, value): &(String, String)| {
-            Ok(Given { name: name.clone(), hash: self.lookup_hash(name, value)? })
+            Ok::<_, Error>(Given { name: name.clone(), hash: self.lookup_hash(name, value)? })
         };
-        lookups.iter().filter(is_said).map(given).collect()
+        let given: Vec<_> = lookups.iter().filter(is_said).map(given).collect::<Result<_>>()?;
+        check_count(&given, 0)?;
+        Ok(given)
+    }
+
+    /// What a profile says that its subject is found by.
+    pub fn said(&self, lookups: &[(String, String)]) -> Result<Vec<Hash>> {
+        let said = lookups.iter().filter(is_said);
+        said.map(|(name, value)| self.lookup_hash(name, value)).collect()
     }
 
     /// Puts what a profile says in the place of what the one before said. What the subject was given itself stays, but for
@@ -226,9 +239,7 @@ impl Register {
         given: Vec<Given>,
         said: &[(String, String)],
     ) -> Result<()> {
-        let said = said.iter().filter(is_said).map(|(name, value)| self.lookup_hash(name, value));
-        let said = said.collect::<Result<_>>()?;
-        self.lead(buckets, folder, subject, given, said)
+        self.lead(buckets, folder, subject, given, self.said(said)?)
     }
 
     /// Has what a subject is given, and what its profile says, lead there, and nothing else.
@@ -441,7 +452,16 @@ fn given_anew(
         return Err(unnamed_stay(unnamed));
     }
     given.extend(set);
+    check_count(&given, before.len())?;
     Ok((given, said))
+}
+
+/// Whoever has more, as one whom others became a part of, gets no more.
+fn check_count(given: &[Given], before: usize) -> Result<()> {
+    match given.len() > GIVEN_COUNT_MAX.max(before) {
+        true => Err(Error::invalid("somebody is given 64 attributes at most")),
+        false => Ok(()),
+    }
 }
 
 fn unnamed_stay(count: usize) -> Error {

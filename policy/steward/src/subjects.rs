@@ -144,7 +144,7 @@ impl Custodian {
         let check = |person: &NewSubject| {
             register.given(&person.lookups)?;
             let said = person.profile.as_ref().map(|profile| said_by(&schema, profile));
-            register.given(&said.transpose()?.unwrap_or_default())
+            register.said(&said.transpose()?.unwrap_or_default())
         };
         let why = |(place, person)| Some((place, check(person).err()?));
         Ok(people.iter().enumerate().find_map(why))

@@ -183,3 +183,20 @@ fn what_cannot_be_told_from_what_is_set_is_named_or_taken_away_first() {
     assert_eq!(found(&mut shop, "phone", "555"), [ada]);
     assert!(shop.verify().unwrap().findings.is_empty());
 }
+
+#[test]
+fn nobody_is_given_more_attributes_than_64() {
+    let world = World::new(916);
+    let mut shop = world.create("shop");
+    let many = |count: usize| (0..count).map(|n| (format!("name{n}"), "x".to_owned()));
+    let ada = shop.create_subject(&many(64).collect::<Vec<_>>()).unwrap();
+    let refused = shop.create_subject(&many(65).collect::<Vec<_>>()).unwrap_err();
+    assert_eq!(refused.to_string(), "somebody is given 64 attributes at most");
+    let refused = set(&mut shop, &ada, &[("another", Some("x"))]).unwrap_err();
+    assert_eq!(refused.to_string(), "somebody is given 64 attributes at most");
+    assert_eq!(found(&mut shop, "another", "x"), []);
+    // In the place of one that is there, and where one goes.
+    set(&mut shop, &ada, &[("name7", Some("y"))]).unwrap();
+    set(&mut shop, &ada, &[("name8", None), ("another", Some("x"))]).unwrap();
+    assert_eq!(found(&mut shop, "another", "x"), [ada]);
+}
