@@ -103,9 +103,12 @@ pub fn set_retention(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answe
 pub fn set_idle_rule(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let json = call.json()?;
     let notice = days(&json, "notice_days")?;
-    let rule = match days(&json, "days")? {
-        None => None,
-        Some(days) => Some((days, notice.ok_or_else(|| invalid("`notice_days` is missing"))?)),
+    let rule = match (days(&json, "days")?, notice) {
+        (None, None) => None,
+        // Whoever means another notice does not mean that nobody is erased.
+        (None, Some(_)) => return Err(invalid("`days` is missing: notice is of the last of them")),
+        (Some(_), None) => return Err(invalid("`notice_days` is missing")),
+        (Some(days), Some(notice)) => Some((days, notice)),
     };
     custodian.set_idle_rule(rule)?;
     retired(custodian, Carry::Dry)
