@@ -16,6 +16,8 @@
 //! Moments are those of the clocks of many machines. What one that was ahead wrote down counts as now for whoever sweeps, and a
 //! machine whose clock is far from the newest record sweeps nothing.
 
+mod listing;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +36,8 @@ use crate::register::{Register, Transaction};
 use crate::retire::{Carry, DAY_NS};
 use crate::subjects::Subject;
 use crate::times::time_text;
+
+pub use listing::IdlePage;
 
 /// LIMIT: a hundred years.
 const DAYS_MAX: u32 = 36_500;
@@ -155,25 +159,6 @@ impl Custodian {
     /// `Corrupt`.
     pub fn idle_rule(&self) -> Result<Option<IdleRule>> {
         Ok(self.description()?.idle)
-    }
-
-    /// Who is due, in the order they were created, also those who stay.
-    ///
-    /// # Errors
-    /// `Corrupt`.
-    pub fn idle_subjects(&self) -> Result<Vec<IdleLine>> {
-        let Some(rule) = self.idle_rule()? else { return Ok(Vec::new()) };
-        let (now, mut spans) = (self.services().clock.now_ns(), Spans::default());
-        let mut lines = Vec::new();
-        for block in 0..self.block_count() {
-            if !is_to_be_read(spans.oldest(self.register(), block)?, &rule, now) {
-                continue;
-            }
-            for (_, looked) in self.look_at_block(block, &rule, now)? {
-                lines.extend(looked.line());
-            }
-        }
-        Ok(lines)
     }
 
     /// Gives notice to who is due, and erases those whose notice is over. Interrupted, the next call goes on.

@@ -72,7 +72,7 @@ pub use fence::{Fence, Fenced, Waiting};
 pub use files::{FileHome, FileLine, file_json};
 pub use follow::News;
 pub use holders::Holder;
-pub use idle::{IdleLine, Kept, Swept, idle_line_json};
+pub use idle::{IdleLine, IdlePage, Kept, Swept, idle_line_json};
 pub use joint::LentJoint;
 pub use keys::{EverybodyStatus, KeysStatus, keys_json};
 pub use leases::{OpenClass, OpenFile, Operator, Prospect, Released, Rules, Wanted};

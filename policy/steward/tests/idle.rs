@@ -43,7 +43,7 @@ fn swept(shop: &mut Custodian) -> Swept {
     shop.retire(Carry::Out).unwrap().idle
 }
 
-fn due(shop: &Custodian) -> Vec<IdleLine> {
+fn due(shop: &mut Custodian) -> Vec<IdleLine> {
     shop.idle_subjects().unwrap()
 }
 
@@ -64,11 +64,11 @@ fn whoever_is_not_used_is_told_of_and_then_erased_by_retention() {
     let (ada, bob) = (person(&mut shop), person(&mut shop));
     let used = world.clock.now_ns();
     days(&world, 69);
-    assert_eq!((swept(&mut shop), due(&shop)), (Swept::default(), vec![]));
+    assert_eq!((swept(&mut shop), due(&mut shop)), (Swept::default(), vec![]));
     days(&world, 2);
     // Nothing is on record yet: they are listed, and a dry run tells what a sweep would do.
     let line = |subject, noticed, ends| IdleLine { subject, used, noticed, ends, kept: None };
-    assert_eq!(due(&shop), [line(ada, None, None), line(bob, None, None)]);
+    assert_eq!(due(&mut shop), [line(ada, None, None), line(bob, None, None)]);
     let told = Swept { noticed: 2, ..Swept::default() };
     assert_eq!(shop.retire(Carry::Dry).unwrap().idle, told);
     assert_eq!(shop.retire(Carry::Dry).unwrap().idle, told);
@@ -76,12 +76,12 @@ fn whoever_is_not_used_is_told_of_and_then_erased_by_retention() {
     let noticed = world.clock.now_ns();
     let ends = Some(noticed + 30 * DAY_NS);
     let both = [line(ada, Some(noticed), ends), line(bob, Some(noticed), ends)];
-    assert_eq!(due(&shop), both);
+    assert_eq!(due(&mut shop), both);
     assert_eq!(swept(&mut shop), Swept { running: 2, ..Swept::default() });
     days(&world, 29);
     assert_eq!(swept(&mut shop).erased, []);
     shop.read_file(&own(bob, "owned"), "order.txt").unwrap();
-    assert_eq!(due(&shop), both[..1]);
+    assert_eq!(due(&mut shop), both[..1]);
     days(&world, 1);
     let gone = Swept { erased: vec![ada], ..Swept::default() };
     assert_eq!(shop.retire(Carry::Dry).unwrap().idle, gone);
@@ -121,14 +121,14 @@ fn nobody_is_erased_without_a_whole_notice_under_the_rule_in_force() {
     assert_eq!(swept(&mut shop).erased, []);
     // Taken back and set again, it begins anew as well.
     shop.set_idle_rule(None).unwrap();
-    assert_eq!((swept(&mut shop), due(&shop)), (Swept::default(), vec![]));
+    assert_eq!((swept(&mut shop), due(&mut shop)), (Swept::default(), vec![]));
     days(&world, 1000);
     shop.set_idle_rule(Some((100, 31))).unwrap();
     assert_eq!(swept(&mut shop), Swept { noticed: 1, ..Swept::default() });
     // A rule that keeps longer keeps.
     shop.set_idle_rule(Some((10_000, 31))).unwrap();
     days(&world, 100);
-    assert_eq!((swept(&mut shop), due(&shop)), (Swept::default(), vec![]));
+    assert_eq!((swept(&mut shop), due(&mut shop)), (Swept::default(), vec![]));
     shop.set_idle_rule(RULE).unwrap();
     assert_eq!(swept(&mut shop).noticed, 1);
     days(&world, 30);
@@ -202,7 +202,7 @@ fn what_uses_somebody_counts_and_nothing_else_does() {
         assert_eq!(swept(&mut shop).noticed, 1, "{what}");
         days(&world, 19);
         deed(&mut shop, ada);
-        assert_eq!(due(&shop).is_empty(), is_use, "{what}");
+        assert_eq!(due(&mut shop).is_empty(), is_use, "{what}");
         days(&world, 12);
         let erased = if is_use { vec![] } else { vec![ada] };
         assert_eq!(swept(&mut shop).erased, erased, "{what}");
@@ -223,21 +223,21 @@ fn whoever_is_held_or_restricted_stays_and_is_listed_with_why() {
     shop.put_file_about(&own(ada, "owned"), &[charlie.to_string()], "contract", b"both").unwrap();
     shop.restrict(&bob, true).unwrap();
     days(&world, 80);
-    let why = |shop: &Custodian| due(shop).iter().map(|line| line.kept).collect::<Vec<_>>();
+    let why = |shop: &mut Custodian| due(shop).iter().map(|line| line.kept).collect::<Vec<_>>();
     assert_eq!(swept(&mut shop), Swept { noticed: 2, kept: 1, ..Swept::default() });
-    assert_eq!(why(&shop), [None, Some(Kept::Restricted), None]);
+    assert_eq!(why(&mut shop), [None, Some(Kept::Restricted), None]);
     let owned = shop.class("owned").unwrap();
     shop.place_hold_on(&charlie, "litigation", Some(owned)).unwrap();
     days(&world, 1000);
     // Charlie's hold keeps the file that is about ada as well, and her.
     assert_eq!(swept(&mut shop), Swept { kept: 3, ..Swept::default() });
-    assert_eq!(why(&shop), [Some(Kept::Held), Some(Kept::Restricted), Some(Kept::Held)]);
+    assert_eq!(why(&mut shop), [Some(Kept::Held), Some(Kept::Restricted), Some(Kept::Held)]);
     let refused = kinds(&mut shop, &ada).contains(&Kind::ErasureRefused);
     assert!(!refused, "nobody asked");
     shop.lift_hold(&charlie, "litigation").unwrap();
     // What ran out while a hold was in force is no notice.
     assert_eq!(
-        due(&shop).iter().map(|line| line.noticed.is_some()).collect::<Vec<_>>(),
+        due(&mut shop).iter().map(|line| line.noticed.is_some()).collect::<Vec<_>>(),
         [true, false, false]
     );
     assert_eq!(
@@ -253,7 +253,7 @@ fn whoever_is_held_or_restricted_stays_and_is_listed_with_why() {
     days(&world, 30);
     assert_eq!(swept(&mut shop), Swept { kept: 1, erased: vec![charlie], ..Swept::default() });
     shop.restrict(&bob, false).unwrap();
-    assert_eq!((swept(&mut shop), due(&shop)), (Swept::default(), vec![]));
+    assert_eq!((swept(&mut shop), due(&mut shop)), (Swept::default(), vec![]));
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn a_sweep_reads_nobody_before_their_time() {
     let (swept, count) = reads(&mut shop);
     assert_eq!(swept.noticed, 1);
     assert!((64..200).contains(&count), "{count}");
-    assert_eq!(due(&shop).len(), 1);
+    assert_eq!(due(&mut shop).len(), 1);
     days(&world, 30);
     assert_eq!(reads(&mut shop).0.erased, [people[200]]);
     days(&world, 29);
@@ -327,7 +327,7 @@ fn what_a_clock_that_was_ahead_left_behind_keeps_nobody_for_ever() {
     shop.set_idle_rule(RULE).unwrap();
     set_days(&world, 10);
     written(&mut shop);
-    assert_eq!((swept(&mut shop), due(&shop)), (Swept::default(), vec![]));
+    assert_eq!((swept(&mut shop), due(&mut shop)), (Swept::default(), vec![]));
     // Whoever was used then counts as used now.
     set_days(&world, 79);
     assert_eq!(swept(&mut shop), Swept::default());
@@ -348,7 +348,7 @@ fn a_notice_of_a_clock_that_was_ahead_is_given_again_once() {
     assert_eq!(swept(&mut shop).noticed, 1);
     set_days(&world, 75);
     written(&mut shop);
-    assert_eq!(due(&shop)[0].noticed, None);
+    assert_eq!(due(&mut shop)[0].noticed, None);
     assert_eq!(swept(&mut shop).noticed, 1);
     assert_eq!(swept(&mut shop), Swept { running: 1, ..Swept::default() });
     let noticed = kinds(&mut shop, &ada).iter().filter(|kind| **kind == Kind::Noticed).count();

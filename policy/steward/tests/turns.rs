@@ -283,6 +283,51 @@ fn a_page_of_a_job_is_looked_for_while_others_write_and_for_a_while_only() {
 }
 
 #[test]
+fn who_is_due_is_looked_for_while_others_write_and_a_page_costs_what_it_shows() {
+    let world = World::new(111);
+    let mut shop = world.create("shop");
+    let people = shop.create_subjects(&vec![NewSubject::default(); 200]).unwrap();
+    shop.set_idle_rule(Some((100, 30))).unwrap();
+    world.clock.advance(std::time::Duration::from_secs(80 * 86_400));
+    let [is_shut, is_far] = [true, false].map(|is| Arc::new(AtomicBool::new(is)));
+    // Reads of cells, while others wait, and in all.
+    let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    shop.follow().unwrap();
+    shop.set_turnstile(Box::new(Door { is_shut: Arc::clone(&is_shut), on_leave: None }));
+    let (clock, counted, far) =
+        (Arc::clone(&world.clock), Arc::clone(&counts), Arc::clone(&is_far));
+    world.store.fail_once(move |key| {
+        if matches!(key, Key::Policy(key) if key.shelf == Shelf::Cell) {
+            let wait = if far.load(Ordering::SeqCst) { 50 } else { 0 };
+            clock.advance(std::time::Duration::from_millis(wait));
+            counted[0].fetch_add(usize::from(is_shut.load(Ordering::SeqCst)), Ordering::SeqCst);
+            counted[1].fetch_add(1, Ordering::SeqCst);
+        }
+        false
+    });
+    let count = |shop: &mut Custodian, from, count| {
+        counts.iter().for_each(|count| count.store(0, Ordering::SeqCst));
+        let page = shop.idle_subjects_from(from, count).unwrap();
+        (page, counts[0].load(Ordering::SeqCst), counts[1].load(Ordering::SeqCst))
+    };
+    let (page, kept_out, all) = count(&mut shop, 0, 10);
+    assert_eq!((page.lines.len(), page.next), (10, Some(10)));
+    assert!(kept_out < 10 && all < 40, "{kept_out} of {all}");
+    // Where cells are far away a page ends after a while, and the next one goes on.
+    is_far.store(true, Ordering::SeqCst);
+    let (mut from, mut found, mut calls) = (Some(10), page.lines, 0);
+    while let Some(place) = from {
+        let (page, kept_out, all) = count(&mut shop, place, 1000);
+        assert!(kept_out < 10 && all < 100, "{kept_out} of {all}");
+        found.extend(page.lines);
+        (from, calls) = (page.next, calls + 1);
+    }
+    assert!(calls > 2, "{calls}");
+    assert_eq!(found.iter().map(|line| line.subject).collect::<Vec<_>>(), people);
+    assert_eq!(shop.idle_subjects().unwrap(), found);
+}
+
+#[test]
 fn a_register_is_verified_while_others_write_and_what_is_damaged_is_found() {
     let world = World::new(100);
     let (mut shop, [ada, _, bob]) = shop(&world);

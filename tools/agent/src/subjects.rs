@@ -23,11 +23,9 @@ pub fn list(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
 /// Lists those whom nobody had a use for as long as they are kept, less the notice.
 pub fn due(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let (from, count) = call.page()?;
-    let lines = custodian.idle_subjects()?;
-    let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let page = lines.iter().skip(index(from)).take(index(count));
-    let page: Vec<Value> = page.map(idle_line_json).collect();
-    Ok(Answer::json(200, &json!({"total": lines.len(), "subjects": page})))
+    let page = custodian.idle_subjects_from(from, count)?;
+    let lines: Vec<Value> = page.lines.iter().map(idle_line_json).collect();
+    Ok(Answer::json(200, &json!({"subjects": lines, "next": page.next})))
 }
 
 /// Creates one.
