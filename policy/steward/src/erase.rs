@@ -113,7 +113,7 @@ impl Custodian {
         let register = self.register();
         let mut transaction = Transaction::new(register);
         let now = transaction.now;
-        let is_held = own.is_held_at_all(now) || self.is_held_by_others(&own, now)?;
+        let is_held = own.is_held_at_all(now) || self.with_others(&own, now)?.is_held;
         let held = cause == Cause::Asked && is_held;
         let kind = if held { Kind::ErasureRefused } else { Kind::ErasureReceived };
         if !held {

@@ -69,7 +69,7 @@ pub struct Swept {
 pub enum Kept {
     /// A hold is in force, on them or on somebody whom a file is about as well.
     Held,
-    /// Their data is restricted: they may need it.
+    /// Their data, or that of somebody whom a file is about as well, is restricted: they may need it.
     Restricted,
 }
 
@@ -96,6 +96,8 @@ pub struct IdleLine {
     pub ends: Option<i64>,
     /// Why they stay all the same.
     pub kept: Option<Kept>,
+    /// Files about others as well: they go with them.
+    pub joint_files: u64,
 }
 
 impl Custodian {
@@ -340,15 +342,17 @@ impl Custodian {
         now: i64,
     ) -> Result<IdleLine> {
         let noticed = cell.noticed.filter(|noticed| (rule.since..=now).contains(noticed));
-        let (subject, is_restricted) = (cell.subject, cell.state == SubjectState::Restricted);
+        let (subject, state) = (cell.subject, cell.state);
         let own = self.register().opened(cell)?;
-        let kept = match own.is_held_at_all(now) || self.is_held_by_others(&own, now)? {
+        let with = self.with_others(&own, now)?;
+        let is_restricted = state == SubjectState::Restricted || with.is_restricted;
+        let kept = match own.is_held_at_all(now) || with.is_held {
             true => Some(Kept::Held),
             false => is_restricted.then_some(Kept::Restricted),
         };
         let end = |noticed: i64| later(used, rule.days).max(later(noticed, rule.notice_days));
         let ends = noticed.map(end).filter(|_| kept.is_none());
-        Ok(IdleLine { subject, used, noticed, ends, kept })
+        Ok(IdleLine { subject, used, noticed, ends, kept, joint_files: with.files })
     }
 
     /// When somebody last had a use for a subject.
@@ -465,6 +469,7 @@ pub fn idle_line_json(line: &IdleLine) -> Value {
         "noticed": line.noticed.map(time_text),
         "erased_from": line.ends.map(time_text),
         "kept": line.kept.map(Kept::name),
+        "joint_files": line.joint_files,
     })
 }
 

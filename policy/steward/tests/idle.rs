@@ -67,7 +67,14 @@ fn whoever_is_not_used_is_told_of_and_then_erased_by_retention() {
     assert_eq!((swept(&mut shop), due(&mut shop)), (Swept::default(), vec![]));
     days(&world, 2);
     // Nothing is on record yet: they are listed, and a dry run tells what a sweep would do.
-    let line = |subject, noticed, ends| IdleLine { subject, used, noticed, ends, kept: None };
+    let line = |subject, noticed, ends| IdleLine {
+        subject,
+        used,
+        noticed,
+        ends,
+        kept: None,
+        joint_files: 0,
+    };
     assert_eq!(due(&mut shop), [line(ada, None, None), line(bob, None, None)]);
     let told = Swept { noticed: 2, ..Swept::default() };
     assert_eq!(shop.retire(Carry::Dry).unwrap().idle, told);
@@ -254,6 +261,31 @@ fn whoever_is_held_or_restricted_stays_and_is_listed_with_why() {
     assert_eq!(swept(&mut shop), Swept { kept: 1, erased: vec![charlie], ..Swept::default() });
     shop.restrict(&bob, false).unwrap();
     assert_eq!((swept(&mut shop), due(&mut shop)), (Swept::default(), vec![]));
+}
+
+/// What is about both goes with either of them.
+#[test]
+fn whoever_shares_a_file_with_somebody_restricted_stays_and_the_list_counts_such_files() {
+    let world = World::new(917);
+    let mut shop = shop(&world);
+    let [ada, bob] = [(); 2].map(|()| person(&mut shop));
+    for name in ["contract", "minutes"] {
+        shop.put_file_about(&own(ada, "owned"), &[bob.to_string()], name, b"both").unwrap();
+    }
+    shop.restrict(&bob, true).unwrap();
+    days(&world, 80);
+    assert_eq!(swept(&mut shop), Swept { kept: 2, ..Swept::default() });
+    days(&world, 1000);
+    assert_eq!(swept(&mut shop), Swept { kept: 2, ..Swept::default() });
+    let kept: Vec<_> = due(&mut shop).iter().map(|line| (line.kept, line.joint_files)).collect();
+    assert_eq!(kept, [(Some(Kept::Restricted), 2), (Some(Kept::Restricted), 2)]);
+    shop.restrict(&bob, false).unwrap();
+    assert_eq!(swept(&mut shop), Swept { noticed: 1, ..Swept::default() });
+    let line = &due(&mut shop)[0];
+    assert_eq!((line.subject, line.kept, line.joint_files), (ada, None, 2));
+    days(&world, 30);
+    assert_eq!(swept(&mut shop).erased, [ada]);
+    assert!(shop.verify().unwrap().findings.is_empty());
 }
 
 #[test]

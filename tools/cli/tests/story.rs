@@ -521,6 +521,10 @@ fn a_file_about_two_is_put_once_and_ends_with_either() {
     assert_eq!(line.unwrap()["with"], serde_json::json!([ada]));
     let get = format!("subject get {bob} {owned} --name contract.txt");
     assert_eq!(story.done(&get), "17 roses");
+    story.done("policy retention --app shop --subjects --days 1 --notice 1");
+    let listed = story.done("subject list --app shop --due");
+    let ends = |line: &str| line.ends_with("no notice yet  1 file about others as well");
+    assert_eq!(listed.lines().filter(|line| ends(line)).count(), 2, "{listed}");
     let erased = story.json(&format!("subject erase {ada} --app shop --yes"));
     assert_eq!(erased["joint_files"], 1);
     assert_eq!(story.say(&get).code, 1);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_records::log::Kind;
-use strongroom_records::subject::JointFile;
+use strongroom_records::subject::{JointFile, SubjectState};
 
 use super::{Party, deal, read};
 use crate::custodian::Custodian;
@@ -17,6 +17,15 @@ use crate::subjects::Subject;
 
 /// LIMIT: files that one record takes away.
 const BATCH_FILES_MAX: usize = 32;
+
+/// Files that are about somebody and others.
+pub(crate) struct WithOthers {
+    pub files: u64,
+    /// Whether a hold on one of the others keeps one.
+    pub is_held: bool,
+    /// Whether one of the others is restricted, and may need it.
+    pub is_restricted: bool,
+}
 
 impl Custodian {
     /// Folders of a subject, those that no key opens left out.
@@ -33,16 +42,33 @@ impl Custodian {
         Ok(folders)
     }
 
-    /// Whether a hold on somebody else keeps a file that is about this one as well.
-    pub(crate) fn is_held_by_others(&self, own: &Subject, now: i64) -> Result<bool> {
+    /// What somebody has with others, and whether those keep it.
+    pub(crate) fn with_others(&self, own: &Subject, now: i64) -> Result<WithOthers> {
+        let (files, others) = self.shared(own)?;
+        let mut with = WithOthers { files, is_held: false, is_restricted: false };
+        for (other, class) in others {
+            let Some(other) = self.register().subject(&other)? else { continue };
+            with.is_held |= other.is_held(class, now);
+            with.is_restricted |= other.cell.state == SubjectState::Restricted;
+        }
+        Ok(with)
+    }
+
+    /// How many files are about a subject and others.
+    pub(crate) fn joint_count(&self, own: &Subject) -> Result<u64> {
+        Ok(self.shared(own)?.0)
+    }
+
+    /// The same, and whom they are about as well, each with the class of the file.
+    fn shared(&self, own: &Subject) -> Result<(u64, BTreeSet<(SubjectId, ClassId)>)> {
+        let (mut count, mut others) = (0, BTreeSet::new());
         for folder in self.folders_of(own)? {
             for joint in &folder.folder.joint {
-                if self.is_one_held(&joint.others, folder.class(), now)? {
-                    return Ok(true);
-                }
+                count += 1;
+                others.extend(joint.others.iter().map(|other| (*other, folder.class())));
             }
         }
-        Ok(false)
+        Ok((count, others))
     }
 
     /// Whether a hold keeps a class of anybody's.
@@ -59,12 +85,6 @@ impl Custodian {
             }
         }
         Ok(false)
-    }
-
-    /// How many files are about a subject and others.
-    pub(crate) fn joint_count(&self, own: &Subject) -> Result<u64> {
-        let folders = self.folders_of(own)?;
-        Ok(folders.iter().map(|folder| folder.folder.joint.len() as u64).sum())
     }
 
     /// Those who share files with somebody who is being erased forget them, one after the other. Done twice it is the same.

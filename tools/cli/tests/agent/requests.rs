@@ -147,6 +147,7 @@ fn who_is_due_is_told_to_the_application_and_given_notice_when_it_runs_retention
     assert_eq!((&page["next"], page["subjects"].as_array().map(Vec::len)), (&Value::Null, Some(1)));
     let line = &page["subjects"][0];
     assert_eq!((&line["subject"], &line["kept"]), (&json!(people[1]), &Value::Null));
+    assert_eq!(line["joint_files"], 0);
     assert!(line["erased_from"].as_str() > line["used"].as_str());
     shop.done("PUT", &format!("subjects/{}/holds/litigation", people[1]), &json!({}));
     let line = &shop.get("subjects/due")["subjects"][1];

@@ -144,7 +144,12 @@ fn due_text(line: &IdleLine) -> String {
         (None, Some(ends)) => format!("erased from {} on", time_text(ends)),
         (None, None) => "no notice yet".to_owned(),
     };
-    format!("{}  used {used}  {what}\n", line.subject)
+    let with = match line.joint_files {
+        0 => String::new(),
+        1 => "  1 file about others as well".to_owned(),
+        count => format!("  {count} files about others as well"),
+    };
+    format!("{}  used {used}  {what}{with}\n", line.subject)
 }
 
 fn show(options: &SubjectOne, format: Format) -> Result<Exit> {
