@@ -35,13 +35,17 @@ fn write(core: &dyn Core, path: &str, offset: u64, bytes: &[u8]) {
 }
 
 fn copy(core: &dyn Core, from: &str, to: &str) {
+    copy_of(core, from, to, LEN);
+}
+
+fn copy_of(core: &dyn Core, from: &str, to: &str, len: usize) {
     let to = make(core, to, Kind::File).unwrap();
     let from = find(core, from).unwrap();
     let open = |ino| done(core.open(ino, options(Access::ReadWrite, false))).unwrap().handle;
     let (source, target) = (open(from), open(to));
     let mut at = 0;
-    while at < LEN as u64 {
-        at += done(core.copy_range((source, at), (target, at), LEN as u64 - at)).unwrap();
+    while at < len as u64 {
+        at += done(core.copy_range((source, at), (target, at), len as u64 - at)).unwrap();
     }
     core.release(source);
     core.release(target);
@@ -96,6 +100,28 @@ fn a_copy_of_what_was_edited_and_then_removed_here_has_the_edit_though_others_re
     fleet.settle().unwrap();
     assert!(load(&bob, "copy").unwrap() == vec![2; LEN]);
     assert_eq!(names(&bob), ["copy"]);
+}
+
+#[test]
+fn a_copy_of_what_was_edited_here_has_the_edit_though_others_edited_and_removed_it() {
+    // What goes into blocks, and what is in the file itself.
+    for len in [LEN, 900] {
+        let (mut fleet, alice, bob) =
+            two(&tuning(), |first| save(first, "source", &vec![1; len]).unwrap());
+        fleet.homes[0].cut(true);
+        write(&alice, "source", 700, &[2; 150]);
+        copy_of(&alice, "source", "copy", len);
+        write(&bob, "source", 0, &[3; 70]);
+        bob.commit().unwrap();
+        done(bob.unlink(Ino::ROOT, b"source")).unwrap();
+        bob.commit().unwrap();
+
+        let trees = fleet.settle().unwrap();
+        assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+        let expected: Vec<u8> = [vec![1; 700], vec![2; 150], vec![1; len - 850]].concat();
+        assert!(load(&bob, "copy").unwrap() == expected, "{len}: the copy has what was copied");
+        assert!(load(&bob, "source").unwrap() == expected, "{len}: an edit brings a file back");
+    }
 }
 
 /// A file of many extents: 24 bytes at every 8 KiB.

@@ -343,7 +343,9 @@ impl Rebase<'_> {
         };
         let Some(target) = self.target(to, Before::Needed, time)? else { return Ok(()) };
         let in_base = find(self.base, from)?.is_some();
-        let changed = self.touched.is_edited(from) || self.spared.contains(&from);
+        // One that came back here has what it held before, and what was done to it here.
+        let changed = !self.back.contains(&from)
+            && (self.touched.is_edited(from) || self.spared.contains(&from));
         let source = match self.copies.get(&from) {
             Some(copy) => Some(*copy),
             None if in_base && changed => None,
