@@ -17,6 +17,9 @@ use crate::directory::Stewardship;
 use crate::error::{Error, ErrorKind, Result};
 use crate::register::SINGLE;
 
+/// LIMIT: how often a record is tried again that somebody else's came before.
+const CONFLICT_COUNT_MAX: u32 = 50;
+
 /// What others recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
@@ -87,6 +90,27 @@ impl Custodian {
                 looked => return looked,
             }
         }
+    }
+
+    /// Puts something on record after whatever others write that are not kept out: anew, knowing that, as often as they come
+    /// before it.
+    ///
+    /// # Errors
+    /// `Unavailable` when that is all the time; those of the record, and of [`Custodian::follow`].
+    pub(crate) fn retried<T>(
+        &mut self,
+        mut record: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        for _ in 0..CONFLICT_COUNT_MAX {
+            match record(self) {
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    self.follow()?;
+                    self.catch_up()?;
+                }
+                recorded => return recorded,
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "others write all the time"))
     }
 
     /// Carries out what another writer may have died over. Whoever calls it keeps other writers out meanwhile.

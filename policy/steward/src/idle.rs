@@ -17,25 +17,23 @@
 //! machine whose clock is far from the newest record sweeps nothing.
 
 mod listing;
-
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+mod spans;
 
 use serde_json::{Value, json};
 use strongroom_authorizer::{Action, Decision};
-use strongroom_format::cbor;
 use strongroom_records::application::{Description, IdleRule};
 use strongroom_records::ids::SubjectId;
 use strongroom_records::log::{Entry as Leaf, Kind, Outcome};
-use strongroom_records::register::{BLOCK_LEN, CellKind, Idle, SPAN_LEN};
+use strongroom_records::register::{BLOCK_LEN, Idle};
 use strongroom_records::subject::{SubjectCell, SubjectRecord, SubjectState};
 
 use crate::custodian::Custodian;
-use crate::error::{Error, ErrorKind, Result};
-use crate::register::{Register, Transaction};
+use crate::error::{Error, ErrorKind, Result, whole};
+use crate::register::Transaction;
 use crate::retire::{Carry, DAY_NS};
 use crate::subjects::Subject;
 use crate::times::time_text;
+use spans::Spans;
 
 pub use listing::IdlePage;
 
@@ -44,6 +42,8 @@ const DAYS_MAX: u32 = 36_500;
 /// LIMIT: notices that one sweep gives, and subjects that it erases, each of which takes a new application key.
 const NOTICE_COUNT_MAX: u64 = 1024;
 const ERASED_COUNT_MAX: usize = 64;
+/// Blocks after which what was found of them is put on record, so that a sweep that ends early is not begun anew.
+const REMEMBERED_COUNT: u64 = 16;
 /// LIMIT: days that a machine's clock may be behind the newest record, and ahead of it beyond those of a notice, in which nobody
 /// need write anything.
 const BEHIND_DAYS_MAX: u32 = 1;
@@ -62,6 +62,10 @@ pub struct Swept {
     pub kept: u64,
     /// Whether there is more to do than one sweep does.
     pub is_more: bool,
+    /// Who is left out since what is stored of them is damaged.
+    pub damaged: Vec<SubjectId>,
+    /// What ended it early, after somebody was erased.
+    pub failure: Option<Error>,
 }
 
 /// Why somebody stays who is due.
@@ -163,27 +167,41 @@ impl Custodian {
         Ok(self.description()?.idle)
     }
 
-    /// Gives notice to who is due, and erases those whose notice is over. Interrupted, the next call goes on.
+    /// Gives notice to who is due, and erases those whose notice is over. Interrupted, the next call goes on. An error that comes
+    /// after somebody was erased is told with them.
     pub(crate) fn retire_idle(&mut self, run: &Run) -> Result<Swept> {
-        let (mut swept, mut spans) = (Swept::default(), Spans::default());
-        let Some(rule) = self.idle_rule()? else { return Ok(swept) };
-        let (carry, now) = (run.carry, self.services().clock.now_ns());
-        if rule.since > now && carry == Carry::Out && run.clock.is_ok() {
-            self.void_notices()?;
+        let mut swept = Swept::default();
+        match self.sweep_idle(run, &mut swept) {
+            Err(error) if swept.erased.is_empty() => Err(error),
+            done => Ok(Swept { failure: done.err(), ..swept }),
         }
-        let mut block = 0;
+    }
+
+    fn sweep_idle(&mut self, run: &Run, swept: &mut Swept) -> Result<()> {
+        let Some(rule) = self.idle_rule()? else { return Ok(()) };
+        let now = self.services().clock.now_ns();
+        if rule.since > now && run.carry == Carry::Out && run.clock.is_ok() {
+            self.retried(Self::void_notices)?;
+        }
+        let (mut block, mut read, mut spans) = (0, 0, Spans::default());
         while block < self.block_count() && !swept.is_full() {
             if is_to_be_read(spans.oldest(self.register(), block)?, &rule, now) {
-                let oldest = self.sweep_block(block, run, &mut swept)?;
+                let begun = swept.clone();
+                let oldest = self.retried(|own| {
+                    let erased = std::mem::take(&mut swept.erased);
+                    *swept = Swept { erased, ..begun.clone() };
+                    own.sweep_block(block, run, swept)
+                })?;
                 spans.set(block, oldest);
+                read += 1;
+                if read % REMEMBERED_COUNT == 0 {
+                    self.put_spans(&mut spans, run)?;
+                }
                 self.let_others_in()?;
             }
             block += 1;
         }
-        if carry == Carry::Out {
-            self.put_spans(&spans)?;
-        }
-        Ok(swept)
+        self.put_spans(&mut spans, run)
     }
 
     /// What there is to do in one block; returns when the one was last used for whom nobody had a use the longest.
@@ -191,31 +209,32 @@ impl Custodian {
         // Others were let in: they may have set another rule.
         let Some(rule) = self.idle_rule()? else { return Ok(Idle::UNKNOWN) };
         let now = self.services().clock.now_ns();
-        let all = self.look_at_block(block, &rule, now)?;
-        let (mut new, mut over, mut ahead) = (Vec::new(), Vec::new(), Vec::new());
-        for (subject, looked) in &all {
-            ahead.extend(looked.is_ahead.then_some(*subject));
-            match &looked.standing {
-                Standing::Gone | Standing::InUse => {}
-                Standing::Due(line) if line.kept.is_some() => swept.kept += 1,
-                Standing::Due(line) if line.noticed.is_none() => new.push(*subject),
-                standing if standing.is_over(now) => over.push(*subject),
-                Standing::Due(_) | Standing::Unfinished => swept.running += 1,
+        let (mut all, mut found) = (Vec::new(), Found::default());
+        for (subject, looked) in self.look_at_block(block, &rule, now)? {
+            match whole(looked.map_err(|error| self.or_conflict(error)))? {
+                Some(looked) => {
+                    found.add(subject, &looked, now, swept);
+                    all.push((subject, looked.used));
+                }
+                None => {
+                    swept.damaged.push(subject);
+                    all.push((subject, Idle::UNKNOWN));
+                }
             }
         }
-        if !(new.is_empty() && over.is_empty() && ahead.is_empty()) {
+        if !found.is_empty() {
             run.clock.clone()?;
         }
         match run.carry {
             Carry::Dry => {
-                swept.noticed += new.len() as u64;
-                swept.erased.extend(over);
+                swept.noticed += found.new.len() as u64;
+                swept.erased.extend(found.over);
             }
             Carry::Out => {
-                self.use_now(&ahead)?;
-                self.give_notice(new, swept)?;
-                for subject in over {
-                    self.erase_idle(&subject, swept)?;
+                self.use_now(&found.ahead)?;
+                self.give_notice(found.new, swept)?;
+                for subject in found.over {
+                    self.erase_if_whole(&subject, swept)?;
                 }
             }
         }
@@ -223,7 +242,7 @@ impl Custodian {
         let is_full = all.len() as u64 == BLOCK_LEN;
         let least = if is_full { Idle::NOBODY } else { Idle::UNKNOWN };
         let left = all.iter().filter(|(subject, _)| !swept.erased.contains(subject));
-        Ok(left.map(|(_, looked)| looked.used).fold(least, i64::min))
+        Ok(left.map(|(_, used)| *used).fold(least, i64::min))
     }
 
     /// What a clock that was ahead wrote down as the last use is now, so that their days begin.
@@ -231,7 +250,8 @@ impl Custodian {
         let register = self.register();
         let mut transaction = Transaction::new(register);
         for subject in ahead {
-            let mut own = register.subject(subject)?.ok_or_else(Error::no_subject)?;
+            // Who cannot be read is named once they are due.
+            let Some(mut own) = whole(register.subject(subject))?.flatten() else { continue };
             own.cell.used = Some(transaction.now);
             register.put_subject(&mut transaction, &mut own);
         }
@@ -262,33 +282,64 @@ impl Custodian {
         }
     }
 
-    /// Erases somebody whose notice is over, if that is so still once others were let in.
-    fn erase_idle(&mut self, subject: &SubjectId, swept: &mut Swept) -> Result<()> {
+    /// Erases somebody whose notice is over, unless what is stored of them is damaged.
+    fn erase_if_whole(&mut self, subject: &SubjectId, swept: &mut Swept) -> Result<()> {
         if swept.erased.len() >= ERASED_COUNT_MAX {
             swept.is_more = true;
             return Ok(());
         }
         self.let_others_in()?;
-        let Some(rule) = self.idle_rule()? else { return Ok(()) };
-        let now = self.services().clock.now_ns();
-        if !self.standing_of(subject, &rule, now)?.standing.is_over(now) {
-            return Ok(());
-        }
-        self.erase(subject)?;
-        swept.erased.push(*subject);
+        let done = whole(
+            self.retried(|own| own.erase_idle(subject).map_err(|error| own.or_conflict(error))),
+        );
+        let is_erased = match &done {
+            Ok(done) => *done == Some(true),
+            // Its last record is durable, and what follows from it waits.
+            Err(_) => self.is_closed(subject).unwrap_or_default(),
+        };
+        swept.erased.extend(is_erased.then_some(*subject));
+        swept.damaged.extend(done?.is_none().then_some(*subject));
         Ok(())
     }
 
-    fn put_spans(&mut self, spans: &Spans) -> Result<()> {
-        let mut transaction = Transaction::new(self.register());
-        for (number, span) in spans.changed() {
-            let id = u128::from(number).to_be_bytes();
-            transaction.cell(CellKind::Idle, &id, &cbor::encode(span));
+    /// What is missing since others took it away meanwhile is no damage.
+    fn or_conflict(&self, error: Error) -> Error {
+        match self.is_overtaken(&error) {
+            Ok(true) => Error::new(ErrorKind::Conflict, "somebody else wrote meanwhile"),
+            Ok(false) | Err(_) => error,
         }
-        match transaction.is_empty() {
-            true => Ok(()),
-            false => self.register_mut().commit(transaction).map(drop),
+    }
+
+    fn is_closed(&self, subject: &SubjectId) -> Result<bool> {
+        let erasure = self.register().subject_cell(subject)?.and_then(|cell| cell.erasure);
+        Ok(erasure.is_some_and(|erasure| !erasure.receipt.is_empty()))
+    }
+
+    /// Erases somebody whose notice is over, if that is so still once others were let in.
+    fn erase_idle(&mut self, subject: &SubjectId) -> Result<bool> {
+        let Some(rule) = self.idle_rule()? else { return Ok(false) };
+        let now = self.services().clock.now_ns();
+        if !self.standing_of(subject, &rule, now)?.standing.is_over(now) {
+            return Ok(false);
         }
+        self.erase(subject)?;
+        Ok(true)
+    }
+
+    fn put_spans(&mut self, spans: &mut Spans, run: &Run) -> Result<()> {
+        if run.carry == Carry::Dry {
+            return Ok(());
+        }
+        self.retried(|own| {
+            let mut transaction = Transaction::new(own.register());
+            spans.put(&mut transaction);
+            match transaction.is_empty() {
+                true => Ok(()),
+                false => own.register_mut().commit(transaction).map(drop),
+            }
+        })?;
+        spans.are_put();
+        Ok(())
     }
 
     fn block_count(&self) -> u64 {
@@ -300,15 +351,15 @@ impl Custodian {
         block: u64,
         rule: &IdleRule,
         now: i64,
-    ) -> Result<Vec<(SubjectId, Looked)>> {
+    ) -> Result<Vec<(SubjectId, Result<Looked>)>> {
         let ids = self.subject_ids_from(block * BLOCK_LEN, BLOCK_LEN)?;
-        ids.into_iter()
-            .map(|subject| Ok((subject, self.standing_of(&subject, rule, now)?)))
-            .collect()
+        let looked = |subject| (subject, self.standing_of(&subject, rule, now));
+        Ok(ids.into_iter().map(looked).collect())
     }
 
     fn standing_of(&self, subject: &SubjectId, rule: &IdleRule, now: i64) -> Result<Looked> {
-        let cell = self.register().subject_cell(subject)?.ok_or_else(Error::no_subject)?;
+        let missing = || Error::corrupt("the cell of a subject is missing");
+        let cell = self.register().subject_cell(subject)?.ok_or_else(missing)?;
         let is_unfinished = |cell: &SubjectCell| {
             let erasure = cell.erasure.as_ref();
             // What somebody else asked for they ask for again.
@@ -414,51 +465,35 @@ impl Looked {
     }
 }
 
+/// Whom a sweep has to do something about.
+#[derive(Default)]
+struct Found {
+    new: Vec<SubjectId>,
+    over: Vec<SubjectId>,
+    ahead: Vec<SubjectId>,
+}
+
+impl Found {
+    fn add(&mut self, subject: SubjectId, looked: &Looked, now: i64, swept: &mut Swept) {
+        self.ahead.extend(looked.is_ahead.then_some(subject));
+        match &looked.standing {
+            Standing::Gone | Standing::InUse => {}
+            Standing::Due(line) if line.kept.is_some() => swept.kept += 1,
+            Standing::Due(line) if line.noticed.is_none() => self.new.push(subject),
+            standing if standing.is_over(now) => self.over.push(subject),
+            Standing::Due(_) | Standing::Unfinished => swept.running += 1,
+        }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.over.is_empty() && self.ahead.is_empty()
+    }
+}
+
 impl Swept {
     fn is_full(&self) -> bool {
         self.noticed >= NOTICE_COUNT_MAX && self.erased.len() >= ERASED_COUNT_MAX
     }
-}
-
-/// Spans of blocks, as they are read and found anew.
-#[derive(Default)]
-struct Spans {
-    read: BTreeMap<u64, Idle>,
-    changed: BTreeSet<u64>,
-}
-
-impl Spans {
-    fn oldest(&mut self, register: &Register, block: u64) -> Result<i64> {
-        let number = block / SPAN_LEN;
-        let span = match self.read.entry(number) {
-            Entry::Occupied(read) => read.into_mut(),
-            Entry::Vacant(new) => {
-                let bytes = register.cell(CellKind::Idle, &u128::from(number).to_be_bytes())?;
-                let span = bytes.map(|bytes| cbor::decode_canonical::<Idle>(&bytes)).transpose()?;
-                new.insert(span.unwrap_or_default())
-            }
-        };
-        Ok(span.oldest.get(place(block)).copied().unwrap_or(Idle::UNKNOWN))
-    }
-
-    fn set(&mut self, block: u64, moment: i64) {
-        let span = self.read.entry(block / SPAN_LEN).or_default();
-        let place = place(block);
-        span.oldest.resize(span.oldest.len().max(place + 1), Idle::UNKNOWN);
-        if let Some(slot) = span.oldest.get_mut(place)
-            && std::mem::replace(slot, moment) != moment
-        {
-            self.changed.insert(block / SPAN_LEN);
-        }
-    }
-
-    fn changed(&self) -> impl Iterator<Item = (u64, &Idle)> {
-        self.changed.iter().filter_map(|number| Some((*number, self.read.get(number)?)))
-    }
-}
-
-fn place(block: u64) -> usize {
-    usize::try_from(block % SPAN_LEN).unwrap_or_default()
 }
 
 /// Somebody who is due, as commands and the agent's API tell it.

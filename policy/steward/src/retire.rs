@@ -133,6 +133,8 @@ impl Custodian {
             "noticed": swept.noticed, "notice_running": swept.running,
             "erased": swept.erased.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "kept": swept.kept, "more": swept.is_more,
+            "damaged": swept.damaged.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "failure": swept.failure.as_ref().map(ToString::to_string),
         }))
     }
 

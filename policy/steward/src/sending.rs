@@ -32,8 +32,6 @@ use crate::subjects::Subject;
 const TOGETHER_LEN: u64 = 64 << 10;
 /// LIMIT: how often a file is sealed anew because its class has a new key.
 const SEAL_COUNT_MAX: u32 = 8;
-/// LIMIT: how often its record is tried again that somebody else's came before.
-const CONFLICT_COUNT_MAX: u32 = 50;
 
 /// A file of a subject, or of several, on its way to the store.
 pub struct Sending {
@@ -125,24 +123,10 @@ impl Custodian {
                 }
                 false => sending.send()?,
             }
-            if let Some(file) = self.end_in_turn(sending, plain)? {
+            if let Some(file) = self.retried(|own| own.end_put(sending, plain))? {
                 return Ok(file);
             }
         }
-    }
-
-    /// As [`Custodian::end_put`], after whatever others write that are not kept out.
-    fn end_in_turn(&mut self, sending: &mut Sending, plain: &[u8]) -> Result<Option<File>> {
-        for _ in 0..CONFLICT_COUNT_MAX {
-            match self.end_put(sending, plain) {
-                Err(error) if error.kind() == ErrorKind::Conflict => {
-                    self.follow()?;
-                    self.catch_up()?;
-                }
-                ended => return ended,
-            }
-        }
-        Err(Error::new(ErrorKind::Unavailable, "others write all the time"))
     }
 
     /// Decides whether a file may be written, puts that on record, names the file there, and seals it. It is to be sent next.

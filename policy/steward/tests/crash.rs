@@ -247,7 +247,8 @@ fn retention_of_people_is_resumable_after_every_step() {
             world.store.die_after((now == sweep).then_some(calls));
             let done = shop.retire(Carry::Out);
             world.store.die_after(None);
-            deaths[sweep] += u64::from(now == sweep && done.is_err());
+            let is_dead = done.map_or(true, |retired| retired.idle.failure.is_some());
+            deaths[sweep] += u64::from(now == sweep && is_dead);
             drop(shop);
             shop = world.open("shop");
             let findings = shop.verify().unwrap().findings;

@@ -17,6 +17,7 @@ use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{
     Carry, Custodian, Depth, ErrorKind, IdleLine, Kept, NewSubject, Swept, verify_receipt,
 };
+use strongroom_store::{Key, Shelf};
 
 const DAY_NS: i64 = 86_400 * 1_000_000_000;
 
@@ -434,4 +435,128 @@ fn a_rule_of_a_clock_that_was_ahead_is_in_force_once_it_is_set_again() {
     assert_eq!(swept(&mut shop).noticed, 1);
     set_days(&world, 110);
     assert_eq!(swept(&mut shop).erased, [ada]);
+}
+
+/// The cells that something changes.
+fn changed_cells(world: &World, change: impl FnOnce()) -> Vec<Key> {
+    let before = world.store.live();
+    change();
+    let is_cell = |key: &Key| matches!(key, Key::Policy(key) if key.shelf == Shelf::Cell);
+    let now = world.store.live().into_iter();
+    now.filter(|(key, bytes)| is_cell(key) && before.get(key) != Some(bytes))
+        .map(|(key, _)| key)
+        .collect()
+}
+
+fn damage(world: &World, keys: &[Key]) {
+    for key in keys {
+        let mut bytes = world.store.get_now(*key).unwrap().to_vec();
+        bytes[20] ^= 1;
+        world.store.put_now(*key, bytes.into());
+    }
+}
+
+#[test]
+fn somebody_whose_cell_is_damaged_is_named_and_keeps_nobody_else() {
+    let world = World::new(911);
+    let mut shop = shop(&world);
+    let [ada, bob, charlie] = [(); 3].map(|()| person(&mut shop));
+    let cells = changed_cells(&world, || shop.place_hold(&bob, "audit").unwrap());
+    assert_eq!(cells.len(), 1);
+    shop.lift_hold(&bob, "audit").unwrap();
+    days(&world, 80);
+    assert_eq!(swept(&mut shop).noticed, 3);
+    days(&world, 30);
+    written(&mut shop);
+    damage(&world, &cells);
+    let mut shop = world.open("shop");
+    let told = Swept { erased: vec![ada, charlie], damaged: vec![bob], ..Swept::default() };
+    assert_eq!(shop.retire(Carry::Dry).unwrap().idle, told);
+    assert_eq!(swept(&mut shop), told);
+    // Nor is the block of somebody who cannot be read left out the next time.
+    assert_eq!(swept(&mut shop), Swept { damaged: vec![bob], ..Swept::default() });
+}
+
+#[test]
+fn a_block_whose_span_is_damaged_is_looked_at() {
+    let world = World::new(912);
+    let mut shop = shop(&world);
+    let people: Vec<NewSubject> = (0..64).map(|_| NewSubject::default()).collect();
+    shop.create_subjects(&people).unwrap();
+    let spans = changed_cells(&world, || assert_eq!(swept(&mut shop), Swept::default()));
+    assert_eq!(spans.len(), 1);
+    written(&mut shop);
+    days(&world, 80);
+    damage(&world, &spans);
+    let mut shop = world.open("shop");
+    assert_eq!(due(&mut shop).len(), 65);
+    assert_eq!(swept(&mut shop), Swept { noticed: 65, ..Swept::default() });
+    written(&mut shop);
+    assert!(shop.verify().unwrap().findings.is_empty());
+}
+
+#[test]
+fn what_another_machine_records_ends_no_run() {
+    let world = World::new(913);
+    let mut shop = shop(&world);
+    let ada = person(&mut shop);
+    let mut other = world.open("shop");
+    days(&world, 80);
+    written(&mut other);
+    assert_eq!(swept(&mut shop), Swept { noticed: 1, ..Swept::default() });
+    other.follow().unwrap();
+    days(&world, 30);
+    written(&mut other);
+    assert_eq!(swept(&mut shop).erased, [ada]);
+}
+
+#[test]
+fn who_was_erased_before_an_error_is_told_with_it() {
+    let mut told_with_it = 0;
+    for calls in 0.. {
+        let world = World::new(914);
+        let mut shop = shop(&world);
+        let people = [(); 2].map(|()| person(&mut shop));
+        days(&world, 80);
+        assert_eq!(swept(&mut shop).noticed, 2);
+        days(&world, 30);
+        world.store.die_after(Some(calls));
+        let done = shop.retire(Carry::Out);
+        world.store.die_after(None);
+        let shop = world.open("shop");
+        let unfinished = shop.unfinished_erasures().unwrap();
+        let is_gone = |one: &SubjectId| state(&shop, one) == SubjectState::Erased;
+        let gone = people.iter().filter(|one| is_gone(one) && !unfinished.contains(one)).count();
+        let Ok(swept) = done.map(|retired| retired.idle) else {
+            assert_eq!(gone, 0, "{calls}");
+            continue;
+        };
+        assert_eq!(gone, swept.erased.len(), "{calls}");
+        told_with_it += u32::from(swept.failure.is_some());
+        if swept.failure.is_none() {
+            break;
+        }
+    }
+    assert!(told_with_it > 5, "{told_with_it}");
+}
+
+#[test]
+fn a_run_that_ends_early_is_not_begun_anew() {
+    let world = World::new(915);
+    let mut shop = shop(&world);
+    let people: Vec<NewSubject> = (0..9 * 64).map(|_| NewSubject::default()).collect();
+    shop.create_subjects(&people).unwrap();
+    shop.create_subjects(&people).unwrap();
+    let mut shop = world.open("shop");
+    let mut reads = 0;
+    world.store.fail_once(move |key| {
+        let is_cell = matches!(key, Key::Policy(key) if key.shelf == Shelf::Cell);
+        reads += u64::from(is_cell);
+        reads > 17 * 64
+    });
+    assert!(shop.retire(Carry::Out).is_err() && !world.store.will_fail());
+    let before = world.store.looked.load(Ordering::Relaxed);
+    assert_eq!(swept(&mut shop), Swept::default());
+    let count = world.store.looked.load(Ordering::Relaxed) - before;
+    assert!(count < 400, "{count}");
 }

@@ -271,11 +271,14 @@ fn retention(options: &PolicyRetention, format: Format) -> Result<Exit> {
     if let Some(rule) = custodian.idle_rule().map_err(|error| failure(&error))? {
         text += &idle_text(&rule, &retired.idle, carry);
     }
-    let is_partial = retired.idle.is_more;
+    let is_partial = retired.idle.is_more || !retired.idle.damaged.is_empty();
     if carry == Carry::Out && !retired.idle.erased.is_empty() {
         bring_into_force(office, &custodian.listed().application, &mut json)?;
     }
     ui::answer(format, &text, &json)?;
+    if let Some(error) = &retired.idle.failure {
+        return Err(failure(error));
+    }
     Ok(if is_partial { Exit::Partial } else { Exit::Done })
 }
 
@@ -292,6 +295,11 @@ fn idle_text(rule: &IdleRule, swept: &Swept, carry: Carry) -> String {
         Carry::Dry => format!("to be given notice: {noticed}; to be erased: {erased}"),
     };
     text += &format!("; notice runs: {running}; due and kept: {kept}\n");
+    for (word, subjects) in [("erased", &swept.erased), ("damaged, left out", &swept.damaged)] {
+        for subject in subjects.iter().filter(|_| carry == Carry::Out) {
+            text += &format!("{word}: {subject}\n");
+        }
+    }
     text += if swept.is_more { "there are more, for the next run\n" } else { "" };
     text
 }
