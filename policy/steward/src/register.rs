@@ -305,7 +305,15 @@ impl Register {
     }
 
     /// Makes a transaction durable. It is to be carried out some time, by [`Register::finish`], or by whoever writes next.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody else wrote meanwhile and that is not known here, or not carried out.
     pub fn record(&mut self, transaction: Transaction) -> Result<(u64, Vec<Option<Grant>>)> {
+        // ORDER: what its writer may have died over is carried out first. After another record nobody looks for it.
+        if self.is_behind {
+            let message = "what somebody else recorded is not carried out yet";
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         let mut made: Vec<(Shelf, u128, Vec<u8>)> = Vec::new();
         let mut gone = transaction.gone;
         let mut ended = Vec::new();

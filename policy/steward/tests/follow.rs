@@ -82,6 +82,7 @@ fn whoever_has_not_followed_gets_no_grant() {
     let refused = reader.lend(&rules, &[wanted(ada, Action::Open)]);
     assert_eq!(kind(refused), ErrorKind::Conflict);
     reader.follow().unwrap();
+    reader.catch_up().unwrap();
     let grants = reader.lend(&rules, &[wanted(ada, Action::Open)]).unwrap();
     assert!(grants[0].is_none());
     let entry = reader.entries(reader.record_count() - 1, 1).unwrap().remove(0);
@@ -118,6 +119,9 @@ fn records_whose_cells_wait_are_whole_to_whoever_comes_next() {
     assert_eq!(written(), before);
     assert_eq!(kind(lender.lend(&rules, &[wanted(ada, Action::Open)])), ErrorKind::Conflict);
     lender.follow().unwrap();
+    // Nor before what it followed is carried out.
+    assert_eq!(kind(lender.lend(&rules, &[wanted(ada, Action::Open)])), ErrorKind::Conflict);
+    lender.catch_up().unwrap();
     assert!(lender.lend(&rules, &[wanted(ada, Action::Open)]).unwrap()[0].is_none());
     assert!(world.open("shop").verify().unwrap().findings.is_empty());
 }
@@ -201,6 +205,7 @@ fn who_looks_while_others_change_the_application_key_goes_on_with_the_next() {
     writer.rotate().unwrap();
     assert_eq!(reader.scope("newsletter").unwrap().len(), 1);
     writer.follow().unwrap();
+    writer.catch_up().unwrap();
     writer.rotate().unwrap();
     reader.follow().unwrap();
     // The key that it knows of has ended before it was asked for.
@@ -210,6 +215,7 @@ fn who_looks_while_others_change_the_application_key_goes_on_with_the_next() {
     assert_eq!(reader.scope("newsletter").unwrap().len(), 1);
     // So it is with what an act waits for.
     writer.follow().unwrap();
+    writer.catch_up().unwrap();
     let record = writer.record_count() - 1;
     writer.rotate().unwrap();
     reader.follow().unwrap();

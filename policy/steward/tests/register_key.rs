@@ -213,6 +213,7 @@ fn whoever_follows_goes_on_behind_changes_of_the_register_key_whose_application_
     bob.put_file(&own(ada, "owned"), "order.txt", b"18 roses").unwrap();
     assert_eq!(bob.register_key().unwrap().generation, 3);
     shop.follow().unwrap();
+    shop.catch_up().unwrap();
     assert_eq!(shop.read_file(&own(ada, "owned"), "order.txt").unwrap(), b"18 roses");
     assert!(world.open("shop").verify().unwrap().findings.is_empty());
 }

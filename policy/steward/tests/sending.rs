@@ -240,6 +240,40 @@ fn whoever_dies_over_a_file_on_its_way_leaves_nothing_and_no_file_on_record_is_m
 }
 
 #[test]
+fn what_others_recorded_and_died_over_while_a_file_was_on_its_way_is_not_lost_when_it_is_given_up()
+{
+    for calls in 0.. {
+        let mut at = Shop::new(55);
+        let (ada, store, through) = (at.ada, Arc::clone(&at.world.store), Arc::default());
+        let (recorded, is_through): (Arc<AtomicUsize>, Arc<AtomicBool>) = (Arc::default(), through);
+        let (counted, came) = (Arc::clone(&recorded), Arc::clone(&is_through));
+        let _ = at.meanwhile(move |other| {
+            let before = other.record_count();
+            store.die_after(Some(calls));
+            let answered = other.answer(&ada, &answer("editor", Withdrawn));
+            store.die_after(None);
+            came.store(answered.is_ok(), Ordering::SeqCst);
+            counted
+                .store(usize::try_from(other.record_count() - before).unwrap(), Ordering::SeqCst);
+            // Whoever sent it follows them, and cannot carry out what they have left.
+            store.fail_once(|key| matches!(key, Key::Policy(key) if key.shelf == Shelf::Cell));
+        });
+        at.shop.put_file(&at.editor(), "long", &vec![7; LEN]).unwrap_err();
+        assert!(!at.world.store.will_fail(), "dead after {calls} calls");
+        at.world.clock.advance(DAYS);
+        drop(std::mem::replace(&mut at.shop, at.world.open("shop")));
+        let put = at.shop.put_file(&at.editor(), "again", b"18 roses");
+        let is_withdrawn = recorded.load(Ordering::SeqCst) > 0;
+        assert_eq!(put.is_err(), is_withdrawn, "dead after {calls} calls");
+        assert_eq!(at.world.store.file_count(), at.names().len(), "dead after {calls} calls");
+        at.check_sound();
+        if is_through.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+}
+
+#[test]
 fn who_is_on_the_way_for_longer_than_anything_is_kept_for_it_sends_again() {
     let mut at = Shop::new(60);
     let (ada, clock) = (at.ada, Arc::clone(&at.world.clock));

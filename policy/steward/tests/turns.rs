@@ -394,6 +394,7 @@ fn what_is_on_record_about_somebody_is_read_while_others_write() {
         let writes = move || {
             let mut other = writer.lock().unwrap();
             other.follow().unwrap();
+            other.catch_up().unwrap();
             other.answer(&ada, &answer("newsletter", ConsentStatus::Given)).unwrap();
             other.erase(&bob).unwrap();
         };
