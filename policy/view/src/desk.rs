@@ -390,7 +390,7 @@ impl Desk {
         for compartment in self.live.iter().filter(|own| own.wants_renewal(now)) {
             let open = self.inner.state.lock().open_files(compartment);
             if open.is_empty() {
-                // What is open is about somebody else as well, and gone with them.
+                // What is open is about somebody else as well, and gone with them: nobody uses this lease.
                 continue;
             }
             let files = &mut need(needs, compartment).files;

@@ -265,6 +265,10 @@ impl Compartment {
         Lapse { listing, reading: ended.is_some(), mark }
     }
 
+    pub fn is_shut(&self) -> bool {
+        self.gate.lock().shut
+    }
+
     /// Shuts it for good and lets go of the keys. False if it was shut.
     pub fn shut(&self) -> bool {
         let mut gate = self.gate.lock();

@@ -51,6 +51,11 @@ impl Parties {
         self.all().any(|own| Arc::ptr_eq(own, compartment))
     }
 
+    /// Whether something of one of them is gone for good, and with it the file.
+    pub fn are_shut(&self) -> bool {
+        self.all().any(|own| own.is_shut())
+    }
+
     /// Whether a file of a lease is about these, apart from the one in whose folder it is.
     pub fn are_with(&self, joint: &LentJoint) -> bool {
         let mut others: Vec<SubjectId> = self.others.iter().map(|other| other.subject).collect();

@@ -234,10 +234,10 @@ impl State {
         self.handles.values().filter(|handle| handle.parties.has(compartment))
     }
 
-    /// Files of a compartment that are open, whoever else they are about.
+    /// Files of a compartment that are open and may be read on: what one of those they are about has withdrawn never is.
     pub fn open_files(&self, compartment: &Arc<Compartment>) -> Vec<FileId> {
-        let mut files: Vec<FileId> =
-            self.open_handles(compartment).map(|handle| handle.file.id).collect();
+        let open = self.open_handles(compartment).filter(|handle| !handle.parties.are_shut());
+        let mut files: Vec<FileId> = open.map(|handle| handle.file.id).collect();
         files.sort();
         files.dedup();
         files
@@ -334,11 +334,10 @@ impl State {
         for folders in self.beside.values_mut() {
             folders.retain(|own| !Arc::ptr_eq(own, compartment));
         }
-        let open = self.open_files(compartment);
-        for handle in self.handles.values() {
-            if handle.parties.has(compartment) {
-                handle.close();
-            }
+        let mut open = BTreeSet::new();
+        for handle in self.open_handles(compartment) {
+            open.insert(handle.file.id);
+            handle.close();
         }
         let own = |node: &Node| node.thing.is_in(compartment);
         let mut inos: Vec<u64> =
@@ -381,11 +380,7 @@ impl State {
     pub fn lapsed(&self, compartment: &Arc<Compartment>, lapse: &Lapse) -> Vec<Change> {
         let mut changes = Vec::new();
         if lapse.reading {
-            for handle in self.handles.values() {
-                if handle.parties.has(compartment) {
-                    handle.close();
-                }
-            }
+            self.open_handles(compartment).for_each(|handle| handle.close());
             for (ino, node) in &self.nodes {
                 let is_file = matches!(&node.thing, Thing::File(..) | Thing::Draft(_));
                 if is_file && node.thing.is_in(compartment) {

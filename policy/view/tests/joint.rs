@@ -341,6 +341,25 @@ fn leases_of_all_whom_an_open_file_is_about_are_renewed_while_it_is_open() {
 }
 
 #[test]
+fn what_one_of_several_withdrew_renews_nobody_elses_lease_though_it_is_still_open() {
+    let (mut shop, [ada, bob]) = two(15);
+    let path = format!("{}/contract", folder(&mut shop, &ada));
+    let view = shop.view("newsletter");
+    let handle = open(&view, &path).unwrap();
+    assert_eq!(read(&view, handle).unwrap(), TEXT);
+    shop.say(bob, "newsletter", Withdrawn);
+    follow(&view);
+    for _ in 0..3 {
+        shop.world.clock.advance(Duration::from_secs(151));
+        // What the first of these is answered before is done when the second is answered.
+        follow(&view);
+        follow(&view);
+        assert_eq!(used(&mut shop, &ada, Action::Open).len(), 1);
+    }
+    assert_eq!(kind(read(&view, handle)), ErrorKind::Denied);
+}
+
+#[test]
 fn whoever_may_see_one_of_them_alone_learns_nothing_of_a_file_about_several() {
     let outline = |has_joint: bool| {
         let mut shop = Shop::new(11);
