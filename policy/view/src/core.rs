@@ -268,7 +268,7 @@ impl View {
                     return Step::refuse(ErrorKind::Stale, "the file was replaced or removed");
                 };
                 self.inner.note_opened(handle.parties.own(), &file);
-                handle.open(classes);
+                handle.open(&classes);
                 let handle = HandleId(state.open(handle));
                 Step::Done(Ok(Opened { handle, keep_cache: true, tells_close: false }))
             }
@@ -295,10 +295,10 @@ impl View {
                 }
                 Standing::Live(classes) => classes,
             };
-            let file = match handle.open(classes) {
+            let file = match handle.open(&classes) {
                 Some(file) => file,
                 // New keys of one are new shares for all: leases from before and after make no key together.
-                None if parties.are_several() && !is_again => {
+                None if handle.is_in(&classes) && !is_again => {
                     is_again = true;
                     parties.lapse_reading();
                     continue;

@@ -305,11 +305,16 @@ impl Handle {
         Some(files.swap_remove(at))
     }
 
+    /// Whether the one in whose folder it is has the file still, whatever the others have.
+    pub fn is_in(&self, classes: &[Arc<OpenClass>]) -> bool {
+        classes.first().is_some_and(|own| self.found(own).is_some())
+    }
+
     /// What reads the file now. None if it is no longer among the files of its class, or not with all whom it is about.
-    pub fn open(&self, classes: Vec<Arc<OpenClass>>) -> Option<Arc<OpenFile>> {
+    pub fn open(&self, classes: &[Arc<OpenClass>]) -> Option<Arc<OpenFile>> {
         let mut open = self.open.lock();
         if let Some(Readable { classes: known, file }) = open.as_ref()
-            && known.iter().zip(&classes).all(|(known, class)| Arc::ptr_eq(known, class))
+            && known.iter().zip(classes).all(|(known, class)| Arc::ptr_eq(known, class))
         {
             return Some(Arc::clone(file));
         }
@@ -317,10 +322,10 @@ impl Handle {
         let found = self.found(own)?;
         let file = match self.parties.are_several() {
             false => own.file(found),
-            true => OpenClass::joint_file(&classes, found)?,
+            true => OpenClass::joint_file(classes, found)?,
         };
         let file = Arc::new(file);
-        *open = Some(Readable { classes, file: Arc::clone(&file) });
+        *open = Some(Readable { classes: classes.to_vec(), file: Arc::clone(&file) });
         Some(file)
     }
 

@@ -487,6 +487,13 @@ fn a_file_about_others_by_now_is_no_longer_the_one_that_was_opened() {
         assert!(std::time::Instant::now() < deadline);
         std::thread::yield_now();
     }
+    // It is known to be gone: nothing is asked for, and nobody's lease ends for it.
+    let count = |shop: &mut Shop| [ada, bob].map(|of| used(shop, &of, Action::Open).len());
+    let before = count(&mut shop);
+    for _ in 0..3 {
+        assert_eq!(kind(read(&view, handle)), ErrorKind::Stale);
+    }
+    assert_eq!(count(&mut shop), before);
     assert_eq!(content(&view, &format!("{folder}/contract")).unwrap(), b"18 roses");
     let class = look(&view, &folder).unwrap().ino;
     assert!(now(view.lookup(class, b"contract", Folding::Exact)).is_ok());
