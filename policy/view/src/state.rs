@@ -3,7 +3,7 @@
 //! Everything here follows from what the desk learned. Inode numbers are given in the order in which things are first shown
 //! and never again, so that they tell neither order nor number of anything else.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use strongroom_records::ids::{ClassId, FileId, Pseudonym, SubjectId};
@@ -12,7 +12,7 @@ use strongroom_steward::Prospect;
 use strongroom_workspace::door::{Access, Change, Ino};
 
 use crate::draft::Draft;
-use crate::gate::{Compartment, Handle, Lapse};
+use crate::gate::{Compartment, Handle};
 use crate::parties::Parties;
 
 /// The folder of people.
@@ -320,11 +320,11 @@ impl State {
         }
         person.compartments.sort_by_key(|own| own.class);
         if is_new {
-            let name = pseudonym.to_string().into_bytes();
-            settled.changes.push(Change::Name { folder: SUBJECTS, name });
+            settled.changes.push(name_of(pseudonym));
         }
         for compartment in fresh {
-            settled.changes.extend(self.renamed_beside(&compartment));
+            // What comes to folders of others has no name that is known there.
+            settled.changes.extend(listed_anew(self.folders_beside(&compartment)));
         }
     }
 
@@ -354,17 +354,10 @@ impl State {
             let name = compartment.name.clone().into_bytes();
             changes.push(Change::Name { folder: Ino(*folder), name });
         }
-        changes.extend(self.renamed_beside(compartment));
-        let class = self.places.get(&Place::Class(pseudonym, compartment.class)).copied();
+        changes.extend(listed_anew(self.folders_beside(compartment)));
+        changes.extend(self.names_of(|parties| parties.has(compartment)));
         for ino in inos {
-            let Some(node) = self.nodes.get(&ino) else { continue };
-            if let (Thing::File(parties, file), Some(class)) = (&node.thing, class)
-                && Arc::ptr_eq(parties.own(), compartment)
-            {
-                let name = file.name.clone().into_bytes();
-                changes.push(Change::Name { folder: Ino(class), name });
-            }
-            if let Some(place) = node.thing.place() {
+            if let Some(place) = self.nodes.get(&ino).and_then(|node| node.thing.place()) {
                 self.places.remove(&place);
             }
         }
@@ -373,52 +366,64 @@ impl State {
 
     fn drop_person(&mut self, pseudonym: &Pseudonym) -> Vec<Change> {
         self.places.remove(&Place::Person(*pseudonym));
-        vec![Change::Name { folder: SUBJECTS, name: pseudonym.to_string().into_bytes() }]
+        vec![name_of(*pseudonym)]
     }
 
-    /// What the kernel has to drop when a lease has ended: contents, or names.
-    pub fn lapsed(&self, compartment: &Arc<Compartment>, lapse: &Lapse) -> Vec<Change> {
-        let mut changes = Vec::new();
-        if lapse.reading {
-            self.open_handles(compartment).for_each(|handle| handle.close());
-            for (ino, node) in &self.nodes {
-                let is_file = matches!(&node.thing, Thing::File(..) | Thing::Draft(_));
-                if is_file && node.thing.is_in(compartment) {
-                    changes.push(Change::Inode { ino: Ino(*ino), content: true });
-                }
-            }
-        }
-        if lapse.listing {
-            changes.extend(self.renamed(compartment));
-            changes.extend(self.renamed_beside(compartment));
-            let name = compartment.pseudonym.to_string().into_bytes();
-            changes.push(Change::Name { folder: SUBJECTS, name });
-        }
+    /// What the kernel has to drop when a lease of contents has ended.
+    pub fn unread(&self, compartment: &Arc<Compartment>) -> Vec<Change> {
+        self.open_handles(compartment).for_each(|handle| handle.close());
+        let is_file = |node: &Node| {
+            matches!(&node.thing, Thing::File(..) | Thing::Draft(_))
+                && node.thing.is_in(compartment)
+        };
+        let files = self.nodes.iter().filter(|(_, node)| is_file(node));
+        files.map(|(ino, _)| Change::Inode { ino: Ino(*ino), content: true }).collect()
+    }
+
+    /// What it has to drop when leases of names have ended: each name and each folder once, however many a file is about.
+    pub fn unlisted(&self, all: &[Arc<Compartment>]) -> Vec<Change> {
+        let ended: HashSet<*const Compartment> = all.iter().map(Arc::as_ptr).collect();
+        let folders: BTreeSet<u64> = all
+            .iter()
+            .flat_map(|own| self.class_folder(own).into_iter().chain(self.folders_beside(own)))
+            .collect();
+        let mut changes = listed_anew(folders);
+        let has_one =
+            |parties: &Parties| parties.all().any(|own| ended.contains(&Arc::as_ptr(own)));
+        changes.extend(self.names_of(has_one));
+        let people: BTreeSet<Pseudonym> = all.iter().map(|own| own.pseudonym).collect();
+        changes.extend(people.into_iter().map(name_of));
         changes
     }
 
-    /// What the kernel has to drop when files of a compartment may have changed: names and the list of them.
+    /// What it has to drop when files of a compartment may have changed: names and the list of them.
     pub fn renamed(&self, compartment: &Arc<Compartment>) -> Vec<Change> {
-        let class = self.places.get(&Place::Class(compartment.pseudonym, compartment.class));
-        let Some(class) = class.map(|ino| Ino(*ino)) else { return Vec::new() };
-        let mut changes = vec![Change::Inode { ino: class, content: true }];
-        for node in self.nodes.values() {
-            match &node.thing {
-                Thing::File(parties, file) if Arc::ptr_eq(parties.own(), compartment) => {
-                    let name = file.name.clone().into_bytes();
-                    changes.push(Change::Name { folder: class, name });
-                }
-                _ => {}
-            }
-        }
+        let mut changes = listed_anew(self.class_folder(compartment));
+        changes.extend(self.names_of(|parties| Arc::ptr_eq(parties.own(), compartment)));
         changes
     }
 
-    /// The same for files about this one as well that are in the folders of others.
-    fn renamed_beside(&self, compartment: &Arc<Compartment>) -> Vec<Change> {
-        let folders = self.beside.get(&compartment.subject).map_or(&[][..], |all| &all[..]);
-        let same = folders.iter().filter(|own| own.class == compartment.class);
-        same.flat_map(|own| self.renamed(own)).collect()
+    /// Names of files that the kernel knows, where they are.
+    fn names_of(&self, is_about: impl Fn(&Parties) -> bool) -> Vec<Change> {
+        let name = |node: &Node| match &node.thing {
+            Thing::File(parties, file) if is_about(parties) => {
+                let folder = Ino(self.class_folder(parties.own())?);
+                Some(Change::Name { folder, name: file.name.clone().into_bytes() })
+            }
+            _ => None,
+        };
+        self.nodes.values().filter_map(name).collect()
+    }
+
+    fn class_folder(&self, own: &Compartment) -> Option<u64> {
+        self.places.get(&Place::Class(own.pseudonym, own.class)).copied()
+    }
+
+    /// Folders of others with files that are about this one as well.
+    fn folders_beside(&self, own: &Compartment) -> impl Iterator<Item = u64> {
+        let folders = self.beside.get(&own.subject).map_or(&[][..], |all| &all[..]);
+        let same = folders.iter().filter(|folder| folder.class == own.class);
+        same.filter_map(|folder| self.class_folder(folder))
     }
 
     /// A folder has files that are about others as well.
@@ -556,6 +561,17 @@ impl State {
             }
         }
     }
+}
+
+/// Somebody's name in the folder of people.
+fn name_of(pseudonym: Pseudonym) -> Change {
+    Change::Name { folder: SUBJECTS, name: pseudonym.to_string().into_bytes() }
+}
+
+/// Folders have other files.
+fn listed_anew(folders: impl IntoIterator<Item = u64>) -> Vec<Change> {
+    let folders = folders.into_iter();
+    folders.map(|ino| Change::Inode { ino: Ino(ino), content: true }).collect()
 }
 
 /// What [`State::settle`] changed.

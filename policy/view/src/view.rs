@@ -304,13 +304,19 @@ impl Inner {
 
     /// Ends the leases that are over, and tells the kernel. `live` are the compartments with a lease; those without go.
     pub fn lapse(&self, live: &mut Vec<Arc<Compartment>>) {
-        let (now, mut changes) = (self.clock.since_boot(), Vec::new());
+        let (now, mut changes, mut unlisted) = (self.clock.since_boot(), Vec::new(), Vec::new());
         for compartment in &*live {
             let lapse = compartment.lapse(now);
-            if lapse.listing || lapse.reading {
-                changes.extend(self.state.lock().lapsed(compartment, &lapse));
+            if lapse.reading {
+                changes.extend(self.state.lock().unread(compartment));
+            }
+            if lapse.listing {
+                unlisted.push(Arc::clone(compartment));
             }
             changes.extend(lapse.mark.map(Change::Mark));
+        }
+        if !unlisted.is_empty() {
+            changes.extend(self.state.lock().unlisted(&unlisted));
         }
         live.retain(|own| own.ends() != (None, None));
         changes.into_iter().for_each(|change| self.tell(change));

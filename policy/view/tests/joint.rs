@@ -5,6 +5,8 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use common::world::{own, proposal};
@@ -283,6 +285,68 @@ fn the_kernel_drops_what_is_about_somebody_who_withdraws_wherever_it_is() {
     assert_eq!(kind(look(&view, &format!("{folder}/contract"))), ErrorKind::NotFound);
     told(Given, &content_of(class));
     assert!(look(&view, &format!("{folder}/contract")).is_ok());
+}
+
+/// What the kernel has been told until everything recorded is in force, without the marks.
+fn told(view: &View, changes: &Receiver<Change>) -> Vec<Change> {
+    let is_followed = AtomicBool::new(false);
+    let mut told = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            follow(view);
+            is_followed.store(true, Ordering::SeqCst);
+        });
+        while !is_followed.load(Ordering::SeqCst) {
+            // A mark passes as it is dropped here.
+            told.extend(changes.try_iter().filter(|change| !matches!(change, Change::Mark(_))));
+            std::thread::yield_now();
+        }
+    });
+    told
+}
+
+#[test]
+fn the_kernel_is_told_once_of_each_name_of_files_about_several_people() {
+    let mut shop = Shop::new(16);
+    let people: Vec<SubjectId> = (0..5).map(|of| shop.reader(&of.to_string())).collect();
+    for (first, one) in people.iter().enumerate() {
+        for (second, other) in people.iter().enumerate().skip(first + 1) {
+            put_joint(&mut shop, &[*one, *other], &format!("{first}{second}"), TEXT);
+        }
+    }
+    let folders: Vec<String> = people.iter().map(|of| folder(&mut shop, of)).collect();
+    let view = shop.view("newsletter");
+    let changes = view.changes().unwrap();
+    let look_at_all = || {
+        for folder in &folders {
+            let names = names(&view, folder);
+            assert_eq!(names.len(), 5);
+            for name in names {
+                look(&view, &format!("{folder}/{name}")).unwrap();
+            }
+        }
+    };
+    look_at_all();
+    told(&view, &changes);
+    shop.world.clock.advance(Duration::from_secs(301));
+    let lapsed = told(&view, &changes);
+    let once: BTreeSet<String> = lapsed.iter().map(|change| format!("{change:?}")).collect();
+    assert_eq!(lapsed.len(), once.len(), "{lapsed:?}");
+    let names_of = |told: &[Change]| {
+        told.iter().filter(|change| matches!(change, Change::Name { .. })).count()
+    };
+    // Each person, and five files of each.
+    assert_eq!(names_of(&lapsed), 5 + 25, "{lapsed:?}");
+    look_at_all();
+    told(&view, &changes);
+    shop.say(people[4], "newsletter", Withdrawn);
+    let withdrawn = told(&view, &changes);
+    // The person and both classes; five files there, one with each of the others, and nothing of these.
+    assert_eq!(names_of(&withdrawn), 3 + 5 + 4, "{withdrawn:?}");
+    assert_eq!(withdrawn.len(), 3 + 5 + 4 + (1 + 5 + 4) + 4, "{withdrawn:?}");
+    shop.say(people[4], "newsletter", Given);
+    // As is what may have come to folders of others, as a whole.
+    assert!(names_of(&told(&view, &changes)) <= 3);
 }
 
 #[test]
