@@ -1,5 +1,6 @@
 //! Several homes that write to one store, each with a disk, a clock and a line to the store of its own.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use strongroom_format::ids::ObjectId;
 use strongroom_host::clock::Clock;
 use strongroom_host::disk::{Disk, DiskSpace};
 use strongroom_host::sim::{Chance, SimClock, SimDisk, SimEntropy};
@@ -203,6 +205,12 @@ pub struct Home {
     copies: Option<Copies>,
 }
 
+/// A home as it once was.
+pub struct Backup {
+    disk: SimDisk,
+    copies: Option<BTreeMap<ObjectId, Vec<(Range<u64>, Bytes)>>>,
+}
+
 /// How a home goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Down {
@@ -323,6 +331,27 @@ impl Home {
             *self.line.disk.lock() = Arc::new(self.disk.clone());
         }
         closed
+    }
+
+    /// All it has, as it is now.
+    ///
+    /// # Panics
+    /// If it is open.
+    pub fn back_up(&self) -> Backup {
+        assert!(self.workspace.is_none(), "a process still writes");
+        let copies = self.copies.as_ref().map(|copies| copies.lock().clone());
+        Backup { disk: self.disk.kill(), copies }
+    }
+
+    /// All it has is as it was at a backup from here on.
+    ///
+    /// # Panics
+    /// If it is open.
+    pub fn roll_back(&mut self, backup: &Backup) {
+        assert!(self.workspace.is_none(), "a process still writes");
+        self.disk = backup.disk.kill();
+        self.copies = backup.copies.clone().map(|copies| Arc::new(Mutex::new(copies)));
+        *self.line.disk.lock() = Arc::new(self.disk.clone());
     }
 
     /// Cuts the line to the store, or mends it.
