@@ -107,23 +107,25 @@ impl Custodian {
         plain: &[u8],
     ) -> Result<File> {
         let mut sending = self.begin_put(asked, others, name, plain)?;
-        self.send_and_end(&mut sending, plain).inspect_err(|_| self.give_up(&sending))
+        self.send_and_end(&mut sending, plain)
     }
 
-    /// Sends a file and puts it on record.
+    /// Sends a file and puts it on record, or gives it up.
     ///
     /// # Errors
-    /// As [`Custodian::put_file_about`]: it is to be given up then.
+    /// As [`Custodian::put_file_about`].
     pub fn send_and_end(&mut self, sending: &mut Sending, plain: &[u8]) -> Result<File> {
         loop {
-            match sending.is_long() {
+            let sent = match sending.is_long() {
                 true => {
                     self.finish()?;
-                    self.beside_others(|_| sending.send())??;
+                    // Whoever cannot keep others out again may write nothing: what was sent is removed by the next to come.
+                    self.beside_others(|_| sending.send())?
                 }
-                false => sending.send()?,
-            }
-            if let Some(file) = self.retried(|own| own.end_put(sending, plain))? {
+                false => sending.send(),
+            };
+            let ended = sent.and_then(|()| self.retried(|own| own.end_put(sending, plain)));
+            if let Some(file) = ended.inspect_err(|_| self.give_up(sending))? {
                 return Ok(file);
             }
         }

@@ -13,16 +13,16 @@ use common::{World, answer, by, kind, own, proposal};
 use strongroom_records::activity::{ActivityState, Basis, Reach};
 use strongroom_records::ids::{Pseudonym, SubjectId};
 use strongroom_records::subject::ConsentStatus::{Given, Withdrawn};
-use strongroom_steward::{Asked, Custodian, Depth, ErrorKind, Proposal, Turnstile};
+use strongroom_steward::{Asked, Custodian, Depth, Error, ErrorKind, Proposal, Turnstile};
 use strongroom_store::{Key, Shelf};
 
 /// Longer than what goes to the store with its record.
 const LEN: usize = 300_000;
 const DAYS: Duration = Duration::from_secs(2 * 86_400);
 
-/// Whether others are kept out.
+/// Whether others are kept out, and whether they stay in when it is their turn to go.
 #[derive(Clone, Default)]
-struct Door(Arc<AtomicBool>);
+struct Door(Arc<AtomicBool>, Arc<AtomicBool>);
 
 impl Turnstile for Door {
     fn is_due(&self) -> bool {
@@ -34,6 +34,9 @@ impl Turnstile for Door {
     }
 
     fn enter(&mut self) -> strongroom_steward::Result<()> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "another writer takes too long"));
+        }
         self.0.store(true, Ordering::SeqCst);
         Ok(())
     }
@@ -59,7 +62,7 @@ impl Shop {
         shop.answer(&ada, &answer("editor", Given)).unwrap();
         let name = shop.name_for(&ada, "editor").unwrap();
         shop.put_file(&own(ada, "owned"), "first", b"17 roses").unwrap();
-        let door = Door(Arc::new(AtomicBool::new(true)));
+        let door = Door(Arc::new(AtomicBool::new(true)), Arc::default());
         shop.set_turnstile(Box::new(door.clone()));
         Self { world, shop, door, ada, name }
     }
@@ -271,6 +274,25 @@ fn what_others_recorded_and_died_over_while_a_file_was_on_its_way_is_not_lost_wh
             break;
         }
     }
+}
+
+#[test]
+fn whoever_cannot_keep_others_out_again_writes_nothing() {
+    let mut at = Shop::new(56);
+    let stay = Arc::clone(&at.door.1);
+    let let_in = at.meanwhile(move |_| stay.store(true, Ordering::SeqCst));
+    let before = at.shop.record_count();
+    let put = at.shop.put_file(&at.editor(), "long", &vec![7; LEN]);
+    assert_eq!(kind(put), ErrorKind::Unavailable);
+    assert_eq!(let_in.load(Ordering::SeqCst), 1);
+    let records = at.world.open("shop").record_count();
+    assert_eq!(records - before, 1, "that it was to be sent, and no more");
+    // Nothing of it stays.
+    at.world.clock.advance(DAYS);
+    at.door.1.store(false, Ordering::SeqCst);
+    drop(std::mem::replace(&mut at.shop, at.world.open("shop")));
+    assert_eq!(at.world.store.file_count(), 1);
+    at.check_sound();
 }
 
 #[test]

@@ -29,8 +29,7 @@ impl Desk {
             if sending.is_long() {
                 return Ok(Some(sending));
             }
-            let put = custodian.send_and_end(&mut sending, body);
-            put.inspect_err(|_| custodian.give_up(&sending)).map(|_| None)
+            custodian.send_and_end(&mut sending, body).map(|_| None)
         })?;
         let Some(mut sending) = begun else { return Ok(()) };
         self.send(&mut sending, body).inspect_err(|_| {
