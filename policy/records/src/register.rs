@@ -159,6 +159,9 @@ pub struct ComingFile {
     /// Time of the record that named it, in nanoseconds.
     #[n(1)]
     pub since: i64,
+    /// Whose it is to be; the first of several.
+    #[n(2)]
+    pub subject: SubjectId,
 }
 
 /// Rows on a page of those who agreed.

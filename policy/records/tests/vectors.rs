@@ -430,7 +430,9 @@ fn subject_vectors() -> Vec<Vector> {
         ),
         cbor(
             "files being sent",
-            &Coming { files: vec![ComingFile { id: FileId([39; 16]), since: 40 }] },
+            &Coming {
+                files: vec![ComingFile { id: FileId([39; 16]), since: 40, subject: SUBJECT }],
+            },
         ),
         cbor("folder", &folder),
         cbor("folder, given attributes", &folder_given),

@@ -128,8 +128,8 @@ impl Custodian {
         let register = self.register();
         let mut transaction = Transaction::new(register);
         transaction.now = request.now;
-        if decision.reason().is_none() && coming.is_some() {
-            register.change_coming(&mut transaction, None, coming)?;
+        if let Some(id) = coming.filter(|_| decision.reason().is_none()) {
+            register.change_coming(&mut transaction, None, Some((id, request.subject)))?;
         }
         let decision = Some((decision, life));
         let fill = |entry: &mut strongroom_records::log::Entry| {

@@ -209,9 +209,7 @@ impl Custodian {
 
     fn is_on_record(&self, sending: &Sending) -> Result<bool> {
         let grant = sending.grants.first().ok_or_else(Error::denied)?;
-        let own = self.register().subject(&grant.subject())?.ok_or_else(Error::no_subject)?;
-        let mut objects = own.cell.classes.iter().flat_map(|class| &class.objects);
-        Ok(objects.any(|id| *id == sending.file().id))
+        self.register().has_file(&grant.subject(), &sending.file().id)
     }
 
     /// Puts a file about one person on record; none where the key that it is sealed under is not that of its class any more.
@@ -322,9 +320,10 @@ impl Custodian {
         let (before, id) = (sending.file().id, FileId(self.services().entropy.array()));
         let name = sending.file().name.clone();
         let (seal, sealed) = self.sealed_for(&sending.grants, (id, &name), plain)?;
+        let subject = sending.grants.first().ok_or_else(Error::denied)?.subject();
         let register = self.register();
         let mut transaction = Transaction::new(register);
-        register.change_coming(&mut transaction, Some(before), Some(id))?;
+        register.change_coming(&mut transaction, Some(before), Some((id, subject)))?;
         transaction.drop_object(before);
         self.register_mut().commit(transaction)?;
         (sending.seal, sending.sealed) = (seal, Some(sealed));

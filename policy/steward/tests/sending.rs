@@ -5,11 +5,13 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{World, answer, by, kind, own, proposal};
+use bytes::Bytes;
+use common::{Tee, World, answer, by, kind, own, proposal};
 use strongroom_records::activity::{ActivityState, Basis, Reach};
 use strongroom_records::ids::{Pseudonym, SubjectId};
 use strongroom_records::subject::ConsentStatus::{Given, Withdrawn};
@@ -40,6 +42,12 @@ impl Turnstile for Door {
         self.0.store(true, Ordering::SeqCst);
         Ok(())
     }
+}
+
+/// Cells of registers that are in a store.
+fn cells(store: &Tee) -> BTreeMap<Key, Bytes> {
+    let is_cell = |key: &Key| matches!(key, Key::Policy(key) if key.shelf == Shelf::Cell);
+    store.live().into_iter().filter(|(key, _)| is_cell(key)).collect()
 }
 
 /// A shop that keeps others out, and one of its people, who lets an editor write files of a class.
@@ -308,6 +316,33 @@ fn who_is_on_the_way_for_longer_than_anything_is_kept_for_it_sends_again() {
     assert_eq!(let_in.load(Ordering::SeqCst), 1);
     assert_eq!(at.shop.read_file(&own(ada, "owned"), "long").unwrap(), vec![7; LEN]);
     assert_eq!(at.world.store.file_count(), 3);
+    at.check_sound();
+}
+
+#[test]
+fn a_list_of_files_on_their_way_that_is_older_than_the_register_costs_no_file_on_record() {
+    let mut at = Shop::new(65);
+    let (ada, bob) = (at.ada, at.shop.create_subject(&[]).unwrap());
+    let begun = cells(&at.world.store);
+    at.shop.put_file(&own(bob, "owned"), "bobs", b"18 roses").unwrap();
+    let others = cells(&at.world.store);
+    let sent = Arc::new(Mutex::new(BTreeMap::new()));
+    let (seen, store) = (Arc::clone(&sent), Arc::clone(&at.world.store));
+    at.world.store.while_sent(move || *seen.lock().unwrap() = cells(&store));
+    at.shop.put_file(&own(ada, "owned"), "long", &vec![7; LEN]).unwrap();
+    at.shop.create_subject(&[]).unwrap();
+    // What changes with files of each of them is the list. It comes to the store once more, as it was.
+    let (sent, ended) = (std::mem::take(&mut *sent.lock().unwrap()), cells(&at.world.store));
+    let is_list = |key: &&Key| begun.get(key) != others.get(key) && sent.get(key) != ended.get(key);
+    let list: Vec<&Key> = sent.keys().filter(is_list).collect();
+    assert_eq!(list.len(), 1);
+    at.world.store.put_now(*list[0], sent[list[0]].clone());
+    at.world.clock.advance(DAYS);
+    at.shop = at.world.open("shop");
+    assert_eq!(at.shop.read_file(&own(ada, "owned"), "long").unwrap(), vec![7; LEN]);
+    assert_eq!(at.world.store.file_count(), 3);
+    // It is not on the list any more.
+    assert_ne!(cells(&at.world.store)[list[0]], sent[list[0]]);
     at.check_sound();
 }
 
