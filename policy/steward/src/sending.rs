@@ -185,6 +185,19 @@ impl Custodian {
     /// As [`Custodian::put_file_about`]: it is to be given up then. `Conflict` when somebody else wrote meanwhile: to be tried again
     /// once that is known.
     pub fn end_put(&mut self, sending: &mut Sending, plain: &[u8]) -> Result<Option<File>> {
+        match self.put_on_record(sending, plain) {
+            // What follows from its record is carried out by the next call, or by the next to come.
+            Err(error)
+                if error.kind() != ErrorKind::Conflict
+                    && matches!(self.is_on_record(sending), Ok(true)) =>
+            {
+                Ok(Some(sending.file().clone()))
+            }
+            put => put,
+        }
+    }
+
+    fn put_on_record(&mut self, sending: &mut Sending, plain: &[u8]) -> Result<Option<File>> {
         self.decide_again(sending)?;
         let register = self.register();
         let mut transaction = Transaction::new(register);

@@ -347,6 +347,29 @@ fn a_list_of_files_on_their_way_that_is_older_than_the_register_costs_no_file_on
 }
 
 #[test]
+fn whoever_writes_a_file_is_told_of_a_failure_only_if_it_is_not_on_record() {
+    for len in [10, LEN] {
+        let mut counts = [0, 0];
+        for calls in 0.. {
+            let mut at = Shop::new(66);
+            at.world.store.die_after(Some(calls));
+            let put = at.shop.put_file(&at.editor(), "first", &vec![7; len]);
+            let is_through = at.world.store.has_room();
+            at.world.store.die_after(None);
+            drop(std::mem::replace(&mut at.shop, at.world.open("shop")));
+            let read = at.shop.read_file(&own(at.ada, "owned"), "first").unwrap();
+            assert_eq!(put.is_ok(), read == vec![7; len], "dead after {calls} calls");
+            counts[usize::from(put.is_ok())] += 1;
+            at.check_sound();
+            if is_through {
+                break;
+            }
+        }
+        assert!(counts.iter().all(|count| *count > 1), "{counts:?}");
+    }
+}
+
+#[test]
 fn what_is_refused_before_it_is_sent_is_not_sent() {
     let mut at = Shop::new(70);
     let ada = at.ada;
