@@ -505,6 +505,7 @@ fn what_another_machine_records_ends_no_run() {
     written(&mut other);
     assert_eq!(swept(&mut shop), Swept { noticed: 1, ..Swept::default() });
     other.follow().unwrap();
+    other.catch_up().unwrap();
     days(&world, 30);
     written(&mut other);
     assert_eq!(swept(&mut shop).erased, [ada]);
