@@ -1,6 +1,5 @@
 //! Several homes that write to one store, each with a disk, a clock and a line to the store of its own.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use strongroom_format::ids::ObjectId;
 use strongroom_host::clock::Clock;
 use strongroom_host::disk::{Disk, DiskSpace};
 use strongroom_host::sim::{Chance, SimClock, SimDisk, SimEntropy};
@@ -20,7 +18,7 @@ use strongroom_store::{
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use strongroom_workspace::{Mode, Options, Services, Status, Tuning, Workspace};
 
-use super::near::{Copies, Near};
+use super::near::{Copies, Kept, Near};
 use super::runner::{CALLER, Runner, Seen, Slots, Taker};
 use super::step::Step;
 use super::tree::{Tree, read_tree};
@@ -208,7 +206,7 @@ pub struct Home {
 /// A home as it once was.
 pub struct Backup {
     disk: SimDisk,
-    copies: Option<BTreeMap<ObjectId, Vec<(Range<u64>, Bytes)>>>,
+    copies: Option<Kept>,
 }
 
 /// How a home goes down.
