@@ -4,8 +4,6 @@
 
 #[path = "converge/away.rs"]
 mod away;
-#[path = "converge/back.rs"]
-mod back;
 #[path = "converge/commits.rs"]
 mod commits;
 #[path = "converge/late.rs"]

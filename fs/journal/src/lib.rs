@@ -21,7 +21,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub mod ahead;
 mod error;
 mod file;
 mod replay;
@@ -90,7 +89,6 @@ pub type ReplaySink<'a> = dyn FnMut(u64, &[u8]) -> Result<()> + 'a;
 /// An open journal. One per folder: the caller holds the lock that makes it so.
 pub struct Journal {
     writer: Mutex<Writer>,
-    inherited: u64,
     syncer: Syncer,
     releasing: Mutex<()>,
     folder: PathBuf,
@@ -195,9 +193,8 @@ impl Journal {
             spare: Spare::None,
             state: State::Open,
         };
-        let (inherited, releasing) = (found.next_number - 1, Mutex::new(()));
-        let writer = Mutex::new(writer);
-        let journal = Journal { writer, inherited, syncer, releasing, folder, disk };
+        let journal =
+            Journal { writer: Mutex::new(writer), syncer, releasing: Mutex::new(()), folder, disk };
         // Files without records are of no use. Not before now: the newest may be all that knows the number.
         let mut retired = Retired { spare: Spare::None, made: Spare::None, count: 0 };
         for number in &found.empty {
@@ -250,11 +247,6 @@ impl Journal {
     /// first.
     pub fn acknowledged(&self) -> u64 {
         self.syncer.acknowledged()
-    }
-
-    /// Number of the last record of the processes before, as far as the files tell.
-    pub fn inherited(&self) -> u64 {
-        self.inherited
     }
 
     /// Number of the last record. The next one has the number after it.

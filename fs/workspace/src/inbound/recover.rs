@@ -12,10 +12,8 @@ use strongroom_format::op::Op;
 use strongroom_format::ops;
 use strongroom_journal as journal;
 use strongroom_journal::Journal;
-use strongroom_journal::ahead::{is_ahead, number_ahead};
 use strongroom_store::{Body, Key as StoreKey};
 
-use super::ahead::Seam;
 use super::apart::away;
 use super::follow::published_before;
 use super::home::OwnFolders;
@@ -105,17 +103,15 @@ impl Inner {
             let outbound = self.outbound.lock();
             Memory::of(&self.state.lock(), &outbound)
         };
-        // What copies there are may be from before anybody else wrote. Who began with them may have been rolled back.
-        let others_may_write = self.store.is_far() || self.outbound.lock().is_shared();
+        // What copies there are may be from before anybody else wrote.
+        let others_may_write = self.is_apart() || self.outbound.lock().is_shared();
         let replayed = match others_may_write {
             false => self.replay_journal()?,
             true => self.replay_leftover()?,
         };
         if self.is_apart() && replayed.records == 0 {
             // The store may show more of this home's commits than are known here, with others' before them.
-            let mut state = self.state.lock();
-            state.unmarked_base = true;
-            state.unmarked_from = Some(self.inherited_upto.load(Ordering::Acquire) + 1);
+            self.state.lock().unmarked_base = true;
         }
         self.remember_durably(&seen)?;
         if replayed.records == 0 && replayed.cut.is_none() {
@@ -222,7 +218,7 @@ impl Inner {
     fn replay_journal(&self) -> Result<Replayed> {
         let covered = self.outbound.lock().journal_upto;
         let mut replayed = Replayed::default();
-        let (journal, _) = self.open_journal(&mut |number, payload| {
+        let journal = self.open_journal(&mut |number, payload| {
             if number > covered && replayed.goes_on() {
                 self.replay_into(&mut replayed, number, payload);
             }
@@ -234,19 +230,12 @@ impl Inner {
     fn replay_leftover(&self) -> Result<Replayed> {
         let covered = self.outbound.lock().journal_upto;
         let (mut left, mut replayed) = (Leftover::default(), Replayed::default());
-        let (journal, seam) = self.open_journal(&mut |number, payload| {
+        let journal = self.open_journal(&mut |number, payload| {
             if number > covered && replayed.failed.is_none() {
                 replayed.failed = left.take(number, payload).err();
             }
         })?;
         left.drop_unfinished();
-        if seam.is_behind && replayed.failed.is_none() && !left.records.is_empty() {
-            return match self.is_apart() {
-                true => Err(away()),
-                // What it was done on top of is not what this home has now.
-                false => self.replay_away(&left, journal),
-            };
-        }
         let own = self.own_last_seq(&self.outbound.lock());
         let head = self.state.lock().head.seq;
         let base = left.base.or(own);
@@ -254,8 +243,7 @@ impl Inner {
             self.state.lock().unmarked_base = base != Some(head);
             return self.keep_journal(journal, replayed);
         }
-        // Where nobody else ever wrote, every record is on top of the newest commit.
-        if base != Some(head) && (self.is_apart() || self.outbound.lock().is_shared()) {
+        if base != Some(head) {
             let seq = base.ok_or_else(|| if self.is_apart() { away() } else { stranded() })?;
             match self.load_at(seq) {
                 Err(_) if self.is_apart() => return Err(away()),
@@ -281,42 +269,33 @@ impl Inner {
         }
     }
 
-    fn open_journal(&self, sink: &mut dyn FnMut(u64, &[u8])) -> Result<(Journal, Seam)> {
+    fn open_journal(&self, sink: &mut dyn FnMut(u64, &[u8])) -> Result<Journal> {
         let (disk, state_folder) = (&*self.services.disk, &self.options.state_folder);
         let folders = OwnFolders::find(disk, state_folder, &self.keys)?;
-        let covered = self.outbound.lock().journal_upto;
         let options = journal::Options {
             folder: folders.journal,
             file_len_max: self.options.tuning.journal_file_len,
             device: self.keys.device_id(),
             organisation: self.keys.organisation(),
             incarnation: self.incarnation,
-            first_number_min: match self.is_apart() {
-                true => number_ahead(covered, self.services.clock.now_ns()),
-                false => covered + 1,
-            },
+            first_number_min: self.outbound.lock().journal_upto + 1,
         };
         let services = journal::Services {
             disk: self.services.disk.clone(),
             entropy: self.services.entropy.clone(),
         };
-        let (mut seam, mut failed) = (Seam::new(covered), None);
+        let (covered, mut first) = (options.first_number_min - 1, None);
         let mut sink = |number: u64, payload: &[u8]| {
-            failed = failed.take().or(seam.note(number, payload).err());
+            first = first.or(Some(number).filter(|number| *number > covered));
             sink(number, payload);
             Ok(())
         };
         let journal = Journal::open(options, self.keys.journal_key(), services, &mut sink)?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let first = seam.first.unwrap_or(journal.inherited().max(covered) + 1);
-        if self.is_apart() && first != covered + 1 && !is_ahead(first) {
+        if self.is_apart() && first.unwrap_or(journal.position() + 1) != covered + 1 {
             // Records went with a commit of which nothing here knows any more.
             return Err(away());
         }
-        self.inherited_upto.store(seam.last, Ordering::Release);
-        Ok((journal, seam))
+        Ok(journal)
     }
 
     pub(super) fn keep_journal(&self, journal: Journal, replayed: Replayed) -> Result<Replayed> {
@@ -328,6 +307,7 @@ impl Inner {
             let message = format!("bytes of journal record {number}, once durable, are gone");
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
+        self.inherited_upto.store(journal.position(), Ordering::Release);
         if self.journal.set(journal).is_err() {
             return Err(Error::new(ErrorKind::Internal, "the journal was opened twice"));
         }
