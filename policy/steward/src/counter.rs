@@ -41,6 +41,7 @@ use crate::custodian::Custodian;
 use crate::directory::{NeededKey, Stewardship};
 use crate::error::{Error, ErrorKind, Result, stored};
 use crate::fence::{self, Fence};
+use crate::follow::CONFLICT_COUNT_MAX;
 use crate::leases::{Operator, Wanted};
 use crate::letters::{self, Direction, Outside, Recipient};
 use crate::services::Services;
@@ -62,8 +63,6 @@ const TOGETHER_COUNT_MAX: usize = 32;
 pub(crate) const CLOCK_APART_MAX: i64 = 600_000_000_000;
 /// How long a session may say nothing once its leases are over.
 const SILENCE_MAX: Duration = Duration::from_secs(900);
-/// LIMIT: how often a record is tried again that somebody else's came before.
-const CONFLICT_COUNT_MAX: u32 = 50;
 
 /// Numbers of the next ask and the next answer.
 #[derive(Clone, Copy)]

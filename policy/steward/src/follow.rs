@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::register::SINGLE;
 
 /// LIMIT: how often a record is tried again that somebody else's came before.
-const CONFLICT_COUNT_MAX: u32 = 50;
+pub(crate) const CONFLICT_COUNT_MAX: u32 = 50;
 
 /// What others recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

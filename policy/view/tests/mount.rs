@@ -169,6 +169,33 @@ fn trial_count() -> usize {
     if is_long { 100 } else { 25 }
 }
 
+/// Withdraws what two have open, one of them mapped; how long after it each read for the last time.
+fn withdrawn(
+    shop: &mut Shop,
+    mounted: &Mounted,
+    who: SubjectId,
+    (path, notes): (&Path, &Path),
+    trial: usize,
+) -> [u64; 2] {
+    let mut readers =
+        ["pread", "mmap"].map(|way| Reader::start(way, path, notes.join(format!("{way}{trial}"))));
+    readers.iter_mut().for_each(Reader::wait_for_reads);
+    shop.say(who, "newsletter", Withdrawn);
+    let acknowledged = now_ns();
+    // As the command does in half of the trials; in the others the view finds out by itself.
+    let in_force = trial.is_multiple_of(2).then(|| {
+        mounted.follow();
+        now_ns()
+    });
+    assert_eq!(readers[0].end(), (Some(libc::EACCES), None));
+    assert_eq!(readers[1].end(), (None, Some(libc::SIGBUS)));
+    readers.map(|reader| {
+        let last = reader.last();
+        assert!(in_force.is_none_or(|in_force| last <= in_force), "a read after it was in force");
+        last.saturating_sub(acknowledged)
+    })
+}
+
 #[test]
 fn a_withdrawal_reaches_open_descriptors_and_mappings_within_a_second_and_for_good() {
     let mut shop = Shop::new(1);
@@ -182,26 +209,7 @@ fn a_withdrawal_reaches_open_descriptors_and_mappings_within_a_second_and_for_go
         let people = mounted.people();
         assert_eq!(people.len(), 1);
         let path = mounted.subjects().join(&people[0]).join("owned/file");
-        let mut readers = ["pread", "mmap"]
-            .map(|way| Reader::start(way, &path, notes.path().join(format!("{way}{trial}"))));
-        readers.iter_mut().for_each(Reader::wait_for_reads);
-        shop.say(ada, "newsletter", Withdrawn);
-        let acknowledged = now_ns();
-        // As the command does in half of the trials; in the others the view finds out by itself.
-        let in_force = (trial % 2 == 0).then(|| {
-            mounted.follow();
-            now_ns()
-        });
-        assert_eq!(readers[0].end(), (Some(libc::EACCES), None));
-        assert_eq!(readers[1].end(), (None, Some(libc::SIGBUS)));
-        for reader in &readers {
-            let last = reader.last();
-            delays.push(last.saturating_sub(acknowledged));
-            assert!(
-                in_force.is_none_or(|in_force| last <= in_force),
-                "a read after it was in force"
-            );
-        }
+        delays.extend(withdrawn(&mut shop, &mounted, ada, (&path, notes.path()), trial));
         // Contents go before names: now these are gone too.
         mounted.follow();
         assert!(fs::metadata(&path).is_err());
@@ -244,24 +252,9 @@ fn a_withdrawal_of_one_reaches_whoever_reads_a_file_about_several_within_a_secon
         shop.say(bob, "newsletter", Given);
         mounted.follow();
         assert_eq!(names(), ["both", "file"]);
-        let mut readers = ["pread", "mmap"].map(|way| {
-            Reader::start(way, &folder.join("both"), notes.path().join(format!("{way}{trial}")))
-        });
-        readers.iter_mut().for_each(Reader::wait_for_reads);
-        shop.say(bob, "newsletter", Withdrawn);
-        let acknowledged = now_ns();
-        // As above: the command follows, or nobody does.
-        let in_force = (trial % 2 == 0).then(|| {
-            mounted.follow();
-            now_ns()
-        });
-        assert_eq!(readers[0].end(), (Some(libc::EACCES), None));
-        assert_eq!(readers[1].end(), (None, Some(libc::SIGBUS)));
-        for reader in &readers {
-            let last = reader.last();
-            assert!(in_force.is_none_or(|in_force| last <= in_force));
-            assert!(last.saturating_sub(acknowledged) < LIMIT_NS);
-        }
+        let path = folder.join("both");
+        let delays = withdrawn(&mut shop, &mounted, bob, (&path, notes.path()), trial);
+        assert!(delays.iter().all(|delay| *delay < LIMIT_NS), "{delays:?}");
         mounted.follow();
         assert_eq!(fs::read(folder.join("file")).unwrap().len(), FILE_LEN, "hers alone stays");
     }

@@ -9,7 +9,6 @@ use super::{OpenFolder, PROFILE, no_such_file};
 use crate::access::Asked;
 use crate::custodian::Custodian;
 use crate::error::{Error, Result};
-use crate::lookup::Buckets;
 use crate::register::Transaction;
 
 /// What is removed by a name.
@@ -53,17 +52,11 @@ impl Custodian {
         let id = folder.find(name).ok_or_else(no_such_file)?.id;
         folder.remove(id);
         transaction.drop_object(id);
-        let mut buckets = Buckets::default();
-        if grant.class() == ClassId::IDENTIFIABLE && name == PROFILE {
-            register.relabel(&mut buckets, &mut folder, own.cell.subject, &[])?;
-        }
-        folder.close(register, &mut own.cell);
         let detail = Detail { files: vec![id], ..Detail::default() };
         register.tell(&mut transaction, &mut own, Kind::Removed, Some(&detail), None, |entry| {
             (entry.activity, entry.class) = (Some(grant.activity()), Some(grant.class()));
         });
-        register.put_subject(&mut transaction, &mut own);
-        register.put_leaves(&mut transaction, buckets)?;
-        self.register_mut().commit(transaction).map(drop)
+        let is_profile = grant.class() == ClassId::IDENTIFIABLE && name == PROFILE;
+        self.put_folder(transaction, own, folder, is_profile.then(Vec::new))
     }
 }
