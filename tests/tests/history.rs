@@ -23,7 +23,7 @@ use strongroom_tests::harness::runner::done;
 use strongroom_tests::harness::seeds::{amount, repeat, seeds, trace};
 use strongroom_tests::harness::tree::{Times, Tree, difference, read_tree};
 use strongroom_tests::harness::world::{Setting, World, keys, new_disk, small_tuning};
-use strongroom_workspace::door::{Core, Kind};
+use strongroom_workspace::door::{Core, Ino, Kind, ListDetail};
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use strongroom_workspace::limits::Broken;
 use strongroom_workspace::{At, Keep, Tuning, Workspace};
@@ -434,6 +434,76 @@ fn versions_of_a_path_are_told_and_each_can_be_restored() {
     assert_eq!(load(&workspace, "folder of then/report").unwrap(), content(2, 18_900));
     assert_eq!(kind_of(workspace.versions(b"never")), Some(ErrorKind::NotFound));
     assert!(examine(&fleet).is_clean());
+}
+
+fn names_of_restores(workspace: &Workspace) -> Vec<Vec<u8>> {
+    let entries = done(workspace.read_folder(Ino::ROOT, 0, 1_000, ListDetail::Names)).unwrap();
+    let names = entries.into_iter().map(|entry| entry.name);
+    names.filter(|name| name.starts_with(b".restored")).collect()
+}
+
+#[test]
+fn a_version_that_cannot_be_restored_leaves_nothing_behind_and_can_be_restored_later() {
+    let (mut fleet, workspace) = one_home(5, &small_tuning());
+    workspace.set_keep(Keep { days: Some(30), last: None }).unwrap();
+    make(&workspace, "folder", Kind::Folder).unwrap();
+    make(&workspace, "folder/inner", Kind::Folder).unwrap();
+    save(&workspace, "folder/inner/report", &content(1, 400_000)).unwrap();
+    workspace.commit().unwrap();
+    let at = At::Commit(workspace.versions(b"folder/inner/report").unwrap()[0].seq);
+    drop(workspace);
+    let cases =
+        [("folder/inner/report", "there"), ("folder/inner/report", "new"), ("folder", "all")];
+    for (path, to) in cases {
+        let mut failed = 0;
+        for requests in (0..).step_by(7) {
+            // Opened anew, it holds nothing of the old state in memory.
+            fleet.homes[0].down(Down::Closed).unwrap();
+            fleet.homes[0].open().unwrap();
+            let workspace = fleet.homes[0].workspace().unwrap().clone();
+            if to == "there" {
+                save(&workspace, to, b"present").unwrap();
+            }
+            fleet.homes[0].ends_after(Some(requests));
+            let restored = workspace.restore(path.as_bytes(), &at, to.as_bytes());
+            fleet.homes[0].ends_after(None);
+            assert_eq!(names_of_restores(&workspace), [[0; 0]; 0], "{to} {requests}");
+            if restored.is_ok() {
+                break;
+            }
+            failed += 1;
+            match to {
+                "there" => assert_eq!(load(&workspace, to).unwrap(), b"present"),
+                _ => assert_eq!(kind_of(find(&workspace, to)), Some(ErrorKind::NotFound)),
+            }
+        }
+        let workspace = fleet.homes[0].workspace().unwrap();
+        let file = if path == "folder" { "all/inner/report" } else { to };
+        assert!(load(workspace, file).unwrap() == content(1, 400_000), "{to}");
+        assert!(failed > 2, "{failed}");
+    }
+    assert!(examine(&fleet).is_clean());
+}
+
+#[test]
+fn what_a_restore_that_was_killed_left_is_in_the_way_of_no_other() {
+    let (_fleet, workspace) = one_home(5, &small_tuning());
+    workspace.set_keep(Keep { days: Some(30), last: None }).unwrap();
+    make(&workspace, "folder", Kind::Folder).unwrap();
+    save(&workspace, "folder/report", &content(1, 9_000)).unwrap();
+    workspace.commit().unwrap();
+    let at = At::Commit(workspace.versions(b"folder/report").unwrap()[0].seq);
+    let left = |path| format!(".restored-{:016x}", find(&workspace, path).unwrap().0);
+    let (file, folder) = (left("folder/report"), left("folder"));
+    save(&workspace, &file, b"half").unwrap();
+    make(&workspace, &folder, Kind::Folder).unwrap();
+    save(&workspace, &format!("{folder}/report"), b"half").unwrap();
+    workspace.restore(b"folder/report", &at, b"new").unwrap();
+    workspace.restore(b"folder", &at, b"all").unwrap();
+    assert_eq!(names_of_restores(&workspace), [[0; 0]; 0]);
+    for path in ["new", "all/report"] {
+        assert!(load(&workspace, path).unwrap() == content(1, 9_000), "{path}");
+    }
 }
 
 #[test]

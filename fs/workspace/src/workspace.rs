@@ -137,6 +137,8 @@ pub struct Inner {
     /// Held by who fetches what is pinned, however long that takes, or lets go of it.
     // ORDER: before `pinning`.
     pub(crate) holding: Mutex<()>,
+    /// Held by who restores, however long that takes.
+    pub(crate) restoring: Mutex<()>,
     /// Held for a moment by who changes pins.
     pub(crate) pinning: Mutex<Pinning>,
     /// Whether somebody purges, and what the last try met.

@@ -7,8 +7,8 @@ use strongroom_format::inode::Kind;
 use super::at::At;
 use super::versions::parts;
 use crate::door::{
-    Access, Answer, Attributes, Caller, Core, Folding, ListDetail, NewNode, OpenOptions,
-    RenameMode, SeekTarget, SetAttributes, SetTime, WriteMode, XattrMode,
+    Access, Answer, Attributes, Caller, Core, FolderEntry, Folding, ListDetail, NewNode,
+    OpenOptions, RenameMode, SeekTarget, SetAttributes, SetTime, WriteMode, XattrMode,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::workspace::Workspace;
@@ -19,8 +19,8 @@ const CHUNK_LEN: u32 = 1 << 20;
 const LIST_COUNT: u32 = 256;
 
 impl Workspace {
-    /// Copies what `path` was at some time to `to`. A file takes the place of a file that is there, in one step; a folder
-    /// needs a name that is free.
+    /// Copies what `path` was at some time to `to`, all of it in one step, or nothing. A file takes the place of a file that
+    /// is there; a folder needs a name that is free.
     ///
     /// # Errors
     /// `NotFound` if there was no such path, or the state is not kept; `Exists`; `Purged`; those of reading and writing.
@@ -33,19 +33,28 @@ impl Workspace {
             Error::new(ErrorKind::Invalid, "the root itself is restored to another name")
         })?;
         let folder = walk(self, names.into_iter())?.ino;
-        let there = settle(self.lookup(folder, name, Folding::Exact));
-        match there {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                copy(&past, &source, self, (folder, name))
-            }
+        let mode = match settle(self.lookup(folder, name, Folding::Exact)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => RenameMode::NoReplace,
             Ok(there) if there.kind != Kind::Folder && source.kind != Kind::Folder => {
-                let beside = format!(".restored-{:016x}", source.ino.0).into_bytes();
-                copy(&past, &source, self, (folder, &beside))?;
-                settle(self.rename((folder, &beside), (folder, name), RenameMode::Replace))
+                RenameMode::Replace
             }
-            Ok(_) => Err(Error::new(ErrorKind::Exists, "there is something of this name")),
-            Err(error) => Err(error),
+            Ok(_) => {
+                return Err(Error::new(ErrorKind::Exists, "there is something of this name"));
+            }
+            Err(error) => return Err(error),
+        };
+        let beside = format!(".restored-{:016x}", source.ino.0).into_bytes();
+        // ORDER: one after the other, or the second takes away what the first writes.
+        let _restoring = self.0.restoring.lock();
+        // Left by a process that ended on the way.
+        remove(self, folder, &beside)?;
+        let restored = copy(&past, &source, self, (folder, &beside))
+            .and_then(|()| settle(self.rename((folder, &beside), (folder, name), mode)));
+        if restored.is_err() {
+            // Where this fails as well, the next one takes it away.
+            drop(remove(self, folder, &beside));
         }
+        restored
     }
 }
 
@@ -55,6 +64,19 @@ fn walk<'n>(core: &Workspace, names: impl Iterator<Item = &'n [u8]>) -> Result<A
         found = settle(core.lookup(found.ino, name, Folding::Exact))?;
     }
     Ok(found)
+}
+
+/// Takes away what has a name, with all that is in it; nothing if nothing has it.
+fn remove(core: &Workspace, folder: Ino, name: &[u8]) -> Result<()> {
+    let found = match settle(core.lookup(folder, name, Folding::Exact)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if found.kind != Kind::Folder {
+        return settle(core.unlink(folder, name));
+    }
+    for_entries(core, found.ino, |entry| remove(core, found.ino, &entry.name))?;
+    settle(core.remove_folder(folder, name))
 }
 
 fn copy(from: &Workspace, source: &Attributes, to: &Workspace, at: (Ino, &[u8])) -> Result<()> {
@@ -85,14 +107,24 @@ fn copy(from: &Workspace, source: &Attributes, to: &Workspace, at: (Ino, &[u8]))
 }
 
 fn copy_entries(from: &Workspace, source: Ino, to: &Workspace, made: Ino) -> Result<()> {
+    for_entries(from, source, |entry| {
+        let attributes = settle(from.attributes(entry.ino))?;
+        copy(from, &attributes, to, (made, &entry.name))
+    })
+}
+
+fn for_entries(
+    core: &Workspace,
+    folder: Ino,
+    mut take: impl FnMut(&FolderEntry) -> Result<()>,
+) -> Result<()> {
     let mut cookie = 0;
     loop {
-        let page = settle(from.read_folder(source, cookie, LIST_COUNT, ListDetail::Attributes))?;
+        let page = settle(core.read_folder(folder, cookie, LIST_COUNT, ListDetail::Attributes))?;
         let Some(last) = page.last() else { return Ok(()) };
         cookie = last.cookie;
         for entry in page.iter().filter(|entry| !matches!(&entry.name[..], b"." | b"..")) {
-            let attributes = settle(from.attributes(entry.ino))?;
-            copy(from, &attributes, to, (made, &entry.name))?;
+            take(entry)?;
         }
     }
 }

@@ -101,6 +101,7 @@ impl Workspace {
             frozen_commits: Mutex::default(),
             past: Mutex::default(),
             holding: Mutex::default(),
+            restoring: Mutex::default(),
             pinning: Mutex::default(),
             purging: Mutex::default(),
             renewing: Mutex::default(),
