@@ -8,7 +8,7 @@ use strongroom_tests::harness::fleet::Fleet;
 use strongroom_tests::harness::runner::done;
 use strongroom_tests::harness::tree::{Times, difference};
 use strongroom_tests::harness::world::small_tuning;
-use strongroom_workspace::door::{Access, Core, Ino, Kind, WriteMode};
+use strongroom_workspace::door::{Access, Core, Ino, Kind, SetAttributes, WriteMode};
 use strongroom_workspace::{Tuning, Workspace};
 
 const LEN: usize = 200_000;
@@ -39,8 +39,12 @@ fn copy(core: &dyn Core, from: &str, to: &str) {
 }
 
 fn copy_of(core: &dyn Core, from: &str, to: &str, len: usize) {
-    let to = make(core, to, Kind::File).unwrap();
-    let from = find(core, from).unwrap();
+    make(core, to, Kind::File).unwrap();
+    copy_onto(core, from, to, len);
+}
+
+fn copy_onto(core: &dyn Core, from: &str, to: &str, len: usize) {
+    let [from, to] = [from, to].map(|path| find(core, path).unwrap());
     let open = |ino| done(core.open(ino, options(Access::ReadWrite, false))).unwrap().handle;
     let (source, target) = (open(from), open(to));
     let mut at = 0;
@@ -253,4 +257,55 @@ fn what_comes_back_has_nothing_of_what_was_written_elsewhere_into_its_holes() {
     assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
     assert_eq!(names(&bob), ["g"]);
     assert!(load(&bob, "g").unwrap() == expected);
+}
+
+/// What is done here with a file that held nothing but a hole, and comes back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Copied {
+    OntoIt,
+    FromIt,
+}
+
+#[test]
+fn what_comes_back_can_be_copied_from_and_onto_though_others_made_it_small() {
+    for copied in [Copied::OntoIt, Copied::FromIt] {
+        let (mut fleet, alice, bob) = two(&tuning(), |first| {
+            save(first, "source", &vec![1; LEN]).unwrap();
+            let hole = make(first, "hole", Kind::File).unwrap();
+            let changes = SetAttributes { size: Some(LEN as u64), ..SetAttributes::default() };
+            done(first.set_attributes(hole, changes)).unwrap();
+        });
+        fleet.homes[0].cut(true);
+        let expected = match copied {
+            Copied::OntoIt => {
+                copy_onto(&alice, "source", "hole", 100_000);
+                [vec![1; 100_000], vec![0; 100_000]].concat()
+            }
+            Copied::FromIt => {
+                let ino = find(&alice, "hole").unwrap();
+                done(alice.link(ino, Ino::ROOT, b"again")).unwrap();
+                copy_onto(&alice, "hole", "source", 100_000);
+                [vec![0; 100_000], vec![1; 100_000]].concat()
+            }
+        };
+        let theirs = find(&bob, "hole").unwrap();
+        let handle = done(bob.open(theirs, options(Access::ReadWrite, true))).unwrap().handle;
+        done(bob.write(handle, 0, &[2; 100], WriteMode::At, false)).unwrap();
+        bob.commit().unwrap();
+        done(bob.unlink(Ino::ROOT, b"hole")).unwrap();
+        bob.commit().unwrap();
+
+        fleet.homes[0].cut(false);
+        fleet.tick(0, 2500).unwrap();
+        alice.commit().unwrap();
+        bob.release(handle);
+        let trees = fleet.settle().unwrap();
+        assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+        let (back, target) = match copied {
+            Copied::OntoIt => ("hole", "hole"),
+            Copied::FromIt => ("again", "source"),
+        };
+        assert_eq!(names(&bob), [back, "source"], "{copied:?}");
+        assert!(load(&bob, target).unwrap() == expected, "{copied:?}");
+    }
 }

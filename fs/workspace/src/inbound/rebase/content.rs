@@ -163,35 +163,40 @@ impl Rebase<'_> {
         if base.kind != Kind::File || !is_filled || !has_holes {
             return Ok(());
         }
+        let there = find(&self.out.next, ino)?;
+        if there.is_some_and(|there| matches!(there.content, Content::Inline(_))) {
+            // Zeros in the file itself would stay in the way of contents that are shared with another one.
+            self.set_size(ino, 0, base)?;
+            return self.set_size(ino, base.size, base);
+        }
         let held = patiently(|| overlapping(&Txn::new(self.base), ino, base, 0, u64::MAX))?;
         let starts = held.iter().map(|extent| extent.offset).chain([base.size]);
         let ends = std::iter::once(0).chain(held.iter().map(end_of));
         let mut any = false;
         for (start, end) in ends.zip(starts).filter(|(start, end)| start < end) {
             let Some(there) = find(&self.out.next, ino)? else { return Ok(()) };
-            let is_inline = matches!(there.content, Content::Inline(_));
             let next = &self.out.next;
             let written = patiently(|| overlapping(&Txn::new(next), ino, &there, start, end))?;
-            if is_inline || !written.is_empty() {
+            if !written.is_empty() {
                 let (offset, len, time) = (start, end - start, base.ctime);
                 self.emit(&Op::Punch { ino, offset, len, time })?;
                 any = true;
             }
         }
         match any {
-            true => self.set_size(ino, base),
+            true => self.set_size(ino, base.size, base),
             false => Ok(()),
         }
     }
 
-    /// Gives a file the size and the times of another one.
-    fn set_size(&mut self, ino: Ino, like: &Inode) -> Result<()> {
+    /// Gives a file a size, and the times of another one.
+    fn set_size(&mut self, ino: Ino, size: u64, like: &Inode) -> Result<()> {
         self.emit(&Op::SetAttributes {
             ino,
             mode: None,
             uid: None,
             gid: None,
-            size: Some(like.size),
+            size: Some(size),
             atime: Some(like.atime),
             mtime: Some(like.mtime),
             time: like.ctime,
@@ -252,7 +257,7 @@ impl Rebase<'_> {
                 ctime: face.ctime,
             }),
             _ => {
-                self.set_size(ino, base)?;
+                self.set_size(ino, base.size, base)?;
                 let extents = self.base_extents(from, 0, u64::MAX)?;
                 self.set_extents(ino, base.size, extents, face)
             }
