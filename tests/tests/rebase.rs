@@ -259,6 +259,25 @@ fn what_comes_back_has_nothing_of_what_was_written_elsewhere_into_its_holes() {
     assert!(load(&bob, "g").unwrap() == expected);
 }
 
+fn make_hole(core: &dyn Core, name: &str) {
+    let hole = make(core, name, Kind::File).unwrap();
+    let changes = SetAttributes { size: Some(LEN as u64), ..SetAttributes::default() };
+    done(core.set_attributes(hole, changes)).unwrap();
+}
+
+#[test]
+fn a_copy_of_a_hole_is_as_long_as_that_was_though_others_wrote_into_it() {
+    let (mut fleet, alice, bob) = two(&tuning(), |first| make_hole(first, "hole"));
+    fleet.homes[0].cut(true);
+    copy(&alice, "hole", "copy");
+    write(&bob, "hole", 0, &[2; 70_000]);
+    bob.commit().unwrap();
+
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    assert!(load(&bob, "copy").unwrap() == vec![0; LEN]);
+}
+
 /// What is done here with a file that held nothing but a hole, and comes back.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Copied {
@@ -271,9 +290,7 @@ fn what_comes_back_can_be_copied_from_and_onto_though_others_made_it_small() {
     for copied in [Copied::OntoIt, Copied::FromIt] {
         let (mut fleet, alice, bob) = two(&tuning(), |first| {
             save(first, "source", &vec![1; LEN]).unwrap();
-            let hole = make(first, "hole", Kind::File).unwrap();
-            let changes = SetAttributes { size: Some(LEN as u64), ..SetAttributes::default() };
-            done(first.set_attributes(hole, changes)).unwrap();
+            make_hole(first, "hole");
         });
         fleet.homes[0].cut(true);
         let expected = match copied {

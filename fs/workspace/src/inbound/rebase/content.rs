@@ -367,6 +367,10 @@ impl Rebase<'_> {
             extent.offset = extent.offset - from_offset + to_offset;
         }
         let Some(there) = find(&self.out.next, target)? else { return Ok(()) };
+        if extents.is_empty() {
+            // What was copied was a hole, and a file can have grown by it.
+            return self.emit(&seal_op(target, extents, (size, there.mode, time, time)));
+        }
         self.set_extents(target, size, extents, Face { mode: there.mode, mtime: time, ctime: time })
     }
 }
