@@ -3,7 +3,7 @@
 use strongroom_workspace::door::{
     Access, Core, Folding, Ino, Kind, NewNode, OpenOptions, WriteMode,
 };
-use strongroom_workspace::error::Result;
+use strongroom_workspace::error::{ErrorKind, Result};
 
 use super::runner::{CALLER, done};
 
@@ -34,6 +34,18 @@ pub fn find(core: &dyn Core, path: &str) -> Result<Ino> {
     path.split('/').try_fold(Ino::ROOT, |folder, name| find_in(core, folder, name))
 }
 
+/// What was found; none if nothing is there. Who was not answered does not know that.
+///
+/// # Errors
+/// As the look-up, but for a missing name.
+pub fn if_there<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Folder and name of a path.
 ///
 /// # Errors
@@ -56,11 +68,11 @@ pub fn make(core: &dyn Core, path: &str, kind: Kind) -> Result<Ino> {
 /// Replaces the content of a file in a folder, made if it is not there.
 ///
 /// # Errors
-/// As opening and writing.
+/// As the look-up, opening and writing.
 pub fn save_in(core: &dyn Core, folder: Ino, name: &str, bytes: &[u8]) -> Result<()> {
-    let ino = match find_in(core, folder, name) {
-        Ok(ino) => ino,
-        Err(_) => {
+    let ino = match if_there(find_in(core, folder, name))? {
+        Some(ino) => ino,
+        None => {
             let node = NewNode { kind: Kind::File, mode: 0o644, rdev: 0, target: Vec::new() };
             done(core.create(CALLER, folder, name.as_bytes(), node))?.ino
         }
@@ -71,7 +83,7 @@ pub fn save_in(core: &dyn Core, folder: Ino, name: &str, bytes: &[u8]) -> Result
 /// Replaces the content of a file, made if it is not there.
 ///
 /// # Errors
-/// As opening and writing.
+/// As the look-ups, opening and writing.
 pub fn save(core: &dyn Core, path: &str, bytes: &[u8]) -> Result<()> {
     let (folder, name) = place_of(core, path)?;
     save_in(core, folder, name, bytes)

@@ -16,7 +16,7 @@ use strongroom_workspace::{Mode, Options, Services, Tuning, Workspace};
 use super::oracle::{Oracle, content};
 use super::people::people;
 use super::vault::{Face, Vault};
-use crate::harness::files::{self, OPEN, find, make, place_of, write};
+use crate::harness::files::{self, OPEN, find, if_there, make, place_of, write};
 use crate::harness::runner::{CALLER, done};
 use crate::harness::seeds::trace;
 use crate::harness::world::{START_NS, STATE, small_tuning};
@@ -405,9 +405,5 @@ fn is_fault(error: &Error) -> bool {
 
 /// All bytes of a file; none if it is not there.
 fn read(core: &dyn Core, path: &str) -> Result<Option<Vec<u8>>> {
-    match find(core, path) {
-        Ok(ino) => files::read(core, ino).map(Some),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    if_there(find(core, path))?.map(|ino| files::read(core, ino)).transpose()
 }

@@ -8,13 +8,14 @@ use strongroom_tests::harness::runner::done;
 use strongroom_tests::harness::seeds::{amount, repeat, seeds, seeds_after, trace};
 use strongroom_workspace::Tuning;
 use strongroom_workspace::door::{Core, Ino};
+use strongroom_workspace::error::ErrorKind;
 use strongroom_workspace::limits::Broken;
 
-use super::story::{Story, live, tell};
-use super::{content, examine, mark, marks_in, tuning};
+use super::story::{Story, live, seen_in, tell};
+use super::{content, examine, mark, marks_in, tuning, write_for_long};
 
 /// Seeds whose lives once went wrong, of homes that begin while the store is away.
-const FOUND_APART: [u64; 3] = [402_752, 444_576, 456_493];
+const FOUND_APART: [u64; 4] = [402_752, 444_576, 456_493, 527_440];
 
 #[test]
 fn homes_that_write_at_once_converge_and_lose_nothing() {
@@ -75,6 +76,23 @@ fn rules_that_are_left_out_are_noticed() {
         trace(|| format!("{broken:?} is noticed in life {lives}"));
         assert!(lives <= 200, "{broken:?} was not noticed");
     }
+}
+
+#[test]
+fn a_file_that_nobody_could_look_for_is_not_taken_for_missing() {
+    // No page stays in memory: every look-up asks the store.
+    let mut fleet = Fleet::new(15, 2, &Tuning { page_cache_bytes: 0, ..tuning() });
+    fleet.homes[0].open().unwrap();
+    save(fleet.homes[0].workspace().unwrap(), "f", &content(100, 50)).unwrap();
+    write_for_long(&mut fleet, &[0], 20, 3000);
+    fleet.homes[1].open().unwrap();
+    let workspace = fleet.homes[1].workspace().unwrap();
+    fleet.homes[1].cut(true);
+    let unanswered = seen_in(workspace, Ino::ROOT, "f").map_err(|error| error.kind());
+    assert_eq!(unanswered, Err(ErrorKind::Unavailable));
+    fleet.homes[1].cut(false);
+    assert_eq!(seen_in(workspace, Ino::ROOT, "f").unwrap(), BTreeSet::from([mark(100)]));
+    assert_eq!(seen_in(workspace, Ino::ROOT, "none").unwrap(), BTreeSet::new());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use strongroom_host::sim::Chance;
-use strongroom_tests::harness::files::{OPEN, find, find_in, save_in};
+use strongroom_tests::harness::files::{OPEN, find, find_in, if_there, save_in};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::runner::{Seen, done};
@@ -11,7 +11,7 @@ use strongroom_tests::harness::seeds::trace;
 use strongroom_tests::harness::step::Step;
 use strongroom_tests::harness::tree::{Times, difference};
 use strongroom_workspace::Tuning;
-use strongroom_workspace::door::{Core, RenameMode, SyncLevel, SyncScope, WriteMode};
+use strongroom_workspace::door::{Core, Ino, RenameMode, SyncLevel, SyncScope, WriteMode};
 use strongroom_workspace::error::{ErrorKind, Result};
 
 use super::{MARK_LEN, Mark, bytes_of, content, examine, mark, marks, marks_in, marks_of, show};
@@ -190,19 +190,13 @@ impl Story {
             match act {
                 0..5 => {
                     let bytes = content(number, len);
-                    let seen = match find_in(core, folder, name) {
-                        Ok(ino) => marks(core, ino)?,
-                        Err(_) => BTreeSet::new(),
-                    };
+                    let seen = seen_in(core, folder, name)?;
                     save_in(core, folder, name, &bytes)?;
                     Ok((seen.into_iter().collect(), Some(mark(number))))
                 }
                 5..7 => {
                     // As editors do: beside it, then over it.
-                    let seen = match find_in(core, folder, name) {
-                        Ok(ino) => marks(core, ino)?,
-                        Err(_) => BTreeSet::new(),
-                    };
+                    let seen = seen_in(core, folder, name)?;
                     save_in(core, folder, &format!("tmp{home}"), &content(number, len))?;
                     let (from, to) = (format!("tmp{home}"), name.as_bytes());
                     let places = ((folder, from.as_bytes()), (folder, to));
@@ -293,6 +287,13 @@ impl Story {
             None => Ok(()),
         }
     }
+}
+
+/// Marks in a file that is about to be replaced: none if there is none. Who cannot look does not replace it, for it may well
+/// be there.
+pub fn seen_in(core: &dyn Core, folder: Ino, name: &str) -> Result<BTreeSet<Mark>> {
+    let found = if_there(find_in(core, folder, name))?;
+    found.map_or_else(|| Ok(BTreeSet::new()), |ino| marks(core, ino))
 }
 
 /// Lives to the end.
