@@ -18,6 +18,8 @@ mod namespace;
 pub mod options;
 #[cfg(target_os = "linux")]
 pub mod session;
+#[cfg(target_os = "linux")]
+mod site;
 
 pub use error::{Error, ErrorKind, Result};
 #[cfg(unix)]

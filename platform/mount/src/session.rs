@@ -26,6 +26,7 @@ use crate::fuse::counts::RequestCounts;
 use crate::fuse::notify;
 use crate::mountinfo::{MountEntry, mounted_at, mounts, resolve};
 use crate::options::{Audience, MountOptions};
+use crate::site::Site;
 
 /// How long a mount that was taken out of the tree while files were open may go on.
 pub const LINGER: Duration = Duration::from_secs(5);
@@ -65,8 +66,9 @@ impl Mount {
         let lifetimes =
             Lifetimes { entry: options.entry_lifetime, negative: options.negative_lifetime };
         let ended = Arc::<AtomicBool>::default();
+        let site = Site::new(&place);
         let device = device::mount(&place, &options)?;
-        let unmounter = Unmounter::new(place, ended.clone())?;
+        let unmounter = Unmounter::new(place, site, ended.clone())?;
         // Without a second descriptor each request waits for a thread to wake; that is all.
         let busy_poll = device.try_clone().ok().and_then(BusyPoll::on);
         let driver = Driver::new(handle, options.report.clone(), options.answer_limit);
@@ -131,15 +133,19 @@ impl Mount {
 #[derive(Clone)]
 pub struct Unmounter {
     mountpoint: PathBuf,
-    /// `major:minor`; `None` if the table of mounts did not show it.
+    /// `major:minor`; `None` if neither the mountpoint nor the table of mounts showed it.
     device: Option<String>,
     ended: Arc<AtomicBool>,
 }
 
 impl Unmounter {
-    fn new(mountpoint: PathBuf, ended: Arc<AtomicBool>) -> Result<Self> {
-        let entry = look_up(&mountpoint)?;
-        Ok(Self { mountpoint, device: entry.map(|entry| entry.device), ended })
+    /// Of what was mounted since the site was seen.
+    fn new(mountpoint: PathBuf, site: Option<Site>, ended: Arc<AtomicBool>) -> Result<Self> {
+        let device = match site.and_then(|site| site.mounted()) {
+            Some(device) => Some(device),
+            None => look_up(&mountpoint)?.filter(MountEntry::is_fuse).map(|entry| entry.device),
+        };
+        Ok(Self { mountpoint, device, ended })
     }
 
     /// Where the mount is, resolved.
@@ -394,6 +400,30 @@ mod tests {
         std::fs::write(folder.path().join("file"), b"x").unwrap();
         let error = prepare(folder.path(), &MountOptions::default()).unwrap_err();
         assert!(error.advice().unwrap().contains("nonempty"));
+    }
+
+    #[test]
+    fn a_mount_is_known_though_a_folder_above_it_has_another_name_at_once() {
+        let top = tempfile::tempdir().unwrap();
+        let top = top.path().canonicalize().unwrap();
+        let (before, after) = (top.join("before"), top.join("after"));
+        std::fs::create_dir_all(before.join("point")).unwrap();
+        let (place, options) = (before.join("point"), MountOptions::default());
+        let site = Site::new(&place);
+        let Ok(device) = device::mount(&place, &options) else {
+            eprintln!("\n*** SKIPPED: cannot mount here ***\n");
+            return;
+        };
+        std::fs::rename(&before, &after).unwrap();
+        let unmounter = Unmounter::new(place, site, Arc::default()).unwrap();
+        let unmounted = unmounter.unmount();
+        let left = mounted_at(&after.join("point")).unwrap();
+        if left.is_some() {
+            device::unmount(&after.join("point"), Detach::Now).unwrap();
+        }
+        drop(device);
+        assert_eq!(left, None);
+        assert_eq!(unmounted.unwrap(), Unmounted::Clean);
     }
 
     #[test]
