@@ -549,6 +549,7 @@ impl Desk {
 /// However the thread ends, nothing is read after it.
 impl Drop for Desk {
     fn drop(&mut self) {
+        self.inner.note_unwritten();
         self.close();
     }
 }

@@ -27,6 +27,7 @@ mod key;
 mod listing;
 mod parties;
 mod state;
+mod unwritten;
 mod view;
 mod writes;
 

@@ -21,13 +21,16 @@ use crate::draft::{Draft, Room};
 use crate::far::{FarConsumer, FarDesk};
 use crate::gate::Compartment;
 use crate::state::State;
+use crate::unwritten::{Last, Unwritten};
 
 /// LIMIT: how long one waits to hear that what was recorded is in force. No command waits for as long; a view that was late is
 /// asked again once it has said so.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(10);
 
-/// LIMIT: how long the end of a view waits until what was opened is told.
+/// LIMIT: how long the end of a view waits until what was opened is told, and until what is about to go on record is there.
 pub(crate) const END_LIMIT: Duration = Duration::from_secs(5);
+/// LIMIT: how long it waits until what was written is on record. A store that stands still says so before.
+const WRITTEN_LIMIT: Duration = Duration::from_secs(60);
 /// LIMIT: classes, and files of them, that one ask says were opened: as many as a custodian takes in at a time.
 const TOLD_CLASS_COUNT_MAX: usize = 256;
 const TOLD_FILE_COUNT_MAX: usize = 8192;
@@ -73,6 +76,7 @@ pub(crate) struct Inner {
     recorded: AtomicU64,
     opening: Opening,
     opened: Mutex<BTreeMap<(SubjectId, ClassId), BTreeSet<FileId>>>,
+    pub unwritten: Unwritten,
     /// Passes once everything of it has ended.
     ending: Mutex<Option<Passing>>,
 }
@@ -167,11 +171,32 @@ impl View {
     }
 
     /// Ends it, also where clones are left: nothing is read any more. Returns when what was opened is told, or after
-    /// [`END_LIMIT`].
-    pub fn close(&self) {
+    /// [`END_LIMIT`]; and when what was written is on record, or after [`WRITTEN_LIMIT`].
+    ///
+    /// # Errors
+    /// `Unavailable` where something that was written is not on record. It does not come to be after that.
+    pub fn close(&self) -> strongroom_workspace::error::Result<()> {
+        self.close_within(match self.inner.opening {
+            Opening::IsDecided => WRITTEN_LIMIT,
+            Opening::IsTold => END_LIMIT,
+        })
+    }
+
+    /// The same, for whoever waits no longer than that.
+    ///
+    /// # Errors
+    /// As [`View::close`].
+    pub fn close_within(&self, limit: Duration) -> strongroom_workspace::error::Result<()> {
+        let inner = &self.inner;
         self.send(Ask::End);
-        let ending = self.inner.ending.lock().take();
-        ending.and_then(|ending| thread::wait_within(END_LIMIT, ending));
+        let ending = inner.ending.lock().take();
+        let is_late = ending.is_some_and(|end| thread::wait_within(limit, end).is_none());
+        let last = match is_late {
+            true => inner.unwritten.end(END_LIMIT),
+            false => Last::Known,
+        };
+        inner.note_unwritten();
+        inner.unwritten.check(last)
     }
 
     /// What it says about itself.
@@ -227,6 +252,7 @@ impl Inner {
             recorded: AtomicU64::new(0),
             opening,
             opened: Mutex::default(),
+            unwritten: Unwritten::default(),
             ending: Mutex::default(),
         })
     }
@@ -253,6 +279,15 @@ impl Inner {
     /// Whether people are called by their ids: the application knows them.
     pub fn knows_ids(&self) -> bool {
         self.activity.is_none()
+    }
+
+    /// What is being written and was neither put on record nor refused.
+    pub fn note_unwritten(&self) {
+        let drafts = self.state.lock().drafts();
+        drafts
+            .iter()
+            .filter(|draft| draft.is_untold())
+            .for_each(|draft| self.unwritten.note(draft));
     }
 
     /// A file may be written by nobody any more.

@@ -315,7 +315,7 @@ fn what_was_opened_is_told_before_the_view_has_ended() {
     let handle = open(&view, &path).unwrap();
     assert_eq!(read(&view, handle).unwrap(), b"ada owned");
     served.stop();
-    view.close();
+    view.close().unwrap();
     // The process ends here. Nobody has held on to anything that could still say it.
     assert!(read(&view, handle).is_err());
     let mut counter = served.counter();

@@ -7,83 +7,26 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread;
 
 use common::world::{own, proposal};
+use common::writing::{
+    LONG, ME, PATIENCE, close, create, open, remove, rename, save, saving, slow_store, stored,
+    write,
+};
 use common::{Shop, content, crawl, follow, kind, list, look, mounted, now, read};
 use strongroom_host::clock::MachineClock;
 use strongroom_mount::MountOptions;
 use strongroom_records::activity::{Basis, Reach};
-use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::ConsentStatus::{Given, Withdrawn};
 use strongroom_steward::{ErrorKind as StewardKind, Proposal};
 use strongroom_view::View;
 use strongroom_workspace::door::{
-    Access, AllocateMode, Caller, Core, HandleId, Kind, NewNode, OpenOptions, RenameMode,
-    SetAttributes, SyncLevel, SyncScope, WriteMode,
+    Access, AllocateMode, Core, Kind, NewNode, RenameMode, SetAttributes, SyncLevel, SyncScope,
 };
 use strongroom_workspace::error::{ErrorKind, Result};
-
-const ME: Caller = Caller { uid: 7, gid: 7 };
-
-fn options(access: Access, truncate: bool) -> OpenOptions {
-    OpenOptions { access, truncate, synchronous: false, drop_set_id: false }
-}
-
-fn create(view: &View, folder: &str, name: &str) -> Result<HandleId> {
-    let folder = look(view, folder)?.ino;
-    let made = view.create_open(ME, folder, name.as_bytes(), 0o644, options(Access::Write, false));
-    Ok(now(made)?.1.handle)
-}
-
-fn open(view: &View, path: &str, access: Access, truncate: bool) -> Result<HandleId> {
-    let ino = look(view, path)?.ino;
-    Ok(now(view.open(ino, options(access, truncate)))?.handle)
-}
-
-fn write(view: &View, handle: HandleId, offset: u64, bytes: &[u8]) -> Result<u32> {
-    now(view.write(handle, offset, bytes, WriteMode::At, true))
-}
-
-/// As `close` does.
-fn close(view: &View, handle: HandleId) -> Result<()> {
-    let flushed = now(view.flush(handle));
-    view.release(handle);
-    flushed
-}
-
-/// As `echo … > path` does.
-fn save(view: &View, folder: &str, name: &str, bytes: &[u8]) -> Result<()> {
-    let handle = match look(view, &format!("{folder}/{name}")) {
-        Ok(_) => open(view, &format!("{folder}/{name}"), Access::Write, true)?,
-        Err(_) => create(view, folder, name)?,
-    };
-    let written = write(view, handle, 0, bytes);
-    let closed = close(view, handle);
-    written?;
-    closed
-}
-
-fn rename(view: &View, folder: &str, from: &str, to: &str, mode: RenameMode) -> Result<()> {
-    let folder = look(view, folder)?.ino;
-    now(view.rename((folder, from.as_bytes()), (folder, to.as_bytes()), mode))
-}
-
-fn remove(view: &View, folder: &str, name: &str) -> Result<()> {
-    now(view.unlink(look(view, folder)?.ino, name.as_bytes()))
-}
-
-fn stored(shop: &mut Shop, subject: SubjectId, class: &str, name: &str) -> Option<Vec<u8>> {
-    let read = shop.act(|shop| shop.read_file(&own(subject, class), name));
-    match read {
-        Ok(bytes) => Some(bytes),
-        Err(error) if error.kind() == StewardKind::NotFound => None,
-        Err(error) => panic!("{error}"),
-    }
-}
 
 /// An activity that may write what people agreed to.
 fn writing(shop: &mut Shop, name: &str, class: &str) {
@@ -366,7 +309,7 @@ fn what_was_written_and_not_closed_goes_on_record_when_the_view_ends() {
     write(&view, handle, 0, b"late").unwrap();
     assert!(view.space().free_bytes > 0, "programs look before they write");
     view.release(handle);
-    view.close();
+    view.close().unwrap();
     assert_eq!(stored(&mut shop, ada, "owned", "mapped").unwrap(), b"late");
 }
 
@@ -521,28 +464,6 @@ fn programs_write_files_of_people_in_a_mount_as_anywhere() {
     mount.unmount().unwrap();
 }
 
-/// Longer than what goes to the store with its record.
-const LONG: usize = 300_000;
-/// Nobody waits for as long who does not wait for the store.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The next file waits on its way to the store, for a while at most: whoever hears of it says when it goes on.
-fn slow_store(shop: &Shop) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
-    let ((say, heard), (go, waits)) = (mpsc::channel(), mpsc::channel());
-    shop.world.store.while_sent(move || {
-        // Whoever listened may have given up.
-        let _ = say.send(());
-        let _ = waits.recv_timeout(PATIENCE);
-    });
-    (heard, go)
-}
-
-/// A thread that saves a long file.
-fn saving(view: &View, folder: String) -> JoinHandle<Result<()>> {
-    let view = view.clone();
-    thread::spawn(move || save(&view, &folder, "long", &vec![b'l'; LONG]))
-}
-
 #[test]
 fn a_view_whose_file_is_on_its_way_follows_and_serves_and_keeps_nobody_from_writing() {
     let mut shop = Shop::new(30);
@@ -622,7 +543,7 @@ fn what_is_asked_of_a_file_on_its_way_is_done_after_it_and_a_view_that_ends_wait
     on_its_way.recv_timeout(PATIENCE).unwrap();
     let ends = thread::spawn(move || view.close());
     go.send(()).unwrap();
-    ends.join().unwrap();
+    ends.join().unwrap().unwrap();
     last.join().unwrap().unwrap();
     assert_eq!(stored(&mut shop, ada, "owned", "long").unwrap(), vec![b'l'; LONG]);
 }

@@ -45,7 +45,7 @@ use apart::Bound;
 use arbiter::Turns;
 
 pub use arbiter::Takeover;
-pub use serving::{Listening, Served, Serving};
+pub use serving::{Listening, NOT_KEPT, Served, Serving};
 pub use stores::Writers;
 
 /// What `init` made.

@@ -73,6 +73,10 @@ impl Desk {
                     sent => Some((under_way, sent.ok())),
                 },
                 None if self.works.is_empty() => return guard,
+                None if self.inner.unwritten.is_over() => {
+                    self.refuse_all();
+                    return guard;
+                }
                 None => None,
             };
             let raised = match guard.take() {
@@ -85,6 +89,13 @@ impl Desk {
                 None => self.begin(fenced),
             }
             guard = raised.ok();
+        }
+    }
+
+    /// Nothing goes on record any more.
+    fn refuse_all(&mut self) {
+        while let Some(asked) = self.works.pop_front() {
+            self.end_work(asked, Err(refused(&over())));
         }
     }
 
@@ -188,7 +199,12 @@ impl Desk {
     }
 
     fn end_work(&mut self, (work, reply): Asked, done: Result<()>) {
+        let is_lost = done.is_err() && reply.is_closed();
         if let Work::Put(draft, _) = &work {
+            match is_lost {
+                true => self.inner.unwritten.note(draft),
+                false => self.inner.unwritten.forget(draft),
+            }
             self.inner.end_draft(draft);
         }
         answer(reply, done);
@@ -270,6 +286,8 @@ impl Desk {
         content: &Content,
         sending: &mut Sending,
     ) -> steward::Result<bool> {
+        let inner = Arc::clone(&self.inner);
+        let Some(_recording) = inner.unwritten.record() else { return Err(over()) };
         let put = match self.custodian.end_put(sending, &content.bytes) {
             Err(error) if error.kind() == StewardKind::Conflict => {
                 self.in_turn(|desk| desk.custodian.end_put(sending, &content.bytes))
@@ -306,4 +324,9 @@ impl Desk {
         }
         self.written(own)
     }
+}
+
+/// Nothing goes on record any more.
+fn over() -> steward::Error {
+    steward::Error::new(StewardKind::Unavailable, "the view has ended")
 }

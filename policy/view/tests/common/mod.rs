@@ -4,6 +4,7 @@
 
 #[path = "../../../steward/tests/common/mod.rs"]
 pub mod world;
+pub mod writing;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -23,6 +23,10 @@ use strongroom_workspace::door::Core;
 use crate::exit::{Exit, Failure, Result};
 use crate::ui;
 
+const KEPT: &str = "it is kept in the journal on this device and committed at the next mount";
+/// What a view has not put on record is nowhere.
+pub const NOT_KEPT: &str = "files of people are kept on no device: write them again";
+
 /// What is behind a mount.
 pub enum Served {
     /// The files of a workspace.
@@ -41,15 +45,21 @@ impl Served {
         }
     }
 
-    /// Commits everything; a view tells what was opened.
+    /// Commits everything; a view tells what was opened, and puts what was written on record.
     fn close(&self) -> strongroom_workspace::error::Result<()> {
         match self {
             Served::Workspace(workspace) => workspace.close(),
             #[cfg(feature = "custody")]
-            Served::View(view) => {
-                view.close();
-                Ok(())
-            }
+            Served::View(view) => view.close(),
+        }
+    }
+
+    /// Where what was written is, if not in the store.
+    fn elsewhere(&self) -> &'static str {
+        match self {
+            Served::Workspace(_) => KEPT,
+            #[cfg(feature = "custody")]
+            Served::View(_) => NOT_KEPT,
         }
     }
 }
@@ -140,8 +150,7 @@ impl Serving {
         closed.map_err(|error| {
             let failure =
                 Failure::workspace("unmounted, but not everything is in the store", &error);
-            Failure { exit: Exit::Partial, ..failure }
-                .hint("it is kept in the journal on this device and committed at the next mount")
+            Failure { exit: Exit::Partial, ..failure }.hint(self.served.elsewhere())
         })
     }
 
@@ -164,9 +173,8 @@ fn listen(mut signals: Signals, serving: &Mutex<Option<Sender<News>>>) {
         count += 1;
         if count > 1 {
             interrupted(
-                Failure::new(Exit::Interrupted, "ended before everything was committed").hint(
-                    "it is kept in the journal on this device and committed at the next mount",
-                ),
+                Failure::new(Exit::Interrupted, "ended before everything was committed")
+                    .hint(format!("{KEPT}; what a view had not put on record is not")),
             );
         }
         // As above.

@@ -7,6 +7,7 @@ use serde_json::json;
 use strongroom_mount::{ErrorKind, Force, Served};
 
 use crate::args::Unmount;
+use crate::assemble::NOT_KEPT;
 use crate::control::{self, Patience};
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
@@ -16,6 +17,7 @@ use crate::ui::{self, Format};
 
 /// LIMIT: a process that does not end is reported, not waited for all night.
 const END_LIMIT: Duration = Duration::from_secs(600);
+const KEPT: &str = "it is kept in the journal on this device and sent at the next mount";
 
 /// Commits, unmounts, waits for the process.
 ///
@@ -50,7 +52,9 @@ pub fn run(options: &Unmount, format: Format) -> Result<Exit> {
             let committed =
                 if writes { control::sync(&mountpoint, Patience::Wait) } else { Ok(()) };
             detach(&mountpoint, force)?;
-            let exit = finish(&mountpoint, note.as_ref().filter(|_| !options.lazy), committed);
+            let waited_for = note.as_ref().filter(|_| !options.lazy);
+            let kept = if is_view { NOT_KEPT } else { KEPT };
+            let exit = finish(&mountpoint, waited_for, committed, kept);
             // Who has files open after a lazy one goes on writing.
             let is_known = is_view || status.is_ok() && !(options.lazy && writes);
             (exit, if exit == Exit::Done { is_known.then_some(true) } else { Some(false) })
@@ -104,7 +108,12 @@ fn tell_dead(mountpoint: &Path) -> Exit {
 }
 
 /// Waits for the process, and says what is left in the journal.
-fn finish(mountpoint: &Path, note: Option<&Note>, committed: Result<()>) -> Exit {
+fn finish(
+    mountpoint: &Path,
+    note: Option<&Note>,
+    committed: Result<()>,
+    kept: &'static str,
+) -> Exit {
     let shown = mountpoint.display();
     if let Some(note) = note
         && !note.wait_for_end(END_LIMIT)
@@ -122,9 +131,6 @@ fn finish(mountpoint: &Path, note: Option<&Note>, committed: Result<()>) -> Exit
     // Whatever the reason: what is not in the store is on this device alone.
     let message =
         format!("`{shown}` is unmounted, but not all is in the store: {}", failure.message);
-    ui::report(
-        &Failure::new(failure.exit, message)
-            .hint("it is kept in the journal on this device and sent at the next mount"),
-    );
+    ui::report(&Failure::new(failure.exit, message).hint(kept));
     Exit::Partial
 }
