@@ -107,14 +107,19 @@ impl Custodian {
         plain: &[u8],
     ) -> Result<File> {
         let mut sending = self.begin_put(asked, others, name, plain)?;
-        self.send_and_end(&mut sending, plain)
+        self.send_and_end(&mut sending, plain, &|| Ok(()))
     }
 
-    /// Sends a file and puts it on record, or gives it up.
+    /// Sends a file and puts it on record, or gives it up; also where whoever writes it may not any more once it was sent.
     ///
     /// # Errors
-    /// As [`Custodian::put_file_about`].
-    pub fn send_and_end(&mut self, sending: &mut Sending, plain: &[u8]) -> Result<File> {
+    /// As [`Custodian::put_file_about`]; those of `may`.
+    pub fn send_and_end(
+        &mut self,
+        sending: &mut Sending,
+        plain: &[u8],
+        may: &dyn Fn() -> Result<()>,
+    ) -> Result<File> {
         loop {
             let sent = match sending.is_long() {
                 true => {
@@ -124,7 +129,9 @@ impl Custodian {
                 }
                 false => sending.send(),
             };
-            let ended = sent.and_then(|()| self.retried(|own| own.end_put(sending, plain)));
+            let ended = sent
+                .and_then(|()| may())
+                .and_then(|()| self.retried(|own| own.end_put(sending, plain)));
             if let Some(file) = ended.inspect_err(|_| self.give_up(sending))? {
                 return Ok(file);
             }

@@ -298,6 +298,13 @@ impl Agent {
         if request.body.is_empty() { Ok(()) } else { self.token(request).map(drop) }
     }
 
+    /// What a request came with is a token for the same still.
+    fn token_as_before(&self, call: &Call<'_>) -> std::result::Result<(), Answer> {
+        let token = self.token(call.request)?;
+        let is_same = token.app == call.token.app && token.role == call.token.role;
+        if is_same { Ok(()) } else { Err(not_allowed()) }
+    }
+
     fn token(&self, request: &Request) -> std::result::Result<Token, Answer> {
         let none = || Answer::refused(401, "denied", "give a token that holds");
         let shown = request.token.as_deref().ok_or_else(none)?;

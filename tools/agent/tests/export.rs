@@ -5,12 +5,9 @@
 
 mod common;
 
-use std::sync::{Arc, mpsc};
-
 use common::Shop;
-use common::world::{World, own, registered};
+use common::world::{World, own};
 use strongroom_crypto::hash::sha256;
-use strongroom_records::activity::Basis;
 use strongroom_records::application::ApplicationState;
 use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_records::log::Kind;
@@ -166,37 +163,4 @@ fn what_all_connections_of_a_door_hold_is_bounded_together() {
     lines[0].shut();
     lines[0].until_left();
     put().until_heard(b"HTTP/1.1 100 Continue\r\n\r\n");
-}
-
-#[test]
-fn a_file_that_goes_to_a_slow_store_keeps_nobody_out_of_its_application() {
-    let world = World::new(20);
-    let mut custodian = world.create("shop");
-    registered(&mut custodian, "newsletter", Basis::Consent, &["owned"]);
-    let [ada, bob] = [(); 2].map(|()| custodian.create_subject(&[]).unwrap());
-    drop(custodian);
-    let shop = Arc::new(Shop::open(world));
-    let (other, (say, heard)) = (Arc::clone(&shop), mpsc::channel());
-    let asked = move |path: &str, body: &str| {
-        let line =
-            other.ask("PUT", path, &format!("Content-Length: {}\r\n", body.len()), usize::MAX);
-        line.say(body);
-        String::from_utf8(line.until_left()).unwrap()
-    };
-    let (answers, put) = (asked.clone(), asked);
-    shop.world.store.while_sent(move || {
-        let path = format!("subjects/{ada}/consents/newsletter");
-        say.send(answers(&path, r#"{"status": "refused"}"#)).unwrap();
-        let path = format!("subjects/{bob}/files/owned/theirs");
-        say.send(answers(&path, "18 roses")).unwrap();
-    });
-    let photo = "a".repeat(MIB);
-    let put = put(&format!("subjects/{ada}/files/owned/photo"), &photo);
-    let all: Vec<String> = heard.iter().chain([put]).collect();
-    assert_eq!(all.len(), 3);
-    for answer in all {
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    }
-    let mut custodian = shop.world.open("shop");
-    assert_eq!(custodian.read_file(&own(ada, "owned"), "photo").unwrap(), photo.as_bytes());
 }

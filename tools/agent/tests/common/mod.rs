@@ -1,5 +1,7 @@
 //! A shop in memory behind an agent, and connections that take as much of an answer as they are let.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 #[path = "../../../../policy/steward/tests/common/mod.rs"]
 pub mod world;
 
@@ -231,12 +233,17 @@ pub struct Shop {
     agent: Arc<Agent>,
     door: Arc<Door>,
     token: String,
-    _tokens: tempfile::TempDir,
+    tokens: tempfile::TempDir,
 }
 
 impl Shop {
     /// Opens an agent for the shop of a world.
     pub fn open(world: World) -> Self {
+        Self::open_until(world, None)
+    }
+
+    /// The same, with a token that ends.
+    pub fn open_until(world: World, until: Option<i64>) -> Self {
         let held = Arc::<Held>::default();
         let store = Arc::clone(&world.services.store);
         let store = Arc::new(Watched { store, held: Arc::clone(&held) });
@@ -244,11 +251,16 @@ impl Shop {
         let folder = tempfile::tempdir().unwrap();
         let tokens = Tokens::new(folder.path().join("tokens.json"));
         let entropy = SimEntropy::new(1);
-        let token = tokens.add("web", "shop", Role::Application, None, &entropy).unwrap();
+        let token = tokens.add("web", "shop", Role::Application, until, &entropy).unwrap();
         let way = Way { services, custody: world.custody() };
         let entrances = vec![("shop".to_owned(), Box::new(way) as Box<dyn Entrance>)];
         let agent = Agent::new(entrances, tokens, Arc::clone(&world.clock) as Arc<_>).unwrap();
-        Self { world, held, agent, door: Arc::default(), token, _tokens: folder }
+        Self { world, held, agent, door: Arc::default(), token, tokens: folder }
+    }
+
+    /// The token ends.
+    pub fn end_token(&self) {
+        assert!(Tokens::new(self.tokens.path().join("tokens.json")).remove("web").unwrap());
     }
 
     /// A connection on which something is asked, of which `room` bytes of the answer are taken for now.
