@@ -330,7 +330,12 @@ impl Desk {
     fn reconsider(&mut self, subject: &SubjectId) -> std::result::Result<(), StewardError> {
         let prospect = self.custodian.prospect(&self.rules, subject)?;
         self.settle(subject, prospect);
-        // Files may have come and gone as well.
+        self.forget_files(subject);
+        Ok(())
+    }
+
+    /// Files of somebody may have come and gone.
+    fn forget_files(&self, subject: &SubjectId) {
         let mut changes = Vec::new();
         let state = self.inner.state.lock();
         for compartment in state.person_of(subject).map_or(&[][..], |person| &person.compartments) {
@@ -339,7 +344,6 @@ impl Desk {
         }
         drop(state);
         self.tell(changes);
-        Ok(())
     }
 
     fn settle(&mut self, subject: &SubjectId, prospect: Option<strongroom_steward::Prospect>) {

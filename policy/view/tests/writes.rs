@@ -20,6 +20,7 @@ use common::{Shop, content, crawl, follow, kind, list, look, mounted, now, read}
 use strongroom_host::clock::MachineClock;
 use strongroom_mount::MountOptions;
 use strongroom_records::activity::{Basis, Reach};
+use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::ConsentStatus::{Given, Withdrawn};
 use strongroom_steward::{ErrorKind as StewardKind, Proposal};
 use strongroom_view::View;
@@ -517,6 +518,55 @@ fn what_is_withdrawn_while_a_views_file_is_on_its_way_keeps_it_off_record_also_i
         assert_eq!(kind(saving.join().unwrap()), ErrorKind::Denied);
         assert_eq!(stored(&mut shop, ada, "owned", "long"), None);
         assert_eq!(shop.world.store.file_count(), before);
+    }
+}
+
+/// The store fails once, after so many answers.
+fn fail_at(shop: &Shop, count: usize) {
+    let mut left = count;
+    shop.world.store.fail_once(move |_| {
+        let is_it = left == 0;
+        left = left.saturating_sub(1);
+        is_it
+    });
+}
+
+#[test]
+fn whoever_writes_through_a_view_is_told_of_a_failure_only_if_it_is_not_on_record() {
+    type Deed = (&'static str, fn(&View, &str) -> Result<()>, fn(&mut Shop, SubjectId) -> bool);
+    let deeds: [Deed; 3] = [
+        (
+            "short",
+            |view, folder| save(view, folder, "file", b"over it"),
+            |shop, ada| stored(shop, ada, "owned", "file").unwrap() == b"over it",
+        ),
+        (
+            "long",
+            |view, folder| save(view, folder, "file", &[b'l'; LONG]),
+            |shop, ada| stored(shop, ada, "owned", "file").unwrap() == [b'l'; LONG],
+        ),
+        (
+            "renamed",
+            |view, folder| rename(view, folder, "file", "moved", RenameMode::Replace),
+            |shop, ada| stored(shop, ada, "owned", "moved").is_some(),
+        ),
+    ];
+    for (what, act, is_done) in deeds {
+        for count in 0.. {
+            let mut shop = Shop::new(33);
+            let ada = shop.reader("ada");
+            let view = shop.own_view();
+            let folder = format!("subjects/{ada}/owned");
+            look(&view, &format!("{folder}/file")).unwrap();
+            fail_at(&shop, count);
+            let done = act(&view, &folder);
+            let is_through = shop.world.store.will_fail();
+            shop.world.store.fail_once(|_| false);
+            assert_eq!(done.is_ok(), is_done(&mut shop, ada), "{what}, {count}: {done:?}");
+            if is_through {
+                break;
+            }
+        }
     }
 }
 

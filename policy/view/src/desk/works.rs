@@ -255,10 +255,15 @@ impl Desk {
         Err(steward::Error::new(StewardKind::Unavailable, "others write all the time"))
     }
 
-    /// Something of a compartment is on record.
-    fn written(&mut self, own: &Compartment) -> steward::Result<()> {
+    /// Something of a compartment is on record, whatever comes after it. Who cannot be decided about anew now is before anybody is
+    /// served.
+    fn written(&mut self, own: &Compartment) {
         self.inner.count(1);
-        self.reconsider(&own.subject)
+        if let Err(error) = self.reconsider(&own.subject) {
+            self.stale.insert(own.subject);
+            self.forget_files(&own.subject);
+            self.inner.note_trouble(Some(error.to_string()));
+        }
     }
 
     /// Puts a file on record; one that is long is to be sent first.
@@ -296,7 +301,8 @@ impl Desk {
         };
         let Some(file) = put? else { return Ok(false) };
         draft.note_put(content, file);
-        self.written(&draft.compartment).map(|()| true)
+        self.written(&draft.compartment);
+        Ok(true)
     }
 
     fn rename(&mut self, own: &Arc<Compartment>, from: &str, to: &str) -> steward::Result<()> {
@@ -307,7 +313,8 @@ impl Desk {
             desk.inner.state.lock().rename(own, from, to);
             Ok(())
         })?;
-        self.written(own)
+        self.written(own);
+        Ok(())
     }
 
     /// Removes a file, on record or not: what is being written under its name goes nowhere from here on.
@@ -322,7 +329,8 @@ impl Desk {
         if let Some(draft) = draft {
             self.inner.state.lock().drop_draft(&draft);
         }
-        self.written(own)
+        self.written(own);
+        Ok(())
     }
 }
 
