@@ -65,6 +65,12 @@ impl Sending {
         self.file().len > TOGETHER_LEN
     }
 
+    /// Whether its bytes count again when it goes on record: those of a profile are held against the schema then.
+    pub fn needs_plain(&self) -> bool {
+        let class = self.grants.first().map(Grant::class);
+        class.is_some_and(|class| is_profile(class, &self.file().name))
+    }
+
     /// Sends it. Others may write meanwhile.
     ///
     /// # Errors
@@ -192,6 +198,18 @@ impl Custodian {
     /// As [`Custodian::put_file_about`]: it is to be given up then. `Conflict` when somebody else wrote meanwhile: to be tried again
     /// once that is known.
     pub fn end_put(&mut self, sending: &mut Sending, plain: &[u8]) -> Result<Option<File>> {
+        self.end_with(sending, Some(plain))
+    }
+
+    /// The same for whoever has wiped it since it was sealed.
+    ///
+    /// # Errors
+    /// As [`Custodian::end_put`]; `Unavailable` where it would have to be sealed anew, or is one that [`Sending::needs_plain`].
+    pub fn end_sealed(&mut self, sending: &mut Sending) -> Result<()> {
+        self.end_with(sending, None).map(drop)
+    }
+
+    fn end_with(&mut self, sending: &mut Sending, plain: Option<&[u8]>) -> Result<Option<File>> {
         match self.put_on_record(sending, plain) {
             // What follows from its record is carried out by the next call, or by the next to come.
             Err(error)
@@ -204,7 +222,11 @@ impl Custodian {
         }
     }
 
-    fn put_on_record(&mut self, sending: &mut Sending, plain: &[u8]) -> Result<Option<File>> {
+    fn put_on_record(
+        &mut self,
+        sending: &mut Sending,
+        plain: Option<&[u8]>,
+    ) -> Result<Option<File>> {
         self.decide_again(sending)?;
         let register = self.register();
         let mut transaction = Transaction::new(register);
@@ -222,7 +244,7 @@ impl Custodian {
             Seal::Shared(shared) => Some(self.put_shared(transaction, shared, &sending.grants)?),
         };
         if put.is_none() {
-            self.seal_anew(sending, plain)?;
+            self.seal_anew(sending, plain.ok_or_else(wiped)?)?;
         }
         Ok(put)
     }
@@ -238,12 +260,16 @@ impl Custodian {
         mut transaction: Transaction,
         grants: &[Grant],
         (file, wrap): (&File, &[u8]),
-        plain: &[u8],
+        plain: Option<&[u8]>,
     ) -> Result<Option<File>> {
         let register = self.register();
         let grant = grants.first().ok_or_else(Error::denied)?;
         let (subject, class) = (grant.subject(), grant.class());
-        let lookups = self.profile_lookups(class, &file.name, plain)?;
+        let lookups = match plain {
+            Some(plain) => self.profile_lookups(class, &file.name, plain)?,
+            None if is_profile(class, &file.name) => return Err(wiped()),
+            None => None,
+        };
         let own = register.subject(&subject)?.ok_or_else(Error::no_subject)?;
         let subject_key = register.subject_key(&own.cell)?.ok_or_else(Error::denied)?;
         let folder = match own.cell.classes.iter().any(|own| own.class == class) {
@@ -292,8 +318,7 @@ impl Custodian {
         name: &str,
         plain: &[u8],
     ) -> Result<Option<Vec<(String, String)>>> {
-        let is_profile = class == ClassId::IDENTIFIABLE && name == PROFILE;
-        is_profile.then(|| self.check_profile(plain)).transpose()
+        is_profile(class, name).then(|| self.check_profile(plain)).transpose()
     }
 
     /// Grants for all whom a file is to be about, after that for the first of them.
@@ -400,6 +425,16 @@ impl Custodian {
         }
         self.put_led(transaction, own, folder, buckets)
     }
+}
+
+fn is_profile(class: ClassId, name: &str) -> bool {
+    class == ClassId::IDENTIFIABLE && name == PROFILE
+}
+
+/// What is needed once more is not there any more.
+fn wiped() -> Error {
+    let message = "the keys of its class were changed while the file was on its way: send it again";
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 /// What somebody answered the activity that a grant is for.

@@ -75,7 +75,7 @@ pub fn end(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
 
 /// Sets what profiles must look like.
 pub fn schema(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    let text = std::str::from_utf8(&call.request.body);
+    let text = std::str::from_utf8(call.body);
     custodian.set_schema(text.map_err(|_| invalid("the schema is no text"))?)?;
     Ok(Answer::json(200, &json!({})))
 }

@@ -16,6 +16,8 @@ const COUNT: u64 = 100;
 pub struct Call<'r> {
     /// The request.
     pub request: &'r Request,
+    /// What it brings.
+    pub body: &'r [u8],
     /// What stands in the places of the path.
     pub params: Vec<String>,
     /// Who asks.
@@ -36,10 +38,10 @@ impl Call<'_> {
 
     /// The body, as a JSON object; an empty one where there is none.
     pub fn json(&self) -> Result<Value> {
-        if self.request.body.is_empty() {
+        if self.body.is_empty() {
             return Ok(Value::Object(serde_json::Map::new()));
         }
-        let json = serde_json::from_slice::<Value>(&self.request.body);
+        let json = serde_json::from_slice::<Value>(self.body);
         json.ok().filter(Value::is_object).ok_or_else(|| invalid("the body is no JSON object"))
     }
 
@@ -72,7 +74,7 @@ impl Call<'_> {
     pub fn once(&self, custodian: &Custodian, what: &str, line: usize) -> Result<Option<Once>> {
         let Some(key) = &self.request.key else { return Ok(None) };
         let name = format!("{what}\n{line}\n{}\n{key}", self.token.hash);
-        custodian.once(&name, Hash(self.request.hash())).map(Some)
+        custodian.once(&name, Hash(self.request.hash(self.body))).map(Some)
     }
 }
 

@@ -17,7 +17,8 @@ use strongroom_host::clock::Clock;
 const GUEST_COUNT_MAX: usize = 128;
 const STRANGER_COUNT_MAX: usize = 32;
 /// LIMIT: bytes of bodies and answers that are here for the connections of one door, together. Those up to the second length are
-/// not counted: what is small goes by, however much others send.
+/// not counted: what is small goes by, however much others send. A file on its way is here once, sealed: its body is wiped. While
+/// it is sealed, one at a time of an application, it is here twice.
 const HELD_LEN_MAX: usize = 256 << 20;
 pub const SMALL_LEN_MAX: usize = 64 << 10;
 /// LIMIT: exports under way by one door; each holds a piece.

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 
 use serde_json::{Value, json};
 use strongroom_crypto::hash::sha256;
+use strongroom_crypto::wipe::{Wiped, wipe};
 
 /// LIMIT: bytes of a request's head.
 const HEAD_LEN_MAX: usize = 16 << 10;
@@ -33,17 +34,15 @@ pub struct Request {
     pub takes_chunks: bool,
     /// Whether it waits to be told to send its body.
     pub waits: bool,
-    /// Length of its body.
+    /// Length of its body, which is read apart.
     pub body_len: usize,
-    /// Body, once it was read.
-    pub body: Vec<u8>,
 }
 
 impl Request {
     /// SHA-256 of all that it asks for.
-    pub fn hash(&self) -> [u8; 32] {
+    pub fn hash(&self, body: &[u8]) -> [u8; 32] {
         let (path, query) = (self.path.as_bytes(), self.query.as_bytes());
-        sha256(&[path, &[0], query, &[0], &self.body].concat())
+        sha256(&[path, &[0], query, &[0], body].concat())
     }
 }
 
@@ -173,20 +172,19 @@ pub fn read<S: Read + Write>(stream: &mut S, left: &mut Vec<u8>) -> io::Result<R
 pub fn read_body<S: Read + Write>(
     stream: &mut S,
     left: &mut Vec<u8>,
-    request: &mut Request,
-) -> io::Result<()> {
+    request: &Request,
+) -> io::Result<Wiped> {
     if request.waits && left.len() < request.body_len {
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
-    let mut body = Vec::with_capacity(request.body_len);
-    body.extend(left.drain(..request.body_len.min(left.len())));
-    let rest = request.body_len - body.len();
-    stream.take(u64::try_from(rest).unwrap_or(u64::MAX)).read_to_end(&mut body)?;
-    if body.len() < request.body_len {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    request.body = body;
-    Ok(())
+    let mut body = Wiped::zeroed(request.body_len);
+    let (begun, rest) = body.split_at_mut(request.body_len.min(left.len()));
+    begun.copy_from_slice(&left[..begun.len()]);
+    // What the next request brings stays.
+    wipe(&mut left[..begun.len()]);
+    left.drain(..begun.len());
+    stream.read_exact(rest)?;
+    Ok(body)
 }
 
 /// Reads past the body of a request that is refused. False where the connection had better end.
@@ -196,12 +194,12 @@ pub fn read_body<S: Read + Write>(
 pub fn skip_body<S: Read + Write>(
     stream: &mut S,
     left: &mut Vec<u8>,
-    request: &mut Request,
+    request: &Request,
 ) -> io::Result<bool> {
     if request.waits || request.body_len > SKIP_LEN_MAX {
         return Ok(false);
     }
-    read_body(stream, left, request).map(|()| true)
+    read_body(stream, left, request).map(|_| true)
 }
 
 fn more(stream: &mut impl Read, left: &mut Vec<u8>) -> io::Result<bool> {
@@ -350,8 +348,8 @@ mod tests {
         let mut left = Vec::new();
         let Read1::Request(mut first) = read(&mut wire, &mut left).unwrap() else { panic!() };
         assert!(wire.heard.is_empty(), "whoever may send a body is told so");
-        read_body(&mut wire, &mut left, &mut first).unwrap();
-        assert_eq!((first.method.as_str(), first.body.as_slice()), ("PUT", &b"hello"[..]));
+        let body = read_body(&mut wire, &mut left, &first).unwrap();
+        assert_eq!((first.method.as_str(), &*body), ("PUT", &b"hello"[..]));
         assert_eq!(parts(&first.path).unwrap(), ["v1", "a b"]);
         assert_eq!(query(&first.query, "x").as_deref(), Some("1/2"));
         assert_eq!((first.token.as_deref(), first.key.as_deref()), (Some("abc"), Some("k")));
@@ -368,13 +366,13 @@ mod tests {
             wire("PUT / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\n\r\n");
         let mut left = Vec::new();
         let Read1::Request(mut first) = read(&mut wire, &mut left).unwrap() else { panic!() };
-        assert!(skip_body(&mut wire, &mut left, &mut first).unwrap());
+        assert!(skip_body(&mut wire, &mut left, &first).unwrap());
         let Read1::Request(mut second) = read(&mut wire, &mut left).unwrap() else { panic!() };
         assert_eq!(second.method, "GET");
         second.body_len = SKIP_LEN_MAX + 1;
-        assert!(!skip_body(&mut wire, &mut left, &mut second).unwrap());
+        assert!(!skip_body(&mut wire, &mut left, &second).unwrap());
         second.body_len = 1;
-        let ended = read_body(&mut wire, &mut left, &mut second).unwrap_err();
+        let ended = read_body(&mut wire, &mut left, &second).err().unwrap();
         assert_eq!(ended.kind(), io::ErrorKind::UnexpectedEof);
     }
 

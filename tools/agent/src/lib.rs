@@ -15,7 +15,7 @@
 //!    decided and recorded each time.
 //! 4. What takes long works apart, and keeps nobody waiting for longer than a record.
 //! 5. Nobody without a token takes more than a head's room, ten seconds, and one of a few places.
-//! 6. Bodies and answers of all connections of a door have a limit together, and exports go out as they are made: no connection,
+//! 6. Bodies, files on their way and answers of all connections of a door have a limit together, and exports go out as they are made: no connection,
 //!    however slow, keeps anybody out of an application.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -40,6 +40,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use strongroom_crypto::hash::sha256;
+use strongroom_crypto::wipe::Wiped;
 use strongroom_host::clock::Clock;
 use strongroom_host::thread;
 use strongroom_steward::{About, Custodian, Error, ErrorKind, Result};
@@ -183,7 +184,7 @@ impl Agent {
         let mut left = Vec::new();
         loop {
             wire.next_step(&guest);
-            let mut request = match http::read(wire, &mut left)? {
+            let request = match http::read(wire, &mut left)? {
                 Read1::End => return Ok(()),
                 Read1::Refused(answer) => return answer.write(wire, false),
                 Read1::Request(request) => request,
@@ -192,12 +193,12 @@ impl Agent {
             wire.next_step(&guest);
             let keeps = match admitted {
                 Ok(admitted) => {
-                    http::read_body(wire, &mut left, &mut request)?;
-                    self.serve(wire, &guest, &request, admitted)?
+                    let body = http::read_body(wire, &mut left, &request)?;
+                    self.serve(wire, &guest, (&request, body), admitted)?
                 }
                 // What is refused, or asks whether the agent lives, needs no body.
                 Err(answer) => {
-                    let keeps = http::skip_body(wire, &mut left, &mut request)? && request.keeps;
+                    let keeps = http::skip_body(wire, &mut left, &request)? && request.keeps;
                     wire.next_step(&guest);
                     answer.write(wire, keeps).map(|()| keeps)?
                 }
@@ -213,15 +214,24 @@ impl Agent {
         &self,
         wire: &mut Timed<'_, W>,
         guest: &Guest,
-        request: &Request,
+        (request, body): (&Request, Wiped),
         admitted: Admitted<'_>,
     ) -> io::Result<bool> {
         let Admitted { desk, route, params, token, _room } = admitted;
-        let call = Call { request, params, token: &token };
+        let token = &token;
         let answer = match route.act {
-            Act::Export => return self.export(wire, guest, &call, desk),
-            Act::Whole(act) => self.answer(&call, desk, (route, act)),
-            Act::Put(named) => self.put(&call, desk, named),
+            Act::Put(named) => {
+                let call = Call { request, body: &[], params, token };
+                self.put(&call, desk, named, body)
+            }
+            Act::Export => {
+                let call = Call { request, body: &body, params, token };
+                return self.export(wire, guest, &call, desk);
+            }
+            Act::Whole(act) => {
+                let call = Call { request, body: &body, params, token };
+                self.answer(&call, desk, (route, act))
+            }
         };
         let room = guest.hold(answer.body.len());
         let answer = if room.is_some() { answer } else { too_much() };
@@ -267,10 +277,10 @@ impl Agent {
 
     /// The answer of what is answered as a whole.
     fn answer(&self, call: &Call<'_>, desk: &Desk, (route, act): (&Route, Whole)) -> Answer {
-        if let Err(answer) = self.check_token_again(call.request) {
+        if let Err(answer) = self.check_token_again(call) {
             return answer;
         }
-        let slot = match self.replayed(call.request, route, call.token) {
+        let slot = match self.replayed(call, route) {
             Ok(slot) => slot,
             Err(answer) => return answer,
         };
@@ -294,8 +304,8 @@ impl Agent {
     }
 
     /// The token may have ended while the body came.
-    fn check_token_again(&self, request: &Request) -> std::result::Result<(), Answer> {
-        if request.body.is_empty() { Ok(()) } else { self.token(request).map(drop) }
+    fn check_token_again(&self, call: &Call<'_>) -> std::result::Result<(), Answer> {
+        if call.body.is_empty() { Ok(()) } else { self.token(call.request).map(drop) }
     }
 
     /// What a request came with is a token for the same still.
@@ -317,10 +327,10 @@ impl Agent {
     /// Where the answer of a request with a key goes; or the answer it had before.
     fn replayed(
         &self,
-        request: &Request,
+        call: &Call<'_>,
         route: &Route,
-        token: &Token,
     ) -> std::result::Result<Option<Replay>, Answer> {
+        let request = call.request;
         let Some(key) = request.key.as_deref().filter(|_| route.is_once) else {
             return Ok(None);
         };
@@ -328,8 +338,8 @@ impl Agent {
             return Err(Answer::refused(400, "invalid", "an idempotency key has 1 to 255 bytes"));
         }
         let replay = Replay {
-            place: sha256(&[&token.hash.0[..], key.as_bytes()].concat()),
-            request: request.hash(),
+            place: sha256(&[&call.token.hash.0[..], key.as_bytes()].concat()),
+            request: request.hash(call.body),
         };
         match self.replays().begin(&replay) {
             Ok(()) => Ok(Some(replay)),

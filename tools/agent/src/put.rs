@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use serde_json::json;
+use strongroom_crypto::wipe::Wiped;
 use strongroom_steward::{Asked, Error, ErrorKind, Result, Sending};
 
 use crate::call::Call;
@@ -10,22 +11,22 @@ use crate::http::Answer;
 use crate::routes::Named;
 use crate::{Agent, Desk, refused};
 
-/// A file to be written: about whom, what, and whether whoever writes it still may.
+/// A file to be written: about whom, under which name, and whether whoever writes it still may.
 struct Put<'p> {
     asked: &'p Asked,
     others: &'p [String],
     name: &'p str,
-    body: &'p [u8],
     may: &'p dyn Fn() -> Result<()>,
 }
 
 impl Agent {
     /// Writes a file of whoever asks; one about several people where the query says who else.
-    pub(crate) fn put(&self, call: &Call<'_>, desk: &Desk, named: Named) -> Answer {
-        if let Err(answer) = self.check_token_again(call.request) {
+    pub(crate) fn put(&self, call: &Call<'_>, desk: &Desk, named: Named, body: Wiped) -> Answer {
+        // It may have ended while the body came.
+        if let Err(answer) = self.token_as_before(call) {
             return answer;
         }
-        let (ended, body) = (RefCell::new(None), &call.request.body);
+        let (ended, size) = (RefCell::new(None), body.len());
         // A token that ends while its file is on its way puts nothing on record.
         let may = || {
             self.token_as_before(call).map_err(|answer| {
@@ -35,24 +36,26 @@ impl Agent {
         };
         let put = named(call).and_then(|(asked, name)| {
             let (asked, others, name) = (&asked, &call.others()[..], &name[..]);
-            desk.put(&Put { asked, others, name, body, may: &may })?;
-            Ok(Answer::json(200, &json!({"name": name, "size": body.len()})))
+            desk.put(&Put { asked, others, name, may: &may }, body)?;
+            Ok(Answer::json(200, &json!({"name": name, "size": size})))
         });
         put.unwrap_or_else(|error| ended.take().unwrap_or_else(|| refused(&error)))
     }
 }
 
 impl Desk {
-    fn put(&self, put: &Put<'_>) -> Result<()> {
+    fn put(&self, put: &Put<'_>, body: Wiped) -> Result<()> {
         let begun = self.act(&mut |custodian| {
-            let mut sending = custodian.begin_put(put.asked, put.others, put.name, put.body)?;
+            let mut sending = custodian.begin_put(put.asked, put.others, put.name, &body)?;
             if sending.is_long() {
                 return Ok(Some(sending));
             }
-            custodian.send_and_end(&mut sending, put.body, put.may).map(|_| None)
+            custodian.send_and_end(&mut sending, &body, put.may).map(|_| None)
         })?;
         let Some(mut sending) = begun else { return Ok(()) };
-        self.send(&mut sending, put).inspect_err(|_| {
+        // What is sealed needs its body no more, which is wiped: it may be on its way for an hour.
+        let body = Some(body).filter(|_| sending.needs_plain());
+        self.send(&mut sending, body.as_deref(), put.may).inspect_err(|_| {
             // What is not removed now is by the next to come.
             let _ = self.act(&mut |custodian| {
                 custodian.give_up(&sending);
@@ -62,14 +65,22 @@ impl Desk {
     }
 
     /// Nobody is kept from the application while it is sent.
-    fn send(&self, sending: &mut Sending, put: &Put<'_>) -> Result<()> {
+    fn send(
+        &self,
+        sending: &mut Sending,
+        body: Option<&[u8]>,
+        may: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
         loop {
             sending.send()?;
-            let ended = self.act(&mut |custodian| {
-                (put.may)()?;
-                custodian.end_put(sending, put.body)
+            let is_ended = self.act(&mut |custodian| {
+                may()?;
+                match body {
+                    Some(body) => Ok(custodian.end_put(sending, body)?.is_some()),
+                    None => custodian.end_sealed(sending).map(|()| true),
+                }
             })?;
-            if ended.is_some() {
+            if is_ended {
                 return Ok(());
             }
         }

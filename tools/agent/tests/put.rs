@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::Shop;
 use common::world::{START_NS, World, own, registered};
 use strongroom_records::activity::Basis;
+use strongroom_steward::Depth;
 
 const MIB: usize = 1 << 20;
 
@@ -72,4 +73,31 @@ fn a_token_that_ends_while_its_file_is_on_its_way_puts_nothing() {
             assert_eq!(shop.world.store.file_count(), 0, "{what}, {len}");
         }
     }
+}
+
+/// What it was sealed from is wiped: nobody could seal it again.
+#[test]
+fn a_file_of_an_agent_is_not_kept_as_it_came_and_asked_for_again_where_new_keys_overtake_it() {
+    let world = World::new(40);
+    let ada = world.create("shop").create_subject(&[]).unwrap();
+    let shop = Shop::open(world);
+    let (mut other, photo) = (shop.world.open("shop"), "a".repeat(MIB));
+    let put = || {
+        let headers = format!("Content-Length: {MIB}\r\n");
+        let path = format!("subjects/{ada}/files/owned/photo");
+        let line = shop.ask("PUT", &path, &headers, usize::MAX);
+        line.say(&photo);
+        String::from_utf8(line.until_left()).unwrap()
+    };
+    assert!(put().starts_with("HTTP/1.1 200 "));
+    shop.world.store.while_sent(move || {
+        other.follow().unwrap();
+        other.catch_up().unwrap();
+        other.rotate_subject(&ada, Depth::Deep, None, &mut |_| ()).unwrap();
+    });
+    let again = put();
+    assert!(again.starts_with("HTTP/1.1 503 ") && again.contains("send it again"), "{again}");
+    assert_eq!(shop.world.store.file_count(), 1);
+    assert!(put().starts_with("HTTP/1.1 200 "));
+    assert_eq!(shop.world.store.file_count(), 1);
 }
