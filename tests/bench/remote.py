@@ -6,7 +6,8 @@
 Peers: Strongroom; rclone crypt (`--vfs-cache-mode full`); JuiceFS (encrypted, metadata in SQLite on the local disk); s3fs (not
 encrypted). Interleaved, medians of rounds. "Durable" counts until the peer has nothing left to upload. "Cold" is with nothing
 left to upload, unmounted, local copies removed, mounted, kernel caches dropped. With `--delay` every byte takes half of that
-to the server and half back (tests/servers/delay.py). Results are added to those in FILE, so that rounds may be run apart.
+to the server and half back (tests/servers/delay.py). Beside the mounts the AWS SDK moves as many bytes between memory and the
+same server, with as many requests at a time as Strongroom has (tests/src/bin/plain_sdk.rs). Results are added to those in FILE, so that rounds may be run apart.
 """
 import argparse, datetime, json, os, platform, random, re, shutil, signal, sqlite3, statistics, subprocess, sys, time, urllib.request
 
@@ -17,8 +18,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SERVERS = os.path.join(HERE, "..", "servers")
 # With a delay, what takes a request for each file takes long.
 SIZES = {
-    "near": dict(sequential=256, small=1000, tree=500, rows=100),
-    "far": dict(sequential=256, small=200, tree=200, rows=50),
+    "near": dict(sequential=512, small=1000, tree=500, rows=100),
+    "far": dict(sequential=512, small=200, tree=200, rows=50),
     "quick": dict(sequential=16, small=60, tree=60, rows=20),
 }
 # LIMIT: seconds for one workload.
@@ -49,6 +50,10 @@ class Server:
             text = answer.read().decode()
         counts = re.findall(r"^SeaweedFS_s3_request_total\{[^}]*\} (\S+)$", text, re.M)
         return int(sum(map(float, counts)))
+
+    def forget(self, bucket):
+        """Takes a bucket away, by the server's own back door: object by object takes too long."""
+        subprocess.run(["curl", "-s", "-o", "/dev/null", "-X", "DELETE", f"http://127.0.0.1:{self.port + 1}/col/delete?collection={bucket}"])
 
     def stop(self):
         if self.way:
@@ -121,7 +126,7 @@ class Networked(Peer):
         subprocess.run(["fusermount3", "-uz", self.mountpoint], stderr=subprocess.DEVNULL)
         for folder in (self.backing, self.mountpoint):
             shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run(["curl", "-s", "-o", "/dev/null", "-X", "DELETE", f"http://127.0.0.1:{self.server.port + 1}/col/delete?collection={self.bucket}"])
+        self.server.forget(self.bucket)
 
 
 class Strongroom(Networked):
@@ -266,6 +271,34 @@ def grep(folder, sizes, state):
     return seconds
 
 
+class Sdk:
+    """Bytes between memory and the server, by the SDK alone. No mount."""
+
+    name = "sdk"
+
+    def __init__(self, server, bucket):
+        self.server, self.bucket = server, bucket
+        self.environment = dict(os.environ, **server.settings)
+
+    def move(self, *words):
+        text = subprocess.run([os.environ["PLAIN_SDK"], *words], check=True, env=self.environment, stdout=subprocess.PIPE, text=True, timeout=PATIENCE).stdout
+        return float(text)
+
+    def measure(self, sizes, add):
+        self.server.ask("PUT", self.bucket)
+        for name, words in SDK_ACTS.items():
+            os.sync()
+            drop_caches()
+            before = self.server.requests()
+            seconds = self.move(*words, self.bucket, *([str(sizes["sequential"])] if words == ["put"] else []))
+            add(name, seconds, self.server.requests() - before)
+        self.server.forget(self.bucket)
+
+
+# What the SDK does that a mount does as well, and the words for it.
+SDK_ACTS = {"sequential write": ["put"], "cold read": ["get"]}
+
+
 # (name, function, cold before it, counts until durable)
 GROUPS = [
     [
@@ -329,13 +362,20 @@ def measure(peers, sizes, turn, results, delay):
     order = peers[turn % len(peers):] + peers[:turn % len(peers)]
     for peer in order:
         peer.start()
+
+    def add_for(peer):
+        def add(name, seconds, requests):
+            results["runs"].append(dict(delay=delay, peer=peer.name, work=name, seconds=seconds, requests=requests, sizes={k: v for k, v in sizes.items() if k != "tar"}))
+            shown = "failed" if seconds is None else f"{seconds:9.3f} s {requests:7} requests"
+            print(f"{delay:3} ms  round {turn + 1}  {name:22} {peer.name:12} {shown}", file=sys.stderr, flush=True)
+        return add
+
     for group in GROUPS:
         for peer in order:
-            def add(name, seconds, requests):
-                results["runs"].append(dict(delay=delay, peer=peer.name, work=name, seconds=seconds, requests=requests, sizes={k: v for k, v in sizes.items() if k != "tar"}))
-                shown = "failed" if seconds is None else f"{seconds:9.3f} s {requests:7} requests"
-                print(f"{delay:3} ms  round {turn + 1}  {name:22} {peer.name:12} {shown}", file=sys.stderr, flush=True)
-            measure_group(group, peer, sizes, {"peer": peer}, add)
+            measure_group(group, peer, sizes, {"peer": peer}, add_for(peer))
+        if group is GROUPS[0]:
+            plain = Sdk(peers[0].server, f"plain-{turn}")
+            plain.measure(sizes, add_for(plain))
     for peer in order:
         peer.stop()
         results["peaks"].append(dict(delay=delay, peer=peer.name, mib=peer.peak_kib / 1024))
@@ -404,6 +444,11 @@ def table(results):
             lines.append(f"| {work}, {text} | " + " | ".join("–" if count is None else f"{count * scale:.0f}" for count in counts) + " |")
         peaks = {name: max([peak["mib"] for peak in results["peaks"] if peak["peer"] == name and peak["delay"] == delay], default=0) for name in names}
         lines.append("| peak memory, MiB | " + " | ".join(f"{peaks[name]:.0f}" if peaks[name] else "–" for name in names) + " |")
+        lines += ["", f"| moved by the SDK alone, {delay} ms | strongroom | SDK | Strongroom's speed as a multiple |", "| --- | ---: | ---: | ---: |"]
+        for work in SDK_ACTS:
+            mount, plain = median(work, names[0], "seconds"), median(work, Sdk.name, "seconds")
+            if mount and plain:
+                lines.append(f"| {work} of {sizes['sequential']} MiB | {mount:.2f} | {plain:.2f} | {plain / mount:.2f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -50,5 +50,6 @@ pub fn run(arguments: &[&str]) -> Outcome {
     command.arg(root.join("tests/bench").join(script)).args(arguments).current_dir(&root);
     command.env("STRONGROOM", release.join("strongroom"));
     command.env("PASSTHROUGH", release.join("passthrough"));
+    command.env("PLAIN_SDK", release.join("plain_sdk"));
     machine::run(&mut command)
 }
