@@ -12,6 +12,8 @@ mod late;
 mod lives;
 #[path = "converge/nameless.rs"]
 mod nameless;
+#[path = "converge/promises.rs"]
+mod promises;
 #[path = "converge/readers.rs"]
 mod readers;
 #[path = "converge/still.rs"]

@@ -41,6 +41,18 @@ fn homes_that_begin_while_the_store_is_away_converge_too() {
 }
 
 #[test]
+fn what_is_saved_as_editors_do_is_there_or_what_was_there_before() {
+    for seed in seeds(600_000, amount(25, 100_000)) {
+        for story in [Story::new(seed, &tuning()), Story::new(seed, &tuning()).keeping_copies()] {
+            if let Err(what) = tell(story.of_editors()) {
+                let test = "what_is_saved_as_editors_do_is_there_or_what_was_there_before";
+                panic!("seed {seed}: {what}\n{}", repeat("converge", test, seed));
+            }
+        }
+    }
+}
+
+#[test]
 fn what_was_synced_and_then_put_on_top_of_others_commits_survives_a_loss_of_power() {
     // A life in which the records that took the place of durable ones outlived the blocks that they name.
     live(2963, &tuning()).unwrap();

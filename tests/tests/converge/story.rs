@@ -14,6 +14,7 @@ use strongroom_workspace::Tuning;
 use strongroom_workspace::door::{Core, Ino, RenameMode, SyncLevel, SyncScope, WriteMode};
 use strongroom_workspace::error::{ErrorKind, Result};
 
+use super::promises::{Act, Promises, Way};
 use super::{MARK_LEN, Mark, bytes_of, content, examine, mark, marks, marks_in, marks_of, show};
 
 const FOLDERS: [&str; 4] = ["", "", "d", "e"];
@@ -25,12 +26,19 @@ pub struct Story {
     chance: Chance,
     generators: Vec<Generator>,
     next_mark: u64,
-    /// Marks that a sync has returned for and that nobody who saw them has replaced.
-    promised: BTreeSet<Mark>,
-    /// Marks written by a home since its last sync.
-    waiting: Vec<Vec<Mark>>,
+    promises: Promises,
     /// Whether homes keep copies, and begin without the store as well.
     keeps_copies: bool,
+    habit: Habit,
+}
+
+/// How homes go about their files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Habit {
+    /// In all ways, many files.
+    Any,
+    /// As editors do, few files: what one saves takes the place of what was there.
+    Editor,
 }
 
 impl Story {
@@ -44,10 +52,15 @@ impl Story {
             generators: generators.collect(),
             chance,
             next_mark: seed << 20,
-            promised: BTreeSet::new(),
-            waiting: vec![Vec::new(); count],
+            promises: Promises::new(count),
             keeps_copies: false,
+            habit: Habit::Any,
         }
+    }
+
+    /// Homes save the same few files again and again.
+    pub fn of_editors(self) -> Self {
+        Self { habit: Habit::Editor, ..self }
     }
 
     /// Homes keep copies, and begin without the store as well.
@@ -128,15 +141,11 @@ impl Story {
                 kind @ (ErrorKind::Internal | ErrorKind::Corrupt | ErrorKind::Poisoned),
             )) => Err(format!("home {home}: {step:?} was refused: {kind:?}")),
             Some(Seen::Done) if matches!(step, Step::Sync | Step::Commit) => {
-                self.keep_promises(home);
+                self.promises.synced(home);
                 Ok(())
             }
             _ => Ok(()),
         }
-    }
-
-    fn keep_promises(&mut self, home: usize) {
-        self.promised.extend(self.waiting[home].drain(..));
     }
 
     fn down(&mut self, home: usize, how: Down) -> std::result::Result<(), String> {
@@ -145,8 +154,8 @@ impl Story {
         match (how, closed) {
             // What the process wrote is in the machine's memory.
             (Down::Killed, _) => {}
-            (Down::PowerLost(_), _) => self.waiting[home].clear(),
-            (_, Ok(())) => self.keep_promises(home),
+            (Down::PowerLost(_), _) => self.promises.lost_power(home),
+            (_, Ok(())) => self.promises.synced(home),
             (_, Err(error)) if !self.may_meet(error.kind()) => {
                 return Err(format!("home {home} closes: {error}"));
             }
@@ -167,7 +176,7 @@ impl Story {
         let synced = done(workspace.sync(SyncScope::All, level));
         trace(|| format!("home {home} syncs {level:?}: {synced:?}"));
         match synced {
-            Ok(()) => self.keep_promises(home),
+            Ok(()) => self.promises.synced(home),
             Err(error) if self.may_meet(error.kind()) => {}
             Err(error) => return Err(format!("home {home} syncs: {error}")),
         }
@@ -177,31 +186,38 @@ impl Story {
     /// Something is done to files whose content is followed.
     fn marked(&mut self, home: usize) -> std::result::Result<(), String> {
         let workspace = self.fleet.homes[home].workspace().unwrap().clone();
-        let folder = FOLDERS[self.chance.index(FOLDERS.len())];
-        let name = NAMES[self.chance.index(NAMES.len())];
-        let other = NAMES[self.chance.index(NAMES.len())];
+        let (folders, names) = match self.habit {
+            Habit::Any => (&FOLDERS[..], &NAMES[..]),
+            Habit::Editor => (&FOLDERS[..1], &NAMES[..2]),
+        };
+        let folder = folders[self.chance.index(folders.len())];
+        let name = names[self.chance.index(names.len())];
+        let other = names[self.chance.index(names.len())];
         let number = self.next_mark;
         self.next_mark += 1;
-        let act = self.chance.below(10);
+        let act = match (self.chance.below(10), self.habit) {
+            (0..5, Habit::Editor) => 5,
+            (act, _) => act,
+        };
         let len = [MARK_LEN, 300, 900, 3000, 20_000, 70_000][self.chance.index(6)];
         let core = &workspace;
-        let result = (|| -> Result<(Vec<Mark>, Option<Mark>)> {
+        let result = (|| -> Result<Act> {
             let folder = find(core, folder)?;
             match act {
                 0..5 => {
                     let bytes = content(number, len);
-                    let seen = seen_in(core, folder, name)?;
+                    let replaced = seen_in(core, folder, name)?;
                     save_in(core, folder, name, &bytes)?;
-                    Ok((seen.into_iter().collect(), Some(mark(number))))
+                    Ok(Act { replaced, made: Some(mark(number)), way: Way::InSteps })
                 }
                 5..7 => {
                     // As editors do: beside it, then over it.
-                    let seen = seen_in(core, folder, name)?;
+                    let replaced = seen_in(core, folder, name)?;
                     save_in(core, folder, &format!("tmp{home}"), &content(number, len))?;
                     let (from, to) = (format!("tmp{home}"), name.as_bytes());
                     let places = ((folder, from.as_bytes()), (folder, to));
                     done(core.rename(places.0, places.1, RenameMode::Replace))?;
-                    Ok((seen.into_iter().collect(), Some(mark(number))))
+                    Ok(Act { replaced, made: Some(mark(number)), way: Way::AtOnce })
                 }
                 7 => {
                     let ino = find_in(core, folder, name)?;
@@ -214,31 +230,27 @@ impl Story {
                         false,
                     ));
                     core.release(handle);
-                    wrote.map(|_| (Vec::new(), Some(mark(number))))
+                    wrote.map(|_| Act { made: Some(mark(number)), ..Act::default() })
                 }
                 8 => {
-                    let seen = marks(core, find_in(core, folder, name)?)?;
+                    let replaced = marks(core, find_in(core, folder, name)?)?;
                     done(core.unlink(folder, name.as_bytes()))?;
-                    Ok((seen.into_iter().collect(), None))
+                    Ok(Act { replaced, ..Act::default() })
                 }
                 _ => {
                     let places = ((folder, name.as_bytes()), (folder, other.as_bytes()));
                     done(core.rename(places.0, places.1, RenameMode::NoReplace))?;
-                    Ok((Vec::new(), None))
+                    Ok(Act::default())
                 }
             }
         })();
         trace(|| {
-            let result = result.as_ref().map(|(_, made)| made.is_some());
+            let result = result.as_ref().map(|act| act.made.is_some());
             format!("home {home} act {act} on {folder}/{name} {other}: mark {number:x} {result:?}")
         });
         match result {
-            Ok((replaced, made)) => {
-                for mark in replaced {
-                    self.promised.remove(&mark);
-                    self.waiting.iter_mut().for_each(|waiting| waiting.retain(|m| *m != mark));
-                }
-                self.waiting[home].extend(made);
+            Ok(act) => {
+                self.promises.did(home, &act);
                 Ok(())
             }
             Err(error) if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Corrupt) => {
@@ -266,11 +278,8 @@ impl Story {
             });
         }
         let found = marks_in(&trees[0]);
-        if let Some(lost) = self.promised.iter().find(|mark| !found.contains(*mark)) {
-            return Err(format!(
-                "mark {:x} is lost",
-                u64::from_le_bytes(lost[8..16].try_into().unwrap())
-            ));
+        if let Some(lost) = self.promises.broken(&found) {
+            return Err(format!("mark {}is lost", show(&lost)));
         }
         let report = examine(&self.fleet);
         if !report.is_clean() {
