@@ -7,7 +7,8 @@
 //!
 //! 1. Nobody is erased with less than a whole notice under the rule in force, however late it was set or looked at.
 //! 2. Whoever is used again, restricted or held stays; a notice from before counts for nothing then.
-//! 3. A sweep gives so many notices and erases so many; the next one goes on, also with an erasure that was interrupted.
+//! 3. A sweep gives so many notices and erases so many; the next one goes on, also with an erasure that was interrupted, whatever the
+//!    rule is by then. Each begins at another place of the register, so that nobody waits for all who fall due before them.
 //!
 //! A use is whatever reads, writes or hands out somebody's data, and whatever they say themselves. That somebody is listed or
 //! looked up, new keys, holds and what retention takes away are none. The subject's cell says when the last one was; where a
@@ -19,8 +20,8 @@
 mod listing;
 mod spans;
 
-use serde_json::{Value, json};
 use strongroom_authorizer::{Action, Decision};
+use strongroom_crypto::hash::sha256;
 use strongroom_records::application::{Description, IdleRule};
 use strongroom_records::ids::SubjectId;
 use strongroom_records::log::{Entry as Leaf, Kind, Outcome};
@@ -32,10 +33,9 @@ use crate::error::{Error, ErrorKind, Result, whole};
 use crate::register::Transaction;
 use crate::retire::{Carry, DAY_NS};
 use crate::subjects::Subject;
-use crate::times::time_text;
 use spans::Spans;
 
-pub use listing::IdlePage;
+pub use listing::{IdleLine, IdlePage, Kept, idle_line_json};
 
 /// LIMIT: a hundred years.
 const DAYS_MAX: u32 = 36_500;
@@ -66,42 +66,6 @@ pub struct Swept {
     pub damaged: Vec<SubjectId>,
     /// What ended it early, after somebody was erased.
     pub failure: Option<Error>,
-}
-
-/// Why somebody stays who is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// A hold is in force, on them or on somebody whom a file is about as well.
-    Held,
-    /// Their data, or that of somebody whom a file is about as well, is restricted: they may need it.
-    Restricted,
-}
-
-impl Kept {
-    /// In one word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Restricted => "restricted",
-        }
-    }
-}
-
-/// Somebody who is due.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdleLine {
-    /// Who.
-    pub subject: SubjectId,
-    /// When there was a use for them last.
-    pub used: i64,
-    /// When notice was given; none before the next sweep.
-    pub noticed: Option<i64>,
-    /// From when on they are erased, if nothing comes between.
-    pub ends: Option<i64>,
-    /// Why they stay all the same.
-    pub kept: Option<Kept>,
-    /// Files about others as well: they go with them.
-    pub joint_files: u64,
 }
 
 impl Custodian {
@@ -183,14 +147,17 @@ impl Custodian {
         if rule.since > now && run.carry == Carry::Out && run.clock.is_ok() {
             self.retried(Self::void_notices)?;
         }
-        let (mut block, mut read, mut spans) = (0, 0, Spans::default());
-        while block < self.block_count() && !swept.is_full() {
+        let (mut read, mut spans) = (0, Spans::default());
+        for block in run.blocks(self.block_count()) {
+            if swept.is_full() {
+                break;
+            }
             if is_to_be_read(spans.oldest(self.register(), block)?, &rule, now) {
                 let begun = swept.clone();
                 let oldest = self.retried(|own| {
                     let erased = std::mem::take(&mut swept.erased);
                     *swept = Swept { erased, ..begun.clone() };
-                    own.sweep_block(block, run, swept)
+                    own.sweep_block((block, &mut spans), run, swept)
                 })?;
                 spans.set(block, oldest);
                 read += 1;
@@ -199,13 +166,17 @@ impl Custodian {
                 }
                 self.let_others_in()?;
             }
-            block += 1;
         }
         self.put_spans(&mut spans, run)
     }
 
     /// What there is to do in one block; returns when the one was last used for whom nobody had a use the longest.
-    fn sweep_block(&mut self, block: u64, run: &Run, swept: &mut Swept) -> Result<i64> {
+    fn sweep_block(
+        &mut self,
+        (block, spans): (u64, &mut Spans),
+        run: &Run,
+        swept: &mut Swept,
+    ) -> Result<i64> {
         // Others were let in: they may have set another rule.
         let Some(rule) = self.idle_rule()? else { return Ok(Idle::UNKNOWN) };
         let now = self.services().clock.now_ns();
@@ -227,12 +198,19 @@ impl Custodian {
         }
         match run.carry {
             Carry::Dry => {
-                swept.noticed += found.new.len() as u64;
-                swept.erased.extend(found.over);
+                swept.noticed += swept.some_of(&mut found.new);
+                let room = ERASED_COUNT_MAX.saturating_sub(swept.erased.len());
+                swept.is_more |= found.over.len() > room;
+                swept.erased.extend(found.over.into_iter().take(room));
             }
             Carry::Out => {
                 self.use_now(&found.ahead)?;
                 self.give_notice(found.new, swept)?;
+                if !found.over.is_empty() {
+                    // ORDER: whoever dies over an erasure is found, also if nobody is due any more by then.
+                    spans.set(block, Idle::UNKNOWN);
+                    self.put_spans(spans, run)?;
+                }
                 for subject in found.over {
                     self.erase_if_whole(&subject, swept)?;
                 }
@@ -263,9 +241,7 @@ impl Custodian {
 
     /// One record by which all of them have notice.
     fn give_notice(&mut self, mut new: Vec<SubjectId>, swept: &mut Swept) -> Result<()> {
-        let room = usize::try_from(NOTICE_COUNT_MAX.saturating_sub(swept.noticed)).unwrap_or(0);
-        swept.is_more |= new.len() > room;
-        new.truncate(room);
+        let count = swept.some_of(&mut new);
         let register = self.register();
         let mut transaction = Transaction::new(register);
         for subject in &new {
@@ -275,7 +251,7 @@ impl Custodian {
             register.tell(&mut transaction, &mut own, Kind::Noticed, None, None, |_| ());
             register.put_subject(&mut transaction, &mut own);
         }
-        swept.noticed += new.len() as u64;
+        swept.noticed += count;
         match transaction.is_empty() {
             true => Ok(()),
             false => self.register_mut().commit(transaction).map(drop),
@@ -365,24 +341,33 @@ impl Custodian {
             // What somebody else asked for they ask for again.
             cell.noticed.is_some() && erasure.is_some_and(|own| own.receipt.is_empty())
         };
-        let standing = match cell.state {
+        match cell.state {
             SubjectState::Erasing | SubjectState::Erased if is_unfinished(&cell) => {
-                Standing::Unfinished
+                let line = self.begun_line(&cell, now)?;
+                // Whoever looks for them finds them.
+                let (used, standing) = (Idle::UNKNOWN, Standing::Unfinished(line));
+                return Ok(Looked { used, standing, is_ahead: false });
             }
             SubjectState::Erasing | SubjectState::Erased => {
                 let (used, standing) = (Idle::NOBODY, Standing::Gone);
                 return Ok(Looked { used, standing, is_ahead: false });
             }
-            SubjectState::Active | SubjectState::Restricted => Standing::InUse,
-        };
+            SubjectState::Active | SubjectState::Restricted => {}
+        }
         let written = self.last_use(&cell)?;
         let used = written.min(now);
-        let is_used = matches!(standing, Standing::InUse);
-        let standing = match is_used && used <= horizon(rule, now) {
+        let standing = match used <= horizon(rule, now) {
             true => Standing::Due(self.idle_line(cell, used, rule, now)?),
-            false => standing,
+            false => Standing::InUse,
         };
-        Ok(Looked { used, standing, is_ahead: is_used && written > now })
+        Ok(Looked { used, standing, is_ahead: written > now })
+    }
+
+    /// Somebody whom a sweep began to erase: what they are about with others is closed.
+    fn begun_line(&self, cell: &SubjectCell, now: i64) -> Result<IdleLine> {
+        let (used, noticed) = (self.last_use(cell)?.min(now), cell.noticed);
+        let (subject, ends, kept, joint_files) = (cell.subject, None, None, 0);
+        Ok(IdleLine { subject, used, noticed, ends, kept, joint_files, is_begun: true })
     }
 
     fn idle_line(
@@ -403,7 +388,15 @@ impl Custodian {
         };
         let end = |noticed: i64| later(used, rule.days).max(later(noticed, rule.notice_days));
         let ends = noticed.map(end).filter(|_| kept.is_none());
-        Ok(IdleLine { subject, used, noticed, ends, kept, joint_files: with.files })
+        Ok(IdleLine {
+            subject,
+            used,
+            noticed,
+            ends,
+            kept,
+            joint_files: with.files,
+            is_begun: false,
+        })
     }
 
     /// When somebody last had a use for a subject.
@@ -435,6 +428,17 @@ pub(crate) struct Run {
     pub carry: Carry,
     /// Whether the clock may be gone by, as it was before anything was written.
     pub clock: Result<()>,
+    /// Number of the next record, as it was then: another one after each run that did something.
+    pub turn: u64,
+}
+
+impl Run {
+    /// All blocks of so many, from one on that is another one in each turn.
+    fn blocks(&self, count: u64) -> impl Iterator<Item = u64> + use<> {
+        let drawn = sha256(&self.turn.to_le_bytes()).first_chunk().copied().map(u64::from_le_bytes);
+        let first = drawn.unwrap_or_default().checked_rem(count).unwrap_or_default();
+        (first..count).chain(0..first)
+    }
 }
 
 /// How somebody stands with the rule.
@@ -443,7 +447,7 @@ enum Standing {
     InUse,
     Due(IdleLine),
     /// A sweep began to erase them.
-    Unfinished,
+    Unfinished(IdleLine),
 }
 
 impl Standing {
@@ -451,7 +455,7 @@ impl Standing {
         match self {
             Self::Gone | Self::InUse => false,
             Self::Due(line) => line.ends.is_some_and(|ends| ends <= now),
-            Self::Unfinished => true,
+            Self::Unfinished(_) => true,
         }
     }
 }
@@ -459,8 +463,8 @@ impl Standing {
 impl Looked {
     fn line(self) -> Option<IdleLine> {
         match self.standing {
-            Standing::Due(line) => Some(line),
-            Standing::Gone | Standing::InUse | Standing::Unfinished => None,
+            Standing::Due(line) | Standing::Unfinished(line) => Some(line),
+            Standing::Gone | Standing::InUse => None,
         }
     }
 }
@@ -481,7 +485,7 @@ impl Found {
             Standing::Due(line) if line.kept.is_some() => swept.kept += 1,
             Standing::Due(line) if line.noticed.is_none() => self.new.push(subject),
             standing if standing.is_over(now) => self.over.push(subject),
-            Standing::Due(_) | Standing::Unfinished => swept.running += 1,
+            Standing::Due(_) | Standing::Unfinished(_) => swept.running += 1,
         }
     }
 
@@ -491,21 +495,20 @@ impl Found {
 }
 
 impl Swept {
+    /// Whether nothing more is done, and it is known that there is more to do.
     fn is_full(&self) -> bool {
-        self.noticed >= NOTICE_COUNT_MAX && self.erased.len() >= ERASED_COUNT_MAX
+        let is_at_limits =
+            self.noticed >= NOTICE_COUNT_MAX && self.erased.len() >= ERASED_COUNT_MAX;
+        is_at_limits && self.is_more
     }
-}
 
-/// Somebody who is due, as commands and the agent's API tell it.
-pub fn idle_line_json(line: &IdleLine) -> Value {
-    json!({
-        "subject": line.subject.to_string(),
-        "used": time_text(line.used),
-        "noticed": line.noticed.map(time_text),
-        "erased_from": line.ends.map(time_text),
-        "kept": line.kept.map(Kept::name),
-        "joint_files": line.joint_files,
-    })
+    /// Leaves as many as there are notices left for; how many.
+    fn some_of(&mut self, new: &mut Vec<SubjectId>) -> u64 {
+        let room = usize::try_from(NOTICE_COUNT_MAX.saturating_sub(self.noticed)).unwrap_or(0);
+        self.is_more |= new.len() > room;
+        new.truncate(room);
+        new.len() as u64
+    }
 }
 
 /// Whether a block may have anybody for a sweep.

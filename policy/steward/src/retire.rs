@@ -85,6 +85,7 @@ impl Custodian {
         let mut retired = Retired::default();
         // ORDER: what this writes is newer than whatever tells how late it is.
         let clock = self.idle_rule()?.map_or(Ok(()), |rule| self.check_clock(&rule));
+        let turn = self.register().log().next_seq();
         let all = if self.retention()?.is_empty() { Vec::new() } else { self.subject_ids()? };
         for some in all.chunks(SWITCH_COUNT) {
             let mut changed = Vec::new();
@@ -111,7 +112,7 @@ impl Custodian {
             // One that died between a switch and the end of the old key left that key.
             self.sweep()?;
         }
-        retired.idle = self.retire_idle(&Run { carry, clock })?;
+        retired.idle = self.retire_idle(&Run { carry, clock, turn })?;
         Ok(retired)
     }
 

@@ -45,7 +45,9 @@ fn swept(shop: &mut Custodian) -> Swept {
 }
 
 fn due(shop: &mut Custodian) -> Vec<IdleLine> {
-    shop.idle_subjects().unwrap()
+    let page = shop.idle_subjects().unwrap();
+    assert_eq!((page.damaged, page.next), (vec![], None));
+    page.lines
 }
 
 fn state(shop: &Custodian, subject: &SubjectId) -> SubjectState {
@@ -75,6 +77,7 @@ fn whoever_is_not_used_is_told_of_and_then_erased_by_retention() {
         ends,
         kept: None,
         joint_files: 0,
+        is_begun: false,
     };
     assert_eq!(due(&mut shop), [line(ada, None, None), line(bob, None, None)]);
     let told = Swept { noticed: 2, ..Swept::default() };
@@ -560,4 +563,99 @@ fn a_run_that_ends_early_is_not_begun_anew() {
     assert_eq!(swept(&mut shop), Swept::default());
     let count = world.store.looked.load(Ordering::Relaxed) - before;
     assert!(count < 400, "{count}");
+}
+
+/// So many people who fall due together.
+fn crowd(shop: &mut Custodian, count: usize) -> Vec<SubjectId> {
+    let people: Vec<NewSubject> = (0..count).map(|_| NewSubject::default()).collect();
+    shop.create_subjects(&people).unwrap()
+}
+
+#[test]
+fn where_more_fall_due_than_a_run_erases_no_part_of_the_register_waits_for_all_the_others() {
+    let world = World::new(920);
+    let mut shop = shop(&world);
+    let people = crowd(&mut shop, 10 * 64);
+    days(&world, 80);
+    assert_eq!(swept(&mut shop).noticed, 640);
+    days(&world, 30);
+    let mut erased = Vec::new();
+    for _ in 0..3 {
+        erased.extend(swept(&mut shop).erased);
+    }
+    assert_eq!(erased.len(), 3 * 64);
+    assert!(erased.iter().any(|one| !people[..3 * 64].contains(one)), "always the first of all");
+}
+
+#[test]
+fn a_run_that_ends_exactly_at_its_limits_says_that_there_is_more_and_a_dry_one_tells_the_same() {
+    let world = World::new(921);
+    let mut shop = shop(&world);
+    let first = crowd(&mut shop, 64);
+    days(&world, 10);
+    crowd(&mut shop, 600);
+    crowd(&mut shop, 1088 - 600);
+    days(&world, 61);
+    assert_eq!(swept(&mut shop).noticed, 64);
+    days(&world, 30);
+    let dry = shop.retire(Carry::Dry).unwrap().idle;
+    assert_eq!(dry, Swept { noticed: 1024, erased: first, is_more: true, ..Swept::default() });
+    assert_eq!(swept(&mut shop), dry);
+    let rest = Swept { noticed: 64, running: 1024, ..Swept::default() };
+    assert_eq!(shop.retire(Carry::Dry).unwrap().idle, rest);
+    assert_eq!(swept(&mut shop), rest);
+}
+
+#[test]
+fn an_erasure_that_retention_began_is_listed_and_finished_though_people_are_kept_longer_by_then() {
+    let mut count = 0;
+    for calls in (0..).step_by(2) {
+        let world = World::new(922);
+        let mut shop = shop(&world);
+        let ada = shop.create_subject(&[]).unwrap();
+        days(&world, 60);
+        crowd(&mut shop, 63);
+        days(&world, 20);
+        assert_eq!(swept(&mut shop), Swept { noticed: 1, ..Swept::default() });
+        days(&world, 30);
+        world.store.die_after(Some(calls));
+        let done = shop.retire(Carry::Out);
+        world.store.die_after(None);
+        let mut shop = world.open("shop");
+        shop.set_idle_rule(Some((10_000, 31))).unwrap();
+        let is_unfinished = shop.unfinished_erasures().unwrap() == [ada];
+        let listed: Vec<_> =
+            due(&mut shop).iter().map(|line| (line.subject, line.is_begun)).collect();
+        let (all, erased) =
+            if is_unfinished { (vec![(ada, true)], vec![ada]) } else { (vec![], vec![]) };
+        assert_eq!(listed, all, "{calls}");
+        assert_eq!(shop.retire(Carry::Dry).unwrap().idle.erased, erased, "{calls}");
+        assert_eq!(swept(&mut shop).erased, erased, "{calls}");
+        assert_eq!(due(&mut shop), [], "{calls}");
+        count += u32::from(is_unfinished);
+        if done.is_ok_and(|done| done.idle.failure.is_none()) {
+            break;
+        }
+    }
+    assert!(count > 2, "{count}");
+}
+
+#[test]
+fn somebody_whose_cell_is_damaged_is_named_in_the_list_and_hides_nobody_else() {
+    let world = World::new(923);
+    let mut shop = shop(&world);
+    let [ada, bob, charlie] = [(); 3].map(|()| person(&mut shop));
+    let cells = changed_cells(&world, || shop.place_hold(&bob, "audit").unwrap());
+    shop.lift_hold(&bob, "audit").unwrap();
+    days(&world, 80);
+    written(&mut shop);
+    damage(&world, &cells);
+    let mut shop = world.open("shop");
+    let page = shop.idle_subjects().unwrap();
+    let listed: Vec<SubjectId> = page.lines.iter().map(|line| line.subject).collect();
+    assert_eq!((listed, page.damaged), (vec![ada, charlie], vec![bob]));
+    let first = shop.idle_subjects_from(0, 1).unwrap();
+    assert_eq!((first.lines.len(), first.next), (1, Some(1)));
+    let rest = shop.idle_subjects_from(1, 9).unwrap();
+    assert_eq!((rest.lines.len(), rest.damaged, rest.next), (1, vec![bob], None));
 }

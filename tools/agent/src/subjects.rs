@@ -25,7 +25,8 @@ pub fn due(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let (from, count) = call.page()?;
     let page = custodian.idle_subjects_from(from, count)?;
     let lines: Vec<Value> = page.lines.iter().map(idle_line_json).collect();
-    Ok(Answer::json(200, &json!({"subjects": lines, "next": page.next})))
+    let damaged: Vec<String> = page.damaged.iter().map(ToString::to_string).collect();
+    Ok(Answer::json(200, &json!({"subjects": lines, "damaged": damaged, "next": page.next})))
 }
 
 /// Creates one.

@@ -109,10 +109,7 @@ fn list(options: &SubjectList, format: Format) -> Result<Exit> {
     let (mut text, mut lines) = (String::new(), Vec::new());
     match &options.activity {
         None if options.due => {
-            for line in custodian.idle_subjects().map_err(|error| failure(&error))? {
-                text += &due_text(&line);
-                lines.push(idle_line_json(&line));
-            }
+            return list_due(&mut custodian, format);
         }
         None => {
             for line in custodian.subjects().map_err(|error| failure(&error))? {
@@ -137,9 +134,22 @@ fn list(options: &SubjectList, format: Format) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+fn list_due(custodian: &mut Custodian, format: Format) -> Result<Exit> {
+    let page = custodian.idle_subjects().map_err(|error| failure(&error))?;
+    let mut text: String = page.lines.iter().map(due_text).collect();
+    for subject in &page.damaged {
+        text += &format!("damaged, left out: {subject}\n");
+    }
+    let lines: Vec<Value> = page.lines.iter().map(idle_line_json).collect();
+    let damaged: Vec<String> = page.damaged.iter().map(ToString::to_string).collect();
+    ui::answer(format, &text, &json!({"subjects": lines, "damaged": damaged}))?;
+    Ok(if damaged.is_empty() { Exit::Done } else { Exit::Partial })
+}
+
 fn due_text(line: &IdleLine) -> String {
     let used = time_text(line.used);
     let what = match (line.kept, line.ends) {
+        _ if line.is_begun => "being erased, ended by the next run".to_owned(),
         (Some(kept), _) => format!("stays: {}", kept.name()),
         (None, Some(ends)) => format!("erased from {} on", time_text(ends)),
         (None, None) => "no notice yet".to_owned(),
