@@ -32,7 +32,7 @@ use crate::gate::{Compartment, Standing};
 use crate::key::Key;
 use crate::parties::Parties;
 use crate::view::{Consumer, Inner};
-use people::People;
+use people::{Beside, People};
 pub(crate) use works::Work;
 use works::{Asked, UnderWay};
 
@@ -40,8 +40,6 @@ use works::{Asked, UnderWay};
 const BATCH_COUNT_MAX: usize = 256;
 /// LIMIT: how often a record is tried again that somebody else's came before.
 const CONFLICT_COUNT_MAX: u32 = 50;
-/// Refused look-ups are recorded no more often than that.
-const STRANGER_PAUSE: Duration = Duration::from_secs(60);
 /// LIMIT: followed records whose cells are kept in memory until nobody else writes.
 const BEHIND_COUNT_MAX: u64 = 1024;
 
@@ -104,6 +102,7 @@ pub(crate) struct Desk {
     /// Compartments with a lease.
     live: Vec<Arc<Compartment>>,
     people: People,
+    beside: VecDeque<Beside>,
     /// Recorded by others and not decided anew yet.
     stale_rules: bool,
     stale: BTreeSet<SubjectId>,
@@ -146,6 +145,7 @@ impl Desk {
             inner,
             live: Vec::new(),
             people: People::Unread,
+            beside: VecDeque::new(),
             stale_rules: true,
             stale: BTreeSet::new(),
             stranger_told: None,
@@ -164,7 +164,7 @@ impl Desk {
     pub fn run(mut self, requests: &Receiver<Request>) {
         loop {
             let pause = match self.people {
-                _ if !self.queue.is_empty() => Duration::ZERO,
+                _ if !self.queue.is_empty() || !self.beside.is_empty() => Duration::ZERO,
                 People::Reading(..) => Duration::ZERO,
                 People::Unread | People::Read => self.poll,
             };
@@ -190,6 +190,7 @@ impl Desk {
                     Ask::Everybody => self.read_for(reply),
                     Ask::Meet(subject) => answer(reply, self.meet(&subject)),
                     Ask::Write(work) => self.works.push_back((work, reply)),
+                    Ask::ShowEach(left) => self.beside.push_back(Beside { left, reply }),
                     ask => {
                         self.gather(ask, &mut needs);
                         replies.push(reply);
@@ -197,8 +198,13 @@ impl Desk {
                 }
             }
             self.read_some();
+            replies.extend(self.gather_beside(&mut needs));
             self.renewals(&mut needs);
             let (done, guard) = self.serve(&needs, requests);
+            if done.is_err() {
+                // Nobody is told that all of theirs are shown.
+                replies.extend(self.beside.drain(..).map(|beside| beside.reply));
+            }
             replies.into_iter().for_each(|reply| answer(reply, done.clone()));
             let guard = self.write_all(guard, requests);
             self.finish(guard);
@@ -363,7 +369,13 @@ impl Desk {
 
     fn gather(&self, ask: Ask, needs: &mut Needs) {
         match ask {
-            Ask::Look | Ask::Everybody | Ask::Meet(_) | Ask::Write(_) | Ask::Sent | Ask::End => {}
+            Ask::Look
+            | Ask::Everybody
+            | Ask::Meet(_)
+            | Ask::ShowEach(_)
+            | Ask::Write(_)
+            | Ask::Sent
+            | Ask::End => {}
             Ask::Show(subjects) => {
                 let state = self.inner.state.lock();
                 for person in subjects.iter().filter_map(|subject| state.person_of(subject)) {
@@ -376,7 +388,6 @@ impl Desk {
                 let need = need(needs, &compartment);
                 (need.shown, need.names) = (true, true);
             }
-            Ask::ShowEach(all) => all.iter().for_each(|own| need(needs, own).shown = true),
             Ask::Read(parties, file) => {
                 for compartment in parties.all() {
                     let files = &mut need(needs, compartment).files;
@@ -470,12 +481,14 @@ impl Desk {
                     None => self.reconsider(&wanted.subject)?,
                 }
             }
-            let custodian = &self.custodian;
             for (compartment, _) in needs.iter().filter(|(_, need)| need.names) {
-                compartment.open_names(|grant| custodian.release(grant))?;
-            }
-            for (compartment, _) in needs.iter().filter(|(_, need)| need.names) {
-                self.meet_others(compartment)?;
+                let custodian = &self.custodian;
+                let Some(class) = compartment.open_names(|grant| custodian.release(grant))? else {
+                    continue;
+                };
+                // ORDER: names are shown once all are met who decide which of them are, or files would be missing for a lease.
+                self.meet_others(compartment, &class)?;
+                compartment.show_names(class);
             }
             return Ok(());
         }
@@ -527,26 +540,6 @@ impl Desk {
             self.live.push(Arc::clone(compartment));
         }
         Ok(())
-    }
-
-    /// Somebody asked for names that are not there: on record once a minute, so that a crawl cannot flood the log. After the
-    /// answer, so that its time tells nothing.
-    fn tell_strangers(&mut self) {
-        let now = self.now();
-        let is_early = self.stranger_told.is_some_and(|told| now < told + STRANGER_PAUSE);
-        if is_early || !self.inner.take_stranger() {
-            return;
-        }
-        self.stranger_told = Some(now);
-        let Some(class) = self.rules.activity().classes.first().copied() else { return };
-        let Some(_guard) = self.fence.try_raise() else { return self.inner.note_stranger() };
-        let (subject, files) = (SubjectId([0; 16]), Vec::new());
-        let wanted = [Wanted { subject, class, action: Action::List, files }];
-        let told = self.look().and_then(|()| self.custodian.catch_up());
-        let told = told.and_then(|()| self.custodian.lend(&self.rules, &wanted));
-        if told.is_err() {
-            (self.stranger_told, _) = (None, self.inner.note_stranger());
-        }
     }
 }
 

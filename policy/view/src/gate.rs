@@ -202,18 +202,21 @@ impl Compartment {
         }
     }
 
-    /// Opens the names with the grant that shows them.
+    /// What the grant that shows it opens, for [`Compartment::show_names`]; none where the names are shown, or none are to be.
     pub fn open_names<E>(
         &self,
         open: impl FnOnce(&Grant) -> Result<OpenClass, E>,
-    ) -> Result<(), E> {
-        let mut gate = self.gate.lock();
-        if let Some(listing) = gate.listing.as_mut().filter(|listing| listing.class.is_none())
-            && let Some(grant) = &listing.grant
-        {
-            listing.class = Some(Arc::new(open(grant)?));
+    ) -> Result<Option<OpenClass>, E> {
+        let gate = self.gate.lock();
+        let listing = gate.listing.as_ref().filter(|listing| listing.class.is_none());
+        listing.and_then(|listing| listing.grant.as_ref()).map(open).transpose()
+    }
+
+    /// The names may be shown, as long as the grant that opened them lasts.
+    pub fn show_names(&self, class: OpenClass) {
+        if let Some(listing) = &mut self.gate.lock().listing {
+            listing.class = Some(Arc::new(class));
         }
-        Ok(())
     }
 
     /// The names may have changed.

@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use common::world::{own, proposal};
-use common::{Shop, content, crawl, follow, kind, list, look, now, open, read};
+use common::{Shop, content, crawl, fail_at, follow, kind, list, look, now, open, read};
 use strongroom_authorizer::Action;
 use strongroom_host::sim::Chance;
 use strongroom_records::activity::{Basis, Reach};
@@ -561,4 +561,50 @@ fn a_file_about_others_by_now_is_no_longer_the_one_that_was_opened() {
     assert_eq!(content(&view, &format!("{folder}/contract")).unwrap(), b"18 roses");
     let class = look(&view, &folder).unwrap().ino;
     assert!(now(view.lookup(class, b"contract", Folding::Exact)).is_ok());
+}
+
+/// Nobody of theirs was met before: the store fails once, after each of its answers.
+#[test]
+fn a_folder_is_listed_with_files_about_others_or_not_at_all_whenever_the_store_fails() {
+    let (mut shop, [ada, _]) = two(30);
+    let folder = format!("subjects/{ada}/owned");
+    let listed = |view: &View| {
+        let names = list(view, look(view, &folder)?.ino)?;
+        Ok::<_, strongroom_workspace::error::Error>(names.into_iter().map(|(name, _, _)| name))
+    };
+    for count in 0.. {
+        let view = shop.own_view();
+        fail_at(&shop, count);
+        let first = listed(&view).map(Vec::from_iter);
+        let is_through = shop.world.store.will_fail();
+        shop.world.store.fail_once(|_| false);
+        for mut names in first.into_iter().chain([listed(&view).unwrap().collect()]) {
+            names.sort();
+            assert_eq!(names, ["contract", "file"], "{count}");
+        }
+        drop(view);
+        shop.act(|_| ());
+        if is_through {
+            break;
+        }
+    }
+}
+
+#[test]
+fn whom_files_of_a_folder_are_about_as_well_are_shown_some_at_a_time_while_others_write() {
+    let mut shop = Shop::new(31);
+    let ada = shop.person();
+    for number in 0..130 {
+        let other = shop.person();
+        put_joint(&mut shop, &[ada, other], &format!("contract {number:03}"), TEXT);
+    }
+    let view = shop.own_view();
+    let folder = look(&view, &format!("subjects/{ada}/owned")).unwrap().ino;
+    let before = shop.act(|shop| shop.record_count());
+    assert_eq!(list(&view, folder).unwrap().len(), 130);
+    // Three times some of them; the names are by the record that shows the folder.
+    assert_eq!(shop.act(|shop| shop.record_count()) - before, 3);
+    let before = shop.act(|shop| shop.record_count());
+    assert_eq!(list(&view, folder).unwrap().len(), 130);
+    assert_eq!(shop.act(|shop| shop.record_count()), before);
 }

@@ -16,7 +16,7 @@ use common::writing::{
     LONG, ME, PATIENCE, close, create, open, remove, rename, save, saving, slow_store, stored,
     write,
 };
-use common::{Shop, content, crawl, follow, kind, list, look, mounted, now, read};
+use common::{Shop, content, crawl, fail_at, follow, kind, list, look, mounted, now, read};
 use strongroom_host::clock::MachineClock;
 use strongroom_mount::MountOptions;
 use strongroom_records::activity::{Basis, Reach};
@@ -519,16 +519,6 @@ fn what_is_withdrawn_while_a_views_file_is_on_its_way_keeps_it_off_record_also_i
         assert_eq!(stored(&mut shop, ada, "owned", "long"), None);
         assert_eq!(shop.world.store.file_count(), before);
     }
-}
-
-/// The store fails once, after so many answers.
-fn fail_at(shop: &Shop, count: usize) {
-    let mut left = count;
-    shop.world.store.fail_once(move |_| {
-        let is_it = left == 0;
-        left = left.saturating_sub(1);
-        is_it
-    });
 }
 
 #[test]

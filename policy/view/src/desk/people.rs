@@ -2,17 +2,31 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use strongroom_authorizer::Action;
 use strongroom_records::ids::SubjectId;
-use strongroom_steward::Error as StewardError;
+use strongroom_steward::{Error as StewardError, OpenClass, Wanted};
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
-use super::{Desk, answer, refused};
-use crate::gate::{Compartment, Standing};
+use super::{Desk, Needs, answer, need, refused};
+use crate::gate::Compartment;
 
 /// LIMIT: people who are read before the register is looked at again: a withdrawal waits for no more.
 const READ_COUNT_MAX: usize = 64;
+
+/// Refused look-ups are recorded no more often than that.
+const STRANGER_PAUSE: Duration = Duration::from_secs(60);
+/// LIMIT: people beside a folder who are shown by one record, which has what each of their cells is by then: others write between
+/// two of them.
+const BESIDE_COUNT_MAX: usize = 64;
+
+/// Classes of people that are still to be shown, and who waits for all of them.
+pub(super) struct Beside {
+    pub left: Vec<Arc<Compartment>>,
+    pub reply: oneshot::Sender<Result<()>>,
+}
 
 /// Whether it is known who may be seen: nobody is read before somebody wants to know.
 pub(super) enum People {
@@ -53,8 +67,8 @@ impl Desk {
     pub(super) fn meet_others(
         &mut self,
         own: &Arc<Compartment>,
+        class: &OpenClass,
     ) -> std::result::Result<(), StewardError> {
-        let Standing::Live(class) = own.names(self.now()) else { return Ok(()) };
         let others: BTreeSet<SubjectId> =
             class.joint().iter().flat_map(|joint| joint.others.iter().copied()).collect();
         // ORDER: whoever comes from here on, or goes, has the folder listed anew.
@@ -66,6 +80,21 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// Some of those who wait to be shown beside others, for the next record. Returns who waits for no more than these.
+    pub(super) fn gather_beside(&mut self, needs: &mut Needs) -> Vec<oneshot::Sender<Result<()>>> {
+        let (mut room, mut last) = (BESIDE_COUNT_MAX, Vec::new());
+        while let Some(first) = self.beside.front_mut() {
+            let count = first.left.len().min(room);
+            first.left.drain(..count).for_each(|own| need(needs, &own).shown = true);
+            room -= count;
+            if !first.left.is_empty() {
+                break;
+            }
+            last.extend(self.beside.pop_front().map(|beside| beside.reply));
+        }
+        last
     }
 
     pub(super) fn begin_reading(
@@ -115,6 +144,26 @@ impl Desk {
             waiting.into_iter().for_each(|reply| answer(reply, Ok(())));
         } else {
             self.people = People::Reading(left, waiting);
+        }
+    }
+
+    /// Somebody asked for names that are not there: on record once a minute, so that a crawl cannot flood the log. After the
+    /// answer, so that its time tells nothing.
+    pub(super) fn tell_strangers(&mut self) {
+        let now = self.now();
+        let is_early = self.stranger_told.is_some_and(|told| now < told + STRANGER_PAUSE);
+        if is_early || !self.inner.take_stranger() {
+            return;
+        }
+        self.stranger_told = Some(now);
+        let Some(class) = self.rules.activity().classes.first().copied() else { return };
+        let Some(_guard) = self.fence.try_raise() else { return self.inner.note_stranger() };
+        let (subject, files) = (SubjectId([0; 16]), Vec::new());
+        let wanted = [Wanted { subject, class, action: Action::List, files }];
+        let told = self.look().and_then(|()| self.custodian.catch_up());
+        let told = told.and_then(|()| self.custodian.lend(&self.rules, &wanted));
+        if told.is_err() {
+            (self.stranger_told, _) = (None, self.inner.note_stranger());
         }
     }
 }

@@ -148,6 +148,16 @@ pub fn now<T>(answer: Answer<T>) -> Result<T> {
     answer.wait()
 }
 
+/// The store fails once, after so many answers.
+pub fn fail_at(shop: &Shop, count: usize) {
+    let mut left = count;
+    shop.world.store.fail_once(move |_| {
+        let is_it = left == 0;
+        left = left.saturating_sub(1);
+        is_it
+    });
+}
+
 /// Returns once everything recorded so far is in force in the view.
 pub fn follow(view: &View) {
     now(view.xattr(Ino::ROOT, FOLLOW)).unwrap();
