@@ -85,7 +85,7 @@ pub struct Inner {
     pub(crate) organisation_seen: AtomicU64,
     /// Set once the store has shown a commit of another history: nothing is written on top of that.
     pub(crate) frozen: AtomicBool,
-    /// Commits that were verified already, by number. Only while the workspace is opened.
+    /// Commits that were verified already, by number. Until they are taken in once more after opening went back before them.
     pub(crate) known: Mutex<BTreeMap<u64, Digest>>,
     /// Whether the store cannot tell several writers apart.
     pub(crate) alone: AtomicBool,

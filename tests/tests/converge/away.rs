@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use strongroom_host::disk::{Disk, OpenMode, read_all};
-use strongroom_store::Family;
+use strongroom_store::{Body, Family, Key as StoreKey, now};
 use strongroom_tests::harness::files::{OPEN, find, make, save};
 use strongroom_tests::harness::fleet::{Down, Fleet, Home};
 use strongroom_tests::harness::runner::{CALLER, done};
@@ -432,6 +432,96 @@ fn who_knows_of_no_others_any_more_does_not_begin_without_what_it_built_on() {
         assert!(examine(&fleet).is_clean(), "seed {seed}");
     }
     assert!(refused > 0, "it always knew enough");
+}
+
+/// How somebody's next commit gets among what a home keeps, which waits to commit and has not taken that in when it ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Heard {
+    WhenItFollows,
+    WhenItOpens,
+}
+
+/// The first has something waiting, and keeps a later commit of the second near than what that stands on, for so many
+/// requests before the line is cut. Says whether it does.
+fn hears_of_more_than_it_builds_on(fleet: &mut Fleet, heard: Heard, requests: u64) -> bool {
+    fleet.homes[0].cut(true);
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    save(&first, "waits", &content(900, 5000)).unwrap();
+    drop(first);
+    let second = fleet.homes[1].workspace().unwrap().clone();
+    save(&second, "f", &content(2, 5000)).unwrap();
+    second.commit().unwrap();
+    drop(second);
+    if heard == Heard::WhenItOpens {
+        fleet.homes[0].down(Down::Killed).unwrap();
+    }
+    fleet.homes[0].cut(false);
+    fleet.homes[0].ends_after(Some(requests));
+    let is_told = match heard {
+        Heard::WhenItFollows => fleet.tick(0, 2500).is_ok(),
+        // It begins without the store where that is cut in the middle.
+        Heard::WhenItOpens => fleet.homes[0].open().and_then(|()| fleet.tick(0, 2500)).is_ok(),
+    };
+    fleet.homes[0].cut(true);
+    fleet.homes[0].ends_after(None);
+    fleet.homes[0].down(Down::Killed).unwrap();
+    !is_told
+}
+
+#[test]
+fn who_heard_of_more_than_what_waits_stands_on_begins_without_the_store_too() {
+    for heard in [Heard::WhenItFollows, Heard::WhenItOpens] {
+        for requests in 0.. {
+            let mut fleet = open_at_its_own(9);
+            if !hears_of_more_than_it_builds_on(&mut fleet, heard, requests) {
+                assert!(requests > 2, "{heard:?}");
+                break;
+            }
+            let told = format!("{heard:?}, {requests} requests");
+            fleet.homes[0].open().unwrap_or_else(|error| panic!("{told}: {error}"));
+            let workspace = fleet.homes[0].workspace().unwrap().clone();
+            save(&workspace, "apart", &content(901, 500)).unwrap();
+            done(workspace.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+            drop(workspace);
+            let trees = fleet.settle().unwrap_or_else(|what| panic!("{told}: {what}"));
+            assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None, "{told}");
+            let found = marks_in(&trees[1]);
+            assert!([2, 900, 901].iter().all(|number| found.contains(&mark(*number))), "{told}");
+            assert!(examine(&fleet).is_clean(), "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_shows_less_than_was_heard_of_is_refused_by_who_began_without_it() {
+    let is_heard = |requests: &u64| {
+        let mut fleet = open_at_its_own(9);
+        hears_of_more_than_it_builds_on(&mut fleet, Heard::WhenItFollows, *requests);
+        let newest = fleet.homes[1].workspace().unwrap().status().head_seq;
+        let copy = Path::new("/cache/binder").join(StoreKey::Log(newest).path().replace('/', "-"));
+        fleet.homes[0].disk().open(&copy, OpenMode::Read).is_ok()
+    };
+    let requests = (0..20).find(is_heard).expect("it hears of it");
+    let mut fleet = open_at_its_own(9);
+    assert!(hears_of_more_than_it_builds_on(&mut fleet, Heard::WhenItFollows, requests));
+    let newest = StoreKey::Log(fleet.homes[1].workspace().unwrap().status().head_seq);
+    let bytes = now(fleet.store().get(newest, None)).unwrap();
+    now(fleet.store().delete(newest)).unwrap();
+    fleet.homes[0].open().unwrap();
+    fleet.homes[0].cut(false);
+    for _ in 0..2 {
+        let refused = fleet.tick(0, 2500).map_err(|error| error.kind());
+        assert_eq!(refused, Err(ErrorKind::Corrupt));
+    }
+    // Nor by the process after it.
+    fleet.homes[0].down(Down::Killed).unwrap();
+    let refused = fleet.homes[0].open().map_err(|error| error.kind());
+    assert_eq!(refused, Err(ErrorKind::Corrupt));
+    assert!(now(fleet.store().get(newest, None)).is_err(), "something took its number");
+    now(fleet.store().put(newest, Body::Bytes(bytes))).unwrap();
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    assert!(marks_in(&trees[1]).contains(&mark(900)));
 }
 
 /// The first is killed and opened again: an empty commit takes the next number. What it did before is in the one after it, which it is

@@ -118,6 +118,7 @@ impl Inner {
             }
             let head = self.state.lock().head.seq;
             if self.is_contact_fresh(outbound) || !self.newer_checkpoints(head)? {
+                self.check_way_is_taken(outbound)?;
                 self.note_contact(outbound);
                 return Ok(any);
             }

@@ -167,6 +167,12 @@ impl Inner {
 
     /// Notes what was seen. Not synced: after a power loss an older one is remembered.
     pub(crate) fn remember(&self, seen: &Memory) -> Result<()> {
+        let went_back =
+            self.known.lock().keys().next_back().is_some_and(|seq| *seq > seen.head.seq);
+        if went_back {
+            // More is remembered, which is taken in once more first.
+            return Ok(());
+        }
         self.write_memory(seen).map(drop)
     }
 

@@ -16,7 +16,7 @@ use strongroom_store::{Key as StoreKey, Store};
 
 use super::home;
 use super::log::{Checkpoint, Commit, Reader, forked};
-use super::memory::check_history;
+use super::memory::{Marks, Memory, check_history};
 use super::renew::Fresh;
 use super::roster::Roster;
 use crate::block::fetch::Blocks;
@@ -235,7 +235,6 @@ impl Inner {
             self.check_memory()?;
         }
         self.recover()?;
-        self.known.lock().clear();
         self.remember_organisation()?;
         self.claim_slot()
     }
@@ -348,6 +347,18 @@ impl Inner {
             return Err(forked(StoreKey::Log(end.seq)));
         }
         self.known.lock().extend(way);
+        Ok(())
+    }
+
+    /// Refuses a store that shows less than what opening went back before. What is taken in need not be known any more.
+    pub(super) fn check_way_is_taken(&self, outbound: &Outbound) -> Result<()> {
+        let newest = self.known.lock().last_key_value().map(|(seq, hash)| (*seq, *hash));
+        if let Some((seq, hash)) = newest {
+            let seen = Memory { head: Head { seq, hash }, marks: Marks::new() };
+            let head = self.state.lock().head;
+            seen.check(head, &outbound.marks, self.options.tuning.broken)?;
+            self.known.lock().clear();
+        }
         Ok(())
     }
 
