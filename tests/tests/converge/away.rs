@@ -303,7 +303,11 @@ fn what_is_done_apart_after_a_loss_of_power_is_kept() {
 
 /// Two homes of which the first is open at its own last commit, which it knows durably; both have `f`.
 fn open_at_its_own(seed: u64) -> Fleet {
-    let mut fleet = Fleet::new(seed, 2, &tuning());
+    open_at_its_own_with(seed, &tuning())
+}
+
+fn open_at_its_own_with(seed: u64, tuning: &Tuning) -> Fleet {
+    let mut fleet = Fleet::new(seed, 2, tuning);
     fleet.keep_copies();
     fleet.homes[1].open().unwrap();
     fleet.homes[0].open().unwrap();
@@ -434,6 +438,11 @@ fn who_knows_of_no_others_any_more_does_not_begin_without_what_it_built_on() {
     assert!(refused > 0, "it always knew enough");
 }
 
+/// Where a home keeps what it has read of the store.
+fn copy_of(key: StoreKey) -> PathBuf {
+    Path::new("/cache/binder").join(key.path().replace('/', "-"))
+}
+
 /// How somebody's next commit gets among what a home keeps, which waits to commit and has not taken that in when it ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Heard {
@@ -498,8 +507,7 @@ fn a_store_that_shows_less_than_was_heard_of_is_refused_by_who_began_without_it(
         let mut fleet = open_at_its_own(9);
         hears_of_more_than_it_builds_on(&mut fleet, Heard::WhenItFollows, *requests);
         let newest = fleet.homes[1].workspace().unwrap().status().head_seq;
-        let copy = Path::new("/cache/binder").join(StoreKey::Log(newest).path().replace('/', "-"));
-        fleet.homes[0].disk().open(&copy, OpenMode::Read).is_ok()
+        fleet.homes[0].disk().open(&copy_of(StoreKey::Log(newest)), OpenMode::Read).is_ok()
     };
     let requests = (0..20).find(is_heard).expect("it hears of it");
     let mut fleet = open_at_its_own(9);
@@ -558,6 +566,36 @@ fn commits_that_a_loss_of_power_made_this_home_forget_are_told_as_its_own() {
         assert!(examine(&fleet).is_clean(), "seed {seed}");
     }
     assert!(forgot > 0, "it always knew them");
+}
+
+#[test]
+fn who_forgot_a_commit_of_which_others_let_go_long_ago_is_told_to_mount_again() {
+    let mut fleet = open_at_its_own_with(9, &keeping_for(60));
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    let (disk, head) = (fleet.homes[0].disk().clone(), Path::new(STATE).join("head"));
+    let before = read_all(&disk, &head).unwrap();
+    save(&first, "g", &content(900, 70_000)).unwrap();
+    first.commit().unwrap();
+    let newest = StoreKey::Log(first.status().head_seq);
+    drop(first);
+    fleet.homes[0].cut(true);
+    fleet.homes[0].down(Down::Killed).unwrap();
+    // As after a loss of power, which keeps some of what was written last.
+    disk.open(&head, OpenMode::Create).unwrap().write_at(&before, 0).unwrap();
+    disk.remove(&copy_of(newest)).unwrap();
+    fleet.homes[0].open().unwrap();
+    fleet.tick(1, 2500).unwrap();
+    save(fleet.homes[1].workspace().unwrap(), "g", &content(901, 5000)).unwrap();
+    write_for_long(&mut fleet, &[1], 300, 1100);
+    fleet.homes[0].cut(false);
+    for _ in 0..2 {
+        let told = fleet.tick(0, 2500).map_err(|error| error.kind());
+        assert_eq!(told, Err(ErrorKind::Stale));
+    }
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    assert!(marks_in(&trees[0]).contains(&mark(901)));
+    assert!(examine(&fleet).is_clean());
 }
 
 /// Files with staged objects of a home.

@@ -12,7 +12,7 @@ use strongroom_format::commit::CommitFile;
 use strongroom_keyring::DeviceKeys;
 use strongroom_store::{Family, Key as StoreKey, Store};
 
-use super::follow::away_for_long;
+use super::follow::{away_for_long, published_before};
 use super::log::{forked, get, list};
 use super::memory::other_store;
 use super::open::Reach;
@@ -64,7 +64,7 @@ impl Inner {
         }
         self.check_head_is_there()?;
         self.drop_what_was_put()?;
-        self.adopt_put_objects(outbound)?;
+        self.adopt_what_was_put(outbound)?;
         self.apart.store(false, Ordering::Release);
         Ok(())
     }
@@ -79,6 +79,25 @@ impl Inner {
             }
             dropped => dropped,
         }
+    }
+
+    /// What was put may have been committed by the process before, and let go of since. Then the newest map tells.
+    fn adopt_what_was_put(&self, outbound: &mut Outbound) -> Result<()> {
+        match self.adopt_put_objects(outbound) {
+            Err(error)
+                if error.kind() == ErrorKind::Corrupt && self.has_more_than_is_known()? =>
+            {
+                Err(published_before())
+            }
+            adopted => adopted,
+        }
+    }
+
+    /// Whether the store shows a commit after the head, or what came of one.
+    fn has_more_than_is_known(&self) -> Result<bool> {
+        let head = self.state.lock().head.seq;
+        let next = get(&self.store, StoreKey::Log(head + 1))?;
+        Ok(next.is_some() || self.newer_checkpoints(head)?)
     }
 
     /// The newest commit that was seen is in the store, or a checkpoint from then on.

@@ -426,8 +426,8 @@ impl Inner {
         let mut found = Vec::new();
         for object in lost {
             if self.staging.find(object).is_none() {
-                let bytes =
-                    wait(async { Ok(self.store.get(StoreKey::Object(object), None).await?) })?;
+                let bytes = get(&self.store, StoreKey::Object(object))?
+                    .ok_or_else(|| lost_by_store(object))?;
                 let (len, hash) = (bytes.len() as u64, Digest(blake3_256(&bytes)));
                 // ORDER: durable, its name too, before a commit names it.
                 let body = Body::Bytes(bytes);
