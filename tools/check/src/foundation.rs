@@ -61,7 +61,15 @@ fn device_files(subject: &Subject, report: &mut Report) -> Result<()> {
     let mut ours = false;
     for key in keys_of(&subject.store, Family::Device)? {
         let Key::Device(device) = key else { continue };
-        let Some(bytes) = read(subject, key, area, report)? else { continue };
+        let bytes = match read(subject, key, area, report) {
+            // Members may differ in it. Where the store is away, what is read next says so.
+            Err(error) if error.kind() == ErrorKind::Unavailable && subject.store.is_mirrored() => {
+                report.find(area, Kind::Contradiction, error.to_string());
+                None
+            }
+            read => read?,
+        };
+        let Some(bytes) = bytes else { continue };
         ours |= device == subject.keys.device_id();
         match device_file::owner(&bytes) {
             Ok(owner) if owner.device != device => {

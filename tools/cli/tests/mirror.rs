@@ -247,6 +247,28 @@ fn a_device_whose_file_members_agree_in_opens_whatever_they_hold_of_another() {
 }
 
 #[test]
+fn check_tells_of_a_device_whose_file_members_differ_in_and_goes_on() {
+    let place = Place::new();
+    place.run(&format!("init {MIRROR} --little-memory --passphrase-file PASS")).expect_done();
+    take_in(&place, "laptop");
+    change_with_one_away_and_lose_three(&place, "laptop");
+    // All that has no other version.
+    assert_eq!(place.run(&format!("scrub {MIRROR}")).code, 3);
+    let found = place.run(&format!("check {MIRROR} --passphrase-file PASS"));
+    assert_eq!(found.code, 7, "{found:?}");
+    assert!(found.out.contains("differ in `device/"), "{found:?}");
+    let found = place.run(&format!("check {MIRROR} --passphrase-file PASS --json"));
+    let told: Value = serde_json::from_str(&found.out).unwrap();
+    assert_eq!(told["findings"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told["findings"][0]["area"], "device", "{told}");
+    // A member that is away is no damage.
+    fs::remove_dir_all(place.path("one")).unwrap();
+    fs::remove_dir_all(place.path("two")).unwrap();
+    let refused = place.run(&format!("check {MIRROR} --passphrase-file PASS"));
+    assert_eq!(refused.code, 6, "{refused:?}");
+}
+
+#[test]
 fn what_is_no_mirror_is_not_scrubbed() {
     let place = Place::new();
     place.run("scrub HERE").expect_refused(
