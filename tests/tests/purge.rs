@@ -6,6 +6,8 @@
 mod background;
 #[path = "purge/damaged.rs"]
 mod damaged;
+#[path = "purge/meanwhile.rs"]
+mod meanwhile;
 #[path = "purge/mirrored.rs"]
 mod mirrored;
 

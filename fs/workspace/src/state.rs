@@ -226,6 +226,11 @@ impl State {
         Ok(())
     }
 
+    /// Reads all that an operation needs.
+    pub fn look_ahead(&self, op: &Op) -> Look<()> {
+        self.plan(op).map(drop)
+    }
+
     fn plan(&self, op: &Op) -> Look<Plan> {
         let mut txn = Txn::new(&self.map);
         rules::plan(&mut txn, &self.names, op)?;

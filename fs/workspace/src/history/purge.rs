@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! find      inodes and objects, in the present, in snapshots, and in the log
-//! remove    names in the present; blocks of others in the same objects move to new ones, unopened (`Relocate`)
-//! expunge   a commit says so: homes that follow it write, or go over to, a checkpoint of fresh pages
+//! remove    names in the present, each in one commit with the word that it is purged; then blocks of others in the same objects,
+//!           those that came meanwhile as well, move to new ones, unopened (`Relocate`)
+//! expunge   a commit says so of all: homes that follow it write, or go over to, a checkpoint of fresh pages
 //! freeze    that checkpoint is written here; snapshots get manifests of fresh pages, with `Purged` in place of content
 //!           ... a while, in which homes that are there follow ...
 //! strip     bodies of all commits before are dropped, checkpoints that are no snapshot go, and then every object that held
@@ -16,9 +17,11 @@
 //! 3. History ends where a purge did: states between snapshots before it are gone for all files.
 //! 4. A commit that is damaged cannot be stripped. It is told, all else is done, and it is looked at again until it is gone or
 //!    healed; another purge may begin meanwhile.
+//! 5. A file that somebody opened before it lost its name is kept until it is closed. The purge waits for that.
 //!
 //! LIMIT: a home that was away meanwhile, with changes that were never committed, finds the log stripped (`Purged`). An edit made
-//! elsewhere without knowing of the removal brings back the name with what was written there, not what was there before.
+//! elsewhere without knowing of the removal brings back the name with what was written there, not what was there before. One that
+//! was committed first is a version like any other, and goes.
 
 mod find;
 mod rewrite;
@@ -31,12 +34,15 @@ use minicbor::{Decode, Encode};
 use strongroom_crypto::hash::blake3_256;
 use strongroom_format::cbor;
 use strongroom_format::ids::{Ino, ObjectId};
+use strongroom_format::inode::Kind;
 use strongroom_format::op::Op;
 use strongroom_host::disk::{read_all, replace_file};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbound::background::Setback;
 use crate::outbound::commit::Reason;
+use crate::tree::pages::patiently;
+use crate::tree::txn::Txn;
 use crate::workspace::{Inner, Workspace};
 use find::Found;
 
@@ -70,6 +76,12 @@ pub(crate) struct Intent {
     /// Commits that are damaged and were not stripped, once all else is done.
     #[n(6)]
     left: Option<Vec<u64>>,
+    /// The commit up to which the objects are known.
+    #[n(7)]
+    looked: Option<u64>,
+    /// The commit after which the names are gone.
+    #[n(8)]
+    removed: Option<u64>,
 }
 
 /// When a purge began.
@@ -109,7 +121,7 @@ impl Workspace {
     ///
     /// # Errors
     /// `NotFound`; `Busy` for an open file, or while another purge is under way; `Invalid` for a file that has other
-    /// names; those of the store: it goes on later.
+    /// names; those of the store, and `Busy` for a file that was opened meanwhile: it goes on later.
     pub fn purge(&self, paths: &[Vec<u8>]) -> Result<Purged> {
         let inner = &self.0;
         inner.writable()?;
@@ -141,9 +153,10 @@ impl Inner {
         self.need_all_copies()?;
         self.commit(Reason::Asked)?;
         self.follow(&mut self.outbound.lock())?;
+        let looked = self.state.lock().head.seq;
         let found = self.find_all(paths)?;
         self.check_removable(&found)?;
-        let intent = Intent {
+        let mut intent = Intent {
             inos: found.inos.iter().copied().collect(),
             affected: found.affected.iter().copied().collect(),
             expunged: None,
@@ -151,8 +164,11 @@ impl Inner {
             doomed: Vec::new(),
             due: 0,
             left: None,
+            looked: Some(looked),
+            removed: None,
         };
         self.write_intent(&intent)?;
+        self.expunge(&mut intent)?;
         let goes_on = !self.go_on(intent, Begun::Now)?;
         Ok(Purged { inodes: found.inos.len() as u64, moved: found.moved, goes_on })
     }
@@ -194,18 +210,7 @@ impl Inner {
             return self.end(intent, left);
         }
         if intent.expunged.is_none() {
-            self.remove_present(&intent.inos)?;
-            self.commit(Reason::Asked)?;
-            self.move_others(&intent)?;
-            // ORDER: before the commit: whatever checkpoint comes next has fresh pages only.
-            self.outbound.lock().rewrite_all = true;
-            for some in intent.inos.chunks(EXPUNGED_PER_OP_MAX) {
-                self.do_now(&Op::Expunge { inos: some.to_vec() })?;
-            }
-            self.commit(Reason::Asked)?;
-            intent.expunged = Some(self.state.lock().head.seq);
-            // ORDER: before anything that may fail: each try would commit it anew.
-            self.write_intent(&intent)?;
+            self.expunge(&mut intent)?;
         }
         if intent.frozen.is_none() {
             if intent.doomed.is_empty() {
@@ -235,6 +240,43 @@ impl Inner {
         self.write_intent(&intent)?;
         let left = self.strip(&mut intent, begun)?;
         self.end(intent, left)
+    }
+
+    /// Takes it out of the present, and has a commit say so.
+    fn expunge(self: &Arc<Self>, intent: &mut Intent) -> Result<()> {
+        self.need_all_copies()?;
+        if intent.removed.is_none() {
+            self.remove_present(&intent.inos)?;
+            self.commit(Reason::Asked)?;
+            intent.removed = Some(self.state.lock().head.seq);
+            // ORDER: before anything that may fail: what others bring back under these numbers is their own.
+            self.write_intent(intent)?;
+        }
+        self.purge_doomed()?;
+        self.check_closed(intent)?;
+        self.commit(Reason::Asked)?;
+        self.note_affected(intent)?;
+        self.move_others(intent)?;
+        // ORDER: before the commit: whatever checkpoint comes next has fresh pages only.
+        self.outbound.lock().rewrite_all = true;
+        for some in intent.inos.chunks(EXPUNGED_PER_OP_MAX) {
+            self.do_now(&Op::Expunge { inos: some.to_vec() })?;
+        }
+        self.commit(Reason::Asked)?;
+        intent.expunged = Some(self.state.lock().head.seq);
+        // ORDER: before anything that may fail: each try would commit it anew.
+        self.write_intent(intent)
+    }
+
+    /// Takes in which objects came since it was looked for: somebody may have written to it, or compacted it, before it was removed.
+    fn note_affected(&self, intent: &mut Intent) -> Result<()> {
+        let upto = self.state.lock().head.seq;
+        let later = self.affected_since(intent.looked, &intent.inos)?;
+        let known = intent.affected.iter().copied();
+        intent.affected =
+            later.into_iter().chain(known).collect::<BTreeSet<_>>().into_iter().collect();
+        intent.looked = Some(upto);
+        self.write_intent(intent)
     }
 
     /// The note goes, or says of which commits nobody knows whether they hold something of it.
@@ -297,6 +339,22 @@ impl Inner {
             let message =
                 format!("{} of its files have names elsewhere; purge these too", found.other_names);
             return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        Ok(())
+    }
+
+    /// What was opened before it lost its name is there with all that it holds.
+    fn check_closed(&self, intent: &Intent) -> Result<()> {
+        let map = self.state.lock().map.snapshot();
+        for ino in intent.inos.iter().copied() {
+            let Some(inode) = patiently(|| Txn::new(&map).find_inode(ino))? else { continue };
+            if inode.kind != Kind::Folder && inode.link_count == 0 {
+                let message = format!(
+                    "a file that is being purged is open (inode {}): that goes on once it is closed",
+                    ino.0
+                );
+                return Err(Error::new(ErrorKind::Busy, message));
+            }
         }
         Ok(())
     }

@@ -57,6 +57,8 @@ pub(super) struct Rebase<'a> {
     back: BTreeSet<Ino>,
     /// What was removed here, but others went on with it: it stays as they left it.
     spared: BTreeSet<Ino>,
+    /// What was purged here: it goes, whatever others did to it before.
+    expunged: BTreeSet<Ino>,
     /// What was removed here after other files had taken contents of it: a copy holds what it held here until they have them.
     lent: BTreeSet<Ino>,
     /// Where names went that were taken: by folder and name as they were meant.
@@ -106,6 +108,7 @@ impl<'a> Rebase<'a> {
             copies: BTreeMap::new(),
             back: BTreeSet::new(),
             spared: BTreeSet::new(),
+            expunged: BTreeSet::new(),
             lent: BTreeSet::new(),
             placed: BTreeMap::new(),
             incomplete: taken.incomplete,
@@ -127,6 +130,13 @@ impl<'a> Rebase<'a> {
 
     /// Finds what was removed here while others went on with it, and what lent contents before.
     fn spare(&mut self, ops: &[Op]) -> Result<()> {
+        for pair in ops.windows(2) {
+            if let [Op::Expunge { inos }, Op::Unlink { ino, .. }] = pair
+                && inos.contains(ino)
+            {
+                self.expunged.insert(*ino);
+            }
+        }
         for op in ops {
             if let Op::Clone { from, .. } = op
                 && self.is_dead_here(*from)?
@@ -137,6 +147,7 @@ impl<'a> Rebase<'a> {
             let Some(inode) = find(self.base, *ino)? else { continue };
             let used = self.touched.is_edited(*ino) || self.touched.is_named(*ino);
             let stays = find(&self.out.next, *ino)?.is_some_and(|inode| inode.link_count > 0);
+            let used = used && !self.expunged.contains(ino);
             if inode.kind != Kind::Folder && used && stays && self.is_dead_here(*ino)? {
                 self.spared.insert(*ino);
             }

@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom_format::inode::{Inode, Kind};
+use strongroom_format::inode::{Entry, Inode, Kind};
 use strongroom_format::key::Key;
 use strongroom_format::op::{Fate, Op};
 use strongroom_journal::Journal;
@@ -19,27 +19,47 @@ use crate::tree::rules::extents::end_of;
 use crate::tree::txn::Txn;
 use crate::workspace::Inner;
 
+/// What may be under a name that is to go, and what is said of it.
+#[derive(Clone, Copy)]
+enum Removed {
+    File,
+    Folder,
+    /// This inode, of whatever kind, which is purged.
+    Purged(Ino),
+}
+
+impl Removed {
+    fn check(self, entry: &Entry) -> Look<()> {
+        match (self, entry.kind) {
+            (Self::File, Kind::Folder) => {
+                Err(fail(ErrorKind::IsDirectory, "a folder is removed another way"))
+            }
+            (Self::Folder, kind) if kind != Kind::Folder => {
+                Err(fail(ErrorKind::NotDirectory, "not a folder"))
+            }
+            (Self::Purged(ino), _) if entry.ino != ino => {
+                Err(fail(ErrorKind::NotFound, "the name is another one's now"))
+            }
+            (Self::File | Self::Folder | Self::Purged(_), _) => Ok(()),
+        }
+    }
+}
+
 impl Inner {
     pub(crate) fn unlink(self: &Arc<Self>, folder: Ino, name: &[u8]) -> Answer<()> {
-        self.remove(folder, name, |kind| match kind {
-            Kind::Folder => Err(fail(ErrorKind::IsDirectory, "a folder is removed another way")),
-            _ => Ok(()),
-        })
+        self.remove(folder, name, Removed::File)
     }
 
     pub(crate) fn remove_folder(self: &Arc<Self>, folder: Ino, name: &[u8]) -> Answer<()> {
-        self.remove(folder, name, |kind| match kind {
-            Kind::Folder => Ok(()),
-            _ => Err(fail(ErrorKind::NotDirectory, "not a folder")),
-        })
+        self.remove(folder, name, Removed::Folder)
     }
 
-    fn remove(
-        self: &Arc<Self>,
-        folder: Ino,
-        name: &[u8],
-        check: fn(Kind) -> Look<()>,
-    ) -> Answer<()> {
+    /// Removes a name of an inode, and says in the same commit that this is purged.
+    pub(crate) fn remove_purged(self: &Arc<Self>, at: (Ino, &[u8]), ino: Ino) -> Answer<()> {
+        self.remove(at.0, at.1, Removed::Purged(ino))
+    }
+
+    fn remove(self: &Arc<Self>, folder: Ino, name: &[u8], removed: Removed) -> Answer<()> {
         if let Err(error) = check_name(name) {
             return Answer::Ready(Err(error));
         }
@@ -48,13 +68,19 @@ impl Inner {
             state.live_folder(folder)?;
             let entry = state.entry(folder, &name)?;
             let entry = entry.ok_or_else(|| fail(ErrorKind::NotFound, "no such name"))?;
-            check(entry.kind)?;
+            removed.check(&entry)?;
             if entry.kind == Kind::Folder {
                 state.check_empty(entry.ino)?;
             }
             let inode = state.inode(entry.ino)?;
             let fate = state.fate_of(entry.ino, inner.removal_max())?;
             let op = Op::Unlink { folder, name: name.clone(), ino: entry.ino, fate, time };
+            if let Removed::Purged(ino) = removed {
+                state.look_ahead(&op)?;
+                // ORDER: under one lock, so no commit has one without the other: who hears of the removal alone may bring all of
+                // it back.
+                state.execute(journal, now, &Op::Expunge { inos: vec![ino] })?;
+            }
             state.execute(journal, now, &op)?;
             state.keep_ghost(entry.ino, &inode, time);
             state.doom_if_closed(entry.ino);

@@ -70,6 +70,35 @@ impl Inner {
         search.end(present, &map)
     }
 
+    /// Objects that commits after this one, or all that can be read, put blocks of inodes into.
+    pub(super) fn affected_since(
+        &self,
+        seq: Option<u64>,
+        inos: &[Ino],
+    ) -> Result<BTreeSet<ObjectId>> {
+        let past = Past::open(self)?;
+        let mut search = Search { paths: &[], inos: BTreeSet::new(), objects: BTreeMap::new() };
+        let mut from = match seq {
+            Some(seq) => self.last_sound(&past, seq)?,
+            None => past.floor()?,
+        };
+        while let Some(seq) = from {
+            from = self.look_behind(&past, seq, &mut search)?;
+        }
+        let objects = inos.iter().filter_map(|ino| search.objects.get(ino));
+        Ok(objects.flatten().copied().collect())
+    }
+
+    /// The newest checkpoint of no commit after this one that can be read.
+    fn last_sound(&self, past: &Past<'_>, seq: u64) -> Result<Option<u64>> {
+        for at in past.checkpoints.iter().rev().copied().filter(|at| *at <= seq) {
+            if self.past_root_if_sound(at)?.is_some() {
+                return Ok(Some(at));
+            }
+        }
+        past.floor()
+    }
+
     /// Takes what is in a checkpoint and in the commits behind it. Where one of these cannot be read: the checkpoint to go on from.
     fn look_behind(
         &self,
@@ -109,11 +138,21 @@ impl Search<'_> {
                 if inode.kind == Kind::Folder {
                     todo.extend(patiently(|| map.children(ino))?);
                 }
-                let extents = patiently(|| overlapping(&Txn::new(map), ino, &inode, 0, u64::MAX))?;
-                let objects = extents.iter().map(|extent| extent.object);
-                self.objects.entry(ino).or_default().extend(objects);
+                self.note_extents(map, ino)?;
             }
         }
+        Ok(())
+    }
+
+    /// Takes what an inode has in one state.
+    fn note_extents(&mut self, map: &Map, ino: Ino) -> Result<()> {
+        let extents = patiently(|| {
+            let txn = Txn::new(map);
+            let Some(inode) = txn.find_inode(ino)? else { return Ok(Vec::new()) };
+            overlapping(&txn, ino, &inode, 0, u64::MAX)
+        })?;
+        let objects = extents.iter().map(|extent| extent.object);
+        self.objects.entry(ino).or_default().extend(objects);
         Ok(())
     }
 
@@ -126,6 +165,12 @@ impl Search<'_> {
                     let objects = extents.iter().map(|extent| extent.object);
                     self.objects.entry(*ino).or_default().extend(objects);
                 }
+                Op::Relocate { to, inos, .. } => {
+                    for ino in inos {
+                        self.objects.entry(*ino).or_default().insert(*to);
+                    }
+                }
+                Op::Clone { to, .. } => self.note_extents(&state.map, *to)?,
                 Op::Create { .. } | Op::Link { .. } | Op::Rename { .. } | Op::Exchange { .. } => {
                     named = true;
                 }

@@ -21,7 +21,7 @@ use crate::inbound::log::{Checkpoint, get};
 use crate::later::wait;
 use crate::limits::Broken;
 use crate::outbound::checkpoint::{HeadFacts, seal_checkpoint};
-use crate::outbound::commit::with_stored_len;
+use crate::outbound::commit::{Reason, with_stored_len};
 use crate::state::{Head, State};
 use crate::tree::map::Map;
 use crate::tree::pages::{PageWriter, WaitingPages, patiently};
@@ -37,13 +37,30 @@ type Moves = BTreeMap<(ObjectId, u32), (ObjectId, u32)>;
 
 /// Inodes in one operation.
 const INOS_PER_OP: usize = 10_000;
+/// LIMIT: how often what others have is moved away, while it is copied by reference again and again.
+const MOVES_MAX: u32 = 16;
 
 impl Inner {
-    /// Moves blocks of other files out of the affected objects: those of the present by operations, in objects that the next
-    /// commit names.
+    /// Moves blocks of other files out of the affected objects, until none of the present are there in what is committed: from
+    /// then on nobody names these objects any more.
     pub(super) fn move_others(&self, intent: &Intent) -> Result<()> {
+        for _ in 0..MOVES_MAX {
+            if !self.move_once(intent)? {
+                return Ok(());
+            }
+            self.commit(Reason::Asked)?;
+        }
+        let message = "others are copied faster than they move out of the way; it goes on later";
+        Err(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// Moves those that are there now by operations, into objects that the next commit names. False if there are none.
+    fn move_once(&self, intent: &Intent) -> Result<bool> {
         let affected: BTreeSet<ObjectId> = intent.affected.iter().copied().collect();
         let map = self.state.lock().map.snapshot();
+        if !uses_any(&map, &intent.affected)? {
+            return Ok(false);
+        }
         let mut users: BTreeMap<ObjectId, BTreeSet<Ino>> = BTreeMap::new();
         let mut blocks: BTreeSet<Block> = BTreeSet::new();
         visit_extents(&map, &mut |ino, extent| {
@@ -60,7 +77,7 @@ impl Inner {
             // The next cut takes away what nothing was moved into.
             self.outbound.lock().adopted.extend(made);
         }
-        moved
+        moved.map(|()| !blocks.is_empty())
     }
 
     /// Moves blocks into one new object.
@@ -136,7 +153,8 @@ impl Inner {
             let pages = checkpoint.root.page_objects.iter().map(|entry| entry.object);
             let state = self.scratch(&checkpoint);
             let old = pages.clone().any(|object| doomed.contains(&object));
-            if !old && !self.holds_purged(&state, intent)? {
+            let moves = uses_any(&state.map, &intent.affected)?;
+            if !old && !moves && !self.holds_purged(&state, intent)? {
                 if self.may_differ(begun) {
                     self.level_copies(StoreKey::Checkpoint(seq))?;
                 }
@@ -248,6 +266,16 @@ impl Inner {
         self.past.lock().remove(&head.seq);
         Ok(())
     }
+}
+
+/// Whether a map has blocks in any of some objects.
+fn uses_any(map: &Map, objects: &[ObjectId]) -> Result<bool> {
+    for object in objects {
+        if patiently(|| Txn::new(map).object_use(*object))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The changes that leave a name and attributes of an inode, and `Purged` in place of what it held.

@@ -42,14 +42,12 @@ impl Inner {
         let map = self.state.lock().map.snapshot();
         let Some(inode) = patiently(|| Txn::new(&map).find_inode(ino))? else { return Ok(true) };
         let Some((folder, name)) = place_of(&map, ino)? else { return Ok(true) };
-        let removed = match inode.kind {
-            Kind::Folder => settle(self.remove_folder(folder, &name)),
-            _ => settle(self.unlink(folder, &name)),
-        };
-        match removed {
+        match settle(self.remove_purged((folder, &name), ino)) {
             // One with several names is looked at again.
             Ok(()) => Ok(inode.kind == Kind::Folder || inode.link_count <= 1),
-            Err(error) if error.kind() == ErrorKind::NotEmpty => Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::NotEmpty | ErrorKind::NotFound) => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }

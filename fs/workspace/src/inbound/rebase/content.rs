@@ -132,7 +132,7 @@ impl Rebase<'_> {
         };
         let name = self.free_name(folder, &name, time)?;
         let copy = self.fresh_ino();
-        self.make(copy, base, (folder, name), time)?;
+        self.make(copy, &self.without_purged(ino, base), (folder, name), time)?;
         self.fill(copy, ino, base, before)?;
         self.copies.insert(ino, copy);
         Ok(copy)
@@ -146,6 +146,9 @@ impl Rebase<'_> {
     /// Gives a file that others removed, and took away in part or edited, what it held before.
     pub(super) fn refill(&mut self, ino: Ino, base: &Inode, before: Before) -> Result<()> {
         self.back.insert(ino);
+        if self.touched.purged.contains(&ino) {
+            return self.empty(ino);
+        }
         match self.touched.is_edited(ino) {
             true => {
                 self.fill(ino, ino, base, before)?;
@@ -155,12 +158,34 @@ impl Rebase<'_> {
         }
     }
 
+    /// Takes away what a purged file holds still, for somebody has it open.
+    fn empty(&mut self, ino: Ino) -> Result<()> {
+        let Some(there) = find(&self.out.next, ino)? else { return Ok(()) };
+        self.set_size(ino, 0, &there)?;
+        for xattr in &there.xattrs {
+            let name = xattr.name.clone();
+            self.emit(&Op::SetXattr { ino, name, value: None, time: there.ctime })?;
+        }
+        Ok(())
+    }
+
+    /// An inode of the base as it may come back: of what was purged, nothing that it held.
+    fn without_purged(&self, ino: Ino, base: &Inode) -> Inode {
+        let mut inode = base.clone();
+        if self.touched.purged.contains(&ino) {
+            inode.xattrs.clear();
+            if let Content::Target(target) = &mut inode.content {
+                target.clear();
+            }
+        }
+        inode
+    }
+
     /// Takes away what others wrote where a file held nothing.
     fn clear_holes(&mut self, ino: Ino, base: &Inode, before: Before) -> Result<()> {
-        let is_filled = !self.touched.purged.contains(&ino) && before == Before::Needed;
         let has_holes =
             matches!(base.content, Content::Empty | Content::Extents(_) | Content::Mapped);
-        if base.kind != Kind::File || !is_filled || !has_holes {
+        if base.kind != Kind::File || before == Before::Replaced || !has_holes {
             return Ok(());
         }
         let there = find(&self.out.next, ino)?;
@@ -207,7 +232,7 @@ impl Rebase<'_> {
         let Some(base) = find(self.base, ino)? else { return Ok(()) };
         let folder = self.living_folder(at.0, time)?;
         let name = self.place((at.0, at.1.to_vec()), folder, time)?;
-        self.make(ino, &base, (folder, name), time)?;
+        self.make(ino, &self.without_purged(ino, &base), (folder, name), time)?;
         self.back.insert(ino);
         self.fill(ino, ino, &base, before)
     }

@@ -146,7 +146,8 @@ impl Rebase<'_> {
             }
             Some(_) => {
                 let is_as_here = self.copies.contains_key(&ino) || self.back.contains(&ino);
-                Ok(is_as_here || !self.touched.is_edited(ino))
+                let goes = is_as_here || self.expunged.contains(&ino);
+                Ok(goes || !self.touched.is_edited(ino))
             }
             None => Ok(false),
         }
