@@ -130,6 +130,8 @@ pub struct Inner {
     pub(crate) stands_on: Mutex<Option<[u8; 32]>>,
     /// Commits that somebody is making snapshots of: no map names them yet.
     pub(crate) frozen_commits: Mutex<Vec<u64>>,
+    /// Long looks at the past that are under way.
+    pub(crate) looks: AtomicU64,
     /// Checkpoints read while collecting.
     pub(crate) past: Mutex<BTreeMap<u64, Arc<PastRoot>>>,
     /// Whether ages can be told.

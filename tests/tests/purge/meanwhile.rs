@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use strongroom_store::over::{Call, Over};
 use strongroom_store::{Family, Key, Store, now};
 use strongroom_tests::harness::files::{find, load, make, options, save};
-use strongroom_tests::harness::fleet::Fleet;
+use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::runner::done;
 use strongroom_tests::harness::tree::{Times, difference, read_tree};
 use strongroom_tests::harness::watch::{CANARY, Watch};
@@ -15,7 +15,7 @@ use strongroom_workspace::Workspace;
 use strongroom_workspace::door::{Access, Core, HandleId, Kind, WriteMode};
 use strongroom_workspace::error::ErrorKind;
 
-use super::{Scene, secret};
+use super::{Scene, examine, secret};
 
 /// What a home does to its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,4 +246,40 @@ fn what_another_home_brings_back_while_a_purge_waits_for_a_closing_is_its_own_wo
     assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
     let present = read_tree(&scene.workspace).unwrap();
     scene.check(&present);
+}
+
+#[test]
+fn what_is_collected_while_a_purge_reads_all_of_the_past_is_no_damage() {
+    let mut fleet = Fleet::new(11, 1, &small_tuning());
+    fleet.homes[0].open().unwrap();
+    let core = fleet.homes[0].workspace().unwrap().clone();
+    make(&core, "vault", Kind::Folder).unwrap();
+    save(&core, "vault/diary", &secret(1)).unwrap();
+    for number in 0..2_000 {
+        save(&core, &format!("{number:0200}"), b"so that not all pages stay in memory").unwrap();
+    }
+    drop(core);
+    fleet.homes[0].down(Down::Closed).unwrap();
+    fleet.homes[0].open().unwrap();
+    let core = fleet.homes[0].workspace().unwrap().clone();
+    let (writing, mut is_reading, mut rounds) = (core.clone(), false, 0);
+    meanwhile(&fleet, move |moment| {
+        is_reading |= matches!(moment, Moment::Call(Call::Get(Key::Checkpoint(_))));
+        if !is_reading {
+            return Wait::Goes;
+        }
+        rounds += 1;
+        for number in 0..100 {
+            save(&writing, &format!("{number:0200}"), b"another one").unwrap();
+        }
+        writing.commit().unwrap();
+        if rounds < 9 { Wait::Goes } else { Wait::Ends }
+    });
+    core.purge(&[b"vault".to_vec()]).unwrap();
+    fleet.homes[0].leads_to(fleet.store().clone());
+    save(&core, "last", b"one more").unwrap();
+    core.commit().unwrap();
+    assert_eq!(core.usage().unwrap().garbage_bytes, 0, "what waited goes after it");
+    let report = examine(&fleet);
+    assert!(report.is_clean(), "{:?}", report.findings);
 }

@@ -1,6 +1,7 @@
 //! What of the past can still be read: the checkpoints there are, and the log behind the oldest one that it connects to.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use strongroom_format::ids::ObjectId;
 use strongroom_format::key::{Key, Subject};
@@ -13,6 +14,30 @@ use crate::limits::CLOCK_SKEW_MAX;
 use crate::tree::btree::Tree;
 use crate::tree::pages::{WaitingPages, patiently};
 use crate::workspace::Inner;
+
+/// While this is there, this home collects nothing: somebody reads all of the past, and would take for damage what goes meanwhile.
+pub(crate) struct Looking<'a>(&'a Inner);
+
+impl Inner {
+    /// Begins a long look at the past.
+    pub(crate) fn begin_look(&self) -> Looking<'_> {
+        // ORDER: behind a collection that is under way.
+        let _outbound = self.outbound.lock();
+        self.looks.fetch_add(1, Ordering::AcqRel);
+        Looking(self)
+    }
+
+    /// Whether somebody reads all of the past.
+    pub(crate) fn is_looked_at(&self) -> bool {
+        self.looks.load(Ordering::Acquire) > 0
+    }
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.0.looks.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// Checkpoints and log of a store, as listed.
 pub(crate) struct Past<'a> {

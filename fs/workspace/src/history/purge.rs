@@ -151,6 +151,7 @@ impl Workspace {
 impl Inner {
     fn purge_now(self: &Arc<Self>, paths: &[Vec<u8>]) -> Result<Purged> {
         self.need_all_copies()?;
+        let looking = self.begin_look();
         self.commit(Reason::Asked)?;
         self.follow(&mut self.outbound.lock())?;
         let looked = self.state.lock().head.seq;
@@ -169,6 +170,7 @@ impl Inner {
         };
         self.write_intent(&intent)?;
         self.expunge(&mut intent)?;
+        drop(looking);
         let goes_on = !self.go_on(intent, Begun::Now)?;
         Ok(Purged { inodes: found.inos.len() as u64, moved: found.moved, goes_on })
     }
@@ -210,6 +212,7 @@ impl Inner {
             return self.end(intent, left);
         }
         if intent.expunged.is_none() {
+            let _looking = self.begin_look();
             self.expunge(&mut intent)?;
         }
         if intent.frozen.is_none() {

@@ -99,6 +99,7 @@ impl Workspace {
             stands_at: OnceLock::new(),
             stands_on: Mutex::default(),
             frozen_commits: Mutex::default(),
+            looks: AtomicU64::new(0),
             past: Mutex::default(),
             holding: Mutex::default(),
             restoring: Mutex::default(),

@@ -283,7 +283,8 @@ impl Inner {
         let failed = outbound.last_error.is_some();
         outbound.failed_count = if failed { outbound.failed_count.saturating_add(1) } else { 0 };
         let now = self.services.clock.elapsed();
-        let rest = (!outbound.leftovers.stored.is_empty()).then_some(now);
+        let is_rest = !outbound.leftovers.stored.is_empty() && !self.is_looked_at();
+        let rest = is_rest.then_some(now);
         let again = failed.then(|| now + pause_after(outbound.failed_count));
         self.due.lock().again = again.or(rest);
     }

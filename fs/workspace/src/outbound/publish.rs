@@ -369,6 +369,10 @@ impl Inner {
             self.staging.discard(object.id)?;
             outbound.leftovers.staged.pop();
         }
+        // Behind the last one nobody reads any more.
+        if self.is_looked_at() && reason != Reason::Closing {
+            return Ok(());
+        }
         // Whoever waits for the next commit comes before the rest; behind the last one there is nobody.
         let mut room =
             if reason == Reason::Closing { usize::MAX } else { self.options.tuning.deleted_count };
