@@ -346,7 +346,7 @@ mod tests {
              Expect: 100-continue\r\n\r\nhelloGET / HTTP/1.1\r\nConnection: close\r\n\r\n",
         );
         let mut left = Vec::new();
-        let Read1::Request(mut first) = read(&mut wire, &mut left).unwrap() else { panic!() };
+        let Read1::Request(first) = read(&mut wire, &mut left).unwrap() else { panic!() };
         assert!(wire.heard.is_empty(), "whoever may send a body is told so");
         let body = read_body(&mut wire, &mut left, &first).unwrap();
         assert_eq!((first.method.as_str(), &*body), ("PUT", &b"hello"[..]));
@@ -365,7 +365,7 @@ mod tests {
         let mut wire =
             wire("PUT / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\n\r\n");
         let mut left = Vec::new();
-        let Read1::Request(mut first) = read(&mut wire, &mut left).unwrap() else { panic!() };
+        let Read1::Request(first) = read(&mut wire, &mut left).unwrap() else { panic!() };
         assert!(skip_body(&mut wire, &mut left, &first).unwrap());
         let Read1::Request(mut second) = read(&mut wire, &mut left).unwrap() else { panic!() };
         assert_eq!(second.method, "GET");
