@@ -5,6 +5,8 @@
 mod damaged;
 #[path = "history/hidden.rs"]
 mod hidden;
+#[path = "history/interrupted.rs"]
+mod interrupted;
 #[path = "history/moment.rs"]
 mod moment;
 

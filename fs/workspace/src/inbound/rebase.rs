@@ -22,9 +22,11 @@ use std::sync::atomic::Ordering;
 
 use strongroom_format::cbor::encode;
 use strongroom_format::ids::{Ino, ObjectId};
-use strongroom_format::inode::{Entry, Inode, Kind, XATTR_BYTES_MAX};
+use strongroom_format::inode::{Entry, Inode, Kind, Snapshot, XATTR_BYTES_MAX};
 use strongroom_format::op::{Fate, Op};
+use strongroom_store::Key as StoreKey;
 
+use super::log::get;
 use super::taken::{Taken, Touched};
 use crate::error::{ErrorKind, Result};
 use crate::state::{State, note_released};
@@ -206,10 +208,19 @@ impl<'a> Rebase<'a> {
                     _ => Ok(()),
                 }
             }
+            Op::SetSnapshot { snapshot: Some(snapshot), .. } if !self.is_kept(snapshot)? => {
+                self.inner.counts.unplaced.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
             Op::Relocate { .. } | Op::SetSnapshot { .. } | Op::Expunge { .. } => self.emit(&op),
             // Of the journal alone.
             Op::Based { .. } | Op::Write { .. } => Ok(()),
         }
+    }
+
+    /// Whether the state of a snapshot that nobody heard of yet is there: others collect it where that takes too long.
+    fn is_kept(&self, snapshot: &Snapshot) -> Result<bool> {
+        Ok(get(&self.inner.store, StoreKey::Checkpoint(snapshot.seq))?.is_some())
     }
 
     /// Does an operation to the map with the others' commits.
