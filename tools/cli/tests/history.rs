@@ -63,3 +63,29 @@ fn history_is_kept_listed_mounted_and_restored() {
     place.run("snapshot delete STORE before --passphrase-file PASS").expect_done();
     place.run("check STORE --passphrase-file PASS").expect_sound();
 }
+
+#[test]
+fn a_mount_shows_at_once_what_was_restored_and_not_what_was_purged() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::with_workspace();
+    place.mount();
+    let report = place.drive().join("report");
+    fs::write(&report, "first").unwrap();
+    place.run("snapshot create DRIVE before").expect_done();
+    fs::write(&report, "second").unwrap();
+    // The kernel remembers what it has looked at, and what it has not found.
+    assert_eq!(fs::read_to_string(&report).unwrap(), "second");
+    place.run("restore drive/report --at before").expect_done();
+    assert_eq!(fs::read_to_string(&report).unwrap(), "first");
+    let free = place.drive().join("free");
+    assert!(!free.exists());
+    place.run("restore drive/report --at before --to drive/free").expect_done();
+    assert_eq!(fs::read_to_string(&free).unwrap(), "first");
+    place.run("snapshot delete DRIVE before").expect_done();
+    assert!(report.exists());
+    place.run("purge drive/report --yes").expect_done();
+    assert!(!report.exists());
+    place.unmount();
+}

@@ -7,7 +7,7 @@ use strongroom_format::inode::Kind;
 use super::at::At;
 use super::versions::parts;
 use crate::door::{
-    Access, Answer, Attributes, Caller, Core, FolderEntry, Folding, ListDetail, NewNode,
+    Access, Answer, Attributes, Caller, Change, Core, FolderEntry, Folding, ListDetail, NewNode,
     OpenOptions, RenameMode, SeekTarget, SetAttributes, SetTime, WriteMode, XattrMode,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -54,6 +54,11 @@ impl Workspace {
             // Where this fails as well, the next one takes it away.
             drop(remove(self, folder, &beside));
         }
+        let names = [name.to_vec(), beside].map(|name| Change::Name { folder, name });
+        // Who looked while it was made saw a part of it.
+        let made = settle(self.lookup(folder, name, Folding::Exact)).ok();
+        let made = made.map(|made| Change::Inode { ino: made.ino, content: true });
+        self.0.tell_kernel(names.into_iter().chain(made));
         restored
     }
 }

@@ -1,16 +1,22 @@
 //! What the kernel has to be told after others' commits came in: names, attributes and contents that differ.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use strongroom_format::ids::Ino;
 use strongroom_format::inode::Inode;
 use strongroom_format::key::{Key, Subject};
+use strongroom_host::thread::wait_within;
 
-use crate::door::Change;
+use crate::door::{Change, Mark};
 use crate::error::Result;
 use crate::state::State;
 use crate::tree::map::{Map, Value, subject};
 use crate::tree::pages::patiently;
+use crate::workspace::Inner;
+
+/// LIMIT: how long whoever changed something waits for the kernel to hear of it.
+const HEARING_LIMIT: Duration = Duration::from_secs(1);
 
 /// What differs.
 #[derive(Default)]
@@ -80,6 +86,24 @@ impl News {
             changes.push(Change::Inode { ino, content: content && !state.is_open(ino) });
         }
         changes
+    }
+}
+
+impl Inner {
+    /// Tells the kernel of what was changed here and not by it, and returns when it has heard of that.
+    pub(crate) fn tell_kernel(&self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            // Nobody listens where nothing is mounted.
+            let _ = self.news.send(change);
+        }
+        if self.changes.lock().is_some() {
+            return;
+        }
+        let (mark, passing) = Mark::new();
+        if self.news.send(Change::Mark(mark)).is_ok() {
+            // Where somebody keeps the kernel from hearing, it hears later.
+            let _ = wait_within(HEARING_LIMIT, passing);
+        }
     }
 }
 

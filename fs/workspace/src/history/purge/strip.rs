@@ -9,6 +9,7 @@ use strongroom_format::inode::Kind;
 use strongroom_store::{Body, Family, Key as StoreKey};
 
 use super::{Begun, Intent};
+use crate::door::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::restore::settle;
 use crate::inbound::log::{get, keys_of, parse_if_sound};
@@ -22,27 +23,39 @@ use crate::workspace::Inner;
 impl Inner {
     /// Removes the names of inodes in the present. A folder in which somebody put something else stays.
     pub(super) fn remove_present(self: &Arc<Self>, inos: &[Ino]) -> Result<()> {
+        let mut changes = Vec::new();
+        let removed = self.remove_names_of(inos, &mut changes);
+        self.tell_kernel(changes);
+        removed?;
+        self.purge_doomed()
+    }
+
+    fn remove_names_of(self: &Arc<Self>, inos: &[Ino], changes: &mut Vec<Change>) -> Result<()> {
         let mut left: BTreeSet<Ino> = inos.iter().copied().collect();
         loop {
             let before = left.len();
             for ino in left.clone() {
-                if self.remove_name_of(ino)? {
+                if self.remove_name_of(ino, changes)? {
                     left.remove(&ino);
                 }
             }
             if left.is_empty() || left.len() == before {
-                break;
+                return Ok(());
             }
         }
-        self.purge_doomed()
     }
 
     /// True when it is gone.
-    fn remove_name_of(self: &Arc<Self>, ino: Ino) -> Result<bool> {
+    fn remove_name_of(self: &Arc<Self>, ino: Ino, changes: &mut Vec<Change>) -> Result<bool> {
         let map = self.state.lock().map.snapshot();
         let Some(inode) = patiently(|| Txn::new(&map).find_inode(ino))? else { return Ok(true) };
         let Some((folder, name)) = place_of(&map, ino)? else { return Ok(true) };
-        match settle(self.remove_purged((folder, &name), ino)) {
+        let removed = settle(self.remove_purged((folder, &name), ino));
+        if removed.is_ok() {
+            changes.push(Change::Name { folder, name });
+            changes.push(Change::Inode { ino, content: true });
+        }
+        match removed {
             // One with several names is looked at again.
             Ok(()) => Ok(inode.kind == Kind::Folder || inode.link_count <= 1),
             Err(error) if matches!(error.kind(), ErrorKind::NotEmpty | ErrorKind::NotFound) => {
