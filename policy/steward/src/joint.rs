@@ -37,6 +37,7 @@ use crate::leases::{Rules, Wanted};
 use crate::register::{Register, Transaction};
 use crate::subjects::Subject;
 
+pub(crate) use folder::full_of_joint;
 pub use lent::LentJoint;
 pub(crate) use lent::opener;
 

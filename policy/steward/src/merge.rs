@@ -1,9 +1,9 @@
 //! Two subjects that turn out to be one person: what is of the one becomes the other's, and the one is erased.
 //!
 //! ```text
-//! kept     one record: holds and restriction of the one are in force for the other as well
+//! kept     one record: holds and restriction of the one are in force for the other as well, and so is what it said no to
 //! moved    some files a record: sealed anew under the other's key, out of the one's folder in the same record
-//! joined   one record: answers, look-up rows; the one's erasure is asked for and its holds go
+//! joined   one record: all other answers, look-up rows; the one's erasure is asked for and its holds go
 //! erased   as every erasure: keys ended, receipt signed
 //! ```
 //!
@@ -17,15 +17,17 @@ use strongroom_records::ids::{ClassId, SubjectId};
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::Said;
 use strongroom_records::subject::{
-    Consent, ConsentStatus, Detail, Erasure, FILE_NAME_LEN_MAX, File, Row, SubjectState,
+    Consent, ConsentStatus, Detail, Erasure, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder,
+    JOINT_COUNT_MAX, Row, SubjectState,
 };
 
 use crate::custodian::Custodian;
 use crate::erase::{Cause, Erased};
 use crate::error::{Error, Result};
-use crate::files::OpenFolder;
+use crate::files::{OpenFolder, full};
+use crate::joint::full_of_joint;
 use crate::lookup::Buckets;
-use crate::register::Transaction;
+use crate::register::{Register, Transaction};
 use crate::subjects::Subject;
 
 /// LIMIT: files, and about how many bytes of them, that one record moves.
@@ -59,17 +61,17 @@ impl Custodian {
             }
             return Ok(Merged { files: 0, erased: self.erase_for(from, Cause::Decided)? });
         }
-        self.keep_what_is_kept(into, from)?;
+        self.check_room(into, from)?;
         let mut files = 0;
         loop {
+            // ORDER: before anything is moved. Others are let in between, and are not after the last one.
+            self.keep_what_is_kept(into, from)?;
             match self.move_any(into, from)? {
                 0 => break,
                 moved => files += moved,
             }
             self.let_others_in()?;
         }
-        // Others were let in, and are not from here on.
-        self.keep_what_is_kept(into, from)?;
         self.join(into, from)?;
         Ok(Merged { files, erased: self.erase_for(from, Cause::Decided)? })
     }
@@ -83,29 +85,44 @@ impl Custodian {
         Ok(details.filter_map(|detail| detail.merged).collect())
     }
 
-    /// Nothing that was held or restricted is free for a moment.
+    /// Whether all that the one has finds room with the other: else nothing is begun that would end half way.
+    fn check_room(&self, into: &SubjectId, from: &SubjectId) -> Result<()> {
+        let (own, other) = (self.living(into)?, self.living(from)?);
+        let ours = self.folders_of(&own)?;
+        for theirs in self.folders_of(&other)? {
+            let ours = ours.iter().find(|ours| ours.class() == theirs.class());
+            if let Some(ours) = ours {
+                check_room(&ours.folder, &theirs.folder, into)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing that was held, restricted, refused or agreed to in part only is free for a moment.
     fn keep_what_is_kept(&mut self, into: &SubjectId, from: &SubjectId) -> Result<()> {
         let (mut own, other) = (self.living(into)?, self.living(from)?);
-        let new: Vec<_> = other
-            .cell
-            .holds
-            .iter()
-            .filter(|hold| !own.cell.holds.contains(hold))
-            .cloned()
-            .collect();
+        let mut holds = other.cell.holds;
+        holds.retain(|hold| !own.cell.holds.contains(hold));
         let is_stricter = other.cell.state == SubjectState::Restricted
             && own.cell.state != SubjectState::Restricted;
-        if new.is_empty() && !is_stricter {
+        let answers = narrowed(&own.record.consents, &other.record.consents);
+        if holds.is_empty() && !is_stricter && answers.is_empty() {
             return Ok(());
         }
-        let kind = if new.is_empty() { Kind::Restriction } else { Kind::Hold };
-        let said = is_stricter.then_some(Said::Restricted);
-        let to_tell = self.to_tell(&own, said.as_slice())?;
-        own.cell.holds.extend(new);
-        if is_stricter {
-            own.cell.state = SubjectState::Restricted;
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        let mut said = register.say(&mut transaction, &mut own, answers);
+        let restricted = is_stricter.then_some((Kind::Restriction, SubjectState::Restricted));
+        let held = (!holds.is_empty()).then_some((Kind::Hold, own.cell.state));
+        own.cell.holds.extend(holds);
+        for (kind, state) in held.into_iter().chain(restricted) {
+            own.cell.state = state;
+            register.tell(&mut transaction, &mut own, kind, None, None, |_| ());
         }
-        self.told(to_tell, |custodian| custodian.change_subject(own, kind))
+        said.extend(is_stricter.then_some(Said::Restricted));
+        let to_tell = self.to_tell(&own, &said)?;
+        register.put_subject(&mut transaction, &mut own);
+        self.told(to_tell, |custodian| custodian.register_mut().commit(transaction)).map(drop)
     }
 
     /// Moves some files of any class; how many.
@@ -172,23 +189,9 @@ impl Custodian {
         let mut transaction = Transaction::new(register);
         let mut buckets = Buckets::default();
         self.move_lookups(&mut own, &mut other, &mut buckets)?;
-        let mut answers = joined(&own.record.consents, &other.record.consents);
-        answers.iter_mut().for_each(|consent| consent.position = transaction.seq());
-        let said: Vec<Said> = answers.iter().cloned().map(Said::Consent).collect();
+        let answers = joined(&own.record.consents, &other.record.consents);
+        let said = register.say(&mut transaction, &mut own, answers);
         let to_tell = self.to_tell(&own, &said)?;
-        for consent in answers {
-            let consents = &mut own.record.consents;
-            match consents.binary_search_by_key(&consent.activity, |own| own.activity) {
-                Ok(at) => consents[at] = consent.clone(),
-                Err(at) => consents.insert(at, consent.clone()),
-            }
-            let activity = consent.activity;
-            let detail = Detail { consent: Some(consent), ..Detail::default() };
-            let detail = Some(&detail);
-            register.tell(&mut transaction, &mut own, Kind::Consent, detail, None, |entry| {
-                entry.activity = Some(activity);
-            });
-        }
         register.enlist(&mut transaction, &mut buckets, &mut own)?;
         other.cell.holds = Vec::new();
         other.cell.state = SubjectState::Erasing;
@@ -246,6 +249,45 @@ impl Custodian {
     }
 }
 
+impl Register {
+    /// Puts answers that were made of two into a subject's record; what a ledger has to be told.
+    fn say(
+        &self,
+        transaction: &mut Transaction,
+        own: &mut Subject,
+        answers: Vec<Consent>,
+    ) -> Vec<Said> {
+        let mut said = Vec::new();
+        for mut consent in answers {
+            consent.position = transaction.seq();
+            let (activity, consents) = (consent.activity, &mut own.record.consents);
+            match consents.binary_search_by_key(&activity, |own| own.activity) {
+                Ok(at) => consents[at] = consent.clone(),
+                Err(at) => consents.insert(at, consent.clone()),
+            }
+            said.push(Said::Consent(consent.clone()));
+            let detail = Detail { consent: Some(consent), ..Detail::default() };
+            self.tell(transaction, own, Kind::Consent, Some(&detail), None, |entry| {
+                entry.activity = Some(activity);
+            });
+        }
+        said
+    }
+}
+
+/// Whether a folder has room for all that another one's owner, who becomes `into`, has in it. What is about both needs none.
+fn check_room(ours: &Folder, theirs: &Folder, into: &SubjectId) -> Result<()> {
+    let joint = theirs.joint.iter().filter(|joint| !joint.others.contains(into)).count();
+    let joint_count = ours.joint.len() + joint;
+    if joint_count > JOINT_COUNT_MAX {
+        return Err(full_of_joint());
+    }
+    match ours.files.len() + theirs.files.len() + joint_count > FILE_COUNT_MAX {
+        true => Err(full()),
+        false => Ok(()),
+    }
+}
+
 /// A name that is not taken: `order.txt`, `order (2).txt`, …
 pub(crate) fn free_name(folder: &OpenFolder, file: &File) -> String {
     let (stem, extension) = match file.name.rsplit_once('.') {
@@ -276,19 +318,36 @@ pub(crate) fn is_numbered(name: &str, other: &str) -> bool {
 
 /// Answers of the one person that differ from what `own` says so far.
 fn joined(own: &[Consent], other: &[Consent]) -> Vec<Consent> {
-    let mut changed = Vec::new();
-    for theirs in other {
-        match own.iter().find(|ours| ours.activity == theirs.activity) {
-            None => changed.push(theirs.clone()),
-            Some(ours) => {
-                let both = of_both(ours, theirs);
-                if both != *ours {
-                    changed.push(both);
-                }
-            }
-        }
-    }
-    changed
+    let all = combined(own, other).map(|(ours, both)| (ours, reopened(both)));
+    all.filter(|(ours, both)| *ours != Some(both)).map(|(_, both)| both).collect()
+}
+
+/// Those of them that take something away from what `own` says so far: in force before anything of the other is under it. One
+/// that agrees to nothing any more stays a yes till both are one, so that what the other said is not taken for all there is.
+fn narrowed(own: &[Consent], other: &[Consent]) -> Vec<Consent> {
+    let is_narrower = |(ours, both): &(Option<&Consent>, Consent)| {
+        let widens = both.status.allows() && !ours.is_some_and(|ours| ours.status.allows());
+        *ours != Some(both) && !widens
+    };
+    combined(own, other).filter(is_narrower).map(|(_, both)| both).collect()
+}
+
+/// What one has answered so far, if anything, with what both together say, for each answer of the other.
+fn combined<'c>(
+    own: &'c [Consent],
+    other: &'c [Consent],
+) -> impl Iterator<Item = (Option<&'c Consent>, Consent)> {
+    other.iter().map(|theirs| {
+        let ours = own.iter().find(|ours| ours.activity == theirs.activity);
+        (ours, ours.map_or_else(|| theirs.clone(), |ours| of_both(ours, theirs)))
+    })
+}
+
+/// Two yeses that have no class in common agree to nothing: the question is open again.
+fn reopened(consent: Consent) -> Consent {
+    let is_empty = consent.status.allows() && consent.classes.is_empty();
+    let status = if is_empty { ConsentStatus::Requested } else { consent.status };
+    Consent { status, ..consent }
 }
 
 fn of_both(ours: &Consent, theirs: &Consent) -> Consent {
@@ -307,11 +366,7 @@ fn of_both(ours: &Consent, theirs: &Consent) -> Consent {
 fn narrower(ours: &Consent, theirs: &Consent) -> Consent {
     let classes: Vec<ClassId> =
         ours.classes.iter().filter(|class| theirs.classes.contains(class)).copied().collect();
-    // Two yeses that have no class in common agree to nothing: the question is open again.
-    let status =
-        if classes.is_empty() { ConsentStatus::Requested } else { later(ours, theirs).status };
     Consent {
-        status,
         explicit: ours.explicit && theirs.explicit,
         classes,
         until: [ours.until, theirs.until].into_iter().flatten().min(),
@@ -341,7 +396,41 @@ fn is_no(status: ConsentStatus) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_numbered;
+    use strongroom_crypto::secret::KeyShare;
+    use strongroom_records::ids::{FileId, Hash, SubjectId};
+    use strongroom_records::subject::{File, Folder, JointFile};
+
+    use super::{check_room, is_numbered};
+
+    fn file() -> File {
+        let (name, id, hash) = ("file".to_owned(), FileId([1; 16]), Hash([1; 32]));
+        File { name, id, len: 1, hash, written: 1, generation: 1 }
+    }
+
+    fn folder(files: usize, joint: usize, others: &[SubjectId]) -> Folder {
+        let share = || JointFile {
+            file: file(),
+            others: others.to_vec(),
+            share: KeyShare::from_bytes(&[1; 32]),
+        };
+        Folder {
+            files: std::iter::repeat_with(file).take(files).collect(),
+            joint: std::iter::repeat_with(share).take(joint).collect(),
+            ..Folder::default()
+        }
+    }
+
+    #[test]
+    fn two_who_have_more_together_than_one_may_are_not_merged() {
+        let [ada, bob] = [1, 2].map(|id| SubjectId([id; 16]));
+        let fits = |ours: Folder, theirs: Folder| check_room(&ours, &theirs, &ada).is_ok();
+        assert!(fits(folder(9_000, 0, &[]), folder(1_000, 0, &[])));
+        assert!(!fits(folder(9_000, 0, &[]), folder(1_001, 0, &[])));
+        assert!(!fits(folder(9_000, 500, &[bob]), folder(0, 501, &[bob])));
+        assert!(fits(folder(9_000, 500, &[bob]), folder(0, 500, &[bob])));
+        assert!(!fits(folder(9_001, 500, &[bob]), folder(0, 500, &[bob])));
+        assert!(fits(folder(9_000, 1_000, &[bob]), folder(0, 1_000, &[bob, ada])));
+    }
 
     #[test]
     fn what_is_named_after_a_file_that_was_there_is_known_by_its_number() {

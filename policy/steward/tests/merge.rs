@@ -149,6 +149,61 @@ fn what_was_held_or_restricted_stays_so() {
     shop.erase(&ada).unwrap();
 }
 
+/// What the twin said no to, or not yes, is never had under what ada said, wherever the machine dies.
+#[test]
+fn no_file_is_had_under_an_answer_of_the_other_however_far_a_merge_came() {
+    use ConsentStatus::{Given, Objected, Requested, Withdrawn};
+    let said = |activity: &str, status: ConsentStatus, classes: &[&str]| Answer {
+        classes: classes.iter().map(|class| (*class).to_owned()).collect(),
+        ..answer(activity, status)
+    };
+    let table = [
+        (
+            Some(said("newsletter", Given, &["owned"])),
+            said("newsletter", Withdrawn, &[]),
+            Withdrawn,
+        ),
+        (
+            Some(said("newsletter", Given, &["owned"])),
+            said("newsletter", Given, &["identifiable"]),
+            Requested,
+        ),
+        (None, said("fraud", Objected, &[]), Objected),
+    ];
+    for (ours, theirs, status) in table {
+        let mut is_through = false;
+        let mut deaths = 0;
+        for calls in (0..300).step_by(4) {
+            let world = World::new(65);
+            let (mut shop, [ada, twin, _]) = shop(&world);
+            registered(&mut shop, "fraud", Basis::LegitimateInterest, &["owned"]);
+            let activity = theirs.activity.as_str();
+            ours.iter().for_each(|said| drop(shop.answer(&ada, said).unwrap()));
+            shop.answer(&twin, &theirs).unwrap();
+            let name = shop.name_for(&ada, activity).unwrap();
+            world.store.die_after(Some(calls));
+            is_through = shop.merge_subjects(&ada, &twin).is_ok();
+            world.store.die_after(None);
+            drop(shop);
+            let mut shop = world.open("shop");
+            let mut had = shop.files(&by(activity, name, "owned")).unwrap_or_default();
+            had.retain(|line| line.name != "order.txt");
+            assert!(had.is_empty(), "{activity} has {had:?} after {calls} changes");
+            shop.merge_subjects(&ada, &twin).unwrap();
+            let all = shop.consents(&ada).unwrap();
+            let last = all.iter().find(|(own, _)| own.name == activity).unwrap().1;
+            assert_eq!(last, status, "{activity} after {calls} changes");
+            assert_eq!(kind(shop.files(&by(activity, name, "owned"))), ErrorKind::Denied);
+            assert!(shop.verify().unwrap().findings.is_empty());
+            deaths += 1;
+            if is_through {
+                break;
+            }
+        }
+        assert!(is_through && deaths > 5, "{deaths}");
+    }
+}
+
 /// The machine dies at every single change; the same call goes on.
 #[test]
 fn a_merge_is_resumable_after_every_step_and_no_file_is_ever_in_two_folders() {

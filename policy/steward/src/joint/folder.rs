@@ -36,9 +36,7 @@ impl OpenFolder {
         }
         let all = &mut self.folder.joint;
         if all.len() >= JOINT_COUNT_MAX {
-            return Err(Error::invalid(
-                "a class of a subject has 1,000 files about several people at most",
-            ));
+            return Err(full_of_joint());
         }
         let at = all.partition_point(|other| other.file.name < joint.file.name);
         all.insert(at, joint);
@@ -49,4 +47,8 @@ impl OpenFolder {
     pub fn remove_joint(&mut self, id: FileId) {
         self.folder.joint.retain(|joint| joint.file.id != id);
     }
+}
+
+pub(crate) fn full_of_joint() -> Error {
+    Error::invalid("a class of a subject has 1,000 files about several people at most")
 }

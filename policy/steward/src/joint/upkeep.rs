@@ -29,7 +29,7 @@ pub(crate) struct WithOthers {
 
 impl Custodian {
     /// Folders of a subject, those that no key opens left out.
-    fn folders_of(&self, own: &Subject) -> Result<Vec<OpenFolder>> {
+    pub(crate) fn folders_of(&self, own: &Subject) -> Result<Vec<OpenFolder>> {
         let register = self.register();
         let Some(key) = whole(register.subject_key(&own.cell))?.flatten() else {
             return Ok(Vec::new());
