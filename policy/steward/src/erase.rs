@@ -4,7 +4,7 @@
 //! received    holds checked; ledger entry durable; from here on nothing is released
 //! parted      those who share files with the subject forget them, a record each
 //! punctured   one record: leaf dropped, buckets remade, application key new; objects and folders gone with it
-//! closed      old application key destroyed in custody and tried on the root before; receipt signed
+//! closed      all application keys but the one in force destroyed in custody, the old one tried on the root before; receipt signed
 //! ```
 //!
 //! Each step is done once and marked after its proof; an interrupted erasure is taken up where it stands by the same call,
@@ -171,6 +171,8 @@ impl Custodian {
         if register.leaf(slot)?.is_some() {
             return Err(Error::corrupt("an erased subject's key is still in the keystore"));
         }
+        // One that was made before the puncture, and that no record names, opens the subject in an older copy.
+        self.end_all_other_keys()?;
         let destroyed = self.destroy_before(&before)?;
         let register = self.register();
         if destroyed.ending == Ending::Immediate && !destroyed.refused_afterwards {

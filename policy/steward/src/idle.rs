@@ -279,7 +279,7 @@ impl Custodian {
     }
 
     /// What is missing since others took it away meanwhile is no damage.
-    fn or_conflict(&self, error: Error) -> Error {
+    pub(crate) fn or_conflict(&self, error: Error) -> Error {
         match self.is_overtaken(&error) {
             Ok(true) => Error::new(ErrorKind::Conflict, "somebody else wrote meanwhile"),
             Ok(false) | Err(_) => error,

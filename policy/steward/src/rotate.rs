@@ -11,12 +11,13 @@
 mod register;
 mod subject;
 
+use strongroom_records::keystore::Root;
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::{Deed, Destroyed, Ending};
 
 use crate::custodian::Custodian;
 use crate::directory::NeededKey;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::register::Transaction;
 
 pub use register::{RegisterKeyStatus, RegisterRotated};
@@ -41,6 +42,14 @@ impl Custodian {
     /// `Locked` when the present key is not in custody; those of custody and store. Whatever was interrupted is taken up
     /// by the next call.
     pub fn rotate(&mut self) -> Result<Rotated> {
+        let (time, position, before) = self.change_application_key()?;
+        let destroyed = self.destroy_before(&before)?;
+        let receipt = self.receipt(time, position, Deed::Rotation(destroyed.clone()));
+        Ok(Rotated { generation: self.register().root().generation, destroyed, receipt })
+    }
+
+    /// The first two steps: time and number of the record, and the root before.
+    fn change_application_key(&mut self) -> Result<(i64, u64, Root)> {
         let register = self.register();
         let before = register.root().clone();
         let change = register.keystore().puncture(&before, &register.nodes(), &[], &[])?;
@@ -49,9 +58,28 @@ impl Custodian {
         transaction.keystore(change);
         transaction.entry(Kind::ApplicationRotated, |_| ());
         let (position, _) = self.register_mut().commit(transaction)?;
-        let destroyed = self.destroy_before(&before)?;
-        let receipt = self.receipt(time, position, Deed::Rotation(destroyed.clone()));
-        Ok(Rotated { generation: self.register().root().generation, destroyed, receipt })
+        Ok((time, position, before))
+    }
+
+    /// Ends every application key but the one in force, also those that no record names: one that a change made which was
+    /// interrupted, or which another home is about to record, opens what was there when it was made.
+    ///
+    /// # Errors
+    /// `Unavailable` where others make keys meanwhile; those of custody and store.
+    pub(crate) fn end_all_other_keys(&mut self) -> Result<()> {
+        self.sweep()?;
+        if self.register().has_one_key()? {
+            return Ok(());
+        }
+        self.change_application_key().map_err(|error| self.or_conflict(error))?;
+        self.sweep()?;
+        match self.register().has_one_key()? {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Unavailable,
+                "somebody else is changing the application key",
+            )),
+        }
     }
 
     /// The application key in force, if it has to be obtained before anything here can be opened: somebody else has changed it.
@@ -75,10 +103,7 @@ impl Custodian {
     }
 
     /// Destroys what an older root was wrapped under, and tries whether it still opens.
-    pub(crate) fn destroy_before(
-        &mut self,
-        before: &strongroom_records::keystore::Root,
-    ) -> Result<Destroyed> {
+    pub(crate) fn destroy_before(&mut self, before: &Root) -> Result<Destroyed> {
         self.register_mut().end_old_keys()?;
         let keystore = self.register().keystore();
         let ending = keystore.custody().describe().ending;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use strongroom_audit::shelves::Shelves;
 use strongroom_records::ids::KeyId;
 use strongroom_records::keystore::Root;
+use strongroom_records::receipt::Ending;
 use strongroom_store::Shelf;
 use strongroom_tree::Nodes;
 
@@ -75,6 +76,13 @@ impl Register {
         self.keystore.destroy(&over)?;
         self.ended.clear();
         Ok(over.len())
+    }
+
+    /// Whether custody has the application key in force and no other, as far as it can tell.
+    pub fn has_one_key(&self) -> Result<bool> {
+        let custody = self.keystore.custody();
+        let keeps_list = custody.describe().ending != Ending::NotOurs;
+        Ok(!keeps_list || custody.list(&self.application())? == [self.root.key])
     }
 
     /// When the application key in force came into force.
