@@ -205,6 +205,7 @@ fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
         slots: state.slots.clone(),
         ledger: checkpoint.root.page_objects.iter().map(|entry| (entry.object, *entry)).collect(),
         checkpoint_seq: checkpoint.root.seq,
+        changed_seq: checkpoint.root.seq,
         checkpoint_due: None,
         written: None,
         contact: (0, Duration::ZERO),
@@ -300,6 +301,9 @@ impl Inner {
             self.check_known(commit.head)?;
             self.replay_commit(&mut state, commit)?;
             outbound.note_commit(commit);
+            if !(self.is_own(commit) && commit.body.ops.is_empty()) {
+                outbound.changed_seq = commit.head.seq;
+            }
             Ok(())
         })?;
         self.find_own_mark(&mut outbound);

@@ -247,7 +247,10 @@ impl Inner {
             self.state.lock().unmarked_base = base != Some(head);
             return self.keep_journal(journal, replayed);
         }
-        if base != Some(head) {
+        // ORDER: on top of the newest commit, as if it were the base, where nothing came between but empty ones of this home. Put on
+        // top of them again, the records would get numbers that a commit under way from the process before does not cover.
+        let since = self.outbound.lock().changed_seq;
+        if !base.is_some_and(|seq| (since..=head).contains(&seq)) {
             let seq = base.ok_or_else(|| if self.is_apart() { away() } else { stranded() })?;
             match self.load_at(seq) {
                 Err(_) if self.is_apart() => return Err(away()),

@@ -146,6 +146,8 @@ pub struct Outbound {
     pub ledger: Ledger,
     /// Sequence of the last checkpoint.
     pub checkpoint_seq: u64,
+    /// When this was opened: a commit, or the checkpoint, that nothing but empty commits of this home came after.
+    pub changed_seq: u64,
     /// A published commit whose frozen layer still has to be written out.
     pub checkpoint_due: Option<CheckpointDue>,
     /// A checkpoint whose pages are in the store and whose root may be.
