@@ -4,6 +4,8 @@
 
 #[path = "converge/away.rs"]
 mod away;
+#[path = "converge/back.rs"]
+mod back;
 #[path = "converge/commits.rs"]
 mod commits;
 #[path = "converge/late.rs"]

@@ -358,4 +358,25 @@ impl Op {
     pub fn is_local(&self) -> bool {
         matches!(self, Op::Write { .. } | Op::Based { .. })
     }
+
+    /// Every inode that it is about.
+    pub fn inodes_mut(&mut self) -> Vec<&mut Ino> {
+        match self {
+            Op::Create { folder, ino, .. }
+            | Op::Link { folder, ino, .. }
+            | Op::Unlink { folder, ino, .. } => vec![folder, ino],
+            Op::Rename { from, to, ino, replaced, .. } => vec![from, to, ino, replaced],
+            Op::Exchange { from, to, .. } | Op::Clone { from, to, .. } => vec![from, to],
+            Op::SetAttributes { ino, .. }
+            | Op::SetXattr { ino, .. }
+            | Op::SetInline { ino, .. }
+            | Op::SetExtents { ino, .. }
+            | Op::Punch { ino, .. }
+            | Op::Purge { ino }
+            | Op::Write { ino, .. }
+            | Op::Rewrite { ino, .. } => vec![ino],
+            Op::Relocate { inos, .. } | Op::Expunge { inos } => inos.iter_mut().collect(),
+            Op::Based { .. } | Op::SetSnapshot { .. } => Vec::new(),
+        }
+    }
 }

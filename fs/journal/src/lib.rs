@@ -21,6 +21,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod ahead;
 mod error;
 mod file;
 mod replay;
@@ -89,6 +90,8 @@ pub type ReplaySink<'a> = dyn FnMut(u64, &[u8]) -> Result<()> + 'a;
 /// An open journal. One per folder: the caller holds the lock that makes it so.
 pub struct Journal {
     writer: Mutex<Writer>,
+    inherited: u64,
+    first: u64,
     syncer: Syncer,
     releasing: Mutex<()>,
     folder: PathBuf,
@@ -167,7 +170,7 @@ impl Journal {
     ) -> Result<Journal> {
         let key = JournalKey::from_bytes(key.expose());
         let found = Replay::run(&options, &key, services.disk.as_ref(), replay)?;
-        let first = found.next_number.max(options.first_number_min);
+        let first = ahead::first_number(found.next_number, options.first_number_min);
         let mut salts = salts::Salts::new(Arc::clone(&services.entropy));
         let begin = file::Begin {
             options: &options,
@@ -193,8 +196,9 @@ impl Journal {
             spare: Spare::None,
             state: State::Open,
         };
-        let journal =
-            Journal { writer: Mutex::new(writer), syncer, releasing: Mutex::new(()), folder, disk };
+        let (inherited, releasing) = (found.next_number - 1, Mutex::new(()));
+        let writer = Mutex::new(writer);
+        let journal = Journal { writer, inherited, first, syncer, releasing, folder, disk };
         // Files without records are of no use. Not before now: the newest may be all that knows the number.
         let mut retired = Retired { spare: Spare::None, made: Spare::None, count: 0 };
         for number in &found.empty {
@@ -249,7 +253,17 @@ impl Journal {
         self.syncer.acknowledged()
     }
 
-    /// Number of the last record. The next one has the number after it.
+    /// Number of the last record of the processes before, as far as the files tell.
+    pub fn inherited(&self) -> u64 {
+        self.inherited
+    }
+
+    /// Number of the last record of this process, if there is one.
+    pub fn written(&self) -> Option<u64> {
+        Some(self.position()).filter(|last| *last >= self.first)
+    }
+
+    /// Number before that of the next record.
     pub fn position(&self) -> u64 {
         self.syncer.position()
     }

@@ -115,6 +115,8 @@ pub struct State {
     pub head: Head,
     /// Whether the journal has yet to say that what follows is on top of `head`: set when others' commits came in.
     pub unmarked_base: bool,
+    /// Number that it says of itself then, where numbers begin anew far ahead: the one after the last before.
+    pub unmarked_from: Option<u64>,
     /// Inodes whose pages the kernel may have from before others changed them. Dropped at the next open.
     pub outdated: BTreeSet<Ino>,
     /// Whether the map holds a rule or a snapshot; none: to be looked up.
@@ -161,9 +163,10 @@ impl State {
     /// ORDER: before the first change that was planned on top of others' commits.
     fn mark_base(&mut self, journal: &Journal) -> Look<()> {
         if self.unmarked_base {
-            let (seq, from) = (self.head.seq, journal.position() + 1);
+            let from = self.unmarked_from.unwrap_or(journal.position() + 1);
+            let seq = self.head.seq;
             self.append(journal, &encode(&Op::Based { seq, from, last: true }))?;
-            self.unmarked_base = false;
+            (self.unmarked_base, self.unmarked_from) = (false, None);
         }
         Ok(())
     }

@@ -530,6 +530,7 @@ pub(crate) fn fresh_state(
         held_bytes: 0,
         head,
         unmarked_base: false,
+        unmarked_from: None,
         outdated: BTreeSet::new(),
         keeps_history: None,
         history_changes: 0,

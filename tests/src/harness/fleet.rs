@@ -18,7 +18,7 @@ use strongroom_store::{
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use strongroom_workspace::{Mode, Options, Services, Status, Tuning, Workspace};
 
-use super::near::{Copies, Near};
+use super::near::{Copies, Kept, Near};
 use super::runner::{CALLER, Runner, Seen, Slots, Taker};
 use super::step::Step;
 use super::tree::{Tree, read_tree};
@@ -203,6 +203,12 @@ pub struct Home {
     copies: Option<Copies>,
 }
 
+/// A home as it once was.
+pub struct Backup {
+    disk: SimDisk,
+    copies: Option<Kept>,
+}
+
 /// How a home goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Down {
@@ -323,6 +329,27 @@ impl Home {
             *self.line.disk.lock() = Arc::new(self.disk.clone());
         }
         closed
+    }
+
+    /// All it has, as it is now.
+    ///
+    /// # Panics
+    /// If it is open.
+    pub fn back_up(&self) -> Backup {
+        assert!(self.workspace.is_none(), "a process still writes");
+        let copies = self.copies.as_ref().map(|copies| copies.lock().clone());
+        Backup { disk: self.disk.kill(), copies }
+    }
+
+    /// All it has is as it was at a backup from here on.
+    ///
+    /// # Panics
+    /// If it is open.
+    pub fn roll_back(&mut self, backup: &Backup) {
+        assert!(self.workspace.is_none(), "a process still writes");
+        self.disk = backup.disk.kill();
+        self.copies = backup.copies.clone().map(|copies| Arc::new(Mutex::new(copies)));
+        *self.line.disk.lock() = Arc::new(self.disk.clone());
     }
 
     /// Cuts the line to the store, or mends it.

@@ -12,7 +12,10 @@ use strongroom_store::over::Over;
 use strongroom_store::{Body, Key, Later, Store, Uploaded, now};
 
 /// Pieces of objects by where they begin and end. They outlive the process.
-pub type Copies = Arc<Mutex<BTreeMap<ObjectId, Vec<(Range<u64>, Bytes)>>>>;
+pub type Copies = Arc<Mutex<Kept>>;
+
+/// Parts of objects, by where they lie.
+pub type Kept = BTreeMap<ObjectId, Vec<(Range<u64>, Bytes)>>;
 
 /// A store and copies of its objects.
 pub struct Near {

@@ -15,7 +15,10 @@ use super::story::{Story, live, seen_in, tell};
 use super::{content, examine, mark, marks_in, tuning, write_for_long};
 
 /// Seeds whose lives once went wrong, of homes that begin while the store is away.
-const FOUND_APART: [u64; 4] = [402_752, 444_576, 456_493, 527_440];
+const FOUND_APART: [u64; 6] = [402_752, 444_576, 456_493, 515_417, 516_682, 527_440];
+
+/// The same, of homes that are rolled back as well.
+const FOUND_ROLLED_BACK: [u64; 2] = [615_016, 860_005];
 
 #[test]
 fn homes_that_write_at_once_converge_and_lose_nothing() {
@@ -36,6 +39,17 @@ fn homes_that_begin_while_the_store_is_away_converge_too() {
             let again =
                 repeat("converge", "homes_that_begin_while_the_store_is_away_converge_too", seed);
             panic!("seed {seed}: {what}\n{again}");
+        }
+    }
+}
+
+#[test]
+fn homes_that_are_rolled_back_and_begin_while_the_store_is_away_converge_too() {
+    for seed in seeds_after(&FOUND_ROLLED_BACK, 600_000, amount(25, 100_000)) {
+        let story = Story::new(seed, &tuning()).keeping_copies().rolling_back();
+        if let Err(what) = tell(story) {
+            let test = "homes_that_are_rolled_back_and_begin_while_the_store_is_away_converge_too";
+            panic!("seed {seed}: {what}\n{}", repeat("converge", test, seed));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use strongroom_host::sim::Chance;
 use strongroom_tests::harness::files::{OPEN, find, find_in, if_there, save_in};
-use strongroom_tests::harness::fleet::{Down, Fleet};
+use strongroom_tests::harness::fleet::{Backup, Down, Fleet};
 use strongroom_tests::harness::generate::{Generator, Mix};
 use strongroom_tests::harness::runner::{Seen, done};
 use strongroom_tests::harness::seeds::trace;
@@ -30,6 +30,8 @@ pub struct Story {
     /// Whether homes keep copies, and begin without the store as well.
     keeps_copies: bool,
     habit: Habit,
+    /// Backups of homes that are rolled back to them, if any are.
+    backups: Option<Vec<Option<Backup>>>,
 }
 
 /// How homes go about their files.
@@ -55,6 +57,7 @@ impl Story {
             promises: Promises::new(count),
             keeps_copies: false,
             habit: Habit::Any,
+            backups: None,
         }
     }
 
@@ -70,6 +73,36 @@ impl Story {
         self
     }
 
+    /// Homes are rolled back to backups as well, and begin without the store then.
+    pub fn rolling_back(mut self) -> Self {
+        self.backups = Some(self.fleet.homes.iter().map(|_| None).collect());
+        self
+    }
+
+    /// A home is killed and backed up with what waits in it, or rolled back to its backup when all that was promised is committed.
+    fn back_up_or_roll_back(&mut self, home: usize) -> std::result::Result<(), String> {
+        let Some(backups) = &mut self.backups else { return Ok(()) };
+        let it = &mut self.fleet.homes[home];
+        if self.chance.one_in(2) {
+            trace(|| format!("home {home} is killed and backed up"));
+            it.down(Down::Killed).map_err(|error| error.to_string())?;
+            backups[home] = Some(it.back_up());
+            return Ok(());
+        }
+        let Some(backup) = &backups[home] else { return Ok(()) };
+        it.cut(false);
+        it.lose(0);
+        if it.open().is_err() || it.down(Down::Closed).is_err() {
+            return Ok(());
+        }
+        trace(|| format!("home {home} is closed and rolled back"));
+        it.roll_back(backup);
+        it.cut(true);
+        self.promises.synced(home);
+        // Time is not rolled back.
+        self.fleet.tick(home, 1000).map_err(|error| error.to_string())
+    }
+
     /// Something happens.
     fn happen(&mut self) -> std::result::Result<(), String> {
         let home = self.chance.index(self.fleet.homes.len());
@@ -83,6 +116,9 @@ impl Story {
         if self.fleet.homes[home].workspace().is_none() {
             trace(|| format!("home {home} opens"));
             return self.fleet.homes[home].open().or_else(failed);
+        }
+        if self.backups.is_some() && self.chance.one_in(12) {
+            return self.back_up_or_roll_back(home);
         }
         match self.chance.below(100) {
             0..40 => {

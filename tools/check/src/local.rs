@@ -9,6 +9,7 @@ use strongroom_format::inode::Extent;
 use strongroom_format::op::Op;
 use strongroom_format::ops;
 use strongroom_host::disk::{OpenMode, read_all};
+use strongroom_journal::ahead::is_ahead;
 use strongroom_journal::{Journal, Options, Services};
 use strongroom_store::Key;
 use strongroom_workspace::inbound::home::OwnFolders;
@@ -108,7 +109,7 @@ fn journal(
     let mut findings = Vec::new();
     let mut sink = |number: u64, payload: &[u8]| {
         if number > covered {
-            if number != expected && pending == 0 {
+            if number != expected && pending == 0 && !is_ahead(number) {
                 findings.push((Area::Journal, Kind::Missing, format!("record {expected}")));
             }
             expected = number + 1;

@@ -6,7 +6,7 @@
 //! Blocks of others that the changes name may be gone as well: a conflict copy that was not committed shares them with the file.
 //! What there is of such a file is kept, and its name says that a part is missing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use strongroom_format::cbor::encode;
@@ -137,6 +137,8 @@ pub(super) struct Fitted {
     pub(super) new: BTreeSet<Ino>,
     /// Files that lost a part of what they held here.
     pub(super) incomplete: BTreeSet<Ino>,
+    /// Numbers of what was made here that were given before, and what stands for them.
+    again: BTreeMap<Ino, Ino>,
 }
 
 impl Fitted {
@@ -163,8 +165,23 @@ struct Fit<'a> {
 }
 
 impl Fit<'_> {
+    /// The operation with numbers of its own for what was made here: a home that was rolled back gives some for the second time.
+    fn number(&mut self, op: Op) -> Result<Op> {
+        if let Op::Create { ino, .. } = &op
+            && self.inode(*ino)?.is_some()
+        {
+            self.fitted.again.insert(*ino, self.state.next_ino());
+        }
+        let mut op = op;
+        for ino in op.inodes_mut() {
+            *ino = self.fitted.again.get(ino).copied().unwrap_or(*ino);
+        }
+        Ok(op)
+    }
+
     /// The operation as it can be done now; none if it has lost its sense.
     fn fit(mut self, op: Op) -> Result<Option<Op>> {
+        let op = self.number(op)?;
         let makes_sense = match &op {
             Op::Create { folder, name, .. } => {
                 self.need_folder(*folder)?;

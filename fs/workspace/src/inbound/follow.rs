@@ -215,8 +215,10 @@ impl Inner {
 
     fn unknown_own(&self, last: u64, commit: &Commit) -> Error {
         let is_next = commit.header.counter == last + 1;
-        match self.began_apart && is_next || self.is_of_process_before(last, commit) {
+        match self.is_of_process_before(last, commit) {
             true => published_before(),
+            // A loss of power takes no record that was committed.
+            false if self.began_apart && is_next => older_than_committed(),
             false => another_of_us(),
         }
     }
@@ -247,7 +249,8 @@ impl Inner {
             self.seal_file_waiting(&mut state, ino)?;
         }
         let ours = uncommitted(outbound.pending.as_ref(), &state.batch)?;
-        let is_journaled = !ours.is_empty();
+        // What was replayed is said anew, also where nothing is left of it: it is to be replayed no second time.
+        let is_journaled = !ours.is_empty() || commits.is_empty();
         let rebased = Rebase::new(self, &state, &base, taken).run(ours)?;
         let news = News::between(&state.map, &rebased.next)?;
         let head = commits.last().map_or(state.head, |commit| commit.head);
@@ -307,6 +310,7 @@ impl Inner {
         state.history_changes += 1;
         let left_out = self.options.tuning.broken == Some(Broken::BaseNotJournaled);
         state.unmarked_base = rebased.count == 0 && !left_out;
+        state.unmarked_from = None;
         let State { doomed, nameless, map, .. } = state;
         doomed.retain(|ino, _| is_orphan(map, *ino));
         nameless.retain(|ino| is_orphan(map, *ino));
@@ -378,6 +382,13 @@ pub(super) fn away_for_long() -> Error {
 /// yet.
 pub(super) fn published_before() -> Error {
     let message = "a commit of the process before has got through since; mount again";
+    Error::new(ErrorKind::Stale, message)
+}
+
+/// This home was rolled back to an earlier state, and what is done here since is on top of that.
+fn older_than_committed() -> Error {
+    let message = "the local state of this home is older than what it committed, as from a backup; what was done here since is \
+                   kept, mount again to have it put beside that";
     Error::new(ErrorKind::Stale, message)
 }
 

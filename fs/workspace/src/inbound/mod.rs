@@ -1,6 +1,7 @@
 //! From the store to this device: making a workspace, opening one, replaying log and journal, and taking in what
 //! others commit meanwhile.
 
+mod ahead;
 pub mod alone;
 pub(crate) mod apart;
 mod away;

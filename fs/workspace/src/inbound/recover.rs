@@ -12,8 +12,10 @@ use strongroom_format::op::Op;
 use strongroom_format::ops;
 use strongroom_journal as journal;
 use strongroom_journal::Journal;
+use strongroom_journal::ahead::number_ahead;
 use strongroom_store::{Body, Key as StoreKey};
 
+use super::ahead::Seam;
 use super::apart::away;
 use super::follow::published_before;
 use super::home::OwnFolders;
@@ -48,8 +50,8 @@ impl Replayed {
 #[derive(Default)]
 pub(super) struct Leftover {
     pub(super) records: Vec<(u64, Vec<u8>)>,
-    /// The commit below them, if one of them says it.
-    base: Option<u64>,
+    /// The commit below them, and the number of the first of them, if one says it.
+    base: Option<(u64, u64)>,
     /// Number of the first record of a statement whose last one is not there yet.
     began: Option<u64>,
 }
@@ -69,7 +71,7 @@ impl Leftover {
                 self.began = Some(from);
                 if last {
                     self.records.retain(|(number, _)| *number >= from);
-                    (self.base, self.began) = (Some(seq), None);
+                    (self.base, self.began) = (Some((seq, from)), None);
                 }
             }
             _ => {
@@ -103,15 +105,14 @@ impl Inner {
             let outbound = self.outbound.lock();
             Memory::of(&self.state.lock(), &outbound)
         };
-        // What copies there are may be from before anybody else wrote.
-        let others_may_write = self.is_apart() || self.outbound.lock().is_shared();
+        // What copies there are may be from before anybody else wrote. Who began with them may have been rolled back.
+        let others_may_write = self.store.is_far() || self.outbound.lock().is_shared();
         let replayed = match others_may_write {
             false => self.replay_journal()?,
             true => self.replay_leftover()?,
         };
-        if self.is_apart() && replayed.records == 0 {
-            // The store may show more of this home's commits than are known here, with others' before them.
-            self.state.lock().unmarked_base = true;
+        if replayed.records == 0 {
+            self.tell_where_it_begins()?;
         }
         self.remember_durably(&seen)?;
         if replayed.records == 0 && replayed.cut.is_none() {
@@ -135,6 +136,18 @@ impl Inner {
             self.commit(Reason::Covering)?;
         }
         self.unless_apart(self.purge_orphans())
+    }
+
+    /// The first record will say what it was done on top of, and which ones were known, where that cannot be told by its number or
+    /// by what is shown later.
+    fn tell_where_it_begins(&self) -> Result<()> {
+        let inherited = self.inherited_upto.load(Ordering::Acquire);
+        // The store may show more of this home's commits than are known here, with others' before them.
+        if self.is_apart() || self.journal()?.position() > inherited {
+            let mut state = self.state.lock();
+            (state.unmarked_base, state.unmarked_from) = (true, Some(inherited + 1));
+        }
+        Ok(())
     }
 
     /// Commits what a process before may still have under way, and takes in what others have committed.
@@ -222,11 +235,12 @@ impl Inner {
     fn replay_journal(&self) -> Result<Replayed> {
         let covered = self.outbound.lock().journal_upto;
         let mut replayed = Replayed::default();
-        let journal = self.open_journal(&mut |number, payload| {
+        let (journal, seam) = self.open_journal(&mut |number, payload| {
             if number > covered && replayed.goes_on() {
                 self.replay_into(&mut replayed, number, payload);
             }
         })?;
+        self.inherited_upto.store(seam.last, Ordering::Release);
         self.keep_journal(journal, replayed)
     }
 
@@ -234,23 +248,39 @@ impl Inner {
     fn replay_leftover(&self) -> Result<Replayed> {
         let covered = self.outbound.lock().journal_upto;
         let (mut left, mut replayed) = (Leftover::default(), Replayed::default());
-        let journal = self.open_journal(&mut |number, payload| {
+        let (journal, seam) = self.open_journal(&mut |number, payload| {
             if number > covered && replayed.failed.is_none() {
                 replayed.failed = left.take(number, payload).err();
             }
         })?;
         left.drop_unfinished();
+        self.inherited_upto.store(seam.last, Ordering::Release);
+        let told = left.base.map(|(_, from)| from);
+        let is_behind = seam.is_behind(told);
+        if self.is_apart() && (is_behind || !seam.is_whole(told, journal.inherited())) {
+            // Records went with a commit of which nothing here knows any more.
+            return Err(away());
+        }
+        if is_behind && replayed.failed.is_none() && !left.records.is_empty() {
+            // What it was done on top of is not what this home has now.
+            return self.replay_away(&left, journal);
+        }
         let own = self.own_last_seq(&self.outbound.lock());
         let head = self.state.lock().head.seq;
-        let base = left.base.or(own);
+        let base = left.base.map(|(seq, _)| seq).or(own);
         if left.records.is_empty() {
             self.state.lock().unmarked_base = base != Some(head);
             return self.keep_journal(journal, replayed);
         }
         // ORDER: on top of the newest commit, as if it were the base, where nothing came between but empty ones of this home. Put on
         // top of them again, the records would get numbers that a commit under way from the process before does not cover.
-        let since = self.outbound.lock().changed_seq;
-        if !base.is_some_and(|seq| (since..=head).contains(&seq)) {
+        let (since, is_shared) = {
+            let outbound = self.outbound.lock();
+            (outbound.changed_seq, outbound.is_shared())
+        };
+        let is_on_top = base.is_some_and(|seq| (since..=head).contains(&seq));
+        // Where nobody else ever wrote, every record is on top of the newest commit.
+        if !is_on_top && (self.is_apart() || is_shared) {
             let seq = base.ok_or_else(|| if self.is_apart() { away() } else { stranded() })?;
             match self.load_at(seq) {
                 Err(_) if self.is_apart() => return Err(away()),
@@ -276,33 +306,36 @@ impl Inner {
         }
     }
 
-    fn open_journal(&self, sink: &mut dyn FnMut(u64, &[u8])) -> Result<Journal> {
+    fn open_journal(&self, sink: &mut dyn FnMut(u64, &[u8])) -> Result<(Journal, Seam)> {
         let (disk, state_folder) = (&*self.services.disk, &self.options.state_folder);
         let folders = OwnFolders::find(disk, state_folder, &self.keys)?;
+        let covered = self.outbound.lock().journal_upto;
         let options = journal::Options {
             folder: folders.journal,
             file_len_max: self.options.tuning.journal_file_len,
             device: self.keys.device_id(),
             organisation: self.keys.organisation(),
             incarnation: self.incarnation,
-            first_number_min: self.outbound.lock().journal_upto + 1,
+            first_number_min: match self.is_apart() {
+                true => {
+                    let chance = u64::from_le_bytes(self.services.entropy.array());
+                    number_ahead(covered, self.services.clock.now_ns(), chance)
+                }
+                false => covered + 1,
+            },
         };
         let services = journal::Services {
             disk: self.services.disk.clone(),
             entropy: self.services.entropy.clone(),
         };
-        let (covered, mut first) = (options.first_number_min - 1, None);
+        let mut seam = Seam::new(covered);
         let mut sink = |number: u64, payload: &[u8]| {
-            first = first.or(Some(number).filter(|number| *number > covered));
+            seam.note(number);
             sink(number, payload);
             Ok(())
         };
         let journal = Journal::open(options, self.keys.journal_key(), services, &mut sink)?;
-        if self.is_apart() && first.unwrap_or(journal.position() + 1) != covered + 1 {
-            // Records went with a commit of which nothing here knows any more.
-            return Err(away());
-        }
-        Ok(journal)
+        Ok((journal, seam))
     }
 
     pub(super) fn keep_journal(&self, journal: Journal, replayed: Replayed) -> Result<Replayed> {
@@ -314,7 +347,6 @@ impl Inner {
             let message = format!("bytes of journal record {number}, once durable, are gone");
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
-        self.inherited_upto.store(journal.position(), Ordering::Release);
         if self.journal.set(journal).is_err() {
             return Err(Error::new(ErrorKind::Internal, "the journal was opened twice"));
         }

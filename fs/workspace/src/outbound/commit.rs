@@ -428,7 +428,7 @@ impl Inner {
         for object in self.staging.ids().into_iter().chain(adopted) {
             Txn::new(&state.map).object_use(object)?;
         }
-        let journal_upto = self.journal()?.position();
+        let journal_upto = self.last_record(outbound)?;
         let staged = self.staging.close_all();
         let batch = &state.batch;
         let is_released = !batch.released.is_empty() || !outbound.released.is_empty();
@@ -485,6 +485,12 @@ impl Inner {
             tried_before: std::mem::take(&mut outbound.tried),
             built: None,
         }))
+    }
+
+    /// Number of the last journal record. Not the one before those that begin far ahead: whoever reads it asks which records there were.
+    fn last_record(&self, outbound: &Outbound) -> Result<u64> {
+        let inherited = || self.inherited_upto.load(Ordering::Acquire).max(outbound.journal_upto);
+        Ok(self.journal()?.written().unwrap_or_else(inherited))
     }
 
     /// Tells staged objects in use from the others, and notes the length of the former in the map.
