@@ -1,7 +1,7 @@
 //! Erasure of a subject: ledger first, keys before objects, proof before the mark.
 //!
 //! ```text
-//! received    holds checked; ledger entry durable; from here on nothing is released
+//! received    holds checked, again whenever it is taken up till keys go; ledger entry durable; from here on nothing is released
 //! parted      those who share files with the subject forget them, a record each
 //! punctured   one record: leaf dropped, buckets remade, application key new; objects and folders gone with it
 //! closed      all application keys but the one in force destroyed in custody, the old one tried on the root before; receipt signed
@@ -66,8 +66,13 @@ impl Custodian {
 
     pub(crate) fn erase_for(&mut self, subject: &SubjectId, cause: Cause) -> Result<Erased> {
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
-        if own.cell.erasure.is_none() {
-            self.receive_erasure(own, cause)?;
+        let erasure = own.cell.erasure.as_ref();
+        if erasure.is_none_or(|erasure| erasure.punctured.is_none()) {
+            let is_new = erasure.is_none();
+            let own = self.unless_held(own, cause)?;
+            if is_new {
+                self.receive_erasure(own)?;
+            }
         }
         let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
         if own.cell.erasure.as_ref().is_some_and(|erasure| erasure.punctured.is_none()) {
@@ -108,22 +113,26 @@ impl Custodian {
         Ok(found)
     }
 
-    /// Step 1: the ledger entry, before anything is destroyed.
-    fn receive_erasure(&mut self, mut own: Subject, cause: Cause) -> Result<()> {
-        let register = self.register();
-        let mut transaction = Transaction::new(register);
-        let now = transaction.now;
-        let is_held = own.is_held_at_all(now) || self.with_others(&own, now)?.is_held;
-        let held = cause == Cause::Asked && is_held;
-        let kind = if held { Kind::ErasureRefused } else { Kind::ErasureReceived };
-        if !held {
-            own.cell.state = SubjectState::Erasing;
-            own.cell.erasure = Some(Erasure::received(transaction.seq()));
+    /// Whoever is held stays as long as nothing is gone, also where the erasure is on record: that they stayed is, too.
+    fn unless_held(&mut self, own: Subject, cause: Cause) -> Result<Subject> {
+        let now = self.services().clock.now_ns();
+        if cause != Cause::Asked || !self.is_held_with_others(&own, now)? {
+            return Ok(own);
         }
-        register.tell(&mut transaction, &mut own, kind, None, None, |_| ());
-        register.put_subject(&mut transaction, &mut own);
-        self.register_mut().commit(transaction)?;
-        if held { Err(Error::new(ErrorKind::Held, "a hold is in force")) } else { Ok(()) }
+        self.change_subject(own, Kind::ErasureRefused)?;
+        Err(Error::new(ErrorKind::Held, "a hold is in force"))
+    }
+
+    /// Whether a hold is in force, on somebody or on whom a file is about as well.
+    pub(crate) fn is_held_with_others(&self, own: &Subject, now: i64) -> Result<bool> {
+        Ok(own.is_held_at_all(now) || self.with_others(own, now)?.is_held)
+    }
+
+    /// Step 1: the ledger entry, before anything is destroyed.
+    fn receive_erasure(&mut self, mut own: Subject) -> Result<()> {
+        own.cell.state = SubjectState::Erasing;
+        own.cell.erasure = Some(Erasure::received(self.register().log().next_seq()));
+        self.change_subject(own, Kind::ErasureReceived)
     }
 
     /// Step 2: one record after which the newest keystore has no way to the subject.

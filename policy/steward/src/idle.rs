@@ -343,7 +343,7 @@ impl Custodian {
         };
         match cell.state {
             SubjectState::Erasing | SubjectState::Erased if is_unfinished(&cell) => {
-                let line = self.begun_line(&cell, now)?;
+                let line = self.begun_line(cell, now)?;
                 // Whoever looks for them finds them.
                 let (used, standing) = (Idle::UNKNOWN, Standing::Unfinished(line));
                 return Ok(Looked { used, standing, is_ahead: false });
@@ -363,10 +363,12 @@ impl Custodian {
         Ok(Looked { used, standing, is_ahead: written > now })
     }
 
-    /// Somebody whom a sweep began to erase: what they are about with others is closed.
-    fn begun_line(&self, cell: &SubjectCell, now: i64) -> Result<IdleLine> {
-        let (used, noticed) = (self.last_use(cell)?.min(now), cell.noticed);
-        let (subject, ends, kept, joint_files) = (cell.subject, None, None, 0);
+    /// Somebody whom a sweep began to erase: what they are about with others is closed. A hold keeps what there is till keys go.
+    fn begun_line(&self, cell: SubjectCell, now: i64) -> Result<IdleLine> {
+        let (used, noticed) = (self.last_use(&cell)?.min(now), cell.noticed);
+        let (subject, is_whole) = (cell.subject, cell.state == SubjectState::Erasing);
+        let is_held = is_whole && self.is_held_with_others(&self.register().opened(cell)?, now)?;
+        let (ends, kept, joint_files) = (None, is_held.then_some(Kept::Held), 0);
         Ok(IdleLine { subject, used, noticed, ends, kept, joint_files, is_begun: true })
     }
 
@@ -455,7 +457,7 @@ impl Standing {
         match self {
             Self::Gone | Self::InUse => false,
             Self::Due(line) => line.ends.is_some_and(|ends| ends <= now),
-            Self::Unfinished(_) => true,
+            Self::Unfinished(line) => line.kept.is_none(),
         }
     }
 }
@@ -482,7 +484,9 @@ impl Found {
         self.ahead.extend(looked.is_ahead.then_some(subject));
         match &looked.standing {
             Standing::Gone | Standing::InUse => {}
-            Standing::Due(line) if line.kept.is_some() => swept.kept += 1,
+            Standing::Due(line) | Standing::Unfinished(line) if line.kept.is_some() => {
+                swept.kept += 1;
+            }
             Standing::Due(line) if line.noticed.is_none() => self.new.push(subject),
             standing if standing.is_over(now) => self.over.push(subject),
             Standing::Due(_) | Standing::Unfinished(_) => swept.running += 1,

@@ -22,7 +22,7 @@ use strongroom_records::subject::{
 };
 
 use crate::custodian::Custodian;
-use crate::erase::{Cause, Erased};
+use crate::erase::Erased;
 use crate::error::{Error, Result};
 use crate::files::{OpenFolder, full};
 use crate::joint::full_of_joint;
@@ -59,7 +59,7 @@ impl Custodian {
             if !self.merged_into(into)?.contains(from) {
                 return Err(Error::no_subject());
             }
-            return Ok(Merged { files: 0, erased: self.erase_for(from, Cause::Decided)? });
+            return Ok(Merged { files: 0, erased: self.erase(from)? });
         }
         self.check_room(into, from)?;
         let mut files = 0;
@@ -73,7 +73,7 @@ impl Custodian {
             self.let_others_in()?;
         }
         self.join(into, from)?;
-        Ok(Merged { files, erased: self.erase_for(from, Cause::Decided)? })
+        Ok(Merged { files, erased: self.erase(from)? })
     }
 
     /// Subjects that became a part of one, as its own entries tell.

@@ -290,10 +290,11 @@ impl Custodian {
         self.told(to_tell, |custodian| custodian.change_subject(own, Kind::Restriction))
     }
 
-    /// Places a hold: nothing of the subject is erased while it is in force.
+    /// Places a hold: nothing of the subject is erased while it is in force. Of somebody whose erasure is on record it keeps what
+    /// there is, as long as no key is gone.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` for a ground that is no plain word.
+    /// `NotFound`, also once keys are gone; `Invalid` for a ground that is no plain word.
     pub fn place_hold(&mut self, subject: &SubjectId, ground: &str) -> Result<()> {
         self.place_hold_on(subject, ground, None)
     }
@@ -312,7 +313,9 @@ impl Custodian {
         crate::directory::check_name(ground)?;
         let mut own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
         if own.cell.state == SubjectState::Erased {
-            return Err(Error::no_subject());
+            let is_begun = own.cell.erasure.is_some_and(|erasure| erasure.receipt.is_empty());
+            let begun = || Error::new(ErrorKind::NotFound, "the subject is being erased");
+            return Err(if is_begun { begun() } else { Error::no_subject() });
         }
         let position = self.register().log().next_seq();
         own.cell.holds.push(Hold { class, ground: ground.to_owned(), position, until: None });

@@ -10,7 +10,7 @@ use strongroom_records::activity::Basis;
 use strongroom_records::ids::SubjectId;
 use strongroom_records::log::Kind;
 use strongroom_records::subject::{ConsentStatus, SubjectState};
-use strongroom_steward::{Carry, Custodian, Depth, ErrorKind, verify_receipt};
+use strongroom_steward::{Carry, Custodian, Depth, ErrorKind, Kept, verify_receipt};
 
 const PROFILE: &[u8] = br#"{"email": "ada@example.com"}"#;
 
@@ -92,6 +92,46 @@ fn erasure_is_resumable_after_every_step_and_never_half_done() {
         },
     );
     assert!(deaths > 20, "{deaths}");
+}
+
+#[test]
+fn a_hold_on_somebody_whose_erasure_was_interrupted_is_heeded_till_the_first_key_is_gone() {
+    let (mut heeded, mut late) = (0, 0);
+    for calls in 0..60 {
+        let (world, ada, _) = prepared(44);
+        let mut shop = world.open("shop");
+        world.store.die_after(Some(calls));
+        let is_through = shop.erase(&ada).is_ok();
+        world.store.die_after(None);
+        drop(shop);
+        let mut shop = world.open("shop");
+        let placed = shop.place_hold(&ada, "litigation");
+        match shop.subject(&ada).unwrap().state {
+            SubjectState::Erased => {
+                let refused = placed.unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::NotFound);
+                let is_begun = refused.to_string().contains("is being erased");
+                let is_unfinished = shop.unfinished_erasures().unwrap() == [ada];
+                assert_eq!(is_begun, is_unfinished, "after {calls} changes: {refused}");
+                late += u32::from(is_begun);
+            }
+            before => {
+                placed.unwrap();
+                let held = shop.erase(&ada).map(drop).unwrap_err();
+                assert_eq!(held.kind(), ErrorKind::Held);
+                assert_eq!(shop.subject(&ada).unwrap().state, before);
+                shop.lift_hold(&ada, "litigation").unwrap();
+                heeded += u32::from(before == SubjectState::Erasing);
+            }
+        }
+        shop.erase(&ada).unwrap();
+        assert_eq!(shop.subject(&ada).unwrap().state, SubjectState::Erased);
+        assert!(shop.verify().unwrap().findings.is_empty());
+        if is_through {
+            break;
+        }
+    }
+    assert!(heeded > 2 && late > 2, "{heeded}, {late}");
 }
 
 /// A change of the application key that died before its record left a key that opens ada in what was stored then.
@@ -286,8 +326,12 @@ fn retention_of_people_is_resumable_after_every_step() {
             let findings = shop.verify().unwrap().findings;
             assert!(findings.is_empty(), "sweep {sweep}, {calls} changes: {findings:?}");
             if shop.subject(&ada).unwrap().state == SubjectState::Erasing {
-                // It was decided before; what is told of her since is no reason to leave it half done.
+                // Nothing of hers is gone yet, so that a hold keeps what there is till it is lifted.
                 shop.place_hold(&ada, "late").unwrap();
+                let idle = shop.retire(Carry::Out).unwrap().idle;
+                assert_eq!((idle.kept, idle.erased), (1, vec![]));
+                assert_eq!(shop.subject(&ada).unwrap().state, SubjectState::Erasing);
+                assert_eq!(shop.idle_subjects().unwrap().lines[0].kept, Some(Kept::Held));
                 shop.lift_hold(&ada, "late").unwrap();
             }
             shop.retire(Carry::Out).unwrap();
