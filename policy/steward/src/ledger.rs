@@ -91,13 +91,19 @@ impl Custodian {
             for (_, own) in &erased {
                 lines.extend(self.line(own)?);
             }
-            let before = self.ledger_in_use()?.filter(|(before, _)| before != place);
+            let memory = &self.services().memory;
+            let before = match self.ledger_in_use()? {
+                Some((here, _)) if here == place => None,
+                elsewhere => {
+                    memory.add_to_ledger(place, &[])?;
+                    elsewhere
+                }
+            };
             if let Some((_, receipts)) = &before {
                 lines.extend(self.said_lines(receipts)?);
             }
             lines.extend(self.all_said()?);
             lines.extend(self.moved(place));
-            let memory = &self.services().memory;
             memory.add_to_ledger(place, &lines)?;
             // ORDER: the old place sends on before the new one is in force, and after it has everybody.
             if let Some((before, _)) = before {

@@ -44,7 +44,7 @@ pub trait Memory: Send + Sync {
     /// Adds receipts to a ledger; an empty addition makes one. Durable on return.
     ///
     /// # Errors
-    /// `Unavailable`.
+    /// `Unavailable`, also when receipts are added to one that is not there: it would have forgotten everybody.
     fn add_to_ledger(&self, place: &str, receipts: &[u8]) -> Result<()> {
         let _ = (place, receipts);
         Err(no_ledgers())

@@ -228,10 +228,13 @@ impl Memory for Pins {
     }
 
     fn add_to_ledger(&self, place: &str, receipts: &[u8]) -> strongroom_steward::Result<()> {
-        match self.ledgers.lock().unwrap().get_mut(place) {
-            Some(ledger) => ledger.extend_from_slice(receipts),
-            None => return Err(Error::new(ErrorKind::Unavailable, "no ledger")),
+        let mut ledgers = self.ledgers.lock().unwrap();
+        if receipts.is_empty() {
+            ledgers.entry(place.to_owned()).or_default();
         }
+        let ledger = ledgers.get_mut(place);
+        let ledger = ledger.ok_or_else(|| Error::new(ErrorKind::Unavailable, "no ledger"))?;
+        ledger.extend_from_slice(receipts);
         Ok(())
     }
 }

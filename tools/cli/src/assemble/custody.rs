@@ -457,20 +457,22 @@ impl Memory for Pins {
     }
 
     fn ledger(&self, place: &str) -> strongroom_steward::Result<Vec<u8>> {
-        read_all(&RealDisk, &ledger_path(place)?).map_err(|_| no_ledger())
+        read_all(&RealDisk, &ledger_path(place)?).map_err(|_| no_ledger(place))
     }
 
     fn add_to_ledger(&self, place: &str, receipts: &[u8]) -> strongroom_steward::Result<()> {
         let path = ledger_path(place)?;
         let mut beside = path.clone().into_os_string();
         beside.push(".lock");
-        let _others_wait = RealDisk.lock(Path::new(&beside)).map_err(|_| no_ledger())?;
+        let _others_wait = RealDisk.lock(Path::new(&beside)).map_err(|_| no_ledger(place))?;
         let mut all = match read_all(&RealDisk, &path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            found => found.map_err(|_| no_ledger())?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && receipts.is_empty() => {
+                Vec::new()
+            }
+            found => found.map_err(|_| no_ledger(place))?,
         };
         all.extend_from_slice(receipts);
-        replace_file(&RealDisk, &path, &all).map_err(|_| no_ledger())
+        replace_file(&RealDisk, &path, &all).map_err(|_| no_ledger(place))
     }
 }
 
@@ -482,8 +484,8 @@ fn ledger_path(place: &str) -> strongroom_steward::Result<PathBuf> {
 }
 
 /// A ledger that is away may name somebody: nothing is opened without it.
-fn no_ledger() -> Error {
-    Error::new(ErrorKind::Unavailable, "the ledger cannot be read or written")
+fn no_ledger(place: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("the ledger at `{place}` cannot be read or written"))
 }
 
 /// The policy language.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use strongroom_host::disk::Disk;
 use strongroom_host::real_disk::RealDisk;
 
-use super::{activity, kind, place, say};
+use super::{activity, kind, person, place, say};
 use crate::common::Place;
 use crate::common::agent::{Running, token};
 
@@ -46,6 +46,36 @@ fn commands_work_beside_an_agent_and_many_connections_at_once() {
     let wide = place.command("agent STORE --passphrase-file PASS --tokens t --listen 0.0.0.0:0");
     let wide = place.said({ wide }.output().unwrap());
     assert_eq!((wide.code, wide.err.lines().count()), (2, 2), "{}", wide.err);
+}
+
+/// An agent that has been open since before the ledger went away makes none in its place: that would have forgotten everybody.
+#[test]
+fn an_agent_makes_no_ledger_in_the_place_of_one_that_is_away() {
+    let place = place();
+    let apart = tempfile::tempdir().unwrap();
+    let (ledger, away) = (apart.path().join("erased"), apart.path().join("away"));
+    say(&place, &format!("app ledger file:{} --app shop", ledger.display()));
+    let web = token(&place, "web", "shop", "");
+    let agent = Running::start(&place, "");
+    let mut shop = agent.client(&web, "shop");
+    shop.done("POST", "activities", &activity("newsletter", "consent", &["owned"]));
+    shop.done("POST", "activities/newsletter/approve", &Value::Null);
+    let id = person(&mut shop, "canary@example.com");
+    let path = format!("subjects/{id}/consents/newsletter");
+    shop.done("PUT", &path, &json!({"status": "given"}));
+    fs::rename(&ledger, &away).unwrap();
+    let withdrawn = json!({"status": "withdrawn"});
+    let told = shop.send("PUT", &path, None, withdrawn.to_string().as_bytes());
+    assert_eq!(kind(&told), (503, "unavailable".to_owned()));
+    assert!(!ledger.exists());
+    // Once it is back, the no is on record all the same; said again, the ledger has it.
+    fs::rename(&away, &ledger).unwrap();
+    let consents = shop.get(&format!("subjects/{id}/consents"));
+    assert!(consents.to_string().contains("withdrawn"), "{consents}");
+    let before = fs::read(&ledger).unwrap();
+    shop.done("PUT", &path, &withdrawn);
+    let after = fs::read(&ledger).unwrap();
+    assert!(after.len() > before.len() && after.starts_with(&before));
 }
 
 /// Records of all registers in a store.

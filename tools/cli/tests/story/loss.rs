@@ -59,8 +59,9 @@ fn a_backup_of_store_home_and_key_brings_nobody_back_where_a_ledger_lies_apart()
     // Without its ledger nothing is opened.
     fs::rename(&ledger, apart.path().join("away")).unwrap();
     let said = story.say("subject list --app shop");
-    let first = "strongroom: the ledger cannot be read or written";
-    assert_eq!((said.code, said.err.lines().next()), (6, Some(first)));
+    let place = ledger.display();
+    let first = format!("strongroom: the ledger at `file:{place}` cannot be read or written");
+    assert_eq!((said.code, said.err.lines().next()), (6, Some(first.as_str())));
 
     // The control: a backup from before the ledger opens, until somebody shows the receipt.
     restore("before");
