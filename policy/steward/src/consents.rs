@@ -55,19 +55,19 @@ impl Custodian {
     /// `NotFound` for an unknown subject or activity; `Invalid` for an answer that fits no activity; where the ledger is away,
     /// its error, and the answer is on record all the same.
     pub fn answer(&mut self, subject: &SubjectId, answer: &Answer) -> Result<Vec<u8>> {
-        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
-        if matches!(own.cell.state, SubjectState::Erased | SubjectState::Erasing) {
-            return Err(Error::no_subject());
-        }
+        let mut own = self.speaker(subject)?;
         let activities = self.activities()?;
         let activity = activities.iter().find(|activity| activity.name == answer.activity);
         let activity =
             activity.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no such activity"))?;
-        let consent = self.consent(activity, answer)?;
         let had_answered = own.record.consents.iter().any(|own| own.activity == activity.id);
-        let names = [&activity.name, &activity.consumer, &activity.purpose].map(String::clone);
         // A copy from before has no answer where this is the first yes.
-        let is_told = had_answered || !consent.status.allows();
+        let is_told = had_answered || !answer.status.allows();
+        if is_told && self.heed_ledger()? {
+            own = self.speaker(subject)?;
+        }
+        let consent = self.consent(activity, answer)?;
+        let names = [&activity.name, &activity.consumer, &activity.purpose].map(String::clone);
         let said = is_told.then(|| Said::Consent(consent.clone()));
         let to_tell = self.to_tell(&own, said.as_slice())?;
         let (time, position) = self.told(to_tell, |custodian| {
@@ -75,6 +75,14 @@ impl Custodian {
         })?;
         let deed = ConsentDeed { subject: *subject, consent, activity: names.into() };
         Ok(self.receipt(time, position, Deed::Consent(deed)))
+    }
+
+    fn speaker(&self, subject: &SubjectId) -> Result<Subject> {
+        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        match own.cell.state {
+            SubjectState::Erased | SubjectState::Erasing => Err(Error::no_subject()),
+            SubjectState::Active | SubjectState::Restricted => Ok(own),
+        }
     }
 
     /// Puts an answer on record. Returns time and number of the record.

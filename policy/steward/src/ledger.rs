@@ -79,6 +79,7 @@ impl Custodian {
     /// `Unavailable` when it cannot be written, or the one before cannot.
     pub fn set_ledger(&mut self, place: Option<&str>) -> Result<()> {
         if let Some(place) = place {
+            self.heed_ledger()?;
             let mut erased = Vec::new();
             for subject in self.subject_ids()? {
                 let own = self.register().subject(&subject)?.ok_or_else(Error::no_subject)?;
@@ -237,7 +238,8 @@ impl Custodian {
     }
 
     /// Before any key is destroyed: the ledger has it.
-    pub(crate) fn note_in_ledger(&self, own: &Subject) -> Result<()> {
+    pub(crate) fn note_in_ledger(&mut self, own: &Subject) -> Result<()> {
+        self.heed_ledger()?;
         let Some((place, receipts)) = self.ledger_in_use()? else { return Ok(()) };
         let lines = self.lines(&receipts)?;
         if let Some(newest) = lines.last()
@@ -346,13 +348,18 @@ impl Custodian {
             What::Erased { record: Some(record), .. } | What::Replayed { record } => {
                 self.has_record(line.position, record)
             }
-            What::Said(deed) => Ok(match line.position.checked_sub(1) {
-                Some(before) => {
-                    self.has_record(before, &deed.before)?
-                        && self.tells_of(line.position, &deed.subject)?
-                }
-                None => false,
-            }),
+            What::Said(deed) => {
+                Ok(self.leads_to(line, deed)? && self.has_said(line.position, deed)?)
+            }
+        }
+    }
+
+    /// Whether this register has the record before the one that a line stands for: its own records from there on are later than
+    /// the line, or what it stands for.
+    fn leads_to(&self, line: &Line<'_>, deed: &SaidDeed) -> Result<bool> {
+        match line.position.checked_sub(1) {
+            Some(before) => self.has_record(before, &deed.before),
+            None => Ok(false),
         }
     }
 

@@ -100,6 +100,7 @@ impl Custodian {
 
     /// Nothing that was held, restricted, refused or agreed to in part only is free for a moment.
     fn keep_what_is_kept(&mut self, into: &SubjectId, from: &SubjectId) -> Result<()> {
+        self.heed_ledger()?;
         let (mut own, other) = (self.living(into)?, self.living(from)?);
         let mut holds = other.cell.holds;
         holds.retain(|hold| !own.cell.holds.contains(hold));
@@ -184,6 +185,7 @@ impl Custodian {
 
     /// The record from which on there is one person.
     fn join(&mut self, into: &SubjectId, from: &SubjectId) -> Result<()> {
+        self.heed_ledger()?;
         let (mut own, mut other) = (self.living(into)?, self.living(from)?);
         let register = self.register();
         let mut transaction = Transaction::new(register);

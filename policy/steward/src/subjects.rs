@@ -280,6 +280,7 @@ impl Custodian {
     /// # Errors
     /// `NotFound`; where the ledger is away, its error, and it is on record all the same.
     pub fn restrict(&mut self, subject: &SubjectId, restricted: bool) -> Result<()> {
+        self.heed_ledger()?;
         let mut own = self.living(subject)?;
         let (state, said) = match restricted {
             true => (SubjectState::Restricted, Said::Restricted),

@@ -24,6 +24,10 @@ use strongroom_store::{Key, Store};
 const LEDGER: &str = "file:/apart/erased";
 const ELSEWHERE: &str = "file:/elsewhere/erased";
 
+fn withdrawn() -> Answer {
+    answer("newsletter", ConsentStatus::Withdrawn)
+}
+
 /// A shop whose key is in a file, as an ordinary backup finds it.
 struct Shop {
     world: World,
@@ -42,7 +46,6 @@ impl Shop {
     fn new(seed: u64) -> Self {
         let (world, disk) = (World::new(seed), SimDisk::new(seed));
         disk.create_folder("/custody".as_ref()).unwrap();
-        world.pins.ledgers.lock().unwrap().insert(LEDGER.to_owned(), Vec::new());
         let mut shop = Self { world, disk, people: Vec::new() };
         let mut stewardship = shop.world.stewardship();
         let made = stewardship.create("shop", "file:/custody/keys", shop.custody(), 1);
@@ -114,6 +117,17 @@ impl Shop {
         self.world.pins.ledgers.lock().unwrap().insert(LEDGER.to_owned(), bytes);
     }
 
+    /// A process says something for the first of the people, and dies after the ledger has it.
+    #[track_caller]
+    fn dies_saying(&self, say: impl FnOnce(&mut Custodian, SubjectId) -> Result<()>) {
+        let mut writer = self.open().unwrap();
+        let told = self.ledger().len();
+        self.world.store.die_after(Some(0));
+        assert_eq!(kind(say(&mut writer, self.people[0])), ErrorKind::Unavailable);
+        self.world.store.die_after(None);
+        assert!(self.ledger().len() > told);
+    }
+
     fn state(&self, person: usize) -> SubjectState {
         self.open().unwrap().subject(&self.people[person]).unwrap().state
     }
@@ -178,7 +192,6 @@ fn a_ledger_that_is_set_again_brings_nobody_back() {
 fn a_ledger_that_moved_is_found_by_backups_that_name_the_old_place() {
     for moved_whole in [true, false] {
         let shop = Shop::new(59);
-        shop.world.pins.ledgers.lock().unwrap().insert(ELSEWHERE.to_owned(), Vec::new());
         let mut custodian = shop.open().unwrap();
         custodian.set_ledger(Some(LEDGER)).unwrap();
         let yesterday = shop.backup();
@@ -207,7 +220,6 @@ fn a_ledger_that_moved_is_found_by_backups_that_name_the_old_place() {
 #[test]
 fn a_ledger_that_went_to_and_fro_before_anybody_was_erased_opens() {
     let shop = Shop::new(60);
-    shop.world.pins.ledgers.lock().unwrap().insert(ELSEWHERE.to_owned(), Vec::new());
     for place in [LEDGER, ELSEWHERE, LEDGER] {
         shop.open().unwrap().set_ledger(Some(place)).unwrap();
         assert_eq!(shop.open().unwrap().ledger().unwrap().unwrap(), place);
@@ -436,6 +448,78 @@ fn a_withdrawal_whose_writer_died_after_the_ledger_had_it_is_in_force_once_opene
     shop.expect_said(0, ConsentStatus::Withdrawn);
 }
 
+/// What another process that is open records at that number, about whomever, is not what was said.
+#[test]
+fn another_entry_where_a_writer_died_is_not_taken_for_what_was_said() {
+    for reader in [0, 1] {
+        let shop = Shop::new(73);
+        shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
+        let mut agent = shop.open().unwrap();
+        shop.dies_saying(|writer, ada| writer.answer(&ada, &withdrawn()).map(drop));
+        agent.read_file(&own(shop.people[reader], "owned"), "order").unwrap();
+        drop(agent);
+        shop.expect_said(0, ConsentStatus::Withdrawn);
+
+        let mut agent = shop.open().unwrap();
+        shop.dies_saying(|writer, ada| writer.restrict(&ada, true));
+        agent.read_file(&own(shop.people[reader], "owned"), "order").unwrap();
+        drop(agent);
+        assert_eq!(shop.state(0), SubjectState::Restricted);
+        let records = shop.open().unwrap().record_count();
+        assert_eq!(shop.open().unwrap().record_count(), records);
+    }
+}
+
+/// Whoever adds a line to the ledger has on record what the line above says: nothing hides behind the newest.
+#[test]
+fn a_no_whose_writer_died_is_in_force_also_when_others_told_the_ledger_since() {
+    for since in 0..3 {
+        let shop = Shop::new(74);
+        shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
+        let mut agent = shop.open().unwrap();
+        shop.dies_saying(|writer, ada| writer.answer(&ada, &withdrawn()).map(drop));
+        match since {
+            0 => drop(agent.answer(&shop.people[1], &withdrawn()).unwrap()),
+            1 => agent.restrict(&shop.people[0], true).unwrap(),
+            _ => drop(agent.erase(&shop.people[1]).unwrap()),
+        }
+        drop(agent);
+        let custodian = shop.open().unwrap();
+        let said = custodian.consents(&shop.people[0]).unwrap();
+        assert_eq!(said[0].1, ConsentStatus::Withdrawn, "{since}");
+        assert!(custodian.verify().unwrap().findings.is_empty());
+    }
+}
+
+/// A first yes has no line of its own, and is later all the same.
+#[test]
+fn a_first_yes_after_a_no_whose_writer_died_stands() {
+    let mut shop = Shop::new(75);
+    let mut agent = shop.open().unwrap();
+    agent.set_ledger(Some(LEDGER)).unwrap();
+    shop.people[0] = agent.create_subject(&[]).unwrap();
+    let refused = answer("newsletter", ConsentStatus::Refused);
+    shop.dies_saying(|writer, dora| writer.answer(&dora, &refused).map(drop));
+    agent.read_file(&own(shop.people[1], "owned"), "order").unwrap();
+    agent.answer(&shop.people[0], &answer("newsletter", ConsentStatus::Given)).unwrap();
+    drop(agent);
+    shop.expect_said(0, ConsentStatus::Given);
+}
+
+/// Whoever was restricted and held since has a line in a ledger that begins which stands for the restriction.
+#[test]
+fn a_ledger_that_begins_long_after_a_restriction_stands_in_the_register_it_began_in() {
+    let shop = Shop::new(76);
+    let mut custodian = shop.open().unwrap();
+    custodian.restrict(&shop.people[0], true).unwrap();
+    custodian.place_hold(&shop.people[0], "litigation").unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    drop(custodian);
+    let told = shop.ledger();
+    drop(shop.open().unwrap());
+    assert_eq!(shop.ledger(), told);
+}
+
 #[test]
 fn a_no_is_on_record_also_while_the_ledger_is_away_and_says_that_it_was_not_told() {
     let shop = Shop::new(66);
@@ -474,7 +558,6 @@ fn who_was_restricted_since_is_restricted_in_a_backup_and_who_was_freed_is_free(
 #[test]
 fn what_was_said_before_there_was_a_ledger_is_in_it_and_goes_along_where_it_moves() {
     let shop = Shop::new(68);
-    shop.world.pins.ledgers.lock().unwrap().insert(ELSEWHERE.to_owned(), Vec::new());
     let before_any = shop.backup();
     shop.say(0, ConsentStatus::Withdrawn).unwrap();
     shop.open().unwrap().restrict(&shop.people[2], true).unwrap();

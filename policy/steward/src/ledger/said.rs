@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! a no, a restriction   line of the ledger ─▶ record       a writer that dies in between leaves a no that is in force once
-//!                                                          the application is opened again
+//!                                                          the application is opened again, or somebody adds a line
 //! a yes after an answer record ─▶ line of the ledger       one that dies in between leaves that answer in copies from before
 //! a first yes           no line                            a copy from before has no answer, which is a no
 //! ```
@@ -24,7 +24,7 @@ use strongroom_records::log::{Entry, Kind};
 use strongroom_records::receipt::{Deed, MAGIC, Said, SaidDeed};
 use strongroom_records::subject::{Consent, SubjectState};
 
-use super::{Line, What};
+use super::{Line, What, newest};
 use crate::custodian::Custodian;
 use crate::error::{Error, Result};
 use crate::register::Register;
@@ -71,6 +71,24 @@ impl Custodian {
         Ok(recorded)
     }
 
+    /// Puts on record what the newest line says, where its writer died before: below another line nobody would look for it. Whether
+    /// anything was. Comes before whoever is to be written is read; that a ledger is away is said to whoever adds to it.
+    pub(crate) fn heed_ledger(&mut self) -> Result<bool> {
+        let Ok(Some((_, receipts))) = self.ledger_in_use() else { return Ok(false) };
+        let Ok(mut lines) = self.lines(&receipts) else { return Ok(false) };
+        let Some(position) = newest(&lines).map(|at| lines[at].position) else {
+            return Ok(false);
+        };
+        let is_ours = |line: &Line<'_>| match &line.what {
+            What::Said(deed) => self.leads_to(line, deed).is_ok_and(|leads| leads),
+            What::Erased { .. } | What::Replayed { .. } => false,
+        };
+        lines.retain(|line| {
+            line.position == position && is_ours(line) && self.verify_line(line).is_ok()
+        });
+        Ok(!self.say_again(&lines)?.is_empty())
+    }
+
     fn tell_ledger(&self, place: &str, lines: &[u8]) -> Result<()> {
         match lines {
             [] => Ok(()),
@@ -111,7 +129,8 @@ impl Custodian {
                 lines.extend(self.said_line(&own, &said, consent.position)?);
             }
             if own.cell.state == SubjectState::Restricted {
-                lines.extend(self.said_line(&own, &Said::Restricted, own.cell.entry_seq)?);
+                let seq = self.restricted_at(&own)?;
+                lines.extend(self.said_line(&own, &Said::Restricted, seq)?);
             }
         }
         Ok(lines)
@@ -146,7 +165,8 @@ impl Custodian {
                 Said::Consent(consent) => Some(consent.activity),
                 Said::Restricted | Said::Unrestricted => None,
             };
-            last.insert((own.cell.subject, about), (said, self.stands_in(line)?));
+            let stands = self.stands_in(line)? || self.has_answered_since(&own, line, &said)?;
+            last.insert((own.cell.subject, about), (said, stands));
         }
         let mut again = Vec::new();
         for ((subject, _), (said, stands)) in last {
@@ -184,20 +204,46 @@ impl Custodian {
         Ok(true)
     }
 
-    /// Whether a record has an entry about a subject.
-    pub(super) fn tells_of(&self, seq: u64, subject: &Pseudonym) -> Result<bool> {
+    /// Whether a record has the entry of what a line says. Who was erased since left no key that opens the line.
+    pub(super) fn has_said(&self, seq: u64, deed: &SaidDeed) -> Result<bool> {
         let register = self.register();
         if seq >= register.log().next_seq() {
             return Ok(false);
         }
+        let own = self.named_by(&deed.subject, deed.slot)?.filter(Subject::has_audit_key);
+        let said = own.map(|own| register.open_said(&own, deed, seq)).transpose()?;
         let (_, body) = register.log().body(&register.sealer(), seq)?;
         for logged in body.entries {
             let entry: Entry = cbor::decode_canonical(&logged.leaf)?;
-            if entry.about.is_some_and(|own| own.subject == *subject) {
+            let is_theirs = entry.about.is_some_and(|own| own.subject == deed.subject);
+            if is_theirs && tells(&entry, said.as_ref()) {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether an answer is on record that was given after a line was written: a first yes has no line.
+    fn has_answered_since(&self, own: &Subject, line: &Line<'_>, said: &Said) -> Result<bool> {
+        let (What::Said(deed), Said::Consent(consent)) = (&line.what, said) else {
+            return Ok(false);
+        };
+        let is_later =
+            |own: &Consent| own.activity == consent.activity && own.position >= line.position;
+        Ok(own.record.consents.iter().any(is_later) && self.leads_to(line, deed)?)
+    }
+
+    /// The record that restricted a subject.
+    fn restricted_at(&self, own: &Subject) -> Result<u64> {
+        let mut found = own.cell.entry_seq;
+        self.each_about(own, |header, entry, _, _| {
+            let is_it = entry.kind == Kind::Restriction;
+            if is_it {
+                found = header.seq;
+            }
+            Ok(!is_it)
+        })?;
+        Ok(found)
     }
 }
 
@@ -213,6 +259,17 @@ impl Register {
         let application = self.application();
         let fields = [Value::Bytes(&application.0), Value::Bytes(&subject.0), Value::Uint(seq)];
         Context::new(Usage::LedgerAnswer, &self.services().keys.organisation().0, &fields)
+    }
+}
+
+/// Whether an entry about whoever said something is the one of that.
+fn tells(entry: &Entry, said: Option<&Said>) -> bool {
+    match said {
+        Some(Said::Consent(own)) => {
+            entry.kind == Kind::Consent && entry.activity == Some(own.activity)
+        }
+        Some(Said::Restricted | Said::Unrestricted) => entry.kind == Kind::Restriction,
+        None => matches!(entry.kind, Kind::Consent | Kind::Restriction),
     }
 }
 
