@@ -256,6 +256,9 @@ pub enum Kind {
     /// Notice was given that a subject is erased if nobody has a use for it.
     #[n(33)]
     Noticed,
+    /// The ledger was given up without being read: nothing is known of what it alone knew.
+    #[n(34)]
+    LedgerLost,
 }
 
 /// Allowed or not.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use strongroom_authorizer::DecisionPoint;
 use strongroom_format::cbor;
 use strongroom_records::application::{ApplicationState, DeclaredClass, Description, Listed};
-use strongroom_records::ids::ClassId;
+use strongroom_records::ids::{ClassId, Hash};
 use strongroom_records::log::Kind;
 use strongroom_records::register::CellKind;
 
@@ -180,9 +180,19 @@ impl Custodian {
     }
 
     pub(crate) fn describe(&mut self, description: &Description) -> Result<()> {
+        self.describe_as(description, Kind::Declared, None)
+    }
+
+    /// The same, with an entry that says what was done, and to what.
+    pub(crate) fn describe_as(
+        &mut self,
+        description: &Description,
+        kind: Kind,
+        object: Option<Hash>,
+    ) -> Result<()> {
         let mut transaction = Transaction::new(&self.register);
         transaction.cell(CellKind::Description, &SINGLE, &cbor::encode(description));
-        transaction.entry(Kind::Declared, |_| ());
+        transaction.entry(kind, |entry| entry.object = object);
         self.register.commit(transaction).map(drop)
     }
 }

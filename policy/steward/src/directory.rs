@@ -201,6 +201,24 @@ impl Stewardship {
         Ok((custodian, replayed))
     }
 
+    /// Opens an application whose ledger is lost for good, and keeps none from here on.
+    ///
+    /// # Errors
+    /// As [`Stewardship::application`]; `Invalid` when none is kept, or when it is there.
+    ///
+    /// # Security
+    /// Where this is an older copy, whoever was erased since is back, and what was said since is unsaid.
+    pub fn application_without_ledger(
+        &self,
+        name: &str,
+        custody: Arc<dyn Custody>,
+    ) -> Result<Custodian> {
+        let mut custodian = self.before_ledger(name, custody)?;
+        custodian.give_up_ledger()?;
+        custodian.sweep_if_possible();
+        Ok(custodian)
+    }
+
     fn before_ledger(&self, name: &str, custody: Arc<dyn Custody>) -> Result<Custodian> {
         let line = self.find(name)?.clone();
         if line.state == ApplicationState::Making {

@@ -547,6 +547,7 @@ pub fn kind_text(kind: Kind) -> &'static str {
         Kind::Opened => "files opened",
         Kind::LetGo => "let go",
         Kind::Noticed => "notice of erasure",
+        Kind::LedgerLost => "ledger given up",
     }
 }
 

@@ -584,7 +584,8 @@ fn is_use(kind: Kind, did: Option<(u16, bool)>) -> bool {
         | Kind::Removed
         | Kind::RegisterRotated
         | Kind::LetGo
-        | Kind::Noticed => false,
+        | Kind::Noticed
+        | Kind::LedgerLost => false,
     }
 }
 

@@ -25,12 +25,14 @@ mod said;
 
 use std::collections::BTreeSet;
 
+use strongroom_crypto::hash::sha256;
 use strongroom_crypto::usage::Usage;
 use strongroom_format::cbor;
 use strongroom_format::ids::DeviceId;
 use strongroom_records::Signed;
 use strongroom_records::application::Description;
 use strongroom_records::ids::{Hash, Pseudonym, SubjectId};
+use strongroom_records::log::Kind;
 use strongroom_records::receipt::{
     Deed, MAGIC, MovedDeed, RECEIPT_LEN_MAX, Receipt, ReceivedDeed, ReplayedDeed, SaidDeed,
 };
@@ -113,6 +115,21 @@ impl Custodian {
         }
         let ledger = place.map(str::to_owned);
         self.describe(&Description { ledger, ..self.description()? })
+    }
+
+    /// Keeps none from here on, where the one that is kept cannot be read.
+    pub(crate) fn give_up_ledger(&mut self) -> Result<()> {
+        let place = self.ledger()?.ok_or_else(|| Error::invalid("no ledger is kept"))?;
+        match self.ledger_in_use() {
+            Err(error) if error.kind() == ErrorKind::Unavailable => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Err(Error::invalid("the ledger is there: it is not given up")),
+        }
+        // ORDER: first, as nothing tells whether this is an older copy, in which notices may have ended.
+        self.void_notices()?;
+        let description = Description { ledger: None, ..self.description()? };
+        let place = Hash(sha256(place.as_bytes()));
+        self.describe_as(&description, Kind::LedgerLost, Some(place))
     }
 
     /// Where the ledger is kept.

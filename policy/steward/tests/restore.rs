@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{World, answer, kind, own, registered};
+use strongroom_crypto::hash::sha256;
 use strongroom_custody::Custody;
 use strongroom_custody::file::KeyFile;
 use strongroom_host::disk::{Disk, read_all, replace_file};
 use strongroom_host::sim::SimDisk;
 use strongroom_records::activity::Basis;
-use strongroom_records::ids::{ApplicationId, SubjectId};
+use strongroom_records::ids::{ApplicationId, Hash, SubjectId};
+use strongroom_records::log::Kind;
 use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{Answer, Carry, Custodian, ErrorKind, Replayed, Result, verify_receipt};
 use strongroom_store::{Key, Store};
@@ -290,6 +292,36 @@ fn nothing_is_opened_and_nobody_erased_without_the_ledger_that_is_kept() {
     let erased = shop.open().unwrap().erase(&shop.people[0]).unwrap();
     assert!(verify_receipt(&erased.receipt, &shop.world.services.organisation.now()).is_ok());
     shop.expect_gone(&[0]);
+}
+
+#[test]
+fn a_ledger_that_is_lost_for_good_is_given_up_by_who_says_so_and_that_is_on_record() {
+    let shop = Shop::new(77);
+    let give_up = || shop.world.stewardship().application_without_ledger("shop", shop.custody());
+    // None is kept, or it is there: nothing is given up.
+    assert_eq!(kind(give_up()), ErrorKind::Invalid);
+    shop.open().unwrap().set_ledger(Some(LEDGER)).unwrap();
+    shop.say(0, ConsentStatus::Withdrawn).unwrap();
+    assert_eq!(kind(give_up()), ErrorKind::Invalid);
+    let yesterday = shop.backup();
+    shop.world.pins.ledgers.lock().unwrap().remove(LEDGER);
+    assert_eq!(kind(shop.open()), ErrorKind::Unavailable);
+    let custodian = give_up().unwrap();
+    assert_eq!(custodian.ledger().unwrap(), None);
+    let entries = custodian.entries(0, u64::MAX).unwrap();
+    let lost = entries.iter().filter(|entry| entry.kind == Kind::LedgerLost);
+    assert_eq!(
+        lost.map(|entry| entry.object).collect::<Vec<_>>(),
+        [Some(Hash(sha256(LEDGER.as_bytes())))]
+    );
+    assert!(custodian.verify().unwrap().findings.is_empty());
+    drop(custodian);
+    shop.expect_said(0, ConsentStatus::Withdrawn);
+    // A new one begins with what is on record; an older copy asks for the lost one again.
+    shop.open().unwrap().set_ledger(Some(ELSEWHERE)).unwrap();
+    shop.expect_said(0, ConsentStatus::Withdrawn);
+    shop.restore(&yesterday);
+    assert_eq!(kind(shop.open()), ErrorKind::Unavailable);
 }
 
 #[test]

@@ -246,6 +246,20 @@ impl Office {
         told.map_err(|error| failure(&error))
     }
 
+    /// The same, whose ledger is lost for good: none is kept from here on.
+    ///
+    /// # Errors
+    /// As [`Office::application`]; none is kept, or it is there.
+    pub fn application_without_ledger(
+        &mut self,
+        name: &str,
+        place: Option<&str>,
+    ) -> Result<Custodian> {
+        let custody = self.custody_of(name, place)?;
+        let opened = self.stewardship.application_without_ledger(name, custody);
+        opened.map_err(|error| failure(&error))
+    }
+
     /// Custody of an application, its key at hand.
     fn custody_of(&mut self, name: &str, place: Option<&str>) -> Result<Arc<dyn Custody>> {
         let listed = self.stewardship.find(name).map_err(|error| failure(&error))?;

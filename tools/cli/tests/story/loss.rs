@@ -77,6 +77,34 @@ fn a_backup_of_store_home_and_key_brings_nobody_back_where_a_ledger_lies_apart()
     assert_eq!(answered(), "newsletter: withdrawn\n");
 }
 
+/// No other command gets out of it, and this one asks.
+#[test]
+fn an_application_whose_ledger_is_lost_opens_once_somebody_says_so() {
+    let story = Story::new();
+    let apart = tempfile::tempdir().unwrap();
+    let ledger = apart.path().join("erased");
+    story.done("app create shop");
+    story.done("subject create --app shop");
+    story.done(&format!("app ledger file:{} --app shop", ledger.display()));
+    let there = story.say("app ledger --lost --yes --app shop");
+    let first = "strongroom: the ledger is there: it is not given up";
+    assert_eq!((there.code, there.err.lines().next()), (1, Some(first)));
+    fs::remove_file(&ledger).unwrap();
+    let elsewhere = format!("app ledger file:{} --app shop", apart.path().join("new").display());
+    let others = ["subject list --app shop", "app ledger --none --app shop", &elsewhere];
+    for line in others {
+        let said = story.say(line);
+        assert_eq!(said.code, 6, "{line}");
+        assert!(said.err.contains(&format!("`file:{}`", ledger.display())), "{}", said.err);
+    }
+    let unasked = story.say("app ledger --lost --app shop");
+    assert_eq!((unasked.code, story.say(others[0]).code), (1, 6), "{}", unasked.err);
+    story.done("app ledger --lost --yes --app shop");
+    assert!(story.done("audit show --app shop").contains("ledger given up"));
+    assert_eq!(story.done("subject list --app shop").lines().count(), 1);
+    story.done(&elsewhere);
+}
+
 #[test]
 fn personal_data_outlives_the_loss_of_local_state_and_not_that_of_the_key() {
     let story = Story::new();

@@ -56,13 +56,19 @@ pub enum App {
 #[derive(Debug, Args)]
 pub struct AppLedger {
     /// Where: file: and an absolute path, on other storage than what is backed up
-    #[arg(value_name = "PLACE", required_unless_present = "none")]
+    #[arg(value_name = "PLACE", required_unless_present_any = ["none", "lost"])]
     pub at: Option<String>,
     #[command(flatten)]
     pub of: Of,
     /// Keep none any more
     #[arg(long, conflicts_with = "at", help_heading = "Ledger")]
     pub none: bool,
+    /// Give up one that is lost for good, and keep none any more: after a restore, whom only it knew to be erased is back
+    #[arg(long, conflicts_with_all = ["at", "none"], help_heading = "Ledger")]
+    pub lost: bool,
+    /// Don't ask
+    #[arg(long, requires = "lost", help_heading = "Ledger")]
+    pub yes: bool,
 }
 
 /// `app custody`.

@@ -12,7 +12,7 @@ use strongroom_steward::time_text;
 use super::{bring_into_force, input, input_text};
 use crate::args::custody::In;
 use crate::args::custody::app::{
-    App, AppAgree, AppCreate, AppCustody, AppReplay, AppRequests, AppState,
+    App, AppAgree, AppCreate, AppCustody, AppLedger, AppReplay, AppRequests, AppState,
 };
 use crate::assemble::custody::{self, Unlocked, failure, quorum};
 use crate::exit::{Exit, Failure, Result};
@@ -43,6 +43,7 @@ pub fn run(options: &App, format: Format) -> Result<Exit> {
             ui::answer(format, "", &json!({"class": options.name, "number": class.0}))?;
             Ok(Exit::Done)
         }
+        App::Ledger(options) if options.lost => give_up_ledger(options, format),
         App::Ledger(options) => {
             let (_office, mut custodian) = custody::application(&options.of)?;
             let set = custodian.set_ledger(options.at.as_deref());
@@ -74,6 +75,20 @@ fn keep_at(options: &AppCustody, format: Format) -> Result<Exit> {
     list.set_custody(&options.app, &locator).map_err(|error| failure(&error))?;
     let line = list.find(&options.app).map_err(|error| failure(&error))?;
     ui::answer(format, "", &line_json(line))?;
+    Ok(Exit::Done)
+}
+
+fn give_up_ledger(options: &AppLedger, format: Format) -> Result<Exit> {
+    let (app, at) = (&options.of.app, options.of.custody.as_deref());
+    if !options.yes {
+        super::subject::confirm(&format!(
+            "give up the ledger of {app}: where the store is an older copy, whoever was erased since is back for good, and what was \
+             said since is unsaid"
+        ))?;
+    }
+    let mut office = custody::open(&options.of.place)?;
+    drop(office.application_without_ledger(app, at)?);
+    ui::answer(format, "", &json!({"ledger": null}))?;
     Ok(Exit::Done)
 }
 
