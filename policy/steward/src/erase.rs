@@ -130,9 +130,11 @@ impl Custodian {
 
     /// Step 1: the ledger entry, before anything is destroyed.
     fn receive_erasure(&mut self, mut own: Subject) -> Result<()> {
-        own.cell.state = SubjectState::Erasing;
-        own.cell.erasure = Some(Erasure::received(self.register().log().next_seq()));
-        self.change_subject(own, Kind::ErasureReceived)
+        let register = self.register();
+        let mut transaction = Transaction::new(register);
+        register.receive_erasure(&mut transaction, &mut own)?;
+        register.put_subject(&mut transaction, &mut own);
+        self.register_mut().commit(transaction).map(drop)
     }
 
     /// Step 2: one record after which the newest keystore has no way to the subject.
@@ -275,6 +277,17 @@ impl Custodian {
             hashes.push(register.agreed_hash(activity, *page).ok()?);
         }
         Some((hashes, former))
+    }
+}
+
+impl Register {
+    /// From here on nothing of somebody is released, and whoever sweeps next finds them, should it be interrupted.
+    pub fn receive_erasure(&self, transaction: &mut Transaction, own: &mut Subject) -> Result<()> {
+        own.cell.state = SubjectState::Erasing;
+        own.cell.erasure = Some(Erasure::received(transaction.seq()));
+        self.mark_block(transaction, own.cell.slot)?;
+        self.tell(transaction, own, Kind::ErasureReceived, None, None, |_| ());
+        Ok(())
     }
 }
 

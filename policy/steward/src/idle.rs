@@ -7,8 +7,8 @@
 //!
 //! 1. Nobody is erased with less than a whole notice under the rule in force, however late it was set or looked at.
 //! 2. Whoever is used again, restricted or held stays; a notice from before counts for nothing then.
-//! 3. A sweep gives so many notices and erases so many; the next one goes on, also with an erasure that was interrupted, whatever the
-//!    rule is by then. Each begins at another place of the register, so that nobody waits for all who fall due before them.
+//! 3. A sweep gives so many notices and erases so many; the next one goes on, also with an erasure that was interrupted, whoever
+//!    asked for it, and whatever the rule is by then. Each begins at another place of the register, so that nobody waits for all who fall due before them.
 //!
 //! A use is whatever reads, writes or hands out somebody's data, and whatever they say themselves. That somebody is listed or
 //! looked up, new keys, holds and what retention takes away are none. The subject's cell says when the last one was; where a
@@ -337,9 +337,7 @@ impl Custodian {
         let missing = || Error::corrupt("the cell of a subject is missing");
         let cell = self.register().subject_cell(subject)?.ok_or_else(missing)?;
         let is_unfinished = |cell: &SubjectCell| {
-            let erasure = cell.erasure.as_ref();
-            // What somebody else asked for they ask for again.
-            cell.noticed.is_some() && erasure.is_some_and(|own| own.receipt.is_empty())
+            cell.erasure.as_ref().is_some_and(|erasure| erasure.receipt.is_empty())
         };
         match cell.state {
             SubjectState::Erasing | SubjectState::Erased if is_unfinished(&cell) => {
@@ -363,7 +361,7 @@ impl Custodian {
         Ok(Looked { used, standing, is_ahead: written > now })
     }
 
-    /// Somebody whom a sweep began to erase: what they are about with others is closed. A hold keeps what there is till keys go.
+    /// Somebody whose erasure began, whoever asked for it: what they are about with others is closed. A hold keeps what there is till keys go.
     fn begun_line(&self, cell: SubjectCell, now: i64) -> Result<IdleLine> {
         let (used, noticed) = (self.last_use(&cell)?.min(now), cell.noticed);
         let (subject, is_whole) = (cell.subject, cell.state == SubjectState::Erasing);
@@ -448,7 +446,7 @@ enum Standing {
     Gone,
     InUse,
     Due(IdleLine),
-    /// A sweep began to erase them.
+    /// Their erasure began.
     Unfinished(IdleLine),
 }
 

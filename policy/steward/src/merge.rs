@@ -17,7 +17,7 @@ use strongroom_records::ids::{ClassId, SubjectId};
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::Said;
 use strongroom_records::subject::{
-    Consent, ConsentStatus, Detail, Erasure, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder,
+    Consent, ConsentStatus, Detail, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder,
     JOINT_COUNT_MAX, Row, SubjectState,
 };
 
@@ -196,10 +196,7 @@ impl Custodian {
         let to_tell = self.to_tell(&own, &said)?;
         register.enlist(&mut transaction, &mut buckets, &mut own)?;
         other.cell.holds = Vec::new();
-        other.cell.state = SubjectState::Erasing;
-        other.cell.erasure = Some(Erasure::received(transaction.seq()));
-        let kind = Kind::ErasureReceived;
-        register.tell(&mut transaction, &mut other, kind, None, None, |_| ());
+        register.receive_erasure(&mut transaction, &mut other)?;
         for (subject, merged) in [(&mut own, *from), (&mut other, *into)] {
             let detail = Detail { merged: Some(merged), ..Detail::default() };
             let detail = Some(&detail);

@@ -659,3 +659,39 @@ fn somebody_whose_cell_is_damaged_is_named_in_the_list_and_hides_nobody_else() {
     let rest = shop.idle_subjects_from(1, 9).unwrap();
     assert_eq!((rest.lines.len(), rest.damaged, rest.next), (1, vec![bob], None));
 }
+
+#[test]
+fn whoevers_erasure_or_merge_was_interrupted_is_listed_and_erased_by_the_next_run() {
+    type Act = fn(&mut Custodian, [&SubjectId; 2]) -> bool;
+    let acts: [Act; 2] = [
+        |shop, [_, ada]| shop.erase(ada).is_ok(),
+        |shop, [bob, ada]| shop.merge_subjects(bob, ada).is_ok(),
+    ];
+    for act in acts {
+        let (mut count, mut is_through) = (0, false);
+        for calls in (0..100).step_by(3) {
+            let world = World::new(924);
+            let mut shop = shop(&world);
+            let [bob, ada] = [(); 2].map(|()| person(&mut shop));
+            // Their block is full, and nobody in it is due for a long time.
+            crowd(&mut shop, 63);
+            assert_eq!(swept(&mut shop), Swept::default());
+            world.store.die_after(Some(calls));
+            is_through = act(&mut shop, [&bob, &ada]);
+            world.store.die_after(None);
+            let mut shop = world.open("shop");
+            let unfinished = shop.unfinished_erasures().unwrap();
+            let listed: Vec<_> =
+                due(&mut shop).iter().map(|line| (line.subject, line.is_begun)).collect();
+            let all: Vec<_> = unfinished.iter().map(|one| (*one, true)).collect();
+            assert_eq!(listed, all, "{calls}");
+            assert_eq!(swept(&mut shop).erased, unfinished, "{calls}");
+            assert_eq!((due(&mut shop), swept(&mut shop)), (vec![], Swept::default()), "{calls}");
+            count += unfinished.len();
+            if is_through {
+                break;
+            }
+        }
+        assert!(is_through && count > 2, "{count}");
+    }
+}

@@ -50,7 +50,7 @@ pub struct IdleLine {
     pub kept: Option<Kept>,
     /// Files about others as well: they go with them.
     pub joint_files: u64,
-    /// Whether a run began to erase them, which the next one ends, whatever the rule is by then.
+    /// Whether their erasure began, which the next run ends, whoever asked for it, and whatever the rule is by then.
     pub is_begun: bool,
 }
 

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_format::cbor;
-use strongroom_records::register::{CellKind, Idle, SPAN_LEN};
+use strongroom_records::register::{BLOCK_LEN, CellKind, Idle, SPAN_LEN, SUBJECT_SLOT};
 
 use crate::error::{Result, whole};
 use crate::register::{Register, Transaction};
@@ -50,6 +50,18 @@ impl Spans {
     /// They are on record.
     pub fn are_put(&mut self) {
         self.changed.clear();
+    }
+}
+
+impl Register {
+    /// The next sweep looks at somebody's block, whenever anybody there was used last: whoever dies over an erasure is found.
+    pub(crate) fn mark_block(&self, transaction: &mut Transaction, slot: u64) -> Result<()> {
+        let block = (slot - SUBJECT_SLOT) / 2 / BLOCK_LEN;
+        let mut spans = Spans::default();
+        spans.oldest(self, block)?;
+        spans.set(block, Idle::UNKNOWN);
+        spans.put(transaction);
+        Ok(())
     }
 }
 

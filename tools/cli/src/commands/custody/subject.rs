@@ -149,7 +149,7 @@ fn list_due(custodian: &mut Custodian, format: Format) -> Result<Exit> {
 fn due_text(line: &IdleLine) -> String {
     let used = time_text(line.used);
     let what = match (line.kept, line.ends) {
-        _ if line.is_begun => "being erased, ended by the next run".to_owned(),
+        (None, _) if line.is_begun => "being erased, ended by the next run".to_owned(),
         (Some(kept), _) => format!("stays: {}", kept.name()),
         (None, Some(ends)) => format!("erased from {} on", time_text(ends)),
         (None, None) => "no notice yet".to_owned(),
