@@ -5,7 +5,7 @@
 //! asker      FOLDER/<request>.ask: who asks for which key, signed; a key pair of its own for this request alone; dated anew
 //!            each minute, as long as somebody waits
 //! holders    each opens its own share and wraps it to that key: FOLDER/<request>-<holder>.share
-//! asker      enough shares: the key, in memory until this process ends
+//! asker      enough shares: the key, in memory until this process ends, or has another once this one was ended
 //! ```
 //!
 //! The folder is where they meet, on storage that all of them reach; what lies in it opens nothing by itself (`folder`). Holders are
@@ -200,6 +200,16 @@ impl Quorum {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on the key is at hand, and none of the application's that somebody has ended.
+    fn learn(&self, place: &KeyPlace, key: CustodyKey) {
+        // A folder that is away says nothing about what was ended.
+        let there = self.list(&place.application).ok();
+        let is_ended = |own: &KeyId| there.as_ref().is_some_and(|there| !there.contains(own));
+        let mut known = self.known();
+        known.retain(|(application, own), _| *application != place.application || !is_ended(own));
+        known.insert((place.application, place.key), key);
+    }
+
     fn with_key<T>(&self, place: &KeyPlace, act: impl FnOnce(&CustodyKey) -> T) -> Result<T> {
         // Whoever ended it ended it for this process too.
         let kept = self.meeting.kept(&place.application, &place.key)?;
@@ -313,7 +323,7 @@ impl Custody for Quorum {
         }
         let enough = u16::try_from(self.terms.enough).unwrap_or(u16::MAX);
         meeting.write(&path, &cbor::encode(&Kept { enough, shares }))?;
-        self.known().insert((place.application, place.key), CustodyKey::from(key));
+        self.learn(place, CustodyKey::from(key));
         Ok(())
     }
 
@@ -328,7 +338,7 @@ impl Custody for Quorum {
         }
         let kept = self.meeting.kept(&place.application, &place.key)?.ok_or(Error::MISSING_KEY)?;
         let key = self.open(place, &kept)?;
-        self.known().insert((place.application, place.key), key);
+        self.learn(place, key);
         Ok(())
     }
 

@@ -494,6 +494,24 @@ fn a_key_is_used_without_asking_anybody_and_obtained_apart() {
     assert_eq!(quorum.meeting.clock.elapsed(), asked, "once is enough");
 }
 
+/// An erasure that another process carries out ends a key for this one, too, as soon as it has any other.
+#[test]
+fn a_key_that_another_process_ended_stays_in_no_memory() {
+    let disk = disk();
+    let (other, first, next, last) =
+        (opened(&disk, 1, &[2]), place(1, 1), place(1, 2), place(1, 3));
+    other.create(&first, &seeded(1)).unwrap();
+    let agent = opened(&disk, 3, &[2]).0;
+    agent.obtain(&first).unwrap();
+    other.create(&next, &seeded(2)).unwrap();
+    other.destroy(&first.application, &first.key).unwrap();
+    agent.obtain(&next).unwrap();
+    assert_eq!((agent.is_at_hand(&first), agent.is_at_hand(&next)), (false, true));
+    other.destroy(&next.application, &next.key).unwrap();
+    agent.create(&last, &seeded(3)).unwrap();
+    assert_eq!((agent.is_at_hand(&next), agent.is_at_hand(&last)), (false, true));
+}
+
 #[test]
 fn who_waits_no_longer_leaves_nothing_to_answer() {
     let disk = disk();
