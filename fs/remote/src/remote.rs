@@ -22,7 +22,7 @@ use strongroom_host::disk::{Disk, read_all};
 use strongroom_host::entropy::Entropy;
 use strongroom_store::{
     Body, Error, ErrorKind, Family, Key, LIST_COUNT_MAX, Later, Listed, Put, Result, Store,
-    Uploaded,
+    Uploaded, require_same_family, wanted,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -264,10 +264,7 @@ impl Inner {
             }
             return Ok(bytes);
         };
-        let wanted = range
-            .end
-            .checked_sub(range.start)
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, "a range ends before it begins"))?;
+        let wanted = wanted(&range)?;
         if wanted == 0 {
             let len = self.len(key).await?;
             return if len < range.end {
@@ -373,9 +370,7 @@ impl Inner {
     }
 
     async fn list(&self, family: Family, after: Option<Key>) -> Result<Vec<Listed>> {
-        if after.is_some_and(|after| after.family() != Some(family)) {
-            return Err(Error::new(ErrorKind::Invalid, "a listing goes on after another family"));
-        }
+        require_same_family(family, after)?;
         let prefix = format!("{}/", family.folder());
         let mut last = after.map(Key::path);
         let mut found = Vec::new();

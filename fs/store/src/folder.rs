@@ -26,7 +26,7 @@ use strongroom_host::disk::{Disk, DiskFile, DiskSpace, OpenMode, create_folder_d
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Family, Key};
-use crate::{Body, Later, Listed, Put, Store, Uploaded};
+use crate::{Body, Later, Listed, Put, Store, Uploaded, wanted};
 use handles::Handles;
 
 const TEMPORARY: &str = ".tmp-";
@@ -195,17 +195,13 @@ impl FolderStore {
         if !matches!(key, Key::Object(_)) {
             self.be_sure_of(key)?;
         }
-        let file = self.file(key).map_err(failed)?;
+        let file = self.file(key).map_err(|cause| self.not_opened(key, cause))?;
         let range = match range {
             Some(range) => range,
             None => 0..file.len().map_err(failed)?,
         };
-        let wanted =
-            range
-                .end
-                .checked_sub(range.start)
-                .and_then(|len| usize::try_from(len).ok())
-                .ok_or_else(|| Error::new(ErrorKind::Invalid, "a range ends before it begins"))?;
+        let wanted = usize::try_from(wanted(&range)?)
+            .map_err(|_| Error::new(ErrorKind::Invalid, "a range is longer than memory"))?;
         refuse_absent(key, file.as_ref(), &range)?;
         if let Key::Object(id) = key {
             self.handles.will_read(id, &range);
@@ -215,6 +211,21 @@ impl FolderStore {
             return Err(too_short(key, range.start + out.len() as u64, range.end));
         }
         Ok(Bytes::from(out))
+    }
+
+    /// Why a file does not open. A disk that fails at everything knows nothing of what it was never given: damage is only
+    /// what is listed there.
+    fn not_opened(&self, key: Key, cause: io::Error) -> Error {
+        let error = Error::io(format!("`{key}` cannot be opened"), cause);
+        match error.kind() {
+            ErrorKind::Internal | ErrorKind::Corrupt => {
+                error.with_kind(match self.is_listed(key) {
+                    true => ErrorKind::Corrupt,
+                    false => ErrorKind::Internal,
+                })
+            }
+            _ => error,
+        }
     }
 
     fn file(&self, key: Key) -> io::Result<Arc<dyn DiskFile>> {
@@ -439,6 +450,10 @@ impl FolderStore {
         match self.disk.remove(&self.path(key)) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                 Err(Error::io(format!("`{key}` cannot be deleted"), cause))
+            }
+            // It would be there again with the disk.
+            Err(_) if !self.is_in_place() => {
+                Err(Error::new(ErrorKind::Unavailable, "the store's folder is gone"))
             }
             _ => Ok(()),
         }

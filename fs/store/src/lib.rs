@@ -242,6 +242,28 @@ pub trait Store: Send + Sync {
     }
 }
 
+/// How many bytes a range asks for.
+///
+/// # Errors
+/// `Invalid` if it ends before it begins.
+pub fn wanted(range: &Range<u64>) -> Result<u64> {
+    let backwards = || Error::new(ErrorKind::Invalid, "a range ends before it begins");
+    range.end.checked_sub(range.start).ok_or_else(backwards)
+}
+
+/// Makes sure that a listing of a family goes on after one of its keys.
+///
+/// # Errors
+/// `Invalid` if it does not.
+pub fn require_same_family(family: Family, after: Option<Key>) -> Result<()> {
+    match after {
+        Some(after) if after.family() != Some(family) => {
+            Err(Error::new(ErrorKind::Invalid, "a listing goes on after another family"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Waits on this thread, which may block, for any store's answer.
 ///
 /// # Errors

@@ -3,10 +3,12 @@
 use std::io;
 use std::path::Path;
 
+use strongroom_host::disk::OpenMode;
+
 use super::FolderStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Family, Key};
-use crate::{LIST_COUNT_MAX, Listed};
+use crate::{LIST_COUNT_MAX, Listed, require_same_family};
 
 impl FolderStore {
     pub(super) fn sync_folder(&self, folder: &Path) -> Result<()> {
@@ -44,10 +46,26 @@ impl FolderStore {
         if is_unsure { self.sync_folder(&folder) } else { Ok(()) }
     }
 
-    pub(super) fn names(&self, family: Family, after: Option<Key>) -> Result<Vec<Listed>> {
-        if after.is_some_and(|after| after.family() != Some(family)) {
-            return Err(Error::new(ErrorKind::Invalid, "a listing goes on after another family"));
+    /// Whether something has the name of a key, as far as the disk tells.
+    pub(super) fn is_listed(&self, key: Key) -> bool {
+        let (folder, path) = (self.folder_of(key), self.path(key));
+        let entries = self.disk.list(&folder);
+        entries.is_ok_and(|all| all.into_iter().any(|entry| folder.join(entry.name) == path))
+    }
+
+    /// Whether the store is where it was: a disk that is taken out leaves nothing, or the empty folder where it was mounted.
+    pub(super) fn is_in_place(&self) -> bool {
+        if self.disk.open(&self.path(Key::Workspace), OpenMode::Read).is_ok() {
+            return true;
         }
+        // One that is only just being made.
+        let entries = self.disk.list(&self.root).unwrap_or_default();
+        let is_there = |family: &Family| entries.iter().any(|entry| entry.name == family.folder());
+        Family::ALL.iter().all(is_there)
+    }
+
+    pub(super) fn names(&self, family: Family, after: Option<Key>) -> Result<Vec<Listed>> {
+        require_same_family(family, after)?;
         match (family, after) {
             (Family::Object, after) => self.object_names(after),
             (_, after) => {

@@ -267,6 +267,36 @@ fn an_unreadable_disk_is_damage() {
 }
 
 #[test]
+fn a_file_that_cannot_be_opened_is_damage_where_it_is_listed_and_else_the_disk_fails() {
+    let (disk, store) = sim();
+    put(&store, Key::Log(1), b"x").unwrap();
+    disk.fail(Fault::new(Act::Open, |_| true).for_ever());
+    assert_eq!(kind(get(&store, Key::Log(1))), ErrorKind::Corrupt);
+    disk.fail(Fault::new(Act::List, |_| true).for_ever());
+    assert_eq!(kind(get(&store, Key::Log(1))), ErrorKind::Internal, "nobody knows of it");
+}
+
+#[test]
+fn nothing_is_said_to_be_removed_from_a_place_that_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, elsewhere) = (folder.path().join("store"), folder.path().join("elsewhere"));
+    let store = FolderStore::create(Arc::new(RealDisk), root.clone()).unwrap();
+    now(store.delete(object(1))).unwrap();
+    put(&store, Key::Workspace, b"workspace").unwrap();
+    std::fs::rename(&root, &elsewhere).unwrap();
+    assert_eq!(kind(now(store.delete(object(1)))), ErrorKind::Unavailable);
+    // The place where it was mounted.
+    std::fs::create_dir(&root).unwrap();
+    assert_eq!(kind(now(store.delete(object(1)))), ErrorKind::Unavailable);
+    std::fs::remove_dir(&root).unwrap();
+    std::fs::rename(&elsewhere, &root).unwrap();
+    now(store.delete(object(1))).unwrap();
+    // As a copy by tools that know files only.
+    std::fs::remove_dir_all(root.join("object")).unwrap();
+    now(store.delete(object(1))).unwrap();
+}
+
+#[test]
 fn a_store_open_read_only_changes_nothing() {
     let (disk, store) = sim();
     put(&store, object(1), b"x").unwrap();
