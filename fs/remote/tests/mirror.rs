@@ -14,6 +14,7 @@ mod replaced;
 #[path = "mirror/scrub.rs"]
 mod scrub;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,7 +28,7 @@ use strongroom_remote::mirror::{Member, MirrorStore};
 use strongroom_store::conformance::{conformance, conformance_with_one_writer};
 use strongroom_store::over::{Call, Over};
 use strongroom_store::{
-    Body, Error, ErrorKind, Family, FolderStore, Key, Later, Result, Store, Uploaded, wait,
+    Body, Error, ErrorKind, Family, FolderStore, Key, Later, Put, Result, Store, Uploaded, wait,
 };
 
 /// A member that can be told to fail, to take nothing more, or to go away at a put.
@@ -35,7 +36,10 @@ use strongroom_store::{
 struct Moody {
     store: Arc<dyn Store>,
     is_far: bool,
-    is_away: Arc<AtomicBool>,
+    /// What it says to everything; none while it is well.
+    refuses: Arc<Mutex<Option<ErrorKind>>>,
+    /// What it holds and cannot read, until it is removed.
+    unreadable: Arc<Mutex<Option<Key>>>,
     is_full: Arc<AtomicBool>,
     leaving: Arc<Mutex<Option<Leaving>>>,
     /// What happens while the next put is under way.
@@ -59,7 +63,7 @@ impl Moody {
         take: impl FnOnce() -> Later<'a, T>,
     ) -> Later<'a, T> {
         assert!(!leaving.takes_it || wait(take()).is_ok());
-        self.is_away.store(leaving.stays_away, Ordering::Relaxed);
+        *self.refuses.lock().unwrap() = leaving.stays_away.then_some(ErrorKind::Unavailable);
         let error = Error::new(ErrorKind::Unavailable, "this member went away");
         Box::pin(std::future::ready(Err(error)))
     }
@@ -71,10 +75,18 @@ impl Over for Moody {
     }
 
     fn before(&self, _: Call) -> Result<()> {
-        match self.is_away.load(Ordering::Relaxed) {
-            false => Ok(()),
-            true => Err(Error::new(ErrorKind::Unavailable, "this member is away")),
+        match *self.refuses.lock().unwrap() {
+            None => Ok(()),
+            Some(kind) => Err(Error::new(kind, "this member is not well")),
         }
+    }
+
+    fn get<'a>(&'a self, key: Key, range: Option<Range<u64>>) -> Later<'a, Bytes> {
+        if *self.unreadable.lock().unwrap() == Some(key) {
+            let error = Error::new(ErrorKind::Corrupt, "this copy cannot be read");
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        self.store.get(key, range)
     }
 
     fn put<'a>(&'a self, key: Key, body: Body) -> Later<'a, Uploaded> {
@@ -92,6 +104,7 @@ impl Over for Moody {
     }
 
     fn delete<'a>(&'a self, key: Key) -> Later<'a, ()> {
+        self.unreadable.lock().unwrap().take_if(|unreadable| *unreadable == key);
         match self.leaving.lock().unwrap().take() {
             Some(leaving) => self.leave(leaving, || self.store.delete(key)),
             None => self.store.delete(key),
@@ -120,7 +133,8 @@ impl Three {
         let moody = |(n, store): (usize, &Arc<dyn Store>)| Moody {
             store: store.clone(),
             is_far: n == 2,
-            is_away: Arc::default(),
+            refuses: Arc::default(),
+            unreadable: Arc::default(),
             is_full: Arc::default(),
             leaving: Arc::default(),
             meanwhile: Arc::default(),
@@ -141,7 +155,15 @@ impl Three {
     }
 
     fn is_away(&self, member: usize, is_away: bool) {
-        self.moods[member].is_away.store(is_away, Ordering::Relaxed);
+        self.refuses(member, is_away.then_some(ErrorKind::Unavailable));
+    }
+
+    fn refuses(&self, member: usize, refuses: Option<ErrorKind>) {
+        *self.moods[member].refuses.lock().unwrap() = refuses;
+    }
+
+    fn is_unreadable(&self, member: usize, key: Key) {
+        *self.moods[member].unreadable.lock().unwrap() = Some(key);
     }
 
     fn is_full(&self, member: usize, is_full: bool) {
@@ -150,6 +172,11 @@ impl Three {
 
     fn leaves(&self, member: usize, leaving: Leaving) {
         *self.moods[member].leaving.lock().unwrap() = Some(leaving);
+    }
+
+    /// All members with their moods.
+    fn moody(&self) -> Vec<Member> {
+        members_of(&self.moods)
     }
 
     fn plain(&self) -> Vec<Member> {
@@ -183,11 +210,15 @@ impl Three {
 }
 
 fn mirror_of(moods: &[Moody]) -> MirrorStore {
+    MirrorStore::new(members_of(moods), &machine()).unwrap()
+}
+
+fn members_of(moods: &[Moody]) -> Vec<Member> {
     let member = |(n, moody): (usize, &Moody)| Member {
         name: n.to_string(),
         store: Arc::new(moody.clone()),
     };
-    MirrorStore::new(moods.iter().enumerate().map(member).collect(), &machine()).unwrap()
+    moods.iter().enumerate().map(member).collect()
 }
 
 fn create(root: &Path) -> Arc<dyn Store> {
@@ -245,6 +276,48 @@ fn with_two_of_three_away_nothing_is_claimed() {
     assert_eq!(missing.unwrap_err().kind(), ErrorKind::Unavailable);
     let listed = wait(three.mirror.list(Family::Object, None));
     assert_eq!(listed.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+/// Asks a mirror for what every commit needs, and more.
+fn commits_and_lists(three: &Three) {
+    for seq in 2..4 {
+        let missing = wait(three.mirror.get(Key::Organisation(seq), None)).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        let put = wait(three.mirror.put_if_absent(Key::Log(seq), Bytes::from_static(b"commit")));
+        assert!(matches!(put.unwrap(), Put::Created(_)));
+    }
+    three.put(object(2), b"more");
+    assert_eq!(three.get(object(1)), &b"there"[..]);
+    let ahead = wait(three.mirror.read_ahead(object(2), 0..9)).unwrap();
+    assert_eq!(ahead, &b"more"[..]);
+    assert_eq!(wait(three.mirror.list(Family::Log, None)).unwrap().len(), 2);
+}
+
+/// As a bucket that is gone, and a server that answers 400 because of keys that ran out.
+#[test]
+fn a_member_that_takes_every_request_for_invalid_stops_nothing() {
+    for ill in 0..3 {
+        let three = Three::new();
+        three.put(object(1), b"there");
+        three.refuses(ill, Some(ErrorKind::Invalid));
+        commits_and_lists(&three);
+        assert_eq!(counter(&*three.mirror, "mirror_away"), 1, "it is left alone");
+        assert!(!three.mirror.reaches_all());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_member_whose_disk_fails_at_everything_stops_nothing() {
+    for ill in 0..3 {
+        let three = Three::new();
+        three.put(object(1), b"there");
+        // The nearest to a dead disk: nothing in it can be opened.
+        std::fs::remove_dir_all(&three.roots[ill]).unwrap();
+        std::os::unix::fs::symlink(&three.roots[ill], &three.roots[ill]).unwrap();
+        commits_and_lists(&three);
+        assert_eq!(counter(&*three.mirror, "mirror_away"), 1, "it is left alone");
+    }
 }
 
 /// What is journaled here is then durable before it is committed there.

@@ -79,7 +79,11 @@ impl Inner {
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
         if !is_all_needed {
-            return self.settle_put(keys, self.on_all(work).await);
+            let said = self.on_all(work).await;
+            let refused = |answer: &Result<()>| answer.as_ref().is_err_and(is_sure);
+            let is_sure = said.iter().flatten().all(refused);
+            let settled = self.settle_put(keys, said);
+            return settled.map_err(|error| if is_sure { error } else { either_may_count(&error) });
         }
         // ORDER: the first comes last. It wins a draw: what another one does not take is as it was.
         for index in (0..self.members.len()).rev() {
@@ -99,8 +103,7 @@ impl Inner {
         before: Vec<(Key, Option<Bytes>)>,
         error: Error,
     ) -> Error {
-        // Who did not answer may do later what it was asked for.
-        let mut is_sure = !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Internal);
+        let mut is_sure = is_sure(&error);
         for index in last..self.members.len() {
             let before = before.clone();
             let put = self.ask(index, move |store| {
@@ -111,8 +114,7 @@ impl Inner {
         if is_sure {
             return error;
         }
-        let text = "the members may hold what was there before or what is new: either may count";
-        Error::new(error.kind(), format!("{error}; {text}"))
+        either_may_count(&error)
     }
 
     /// As `settle` of a put, by which whoever took it has what it missed before.
@@ -134,7 +136,8 @@ impl Inner {
             return self.delete_everywhere(key).await;
         }
         self.missed.lock().retain(|(_, missed)| *missed != key);
-        let said = self.on_all(move |store| wait(store.delete(key))).await;
+        let asked = (0..self.members.len()).filter(|index| self.may_remove(*index)).collect();
+        let said = self.on_most(asked, move |store| wait(store.delete(key))).await;
         let gone = said.iter().filter(|answer| matches!(answer, Some(Ok(())))).count();
         for (index, answer) in said.iter().enumerate() {
             self.note_removal(index, key, matches!(answer, Some(Ok(()))));
@@ -173,14 +176,24 @@ pub(super) fn may_change(key: Key) -> bool {
     is_replaced(key) || matches!(key, Key::Log(_) | Key::Checkpoint(_))
 }
 
+/// Whether a member that failed did not do it. Who did not answer may do later what it was asked for.
+fn is_sure(failed: &Error) -> bool {
+    !matches!(failed.kind(), ErrorKind::Unavailable | ErrorKind::Internal)
+}
+
+fn either_may_count(error: &Error) -> Error {
+    let text = "the members may hold what was there before or what is new: either may count";
+    Error::new(error.kind(), format!("{error}; {text}"))
+}
+
 /// Makes a member hold exactly these bytes.
 pub(super) fn same_everywhere(store: &dyn Store, key: Key, bytes: &Bytes) -> Result<()> {
     match wait(store.get(key, None)) {
         Ok(there) if there == *bytes => return Ok(()),
-        // ORDER: objects never change by a put.
-        Ok(_) => wait(store.delete(key))?,
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+        Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
+        // ORDER: objects never change by a put. What cannot be read is as good as none, and is in the way.
+        Ok(_) | Err(_) => wait(store.delete(key))?,
     }
     wait(store.put(key, Body::Bytes(bytes.clone()))).map(drop)
 }

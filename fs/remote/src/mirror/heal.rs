@@ -33,14 +33,10 @@ pub(super) fn begin(handle: &Handle, inner: &Arc<Inner>) {
 impl Inner {
     /// One round. Returns how much is still missed.
     pub(super) async fn heal(&self) -> usize {
-        for (index, key) in self.due(&self.missed) {
+        // ORDER: before anything is copied. A member that is full has room then.
+        for (index, key) in self.due(&self.kept, |index| self.may_remove(index)) {
             // A member that fails again waits for its next time.
-            if !self.is_away(index) {
-                self.copy_missed(index, key).await;
-            }
-        }
-        for (index, key) in self.due(&self.kept) {
-            if self.is_away(index) {
+            if !self.may_remove(index) {
                 continue;
             }
             let _turns = self.turns.take(&[key]).await;
@@ -50,14 +46,23 @@ impl Inner {
                 self.kept.lock().remove(&(index, key));
             }
         }
+        for (index, key) in self.due(&self.missed, |index| !self.is_away(index)) {
+            if !self.is_away(index) {
+                self.copy_missed(index, key).await;
+            }
+        }
         self.missed.lock().len() + self.kept.lock().len()
     }
 
-    /// What is done in one round: so much for each member that is well that none waits for another.
-    fn due(&self, left: &Mutex<BTreeSet<(usize, Key)>>) -> Vec<(usize, Key)> {
+    /// What is done in one round: so much for each member that is ready for it that none waits for another.
+    fn due(
+        &self,
+        left: &Mutex<BTreeSet<(usize, Key)>>,
+        is_ready: impl Fn(usize) -> bool,
+    ) -> Vec<(usize, Key)> {
         let count = self.members.len();
         let mut room: Vec<usize> =
-            (0..count).map(|index| if self.is_away(index) { 0 } else { ROUND_COUNT }).collect();
+            (0..count).map(|index| if is_ready(index) { ROUND_COUNT } else { 0 }).collect();
         let mut due = Vec::new();
         for (index, key) in left.lock().iter() {
             if room[*index] > 0 {

@@ -1,4 +1,4 @@
-//! Several stores that hold the same, so that one of them may vanish.
+//! Several stores that hold the same, so that one of them may vanish: of three or more while it is in use.
 //!
 //! ```text
 //! put            all members at once; done when all but one have it
@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,7 +40,7 @@ use strongroom_host::clock::Clock;
 use strongroom_host::disk::{Disk, read_all};
 use strongroom_store::{
     Body, DiskSpace, Error, ErrorKind, Family, Key, LIST_COUNT_MAX, Later, Listed, PolicyKey, Put,
-    Result, Shelf, Store, Uploaded, wait,
+    Result, Shelf, Store, Uploaded, require_same_family, wait, wanted,
 };
 use tokio::sync::Semaphore;
 
@@ -96,6 +96,8 @@ struct Seat {
     member: Member,
     /// Until when it is left alone; zero when it is well.
     away_until: Mutex<Duration>,
+    /// Whether it is left alone because it takes nothing more.
+    is_full: AtomicBool,
     /// Moving average of its answers to gets, nanoseconds.
     pace: AtomicU64,
 }
@@ -112,6 +114,7 @@ impl MirrorStore {
         let seat = |member| Seat {
             member,
             away_until: Mutex::new(Duration::ZERO),
+            is_full: AtomicBool::new(false),
             pace: AtomicU64::new(0),
         };
         let inner = Arc::new(Inner {
@@ -181,18 +184,29 @@ impl Inner {
     fn note(&self, index: usize, failed: Option<ErrorKind>) {
         use ErrorKind as K;
         let mut away_until = self.members[index].away_until.lock();
+        self.members[index].is_full.store(failed == Some(K::Full), Ordering::Relaxed);
         match failed {
-            None | Some(K::NotFound | K::Exists | K::Corrupt | K::Invalid) => {
-                *away_until = Duration::ZERO;
-            }
+            None | Some(K::NotFound | K::Exists | K::Corrupt) => *away_until = Duration::ZERO,
+            // Requests that make no sense are refused before: what a member takes for one is a fault of the member.
             Some(
-                K::ReadOnly | K::Unavailable | K::Full | K::Denied | K::Unsupported | K::Internal,
+                K::ReadOnly
+                | K::Unavailable
+                | K::Full
+                | K::Denied
+                | K::Unsupported
+                | K::Internal
+                | K::Invalid,
             ) => *away_until = self.clock.elapsed() + AWAY,
         }
     }
 
     fn is_away(&self, index: usize) -> bool {
         *self.members[index].away_until.lock() > self.clock.elapsed()
+    }
+
+    /// Whether a member is to remove something now. One that is away because it is full has room then.
+    fn may_remove(&self, index: usize) -> bool {
+        !self.is_away(index) || self.members[index].is_full.load(Ordering::Relaxed)
     }
 
     fn miss(&self, index: usize, key: Key) {
@@ -237,6 +251,7 @@ impl Inner {
     }
 
     async fn get(&self, key: Key, range: Option<Range<u64>>) -> Result<Bytes> {
+        range.as_ref().map(wanted).transpose()?;
         if is_replaced(key) && range.is_none() {
             return self.agreed(key).await;
         }
@@ -252,7 +267,6 @@ impl Inner {
                     return Ok(bytes);
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => lacking.push(index),
-                Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
                 // A copy that is cut short may be whole elsewhere.
                 Err(error) => {
                     let worse = failed.as_ref().is_none_or(|f| f.kind() != ErrorKind::Corrupt);
@@ -339,8 +353,16 @@ impl Inner {
         self: &Arc<Self>,
         work: impl Fn(&dyn Store) -> Result<T> + Clone + Send + 'static,
     ) -> Vec<Option<Result<T>>> {
-        let well: Vec<usize> =
-            (0..self.members.len()).filter(|index| !self.is_away(*index)).collect();
+        let well = (0..self.members.len()).filter(|index| !self.is_away(*index));
+        self.on_most(well.collect(), work).await
+    }
+
+    /// Does something on these members side by side, on all if these are too few.
+    async fn on_most<T: Send + 'static>(
+        self: &Arc<Self>,
+        well: Vec<usize>,
+        work: impl Fn(&dyn Store) -> Result<T> + Clone + Send + 'static,
+    ) -> Vec<Option<Result<T>>> {
         let asked: Vec<usize> = match well.len() >= self.quorum() {
             true => well,
             false => (0..self.members.len()).collect(),
@@ -411,6 +433,7 @@ impl Inner {
     }
 
     async fn list(self: &Arc<Self>, family: Family, after: Option<Key>) -> Result<Vec<Listed>> {
+        require_same_family(family, after)?;
         let said = self.on_all(move |store| wait(store.list(family, after))).await;
         let mut found: BTreeMap<Key, u64> = BTreeMap::new();
         let mut end: Option<Key> = None;
@@ -427,7 +450,6 @@ impl Inner {
                         found.entry(listed.key).or_insert(listed.len);
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
                 Err(error) => failed = Some(error),
             }
         }

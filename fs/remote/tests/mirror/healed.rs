@@ -1,11 +1,13 @@
 //! What a member missed is copied to it, from one that did not.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use strongroom_format::ids::{DeviceId, ObjectId};
 use strongroom_remote::mirror::MirrorStore;
 use strongroom_store::{Body, Key, Put, Store, wait};
 
-use super::{Three, object, until_it_reaches_all};
+use super::{Leaving, Three, object, until_it_reaches_all};
 
 fn numbered(number: u16) -> Key {
     let [high, low] = number.to_be_bytes();
@@ -34,6 +36,36 @@ fn what_a_member_missed_is_copied_to_it_when_it_is_back() {
     assert_eq!(three.holds(1, device).unwrap(), &b"new"[..]);
     assert_eq!(three.holds(1, object(1)).unwrap(), &b"while it was away"[..]);
     assert_eq!(three.holds(1, Key::Log(1)).unwrap(), &b"commit"[..]);
+}
+
+#[test]
+fn what_a_member_missed_is_copied_to_it_where_it_holds_a_copy_that_it_cannot_read() {
+    let three = Three::new();
+    three.leaves(1, Leaving { takes_it: true, stays_away: false });
+    three.put(object(1), b"right");
+    three.is_unreadable(1, object(1));
+    until_it_reaches_all(&three.mirror);
+    assert_eq!(wait(Store::get(&three.moods[1], object(1), None)).unwrap(), &b"right"[..]);
+}
+
+#[test]
+fn a_full_member_is_rid_of_what_it_kept_before_it_is_given_what_it_missed() {
+    let three = Three::new();
+    three.put(object(1), b"gone soon");
+    three.is_away(2, true);
+    three.put(object(2), b"missed");
+    wait(three.mirror.delete(object(1))).unwrap();
+    three.is_full(2, true);
+    three.is_away(2, false);
+    let began = Instant::now();
+    while three.holds(2, object(1)).is_some() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it never had room");
+        three.mirror.heal();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    three.is_full(2, false);
+    three.healed();
+    assert_eq!(three.holds(2, object(2)).unwrap(), &b"missed"[..]);
 }
 
 #[test]

@@ -84,6 +84,40 @@ fn what_is_removed_while_a_member_is_away_is_not_read_from_it_and_goes_when_it_i
 }
 
 #[test]
+fn a_full_member_takes_removals() {
+    let three = Three::new();
+    three.put(object(1), b"gone soon");
+    three.is_full(2, true);
+    three.put(object(2), b"more than it takes");
+    assert_eq!(three.holds(2, object(2)), None);
+    wait(three.mirror.delete(object(1))).unwrap();
+    assert_eq!(three.holds(2, object(1)), None);
+}
+
+#[test]
+fn what_is_removed_while_the_folder_of_a_member_is_gone_goes_when_it_is_back() {
+    for stays in [false, true] {
+        let three = Three::new();
+        three.put(object(1), b"gone soon");
+        let elsewhere = three.roots[2].with_extension("unplugged");
+        std::fs::rename(&three.roots[2], &elsewhere).unwrap();
+        if stays {
+            // The place where it was mounted.
+            std::fs::create_dir(&three.roots[2]).unwrap();
+        }
+        wait(three.mirror.delete(object(1))).unwrap();
+        if stays {
+            std::fs::remove_dir(&three.roots[2]).unwrap();
+        }
+        std::fs::rename(&elsewhere, &three.roots[2]).unwrap();
+        let missing = wait(three.mirror.get(object(1), None)).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        three.healed();
+        assert_eq!(three.holds(2, object(1)), None);
+    }
+}
+
+#[test]
 fn what_is_removed_or_replaced_while_it_is_copied_to_a_member_is_not_brought_back() {
     let removed = |mirror: &MirrorStore, key| wait(mirror.delete(key));
     let replaced = |mirror: &MirrorStore, key| {

@@ -99,6 +99,19 @@ fn what_was_not_there_is_not_there_where_one_of_two_does_not_take_it() {
 }
 
 #[test]
+fn where_most_of_three_do_not_take_it_either_may_count_and_it_is_said() {
+    let three = Three::new();
+    let device = Key::Device(DeviceId([5; 16]));
+    three.put(device, b"old");
+    for member in [1, 2] {
+        three.leaves(member, Leaving { takes_it: false, stays_away: true });
+    }
+    let put = wait(three.mirror.put(device, Body::Bytes(Bytes::from_static(b"new"))));
+    let error = put.unwrap_err();
+    assert!(error.to_string().contains("either may count"), "{error}");
+}
+
+#[test]
 fn what_one_of_three_missed_never_counts_and_is_not_copied_whoever_is_away_then() {
     let device = Key::Device(DeviceId([5; 16]));
     for (missed, away) in [(0, 2), (1, 0), (2, 1)] {

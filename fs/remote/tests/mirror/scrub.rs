@@ -87,6 +87,21 @@ fn scrub_copies_what_is_replaced_in_place_from_the_preferred_member_where_nobody
     assert_eq!(three.holds(0, object(1)).unwrap(), &b"short"[..], "one of them is damaged");
 }
 
+#[test]
+fn scrub_puts_another_copy_in_the_place_of_one_that_cannot_be_read() {
+    for key in [object(1), Key::Log(1), Key::Device(DeviceId([5; 16]))] {
+        let three = Three::new();
+        three.put(key, b"right");
+        three.put(object(2), b"right as well");
+        three.is_unreadable(0, key);
+        wait(three.members[2].delete(object(2))).unwrap();
+        let scrubbed = scrub(&three.moody(), None, &mut |_| ()).unwrap();
+        assert_eq!((scrubbed.repaired, scrubbed.unresolved), (2, vec![]));
+        assert_eq!(wait(Store::get(&three.moods[0], key, None)).unwrap(), &b"right"[..]);
+        assert!(three.holds(2, object(2)).is_some());
+    }
+}
+
 /// A member whose list of objects begins anew each time.
 struct Anew(Arc<dyn Store>, AtomicU64);
 
