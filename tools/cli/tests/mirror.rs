@@ -80,6 +80,46 @@ fn one_of_three_is_deleted_whole_while_mounted_and_nobody_notices() {
     place.unmount();
 }
 
+/// What one of two lacks the other may have: nobody can tell alone what is missing.
+#[test]
+fn where_one_of_two_is_away_the_other_goes_on_alone_and_scrub_makes_both_the_same() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let both = "mirror:one,two";
+    place.run(&format!("init {both} --little-memory --passphrase-file PASS")).expect_done();
+    let there = "DRIVE --background --passphrase-file PASS";
+    place.run(&format!("mount {both} {there}")).expect_done();
+    write(&place.drive(), 0..3);
+    place.run("sync --wait DRIVE").expect_done();
+    place.unmount();
+    for (round, (alone, away)) in [("one", "two"), ("two", "one")].into_iter().enumerate() {
+        fs::rename(place.path(away), place.path("away")).unwrap();
+        let refused = place.run(&format!("mount {both} {there}"));
+        assert_eq!(refused.code, 6, "{refused:?}");
+        assert!(refused.err.contains("both must answer"), "{}", refused.err);
+        let hint = format!("{alone}` alone, and run `strongroom scrub mirror:");
+        assert!(refused.err.contains(&hint), "{}", refused.err);
+        place.run(&format!("mount {alone} {there}")).expect_done();
+        write(&place.drive(), 3 + round..4 + round);
+        place.run("sync --wait DRIVE").expect_done();
+        place.unmount();
+        fs::rename(place.path("away"), place.path(away)).unwrap();
+        let behind = place.run(&format!("mount {away} {there}"));
+        assert_eq!(behind.code, 7, "it lacks what the other has: {behind:?}");
+        let scrubbed = place.run(&format!("scrub {both} --json")).expect_done();
+        let scrubbed: Value = serde_json::from_str(&scrubbed).unwrap();
+        assert!(scrubbed["repaired"].as_u64().unwrap() > 0, "{scrubbed}");
+        assert_eq!(scrubbed["unresolved"], Value::Array(Vec::new()));
+    }
+    place.run(&format!("mount {both} {there}")).expect_done();
+    for number in 0..5 {
+        assert_eq!(fs::read(place.drive().join(format!("file{number}"))).unwrap(), content(number));
+    }
+    place.unmount();
+}
+
 #[test]
 fn another_home_only_looks_where_the_store_cannot_arbitrate() {
     if !can_mount() {

@@ -40,6 +40,13 @@ fn open_mirror(members: &[Place], mode: Mode) -> Result<Arc<dyn Store>> {
         let mut failures = opened.into_iter().filter_map(|(_, store)| store.err());
         return Err(failures.next().expect("a mirror has members"));
     }
+    if mode == Mode::ReadWrite && needs_both(members) {
+        let away = opened.iter().find_map(|(_, store)| store.as_ref().err());
+        let there = opened.iter().find(|(_, store)| store.is_ok());
+        if let (Some(away), Some((there, _))) = (away, there) {
+            return Err(one_of_two_away(members, there, away));
+        }
+    }
     let seats = opened.into_iter().map(|(place, store)| {
         let store = store.unwrap_or_else(|failure| {
             ui::tell(&format!("a member of the mirror is away: {}", failure.message));
@@ -48,6 +55,19 @@ fn open_mirror(members: &[Place], mode: Mode) -> Result<Arc<dyn Store>> {
         Member { name: place.shown(), store }
     });
     mirror(seats.collect())
+}
+
+/// Whether nothing can be committed while a member is away: what one of two lacks the other may have.
+fn needs_both(members: &[Place]) -> bool {
+    members.len() == 2
+}
+
+fn one_of_two_away(members: &[Place], there: &Place, away: &Failure) -> Failure {
+    let (mirror, there) = (Place::Mirror(members.to_vec()).shown(), there.shown());
+    let text = format!("of a mirror of two both must answer, and one is away: {}", away.message);
+    Failure::new(Exit::Unreachable, text).hint(format!(
+        "use `{there}` alone, and run `strongroom scrub {mirror}` when both are there"
+    ))
 }
 
 fn mirror(members: Vec<Member>) -> Result<Arc<dyn Store>> {
@@ -110,6 +130,11 @@ pub(super) fn create(place: &Place) -> Result<(Arc<dyn Store>, Writers)> {
             for place in members {
                 let (store, _) = create(place)?;
                 seats.push(Member { name: place.shown(), store });
+            }
+            if needs_both(members) {
+                ui::tell(
+                    "of a mirror of two both must answer: nothing is committed while one is away",
+                );
             }
             Ok((mirror(seats)?, MIRROR_WRITERS))
         }
