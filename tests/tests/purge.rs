@@ -6,6 +6,8 @@
 mod background;
 #[path = "purge/damaged.rs"]
 mod damaged;
+#[path = "purge/linked.rs"]
+mod linked;
 #[path = "purge/meanwhile.rs"]
 mod meanwhile;
 #[path = "purge/mirrored.rs"]

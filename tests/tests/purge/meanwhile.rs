@@ -15,7 +15,7 @@ use strongroom_workspace::Workspace;
 use strongroom_workspace::door::{Access, Core, HandleId, Kind, WriteMode};
 use strongroom_workspace::error::ErrorKind;
 
-use super::{Scene, examine, secret};
+use super::{Scene, examine, other, secret};
 
 /// What a home does to its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,6 +246,59 @@ fn what_another_home_brings_back_while_a_purge_waits_for_a_closing_is_its_own_wo
     assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
     let present = read_tree(&scene.workspace).unwrap();
     scene.check(&present);
+}
+
+/// The process of the first home ends, and another one begins.
+fn begin_again(scene: &mut Scene) {
+    scene.workspace.stop_background();
+    scene.fleet.homes[0].down(Down::Killed).unwrap();
+    // ORDER: the lock goes with the old one.
+    drop(std::mem::replace(&mut scene.workspace, other()));
+    scene.fleet.homes[0].open().unwrap();
+    scene.workspace = scene.fleet.homes[0].workspace().unwrap().clone();
+}
+
+/// A purge is interrupted when it has removed all of it, another home brings a file back, and the purge comes to its end.
+fn bring_back_after_interruption() -> (Scene, Workspace) {
+    let mut scene = Scene::new(2, &small_tuning(), 9);
+    let bob = scene.fleet.homes[1].workspace().unwrap().clone();
+    scene.fleet.tick(1, 2500).unwrap();
+    append(&bob, "vault/diary", b"bob's own words");
+    // The store is away when the removal is to be committed; later it is committed like anything else.
+    scene.fleet.homes[0].keeps_back();
+    let told = scene.workspace.purge(&[b"vault".to_vec()]).map_err(|error| error.kind());
+    assert_eq!(told.map(drop), Err(ErrorKind::Unavailable));
+    scene.workspace.commit().unwrap();
+    bob.commit().unwrap();
+    append(&bob, "vault/diary", b", and more of them");
+    bob.commit().unwrap();
+    begin_again(&mut scene);
+    come_to_its_end(&scene);
+    (scene, bob)
+}
+
+#[test]
+fn what_another_home_brings_back_after_a_purge_was_interrupted_stays_when_that_goes_on() {
+    let (mut scene, bob) = bring_back_after_interruption();
+    let back = load(&bob, "vault/diary").unwrap();
+    assert!(back.ends_with(b"bob's own words, and more of them"), "what he wrote is lost");
+    assert!(!holds_canary(&back), "something purged is back");
+    drop(bob);
+    let trees = scene.fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    let present = read_tree(&scene.workspace).unwrap();
+    scene.check(&present);
+}
+
+#[test]
+fn what_another_home_brought_back_after_one_purge_goes_with_the_next() {
+    let (scene, bob) = bring_back_after_interruption();
+    scene.workspace.purge(&[b"vault".to_vec()]).unwrap();
+    come_to_its_end(&scene);
+    for core in [&scene.workspace, &bob] {
+        let gone = find(core, "vault").map_err(|error| error.kind());
+        assert_eq!(gone, Err(ErrorKind::NotFound));
+    }
 }
 
 #[test]

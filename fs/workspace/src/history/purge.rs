@@ -249,7 +249,7 @@ impl Inner {
     fn expunge(self: &Arc<Self>, intent: &mut Intent) -> Result<()> {
         self.need_all_copies()?;
         if intent.removed.is_none() {
-            self.remove_present(&intent.inos)?;
+            self.remove_present(intent)?;
             self.commit(Reason::Asked)?;
             intent.removed = Some(self.state.lock().head.seq);
             // ORDER: before anything that may fail: what others bring back under these numbers is their own.
@@ -274,7 +274,7 @@ impl Inner {
     /// Takes in which objects came since it was looked for: somebody may have written to it, or compacted it, before it was removed.
     fn note_affected(&self, intent: &mut Intent) -> Result<()> {
         let upto = self.state.lock().head.seq;
-        let later = self.affected_since(intent.looked, &intent.inos)?;
+        let later = self.look_since(intent.looked, &intent.inos)?.affected;
         let known = intent.affected.iter().copied();
         intent.affected =
             later.into_iter().chain(known).collect::<BTreeSet<_>>().into_iter().collect();

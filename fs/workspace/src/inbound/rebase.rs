@@ -32,6 +32,7 @@ use crate::error::{ErrorKind, Result};
 use crate::state::{State, note_released};
 use crate::tree::map::Map;
 use crate::tree::pages::patiently;
+use crate::tree::places::place_of;
 use crate::tree::rules::{self, NameHash};
 use crate::tree::txn::Txn;
 use crate::workspace::Inner;
@@ -132,13 +133,7 @@ impl<'a> Rebase<'a> {
 
     /// Finds what was removed here while others went on with it, and what lent contents before.
     fn spare(&mut self, ops: &[Op]) -> Result<()> {
-        for pair in ops.windows(2) {
-            if let [Op::Expunge { inos }, Op::Unlink { ino, .. }] = pair
-                && inos.contains(ino)
-            {
-                self.expunged.insert(*ino);
-            }
-        }
+        self.expunged.extend(rules::purged_names(ops));
         for op in ops {
             if let Op::Clone { from, .. } = op
                 && self.is_dead_here(*from)?
@@ -161,7 +156,7 @@ impl<'a> Rebase<'a> {
     fn drop_lenders(&mut self) -> Result<()> {
         for ino in std::mem::take(&mut self.lent) {
             let Some(copy) = self.copies.get(&ino).copied() else { continue };
-            let Some((folder, name)) = self.place_of(copy)? else { continue };
+            let Some((folder, name)) = place_of(&self.out.next, copy)? else { continue };
             let time = find(&self.out.next, copy)?.map_or(0, |inode| inode.ctime);
             self.emit(&Op::Unlink { folder, name, ino: copy, fate: Fate::Remove, time })?;
         }

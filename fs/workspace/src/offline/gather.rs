@@ -2,21 +2,21 @@
 //! manifest on the way.
 
 use std::collections::BTreeMap;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use strongroom_crypto::block::block_len;
 use strongroom_format::ids::{Ino, ObjectId};
 use strongroom_format::inode::{Inode, Kind};
-use strongroom_format::key::Key;
 use strongroom_format::page::{Page, PageRef};
 
 use crate::error::Result;
 use crate::tree::btree::PageSource;
-use crate::tree::map::{Map, Value};
+use crate::tree::map::Map;
 use crate::tree::need::Look;
 use crate::tree::pages::{Pages, WaitingPages, patiently};
+use crate::tree::places::place_of;
 use crate::tree::rules::extents::overlapping;
 use crate::tree::txn::Txn;
 use crate::workspace::Inner;
@@ -84,23 +84,6 @@ fn add_blocks(map: &Map, ino: Ino, inode: &Inode, ranges: &mut Ranges) -> Result
         ranges.entry(extent.object).or_default().push(range);
     }
     Ok(())
-}
-
-/// A folder and the name that an inode has there. None if it has none.
-pub(crate) fn place_of(map: &Map, ino: Ino) -> Result<Option<(Ino, Vec<u8>)>> {
-    let Some(inode) = patiently(|| Txn::new(map).find_inode(ino))? else { return Ok(None) };
-    let (from, to) = Key::entries_of(inode.parent);
-    let mut name = None;
-    patiently(|| {
-        map.scan(&from, &to, None, &mut |_, value| match value {
-            Value::Entry(entry) if entry.ino == ino => {
-                name = Some(entry.name.clone());
-                ControlFlow::Break(())
-            }
-            _ => ControlFlow::Continue(()),
-        })
-    })?;
-    Ok(name.map(|name| (inode.parent, name)))
 }
 
 /// Path of an inode by one of its names. None if it has none.

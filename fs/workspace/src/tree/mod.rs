@@ -8,5 +8,6 @@ pub mod btree;
 pub mod map;
 pub mod need;
 pub mod pages;
+pub(crate) mod places;
 pub mod rules;
 pub mod txn;

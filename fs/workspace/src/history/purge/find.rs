@@ -11,12 +11,13 @@ use strongroom_format::op::Op;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::past::Past;
 use crate::history::versions::find_path;
+use crate::inbound::log::Commit;
 use crate::outbound::compact::extents_in;
 use crate::state::{Head, State};
 use crate::tree::map::Map;
 use crate::tree::pages::patiently;
-use crate::tree::rules::NameHash;
 use crate::tree::rules::extents::overlapping;
+use crate::tree::rules::{NameHash, purged_names};
 use crate::tree::txn::Txn;
 use crate::workspace::Inner;
 
@@ -35,9 +36,21 @@ pub(super) struct Found {
     pub(super) other_names: u64,
 }
 
+/// What commits did since a purge looked for what it is about.
+pub(super) struct Since {
+    /// Objects that they put blocks of it into.
+    pub(super) affected: BTreeSet<ObjectId>,
+    /// What they removed of it for a purge.
+    pub(super) removed: BTreeSet<Ino>,
+}
+
 /// Gathers over states.
 struct Search<'p> {
     paths: &'p [Vec<u8>],
+    /// The commit behind which it is noted what goes for a purge. None: it is not.
+    since: Option<u64>,
+    /// What went for a purge, whatever came back of it.
+    removed: BTreeSet<Ino>,
     inos: BTreeSet<Ino>,
     /// Objects that each inode ever had blocks in.
     objects: BTreeMap<Ino, BTreeSet<ObjectId>>,
@@ -52,7 +65,7 @@ impl Inner {
             let state = self.state.lock();
             (state.map.snapshot(), state.names.clone())
         };
-        let mut search = Search { paths, inos: BTreeSet::new(), objects: BTreeMap::new() };
+        let mut search = Search::new(paths, None);
         search.look(&map, &names)?;
         let present = std::mem::take(&mut search.inos);
         let past = Past::open(self)?;
@@ -70,14 +83,10 @@ impl Inner {
         search.end(present, &map)
     }
 
-    /// Objects that commits after this one, or all that can be read, put blocks of inodes into.
-    pub(super) fn affected_since(
-        &self,
-        seq: Option<u64>,
-        inos: &[Ino],
-    ) -> Result<BTreeSet<ObjectId>> {
+    /// What commits after this one, or all that can be read, did to inodes.
+    pub(super) fn look_since(&self, seq: Option<u64>, inos: &[Ino]) -> Result<Since> {
         let past = Past::open(self)?;
-        let mut search = Search { paths: &[], inos: BTreeSet::new(), objects: BTreeMap::new() };
+        let mut search = Search::new(&[], seq);
         let mut from = match seq {
             Some(seq) => self.last_sound(&past, seq)?,
             None => past.floor()?,
@@ -86,7 +95,7 @@ impl Inner {
             from = self.look_behind(&past, seq, &mut search)?;
         }
         let objects = inos.iter().filter_map(|ino| search.objects.get(ino));
-        Ok(objects.flatten().copied().collect())
+        Ok(Since { affected: objects.flatten().copied().collect(), removed: search.removed })
     }
 
     /// The newest checkpoint of no commit after this one that can be read.
@@ -114,6 +123,7 @@ impl Inner {
         let read = past.reader.commits(start, &mut |commit| {
             last = commit.head.seq;
             self.replay_commit(&mut state, commit)?;
+            search.note_removed(&state, commit)?;
             search.see(&state, &commit.body.ops)
         });
         let next = past.checkpoints.iter().copied().find(|at| *at > last);
@@ -126,7 +136,27 @@ impl Inner {
     }
 }
 
-impl Search<'_> {
+impl<'p> Search<'p> {
+    fn new(paths: &'p [Vec<u8>], since: Option<u64>) -> Self {
+        let (inos, removed) = (BTreeSet::new(), BTreeSet::new());
+        Self { paths, since, removed, inos, objects: BTreeMap::new() }
+    }
+
+    /// Takes what lost its last name in a commit that says as well that it is purged.
+    fn note_removed(&mut self, state: &State, commit: &Commit) -> Result<()> {
+        // What an earlier purge removed, and this one found again, is none of it.
+        if self.since.is_none_or(|seq| commit.head.seq <= seq) {
+            return Ok(());
+        }
+        for ino in purged_names(&commit.body.ops) {
+            let inode = patiently(|| Txn::new(&state.map).find_inode(ino))?;
+            if inode.is_none_or(|inode| inode.link_count == 0) {
+                self.removed.insert(ino);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes everything at and below the paths in one state.
     fn look(&mut self, map: &Map, names: &NameHash) -> Result<()> {
         for path in self.paths {

@@ -15,54 +15,72 @@ use crate::history::restore::settle;
 use crate::inbound::log::{get, keys_of, parse_if_sound};
 use crate::later::wait;
 use crate::limits::Broken;
-use crate::offline::gather::place_of;
 use crate::tree::pages::patiently;
+use crate::tree::places::{Named, names_of};
 use crate::tree::txn::Txn;
 use crate::workspace::Inner;
 
 impl Inner {
     /// Removes the names of inodes in the present. A folder in which somebody put something else stays.
-    pub(super) fn remove_present(self: &Arc<Self>, inos: &[Ino]) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Busy` for a file that got another name meanwhile; those of journal and store.
+    pub(super) fn remove_present(self: &Arc<Self>, intent: &Intent) -> Result<()> {
+        let mut inos: BTreeSet<Ino> = intent.inos.iter().copied().collect();
+        let map = self.state.lock().map.snapshot();
+        let names = names_of(&map, &inos)?;
+        // ORDER: behind the names. What others brought back that this purge had removed, before it was interrupted, is their own.
+        let gone = self.look_since(intent.looked, &intent.inos)?.removed;
+        inos.retain(|ino| !gone.contains(ino));
         let mut changes = Vec::new();
-        let removed = self.remove_names_of(inos, &mut changes);
+        let names = names.into_iter().filter(|named| inos.contains(&named.ino)).collect();
+        let removed = self.remove_names(names, &mut changes);
         self.tell_kernel(changes);
         removed?;
+        self.check_nameless(&inos)?;
         self.purge_doomed()
     }
 
-    fn remove_names_of(self: &Arc<Self>, inos: &[Ino], changes: &mut Vec<Change>) -> Result<()> {
-        let mut left: BTreeSet<Ino> = inos.iter().copied().collect();
+    /// Again and again, as long as some go: a folder goes behind all that it has.
+    fn remove_names(self: &Arc<Self>, names: Vec<Named>, changes: &mut Vec<Change>) -> Result<()> {
+        let mut left = names;
         loop {
+            let mut full = Vec::new();
             let before = left.len();
-            for ino in left.clone() {
-                if self.remove_name_of(ino, changes)? {
-                    left.remove(&ino);
+            for named in left {
+                let Named { ino, folder, name } = &named;
+                match settle(self.remove_purged((*folder, name), *ino)) {
+                    Ok(()) => {
+                        changes.push(Change::Name { folder: *folder, name: name.clone() });
+                        changes.push(Change::Inode { ino: *ino, content: true });
+                    }
+                    Err(error) if error.kind() == ErrorKind::NotEmpty => full.push(named),
+                    // Somebody moved it meanwhile.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
                 }
             }
-            if left.is_empty() || left.len() == before {
+            if full.is_empty() || full.len() == before {
                 return Ok(());
             }
+            left = full;
         }
     }
 
-    /// True when it is gone.
-    fn remove_name_of(self: &Arc<Self>, ino: Ino, changes: &mut Vec<Change>) -> Result<bool> {
+    /// Fails where a file has a name still.
+    fn check_nameless(&self, inos: &BTreeSet<Ino>) -> Result<()> {
         let map = self.state.lock().map.snapshot();
-        let Some(inode) = patiently(|| Txn::new(&map).find_inode(ino))? else { return Ok(true) };
-        let Some((folder, name)) = place_of(&map, ino)? else { return Ok(true) };
-        let removed = settle(self.remove_purged((folder, &name), ino));
-        if removed.is_ok() {
-            changes.push(Change::Name { folder, name });
-            changes.push(Change::Inode { ino, content: true });
-        }
-        match removed {
-            // One with several names is looked at again.
-            Ok(()) => Ok(inode.kind == Kind::Folder || inode.link_count <= 1),
-            Err(error) if matches!(error.kind(), ErrorKind::NotEmpty | ErrorKind::NotFound) => {
-                Ok(false)
+        for ino in inos {
+            let Some(inode) = patiently(|| Txn::new(&map).find_inode(*ino))? else { continue };
+            if inode.kind != Kind::Folder && inode.link_count > 0 {
+                let message = format!(
+                    "a file that is being purged got another name meanwhile (inode {}): that goes as well when it is tried again",
+                    ino.0
+                );
+                return Err(Error::new(ErrorKind::Busy, message));
             }
-            Err(error) => Err(error),
         }
+        Ok(())
     }
 
     /// Objects that hold something of the past: pages of every checkpoint, what the log let go of, and the affected ones.

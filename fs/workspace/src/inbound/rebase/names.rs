@@ -1,10 +1,7 @@
 //! Operations on names: what is taken gives way, what is gone comes back.
 
-use std::ops::ControlFlow;
-
 use strongroom_format::ids::Ino;
 use strongroom_format::inode::Kind;
-use strongroom_format::key::{Key, Subject};
 use strongroom_format::op::{Fate, Op};
 
 use super::content::Before;
@@ -12,8 +9,8 @@ use super::{DEPTH_MAX, Rebase, find};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inbound::conflict::{ConflictName, conflict_name, incomplete_name};
 use crate::limits::Broken;
-use crate::tree::map::{Map, Value, subject};
 use crate::tree::pages::patiently;
+use crate::tree::places::place_of;
 use crate::tree::txn::Txn;
 
 /// LIMIT: conflict copies of one name on one day.
@@ -208,7 +205,7 @@ impl Rebase<'_> {
         }
         for ino in std::mem::take(&mut self.torn) {
             let Some(inode) = find(&self.out.next, ino)? else { continue };
-            let Some((folder, name)) = self.place_of(ino)? else { continue };
+            let Some((folder, name)) = place_of(&self.out.next, ino)? else { continue };
             if ConflictName::parse(&name).is_some_and(|name| name.is_incomplete) {
                 continue;
             }
@@ -275,7 +272,7 @@ impl Rebase<'_> {
             None => (self.base, find(self.base, lost)?),
         };
         let Some(inode) = found else { return Ok(parent) };
-        let name = name_in(map, inode.parent, lost)?;
+        let name = place_of(map, lost)?.map(|(_, name)| name);
         let name = name.unwrap_or_else(|| format!("folder {:x}", lost.0).into_bytes());
         if let Some(there) = self.entry(parent, &name)?
             && there.kind == Kind::Folder
@@ -303,51 +300,13 @@ impl Rebase<'_> {
         Ok(lost)
     }
 
-    /// Where an inode that was made here is now.
-    pub(super) fn place_of(&self, ino: Ino) -> Result<Option<(Ino, Vec<u8>)>> {
-        let Some(inode) = find(&self.out.next, ino)? else { return Ok(None) };
-        Ok(name_in(&self.out.next, inode.parent, ino)?.map(|name| (inode.parent, name)))
-    }
-
     /// Where a file is here, or was: folder and name.
     pub(super) fn place_here(&self, ino: Ino) -> Result<(Ino, Vec<u8>)> {
         for map in [self.mine, self.base] {
-            let Some(inode) = find(map, ino)? else { continue };
-            if let Some(name) = name_in(map, inode.parent, ino)? {
-                return Ok((inode.parent, name));
-            }
-            if inode.link_count > 0
-                && let Some(found) = any_name(map, ino)?
-            {
+            if let Some(found) = place_of(map, ino)? {
                 return Ok(found);
             }
         }
         Ok((Ino::ROOT, format!("file {:x}", ino.0).into_bytes()))
     }
-}
-
-/// Name of an inode in a folder.
-fn name_in(map: &Map, folder: Ino, ino: Ino) -> Result<Option<Vec<u8>>> {
-    let (from, to) = Key::entries_of(folder);
-    Ok(scan_names(map, from, to, ino)?.map(|(_, name)| name))
-}
-
-/// Any name of an inode. Reads all names there are.
-fn any_name(map: &Map, ino: Ino) -> Result<Option<(Ino, Vec<u8>)>> {
-    let (from, to) = (Key::entries_of(Ino(1)).0, Key::inodes().0);
-    scan_names(map, from, to, ino)
-}
-
-fn scan_names(map: &Map, from: Key, to: Key, ino: Ino) -> Result<Option<(Ino, Vec<u8>)>> {
-    patiently(|| {
-        let mut found = None;
-        map.scan(&from, &to, None, &mut |key, value| match (subject(key), value) {
-            (Subject::Entry { folder, .. }, Value::Entry(entry)) if entry.ino == ino => {
-                found = Some((folder, entry.name.clone()));
-                ControlFlow::Break(())
-            }
-            _ => ControlFlow::Continue(()),
-        })?;
-        Ok(found)
-    })
 }

@@ -140,6 +140,14 @@ pub(super) fn purge(txn: &mut Txn<'_>, ino: Ino) -> Look<()> {
     Ok(())
 }
 
+/// Inodes that operations take a name from and say at once that they are purged.
+pub(crate) fn purged_names(ops: &[Op]) -> impl Iterator<Item = Ino> {
+    ops.windows(2).filter_map(|pair| match pair {
+        [Op::Expunge { inos }, Op::Unlink { ino, .. }] if inos.contains(ino) => Some(*ino),
+        _ => None,
+    })
+}
+
 fn add_name(txn: &mut Txn<'_>, hash: &NameHash, at: Place<'_>, ino: Ino, kind: Kind) -> Look<()> {
     let (folder, name) = at;
     let position = txn.free_place(folder, hash.of(name))?;
