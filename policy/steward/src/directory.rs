@@ -17,7 +17,7 @@ use zeroize::Zeroize;
 use crate::closing::{close, see};
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::Replayed;
+use crate::ledger::{Begun, Replayed};
 use crate::register::{Register, blank};
 use crate::sealers::{DeviceSigner, DirectorySealer};
 use crate::services::Services;
@@ -176,8 +176,25 @@ impl Stewardship {
     /// # Errors
     /// `NotFound`; `Locked` when its key is not in that custody; `Unavailable` when its ledger is not to be read.
     pub fn application(&self, name: &str, custody: Arc<dyn Custody>) -> Result<Custodian> {
+        self.opened_where(Begun::Ends, name, custody)
+    }
+
+    /// The same for whoever is to place a hold, which comes before an erasure that was interrupted: that is left as it is.
+    ///
+    /// # Errors
+    /// As [`Stewardship::application`].
+    pub fn application_to_hold(&self, name: &str, custody: Arc<dyn Custody>) -> Result<Custodian> {
+        self.opened_where(Begun::Stays, name, custody)
+    }
+
+    fn opened_where(
+        &self,
+        begun: Begun,
+        name: &str,
+        custody: Arc<dyn Custody>,
+    ) -> Result<Custodian> {
         let mut custodian = self.before_ledger(name, custody)?;
-        custodian.replay_own_ledger()?;
+        custodian.replay_own_ledger(begun)?;
         custodian.sweep_if_possible();
         Ok(custodian)
     }
@@ -194,7 +211,7 @@ impl Stewardship {
     ) -> Result<(Custodian, Replayed)> {
         let mut custodian = self.before_ledger(name, custody)?;
         let mut replayed = custodian.replay(receipts)?;
-        let own = custodian.replay_own_ledger()?;
+        let own = custodian.replay_own_ledger(Begun::Ends)?;
         replayed.erased.extend(own.erased);
         replayed.answered.extend(own.answered);
         custodian.sweep_if_possible();

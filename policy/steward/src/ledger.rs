@@ -18,8 +18,9 @@
 //!
 //! LIMIT: what a ledger never heard of it cannot bring to mind: erasures and answers from before it was set are added when it
 //! is, and of those after it was given up nothing is known. It knows of people: a policy, a job that was suspended, a hold and a
-//! rule of retention are as the copy has them, but notices that retention gave count for nothing in an older copy: they may have
-//! ended since.
+//! rule of retention are as the copy has them, so that whoever is held in it, with an erasure that had begun, is not erased again
+//! by opening it, and stays unreadable; but notices that retention gave count for nothing in an older copy: they may have ended
+//! since.
 
 mod said;
 
@@ -53,6 +54,13 @@ pub struct Replayed {
     pub erased: Vec<SubjectId>,
     /// Those whose answers were put on record again, once for each.
     pub answered: Vec<SubjectId>,
+}
+
+/// What becomes of an erasure of this register that was interrupted and that the ledger has, when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    Ends,
+    Stays,
 }
 
 /// A line of a ledger, or a receipt of an erasure.
@@ -142,7 +150,7 @@ impl Custodian {
 
     /// Erases everybody again who was erased after this register was copied, if it is an older copy, and puts on record again
     /// what was said since.
-    pub(crate) fn replay_own_ledger(&mut self) -> Result<Replayed> {
+    pub(crate) fn replay_own_ledger(&mut self, begun: Begun) -> Result<Replayed> {
         let Some((place, receipts)) = self.ledger_in_use()? else {
             return Ok(Replayed::default());
         };
@@ -152,7 +160,10 @@ impl Custodian {
             self.verify_line(&lines[at])?;
             // The records are a chain: one that has the newest line's entry has all before it.
             if self.stands_in(&lines[at])? {
-                replayed.erased = self.finish_erasures(&lines[at..])?;
+                replayed.erased = match begun {
+                    Begun::Ends => self.finish_erasures(&lines[at..])?,
+                    Begun::Stays => Vec::new(),
+                };
             } else {
                 replayed = self.replay_for(&receipts, Cause::Ledger)?;
                 // ORDER: only after a replay: one that died before begins anew.
@@ -195,7 +206,13 @@ impl Custodian {
         if cause == Cause::Ledger {
             self.check_devices(&lines)?;
         }
-        let erased = self.not_erased(&lines)?;
+        let mut erased = Vec::new();
+        for subject in self.not_erased(&lines)? {
+            // Who says so by hand knows more than this register.
+            if cause != Cause::Ledger || !self.is_kept_from_ledger(&subject)? {
+                erased.push(subject);
+            }
+        }
         if cause == Cause::Ledger || !erased.is_empty() {
             // ORDER: before anything that tells the next call that there is nothing left to do.
             self.void_notices()?;
@@ -222,18 +239,28 @@ impl Custodian {
     }
 
     /// Goes on with erasures that this register has and has not closed: it may be a copy that was made in the middle of one. An
-    /// interrupted one that goes on is told below everything that came between.
+    /// interrupted one that goes on is told below everything that came between. Whom a hold keeps since stays.
     fn finish_erasures(&mut self, lines: &[Line<'_>]) -> Result<Vec<SubjectId>> {
         let mut finished = Vec::new();
         for line in lines {
             let What::Erased { subject, slot, .. } = &line.what else { continue };
             let Some(own) = self.named_by(subject, *slot)? else { continue };
-            if own.cell.erasure.is_some_and(|erasure| erasure.receipt.is_empty()) {
-                self.erase_for(&own.cell.subject, Cause::Ledger)?;
-                finished.push(own.cell.subject);
+            let subject = own.cell.subject;
+            let is_unfinished = own.cell.erasure.is_some_and(|erasure| erasure.receipt.is_empty());
+            if is_unfinished && !self.is_kept_from_ledger(&subject)? {
+                self.erase_for(&subject, Cause::Ledger)?;
+                finished.push(subject);
             }
         }
         Ok(finished)
+    }
+
+    /// Whether an erasure is on record of which nothing is gone, and a hold came before it went on. That they stay is no refusal:
+    /// nobody asked.
+    fn is_kept_from_ledger(&self, subject: &SubjectId) -> Result<bool> {
+        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        let is_whole = own.cell.erasure.as_ref().is_some_and(|erasure| erasure.punctured.is_none());
+        Ok(is_whole && self.is_held_with_others(&own, self.services().clock.now_ns())?)
     }
 
     /// Whom a device names that was removed, and this register knows of no erasure, nobody erases who is not told to: the device

@@ -157,6 +157,16 @@ pub fn application(options: &Of) -> Result<(Office, Custodian)> {
     Ok((office, custodian))
 }
 
+/// The same for whoever is to place a hold: an erasure that was interrupted is left as it is.
+///
+/// # Errors
+/// As [`application`].
+pub fn application_to_hold(options: &Of) -> Result<(Office, Custodian)> {
+    let mut office = open(&options.place)?;
+    let custodian = office.application_to_hold(&options.app, options.custody.as_deref())?;
+    Ok((office, custodian))
+}
+
 /// An application whose key can be used without asking its holders.
 fn at_hand(services: &Services, list: &Stewardship, name: &str) -> Result<Custodian> {
     let failed = |error| failure(&error);
@@ -199,8 +209,22 @@ impl Office {
     /// # Errors
     /// No such application, its key missing or wrong.
     pub fn application(&mut self, name: &str, place: Option<&str>) -> Result<Custodian> {
+        self.opened_by(Stewardship::application, name, place)
+    }
+
+    /// The same for whoever is to place a hold.
+    fn application_to_hold(&mut self, name: &str, place: Option<&str>) -> Result<Custodian> {
+        self.opened_by(Stewardship::application_to_hold, name, place)
+    }
+
+    fn opened_by(
+        &mut self,
+        open: impl FnOnce(&Stewardship, &str, Arc<dyn Custody>) -> strongroom_steward::Result<Custodian>,
+        name: &str,
+        place: Option<&str>,
+    ) -> Result<Custodian> {
         let custody = self.custody_of(name, place)?;
-        let opened = self.stewardship.application(name, custody);
+        let opened = open(&self.stewardship, name, custody);
         let mut custodian = opened.map_err(|error| failure(&error))?;
         custodian.set_turnstile(self.held.turnstile());
         Ok(custodian)

@@ -311,7 +311,7 @@ pub(super) fn confirm(what: &str) -> Result<()> {
 
 fn hold(options: &SubjectHold, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.one.subject)?;
-    let (_office, mut custodian) = custody::application(&options.one.of)?;
+    let (_office, mut custodian) = custody::application_to_hold(&options.one.of)?;
     let done = match options.lift {
         true => custodian.lift_hold(&subject, &options.ground),
         false => place_hold(&mut custodian, &subject, options),
