@@ -154,12 +154,11 @@ impl Custodian {
             }
             if is_to_be_read(spans.oldest(self.register(), block)?, &rule, now) {
                 let begun = swept.clone();
-                let oldest = self.retried(|own| {
+                self.retried(|own| {
                     let erased = std::mem::take(&mut swept.erased);
                     *swept = Swept { erased, ..begun.clone() };
                     own.sweep_block((block, &mut spans), run, swept)
                 })?;
-                spans.set(block, oldest);
                 read += 1;
                 if read % REMEMBERED_COUNT == 0 {
                     self.put_spans(&mut spans, run)?;
@@ -170,27 +169,21 @@ impl Custodian {
         self.put_spans(&mut spans, run)
     }
 
-    /// What there is to do in one block; returns when the one was last used for whom nobody had a use the longest.
+    /// What there is to do in one block.
     fn sweep_block(
         &mut self,
         (block, spans): (u64, &mut Spans),
         run: &Run,
         swept: &mut Swept,
-    ) -> Result<i64> {
+    ) -> Result<()> {
         // Others were let in: they may have set another rule.
-        let Some(rule) = self.idle_rule()? else { return Ok(Idle::UNKNOWN) };
+        let Some(rule) = self.idle_rule()? else { return Ok(()) };
         let now = self.services().clock.now_ns();
-        let (mut all, mut found) = (Vec::new(), Found::default());
-        for (subject, looked) in self.look_at_block(block, &rule, now)? {
-            match whole(looked.map_err(|error| self.or_conflict(error)))? {
-                Some(looked) => {
-                    found.add(subject, &looked, now, swept);
-                    all.push((subject, looked.used));
-                }
-                None => {
-                    swept.damaged.push(subject);
-                    all.push((subject, Idle::UNKNOWN));
-                }
+        let mut found = Found::default();
+        for (subject, looked) in self.note_block((block, spans), &rule, &swept.damaged)? {
+            match looked {
+                Some(looked) => found.add(subject, &looked, now, swept),
+                None => swept.damaged.push(subject),
             }
         }
         if !found.is_empty() {
@@ -206,21 +199,39 @@ impl Custodian {
             Carry::Out => {
                 self.use_now(&found.ahead)?;
                 self.give_notice(found.new, swept)?;
-                if !found.over.is_empty() {
-                    // ORDER: whoever dies over an erasure is found, also if nobody is due any more by then.
-                    spans.set(block, Idle::UNKNOWN);
-                    self.put_spans(spans, run)?;
+                for subject in &found.over {
+                    self.erase_if_whole(subject, swept)?;
                 }
-                for subject in found.over {
-                    self.erase_if_whole(&subject, swept)?;
+                if !found.over.is_empty() {
+                    // Each erasure that began has it looked at again, also that of others who were let in.
+                    self.note_block((block, spans), &rule, &swept.damaged)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Looks at a block, and notes when the one was last used for whom nobody had a use the longest; who cannot be read is none.
+    fn note_block(
+        &self,
+        (block, spans): (u64, &mut Spans),
+        rule: &IdleRule,
+        damaged: &[SubjectId],
+    ) -> Result<Vec<(SubjectId, Option<Looked>)>> {
+        let before = spans::now(self.register(), block)?;
+        let mut all = Vec::new();
+        for (subject, looked) in self.look_at_block(block, rule, self.services().clock.now_ns())? {
+            all.push((subject, whole(looked.map_err(|error| self.or_conflict(error)))?));
         }
         // Others may be added to a block that is not full.
         let is_full = all.len() as u64 == BLOCK_LEN;
         let least = if is_full { Idle::NOBODY } else { Idle::UNKNOWN };
-        let left = all.iter().filter(|(subject, _)| !swept.erased.contains(subject));
-        Ok(left.map(|(_, used)| *used).fold(least, i64::min))
+        let used = |(subject, looked): &(SubjectId, Option<Looked>)| match looked {
+            Some(looked) if !damaged.contains(subject) => looked.used,
+            _ => Idle::UNKNOWN,
+        };
+        spans.set(block, before, all.iter().map(used).fold(least, i64::min));
+        Ok(all)
     }
 
     /// What a clock that was ahead wrote down as the last use is now, so that their days begin.
@@ -308,7 +319,7 @@ impl Custodian {
         }
         self.retried(|own| {
             let mut transaction = Transaction::new(own.register());
-            spans.put(&mut transaction);
+            spans.put(own.register(), &mut transaction)?;
             match transaction.is_empty() {
                 true => Ok(()),
                 false => own.register_mut().commit(transaction).map(drop),

@@ -15,7 +15,8 @@ use strongroom_records::ids::SubjectId;
 use strongroom_records::log::Kind;
 use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{
-    Carry, Custodian, Depth, ErrorKind, IdleLine, Kept, NewSubject, Swept, verify_receipt,
+    Carry, Custodian, Depth, ErrorKind, IdleLine, Kept, NewSubject, Result, Swept, Turnstile,
+    verify_receipt,
 };
 use strongroom_store::{Key, Shelf};
 
@@ -693,5 +694,65 @@ fn whoevers_erasure_or_merge_was_interrupted_is_listed_and_erased_by_the_next_ru
             }
         }
         assert!(is_through && count > 2, "{count}");
+    }
+}
+
+/// Others, who do one thing the first time they are let in.
+struct Others(Option<Box<dyn FnOnce() + Send>>);
+
+impl Turnstile for Others {
+    fn is_due(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn leave(&mut self) {
+        self.0.take().into_iter().for_each(|act| act());
+    }
+
+    fn enter(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn whoevers_erasure_is_interrupted_while_a_run_looks_at_others_is_erased_by_the_next_run() {
+    for before in ["nobody looked", "notice is given", "another one is erased"] {
+        let mut count = 0;
+        for calls in (0..40).step_by(3) {
+            let world = World::new(925);
+            let mut shop = shop(&world);
+            // Their block is full.
+            let people = crowd(&mut shop, 64);
+            let [ada, bob] = [people[7], people[50]];
+            if before != "nobody looked" {
+                assert_eq!(swept(&mut shop), Swept::default());
+                days(&world, 60);
+                for subject in people.iter().filter(|subject| **subject != bob) {
+                    shop.restrict(subject, true).unwrap();
+                    shop.restrict(subject, false).unwrap();
+                }
+                days(&world, 10);
+            }
+            if before == "another one is erased" {
+                assert_eq!(swept(&mut shop).noticed, 1);
+                days(&world, 30);
+            }
+            let (mut other, store) = (world.open("shop"), world.store.clone());
+            shop.set_turnstile(Box::new(Others(Some(Box::new(move || {
+                other.follow().unwrap();
+                other.catch_up().unwrap();
+                store.die_after(Some(calls));
+                let _ = other.erase(&ada);
+                store.die_after(None);
+            })))));
+            let first = swept(&mut shop);
+            assert_eq!(first.noticed, u64::from(before == "notice is given"));
+            assert_eq!(first.erased.contains(&bob), before == "another one is erased");
+            let mut shop = world.open("shop");
+            let unfinished = shop.unfinished_erasures().unwrap();
+            assert_eq!(swept(&mut shop).erased, unfinished, "{before}, {calls}");
+            count += unfinished.len();
+        }
+        assert!(count > 2, "{before}: {count}");
     }
 }
