@@ -218,3 +218,41 @@ fn a_home_that_is_killed_in_a_commit_and_goes_on_without_the_store_conflicts_wit
         assert!(told, "it never committed");
     }
 }
+
+#[test]
+fn what_goes_on_from_a_backup_is_put_on_top_of_what_it_knew_and_not_of_a_later_empty_commit() {
+    let mut fleet = Fleet::new(41, 2, &tuning());
+    fleet.keep_copies();
+    fleet.settle().unwrap();
+    // What waits in the backup is committed after it.
+    fleet.homes[0].cut(true);
+    save(fleet.homes[0].workspace().unwrap(), "waits", &content(800, 900)).unwrap();
+    fleet.homes[0].down(Down::Killed).unwrap();
+    let backup = fleet.homes[0].back_up();
+    fleet.homes[0].cut(false);
+    fleet.homes[0].open().unwrap();
+    fleet.homes[0].workspace().unwrap().commit().unwrap();
+    // Then others write, and an empty commit lies on top of that.
+    let second = fleet.homes[1].workspace().unwrap().clone();
+    save(&second, "both", &content(801, 900)).unwrap();
+    second.commit().unwrap();
+    drop(second);
+    fleet.tick(0, 2500).unwrap();
+    fleet.homes[0].down(Down::Closed).unwrap();
+
+    fleet.homes[0].roll_back(&backup);
+    fleet.homes[0].cut(true);
+    fleet.homes[0].open().unwrap();
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    save(&first, "both", &content(802, 900)).unwrap();
+    done(first.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+    drop(first);
+    fleet.homes[0].down(Down::Killed).unwrap();
+    fleet.homes[0].cut(false);
+    let trees = fleet.settle().unwrap();
+    let found = marks_in(&trees[0]);
+    for number in 800..803 {
+        assert!(found.contains(&mark(number)), "{number} is lost");
+    }
+    assert!(examine(&fleet).is_clean());
+}

@@ -51,6 +51,13 @@ impl Seam {
         }
     }
 
+    /// Whether the records go on far ahead from others that were not committed then and are now. Whoever wrote them knew of no later
+    /// commit of this home than the one that covers those, if of that.
+    pub(super) fn goes_on(&self, told: Option<u64>) -> bool {
+        let next = self.covered + 1;
+        told.is_none() && self.first.is_some_and(|first| first != next && is_ahead(first))
+    }
+
     /// Whether no record is missing that neither this home knows as committed nor the journal has. `inherited` is the last number that
     /// the journal's files tell.
     pub(super) fn is_whole(&self, told: Option<u64>, inherited: u64) -> bool {

@@ -137,7 +137,7 @@ impl Outbound {
         marks
     }
 
-    fn own_mark(&self, device: DeviceId, incarnation: u64) -> Option<&JournalMark> {
+    pub(super) fn own_mark(&self, device: DeviceId, incarnation: u64) -> Option<&JournalMark> {
         self.marks.get(&(device, incarnation))
     }
 }

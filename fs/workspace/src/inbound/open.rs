@@ -206,6 +206,7 @@ fn initial_outbound(checkpoint: &Checkpoint) -> Result<Outbound> {
         ledger: checkpoint.root.page_objects.iter().map(|entry| (entry.object, *entry)).collect(),
         checkpoint_seq: checkpoint.root.seq,
         changed_seq: checkpoint.root.seq,
+        covering_seq: None,
         checkpoint_due: None,
         written: None,
         contact: (0, Duration::ZERO),
@@ -300,6 +301,7 @@ impl Inner {
             check_history(remembered, commit.head)?;
             self.check_known(commit.head)?;
             self.replay_commit(&mut state, commit)?;
+            self.note_covering(&mut outbound, commit);
             outbound.note_commit(commit);
             if !(self.is_own(commit) && commit.body.ops.is_empty()) {
                 outbound.changed_seq = commit.head.seq;
@@ -317,6 +319,15 @@ impl Inner {
         outbound.renewed = self.services.clock.elapsed();
         outbound.settled = outbound.renewed;
         Ok((state, outbound))
+    }
+
+    /// ORDER: before the mark of the commit is noted.
+    fn note_covering(&self, outbound: &mut Outbound, commit: &Commit) {
+        let before = outbound.own_mark(self.keys.device_id(), self.incarnation);
+        let upto = before.map_or(0, |mark| mark.journal_upto);
+        if self.is_own(commit) && (before.is_none() || commit.body.head.journal_upto != upto) {
+            outbound.covering_seq = Some(commit.head.seq);
+        }
     }
 
     /// A reader of what follows the head.

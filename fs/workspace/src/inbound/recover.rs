@@ -256,7 +256,13 @@ impl Inner {
         left.drop_unfinished();
         self.inherited_upto.store(seam.last, Ordering::Release);
         let told = left.base.map(|(_, from)| from);
-        let is_behind = seam.is_behind(told);
+        // An empty commit of this home may have come after the one that covers those before, on top of others' commits.
+        let (covering, is_shared) = {
+            let outbound = self.outbound.lock();
+            (outbound.covering_seq, outbound.is_shared())
+        };
+        let goes_on = seam.goes_on(told) && is_shared;
+        let is_behind = seam.is_behind(told) || goes_on && covering.is_none();
         if self.is_apart() && (is_behind || !seam.is_whole(told, journal.inherited())) {
             // Records went with a commit of which nothing here knows any more.
             return Err(away());
@@ -265,7 +271,10 @@ impl Inner {
             // What it was done on top of is not what this home has now.
             return self.replay_away(&left, journal);
         }
-        let own = self.own_last_seq(&self.outbound.lock());
+        let own = match goes_on {
+            true => covering,
+            false => self.own_last_seq(&self.outbound.lock()),
+        };
         let head = self.state.lock().head.seq;
         let base = left.base.map(|(seq, _)| seq).or(own);
         if left.records.is_empty() {

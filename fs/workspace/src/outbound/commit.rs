@@ -148,6 +148,8 @@ pub struct Outbound {
     pub checkpoint_seq: u64,
     /// When this was opened: a commit, or the checkpoint, that nothing but empty commits of this home came after.
     pub changed_seq: u64,
+    /// When this was opened: the commit of this home that first covered its newest records, if the log behind the checkpoint shows it.
+    pub covering_seq: Option<u64>,
     /// A published commit whose frozen layer still has to be written out.
     pub checkpoint_due: Option<CheckpointDue>,
     /// A checkpoint whose pages are in the store and whose root may be.
