@@ -125,6 +125,14 @@ impl Scene {
         self.snapshots.insert(name, read_tree(&at).unwrap());
     }
 
+    /// Two homes must end alike, and what is left be whole.
+    fn settle_and_check(&mut self) {
+        let trees = self.fleet.settle().unwrap();
+        assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+        let present = read_tree(&self.workspace).unwrap();
+        self.check(&present);
+    }
+
     /// What is left must be whole, and nothing secret be left.
     fn check(&self, present: &Tree) {
         let is_other = |path: &[u8]| !path.starts_with(b"/vault") && !path.is_empty();
@@ -342,10 +350,7 @@ fn another_home_goes_on_while_something_is_purged() {
     reader.tick().unwrap();
     assert_eq!(load(&reader, "vault/diary").unwrap_err().kind(), ErrorKind::Purged);
     drop(bob);
-    let trees = scene.fleet.settle().unwrap();
-    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
-    let present = read_tree(&scene.workspace).unwrap();
-    scene.check(&present);
+    scene.settle_and_check();
 }
 
 #[test]
@@ -392,10 +397,7 @@ fn days_go_by(scene: Scene, bob: Workspace) {
         scene.fleet.tick(1, DAY + 1).unwrap();
     }
     drop(bob);
-    let trees = scene.fleet.settle().unwrap();
-    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
-    let present = read_tree(&scene.workspace).unwrap();
-    scene.check(&present);
+    scene.settle_and_check();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use strongroom_store::{Family, Key, Store, now};
 use strongroom_tests::harness::files::{find, load, make, options, save};
 use strongroom_tests::harness::fleet::{Down, Fleet};
 use strongroom_tests::harness::runner::done;
-use strongroom_tests::harness::tree::{Times, difference, read_tree};
+use strongroom_tests::harness::tree::read_tree;
 use strongroom_tests::harness::watch::{CANARY, Watch};
 use strongroom_tests::harness::world::small_tuning;
 use strongroom_workspace::Workspace;
@@ -134,10 +134,7 @@ fn what_another_home_brings_back_in_the_middle_of_a_purge_is_its_own_words_alone
     assert!(back.ends_with(b"bob's own words"), "what he wrote is not lost");
     assert!(!holds_canary(&back), "something purged is back");
     drop(bob);
-    let trees = scene.fleet.settle().unwrap();
-    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
-    let present = read_tree(&scene.workspace).unwrap();
-    scene.check(&present);
+    scene.settle_and_check();
 }
 
 #[test]
@@ -164,10 +161,7 @@ fn what_another_home_adds_to_a_file_just_before_it_is_purged_goes_with_it() {
     assert_eq!(gone, Err(ErrorKind::NotFound));
     assert_eq!(load(&bob, "bob").unwrap(), &secret(5)[CANARY.len()..]);
     drop(bob);
-    let trees = scene.fleet.settle().unwrap();
-    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
-    let present = read_tree(&scene.workspace).unwrap();
-    scene.check(&present);
+    scene.settle_and_check();
 }
 
 #[test]
@@ -242,10 +236,7 @@ fn what_another_home_brings_back_while_a_purge_waits_for_a_closing_is_its_own_wo
     assert!(back.ends_with(b"bob's own words"), "what he wrote is not lost");
     assert!(!holds_canary(&back), "something purged is back");
     drop(bob);
-    let trees = scene.fleet.settle().unwrap();
-    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
-    let present = read_tree(&scene.workspace).unwrap();
-    scene.check(&present);
+    scene.settle_and_check();
 }
 
 /// The process of the first home ends, and another one begins.
@@ -284,10 +275,7 @@ fn what_another_home_brings_back_after_a_purge_was_interrupted_stays_when_that_g
     assert!(back.ends_with(b"bob's own words, and more of them"), "what he wrote is lost");
     assert!(!holds_canary(&back), "something purged is back");
     drop(bob);
-    let trees = scene.fleet.settle().unwrap();
-    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
-    let present = read_tree(&scene.workspace).unwrap();
-    scene.check(&present);
+    scene.settle_and_check();
 }
 
 #[test]

@@ -274,10 +274,9 @@ impl Inner {
     /// Takes in which objects came since it was looked for: somebody may have written to it, or compacted it, before it was removed.
     fn note_affected(&self, intent: &mut Intent) -> Result<()> {
         let upto = self.state.lock().head.seq;
-        let later = self.look_since(intent.looked, &intent.inos)?.affected;
-        let known = intent.affected.iter().copied();
-        intent.affected =
-            later.into_iter().chain(known).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut affected = self.look_since(intent.looked, &intent.inos)?.affected;
+        affected.extend(&intent.affected);
+        intent.affected = affected.into_iter().collect();
         intent.looked = Some(upto);
         self.write_intent(intent)
     }
