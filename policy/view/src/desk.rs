@@ -176,6 +176,7 @@ impl Desk {
             self.watch_for(requests);
             if self.is_ending {
                 self.gather_works();
+                self.let_go();
                 drop(self.write_all(None, requests));
                 if self.under_way.is_none() {
                     return self.end();

@@ -4,12 +4,16 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use common::world::own;
 use common::writing::{LONG, PATIENCE, close, create, open, saving, slow_store, stored, write};
-use common::{Shop, kind};
+use common::{Shop, kind, list, look};
 use strongroom_records::ids::SubjectId;
-use strongroom_view::View;
+use strongroom_steward::Fence;
+use strongroom_view::{Consumer, View};
 use strongroom_workspace::door::{Access, Core};
 use strongroom_workspace::error::ErrorKind;
 
@@ -77,4 +81,67 @@ fn a_view_that_ends_says_where_something_is_still_being_written() {
     let refused = view.close().unwrap_err();
     assert!(refused.to_string().contains(&format!("`{}` (1)", folder_of(&ada))), "{refused}");
     assert_eq!(stored(&mut shop, ada, "owned", "half"), None);
+}
+
+/// A view that looks at the register only when something is asked of it; and who hears that it waits for others to write.
+fn seldom_looking(shop: &Shop) -> (View, mpsc::Receiver<()>) {
+    let (say, heard) = mpsc::channel();
+    let line = shop.fence.shared();
+    let fence = Fence::new(move || {
+        let raised = line.try_raise();
+        if raised.is_none() {
+            // Whoever listened may have heard enough.
+            let _ = say.send(());
+        }
+        raised
+    });
+    let consumer = Consumer {
+        stewardship: shop.world.stewardship(),
+        custodian: shop.world.open("shop"),
+        activity: None,
+        fence,
+        poll: Duration::from_secs(3600),
+    };
+    let clock = Arc::clone(&shop.world.clock) as Arc<_>;
+    (View::start(consumer, clock, (7, 7)).unwrap(), heard)
+}
+
+#[test]
+fn whoever_waits_for_people_beside_a_folder_is_told_that_the_view_ends_while_a_file_is_on_its_way()
+{
+    let mut shop = Shop::new(4);
+    let ada = shop.reader("ada");
+    // More than one record shows.
+    for number in 0..70 {
+        let other = shop.person().to_string();
+        let name = format!("contract {number}");
+        let put = |office: &mut strongroom_steward::Custodian| {
+            office.put_file_about(&own(ada, "owned"), &[other], &name, b"text").map(drop)
+        };
+        shop.act(put).unwrap();
+    }
+    let (view, waits) = seldom_looking(&shop);
+    look(&view, &format!("{}/file", folder_of(&ada))).unwrap();
+    let (on_its_way, go) = slow_store(&shop);
+    let saving = saving(&view, folder_of(&ada));
+    on_its_way.recv_timeout(PATIENCE).unwrap();
+    let folder = look(&view, &folder_of(&ada)).unwrap().ino;
+    let held = shop.fence.wait();
+    let (lists, (say, told)) = (view.clone(), mpsc::channel());
+    std::thread::spawn(move || say.send(list(&lists, folder).map(drop)));
+    waits.recv_timeout(PATIENCE).unwrap();
+    view.close_within(SHORT).unwrap_err();
+    drop(held);
+    assert_eq!(kind(told.recv_timeout(PATIENCE / 2).unwrap()), ErrorKind::Unavailable);
+    // And nothing keeps it busy until the file is there.
+    let looks = Arc::new(AtomicUsize::new(0));
+    let looked = Arc::clone(&looks);
+    shop.world.store.fail_once(move |_| {
+        looked.fetch_add(1, Ordering::SeqCst);
+        false
+    });
+    assert!(on_its_way.recv_timeout(5 * SHORT).is_err());
+    assert_eq!(looks.load(Ordering::SeqCst), 0);
+    go.send(()).unwrap();
+    assert_eq!(kind(saving.join().unwrap()), ErrorKind::Unavailable);
 }

@@ -97,6 +97,12 @@ impl Desk {
         last
     }
 
+    /// The view ends: whoever waits for people is told so, and nobody is read any more. Only what was written is waited for.
+    pub(super) fn let_go(&mut self) {
+        self.beside.clear();
+        self.people = People::Unread;
+    }
+
     pub(super) fn begin_reading(
         &mut self,
         waiting: Vec<oneshot::Sender<Result<()>>>,
