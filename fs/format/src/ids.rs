@@ -2,7 +2,8 @@
 
 use minicbor::{Decode, Encode};
 
-/// Inode number: writer slot (23 bits) above a counter (40 bits); top bit 0. 0 is none, 1 is the root.
+/// Inode number: writer slot (23 bits) above a counter (40 bits); top bit 0. 0 is none, 1 is the root. The upper half of the counters is
+/// for what is made without the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Ino(#[n(0)] pub u64);
@@ -24,6 +25,14 @@ impl Ino {
     /// Place in its slot.
     pub const fn counter(self) -> u64 {
         self.0 & ((1 << 40) - 1)
+    }
+
+    /// First of the counters that are given without the store.
+    pub const FAR_COUNTER: u64 = 1 << 39;
+
+    /// Whether the number was given without the store.
+    pub const fn is_far(self) -> bool {
+        self.counter() >= Self::FAR_COUNTER
     }
 
     /// First counter that is given in a slot: the root folder has the one before in the first.

@@ -24,6 +24,7 @@ pub mod inbound;
 mod ino_list;
 pub mod later;
 pub mod limits;
+mod numbers;
 pub mod offline;
 pub mod ops;
 pub mod outbound;

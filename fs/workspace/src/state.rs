@@ -15,6 +15,7 @@ use crate::block::dirty::Dirty;
 use crate::block::stream::Stream;
 use crate::door::{Access, HandleId};
 use crate::error::{Error, ErrorKind};
+use crate::numbers::Numbers;
 use crate::outbound::seal::keep_inline;
 use crate::tree::map::{Map, subject};
 use crate::tree::need::{Look, Need};
@@ -99,10 +100,8 @@ pub struct State {
     pub handles: BTreeMap<HandleId, Handle>,
     /// Next handle number.
     pub next_handle: u64,
-    /// Next inode counter of this device's slot.
-    pub next_counter: u64,
-    /// This device's writer slot.
-    pub slot: u32,
+    /// Numbers for inodes that are made here.
+    pub numbers: Numbers,
     /// Changes for the next commit.
     pub batch: Batch,
     /// Operations in the cut that is being published.
@@ -301,7 +300,7 @@ impl State {
                 self.nameless.remove(ino);
                 self.forget_removed(*ino);
             }
-            Op::Create { ino, .. } => self.note_ino(*ino),
+            Op::Create { ino, .. } => self.numbers.note(*ino),
             Op::Link { .. }
             | Op::Rename { .. }
             | Op::Exchange { .. }
@@ -312,13 +311,6 @@ impl State {
             | Op::SetSnapshot { .. }
             | Op::Expunge { .. }
             | Op::Relocate { .. } => {}
-        }
-    }
-
-    /// Never gives this number again, if it is one of ours.
-    pub fn note_ino(&mut self, ino: Ino) {
-        if ino.slot() == self.slot {
-            self.next_counter = self.next_counter.max(ino.counter() + 1);
         }
     }
 
@@ -427,11 +419,6 @@ impl State {
             .get(&handle)
             .copied()
             .ok_or_else(|| fail(ErrorKind::BadHandle, "no such handle"))
-    }
-
-    /// A fresh inode number.
-    pub fn next_ino(&self) -> Ino {
-        Ino::compose(self.slot, self.next_counter)
     }
 
     /// Inodes without a name, of all homes.

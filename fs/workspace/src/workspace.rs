@@ -28,6 +28,7 @@ use crate::inbound::apart::away;
 use crate::inbound::renew::Renewing;
 use crate::inbound::roster::{Roster, revoked};
 use crate::limits::Tuning;
+use crate::numbers::Numbers;
 use crate::offline::pins::Pinning;
 use crate::ops::ask::Requests;
 use crate::outbound::age::Ages;
@@ -502,9 +503,6 @@ pub(crate) fn read_only() -> Error {
     Error::new(ErrorKind::ReadOnly, "the workspace is open read-only")
 }
 
-/// No writer slot: nothing is made before there is one.
-const NO_SLOT: u32 = 0x7f_ffff;
-
 /// A state with an empty batch around a map.
 pub(crate) fn fresh_state(
     map: crate::tree::map::Map,
@@ -522,8 +520,7 @@ pub(crate) fn fresh_state(
         nameless: BTreeSet::new(),
         handles: BTreeMap::new(),
         next_handle: 1,
-        next_counter: 1,
-        slot: NO_SLOT,
+        numbers: Numbers::NONE,
         batch: crate::state::Batch::default(),
         cut_count: 0,
         dirty_bytes: 0,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use strongroom_tests::harness::files::{make, save};
-use strongroom_tests::harness::fleet::{Down, Fleet};
+use strongroom_tests::harness::fleet::{Backup, Down, Fleet};
 use strongroom_tests::harness::runner::done;
 use strongroom_tests::harness::tree::{Times, difference};
 use strongroom_workspace::door::{Core, Kind, SyncLevel, SyncScope};
@@ -254,5 +254,48 @@ fn what_goes_on_from_a_backup_is_put_on_top_of_what_it_knew_and_not_of_a_later_e
     for number in 800..803 {
         assert!(found.contains(&mark(number)), "{number} is lost");
     }
+    assert!(examine(&fleet).is_clean());
+}
+
+/// The first of two homes, rolled back to a backup: a folder is made without the store, then another backup is taken.
+fn makes_a_folder_apart(fleet: &mut Fleet, from: &Backup) -> Backup {
+    fleet.homes[0].roll_back(from);
+    fleet.homes[0].cut(true);
+    fleet.homes[0].open().unwrap();
+    make(fleet.homes[0].workspace().unwrap(), "folder", Kind::Folder).unwrap();
+    fleet.homes[0].down(Down::Killed).unwrap();
+    fleet.homes[0].back_up()
+}
+
+#[test]
+fn what_a_home_makes_without_the_store_after_it_was_rolled_back_has_no_number_of_what_it_had_committed()
+ {
+    let mut fleet = Fleet::new(43, 2, &tuning());
+    fleet.keep_copies();
+    fleet.settle().unwrap();
+    fleet.homes[0].down(Down::Killed).unwrap();
+    let first_backup = fleet.homes[0].back_up();
+    fleet.homes[0].open().unwrap();
+    save(fleet.homes[0].workspace().unwrap(), "file", &content(900, 900)).unwrap();
+    fleet.homes[0].down(Down::Closed).unwrap();
+    let second_backup = makes_a_folder_apart(&mut fleet, &first_backup);
+    fleet.homes[0].cut(false);
+    fleet.settle().unwrap();
+    fleet.homes[0].down(Down::Closed).unwrap();
+
+    // What is made in the folder says by number where it goes.
+    fleet.homes[0].roll_back(&second_backup);
+    fleet.homes[0].cut(true);
+    fleet.homes[0].open().unwrap();
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    save(&first, "folder/in", &content(901, 900)).unwrap();
+    done(first.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+    drop(first);
+    fleet.homes[0].down(Down::Killed).unwrap();
+    fleet.homes[0].cut(false);
+    let trees = fleet.settle().unwrap();
+    let names: Vec<_> = trees[0].keys().map(|path| String::from_utf8_lossy(path)).collect();
+    assert_eq!(names, ["", "/file", "/folder", "/folder/in"]);
+    assert_eq!(marks_in(&trees[0]), BTreeSet::from([mark(900), mark(901)]));
     assert!(examine(&fleet).is_clean());
 }

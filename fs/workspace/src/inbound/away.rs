@@ -170,7 +170,7 @@ impl Fit<'_> {
         if let Op::Create { ino, .. } = &op
             && self.inode(*ino)?.is_some()
         {
-            self.fitted.again.insert(*ino, self.state.next_ino());
+            self.fitted.again.insert(*ino, self.state.numbers.next());
         }
         let mut op = op;
         for ino in op.inodes_mut() {

@@ -305,7 +305,7 @@ impl Inner {
         state.map = rebased.next;
         state.map.settle();
         state.cut_count = 0;
-        state.next_counter = rebased.next_counter;
+        state.numbers = rebased.numbers;
         state.keeps_history = None;
         state.history_changes += 1;
         let left_out = self.options.tuning.broken == Some(Broken::BaseNotJournaled);

@@ -104,7 +104,11 @@ impl Outbound {
         });
         for op in &commit.body.ops {
             let Op::Create { ino, .. } = op else { continue };
-            self.note_given(ino.slot(), ino.counter() + 1);
+            // What was given without the store follows nothing.
+            if ino.is_far() {
+                continue;
+            }
+            self.note_given((ino.slot(), ino.counter() + 1));
         }
     }
 
@@ -114,8 +118,8 @@ impl Outbound {
         self.slots.len() > 1
     }
 
-    /// Numbers of a slot are given up to here.
-    pub(crate) fn note_given(&mut self, slot: u32, next: u64) {
+    /// Numbers of a slot are given up to here, one after the other.
+    pub(crate) fn note_given(&mut self, (slot, next): (u32, u64)) {
         if let Some(slot) = self.slots.get_mut(slot as usize) {
             slot.next = slot.next.max(next);
         }
@@ -192,8 +196,10 @@ impl Inner {
     /// Numbers inodes in the slot of this home from here on.
     pub(super) fn take_slot(&self, outbound: &Outbound, state: &mut State) {
         if let Some(slot) = self.own_slot(outbound) {
-            state.slot = slot.slot;
-            state.next_counter = state.next_counter.max(slot.next);
+            state.numbers.take_slot(slot.slot, slot.next);
+        }
+        if self.began_apart {
+            state.numbers.go_far(u64::from_le_bytes(self.services.entropy.array()));
         }
     }
 

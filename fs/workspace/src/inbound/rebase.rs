@@ -29,6 +29,7 @@ use strongroom_store::Key as StoreKey;
 use super::log::get;
 use super::taken::{Taken, Touched};
 use crate::error::{ErrorKind, Result};
+use crate::numbers::Numbers;
 use crate::state::{State, note_released};
 use crate::tree::map::Map;
 use crate::tree::pages::patiently;
@@ -84,8 +85,7 @@ pub(super) struct Rebased {
     pub(super) count: u64,
     /// Objects whose last reference they take.
     pub(super) released: BTreeSet<ObjectId>,
-    pub(super) next_counter: u64,
-    slot: u32,
+    pub(super) numbers: Numbers,
 }
 
 impl<'a> Rebase<'a> {
@@ -96,8 +96,7 @@ impl<'a> Rebase<'a> {
             ends: Vec::new(),
             count: 0,
             released: BTreeSet::new(),
-            next_counter: state.next_counter,
-            slot: state.slot,
+            numbers: state.numbers,
         };
         Self {
             inner,
@@ -240,12 +239,6 @@ impl<'a> Rebase<'a> {
         self.out.ends.push(self.out.ops.len());
         self.out.count += 1;
         Ok(())
-    }
-
-    fn fresh_ino(&mut self) -> Ino {
-        let ino = Ino::compose(self.out.slot, self.out.next_counter);
-        self.out.next_counter += 1;
-        ino
     }
 
     /// The inode that has the attributes an inode had here; none if they are of no use any more.

@@ -112,7 +112,7 @@ fn make(
     }
     let inherits = parent.mode & SGID != 0;
     let inherited_bit = if inherits && node.kind == Kind::Folder { SGID } else { 0 };
-    let ino = state.next_ino();
+    let ino = state.numbers.next();
     let op = Op::Create {
         folder,
         name: name.to_vec(),

@@ -97,7 +97,7 @@ impl Inner {
             seq: head.seq,
         });
         let mut state = self.state.lock();
-        outbound.note_given(state.slot, state.next_counter);
+        outbound.note_given(state.numbers.given());
         state.head = head;
         state.log_bytes += len;
         state.map.settle();

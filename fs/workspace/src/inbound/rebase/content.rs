@@ -131,7 +131,7 @@ impl Rebase<'_> {
             false => self.living_folder(folder, time)?,
         };
         let name = self.free_name(folder, &name, time)?;
-        let copy = self.fresh_ino();
+        let copy = self.out.numbers.give();
         self.make(copy, &self.without_purged(ino, base), (folder, name), time)?;
         self.fill(copy, ino, base, before)?;
         self.copies.insert(ino, copy);

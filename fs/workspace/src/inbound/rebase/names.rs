@@ -35,7 +35,7 @@ impl Rebase<'_> {
             if kind == Kind::Folder {
                 return Ok(());
             }
-            made = self.fresh_ino();
+            made = self.out.numbers.give();
             self.copies.insert(ino, made);
             self.twice.insert(ino, made);
         }
