@@ -12,6 +12,8 @@ mod linked;
 mod meanwhile;
 #[path = "purge/mirrored.rs"]
 mod mirrored;
+#[path = "purge/moved.rs"]
+mod moved;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;

@@ -73,7 +73,7 @@ fn meanwhile(fleet: &Fleet, act: impl FnMut(Moment) -> Wait + Send + 'static) {
 }
 
 /// The same, once, before the first name goes.
-fn before_removal(fleet: &Fleet, act: impl FnOnce() + Send + 'static) {
+pub(super) fn before_removal(fleet: &Fleet, act: impl FnOnce() + Send + 'static) {
     let (mut asked, mut act) = (0, Some(act));
     meanwhile(fleet, move |moment| {
         asked += u64::from(moment == Moment::Asks);
@@ -89,11 +89,11 @@ fn last_commit(store: &Arc<dyn Store>) -> Key {
     now(store.list(Family::Log, None)).unwrap().last().unwrap().key
 }
 
-fn open(core: &Workspace, path: &str) -> HandleId {
+pub(super) fn open(core: &Workspace, path: &str) -> HandleId {
     done(core.open(find(core, path).unwrap(), options(Access::ReadWrite, false))).unwrap().handle
 }
 
-fn append(core: &Workspace, path: &str, bytes: &[u8]) {
+pub(super) fn append(core: &Workspace, path: &str, bytes: &[u8]) {
     let handle = open(core, path);
     done(core.write(handle, 0, bytes, WriteMode::Append, false)).unwrap();
     core.release(handle);
@@ -104,7 +104,7 @@ fn holds_canary(bytes: &[u8]) -> bool {
 }
 
 /// Time goes by for both homes until what was begun has ended.
-fn come_to_its_end(scene: &Scene) {
+pub(super) fn come_to_its_end(scene: &Scene) {
     for _ in 0..20 {
         scene.fleet.tick(1, 1200).unwrap();
         scene.fleet.tick(0, 1200).unwrap();
@@ -240,7 +240,7 @@ fn what_another_home_brings_back_while_a_purge_waits_for_a_closing_is_its_own_wo
 }
 
 /// The process of the first home ends, and another one begins.
-fn begin_again(scene: &mut Scene) {
+pub(super) fn begin_again(scene: &mut Scene) {
     scene.workspace.stop_background();
     scene.fleet.homes[0].down(Down::Killed).unwrap();
     // ORDER: the lock goes with the old one.

@@ -18,6 +18,8 @@
 //! 4. A commit that is damaged cannot be stripped. It is told, all else is done, and it is looked at again until it is gone or
 //!    healed; another purge may begin meanwhile.
 //! 5. A file that somebody opened before it lost its name is kept until it is closed. The purge waits for that.
+//! 6. What goes is what is at and below the paths when its name is taken. A file that another home moved away just before is none
+//!    of it, and no commit says that it is purged.
 //!
 //! LIMIT: a home that was away meanwhile, with changes that were never committed, finds the log stripped (`Purged`). An edit made
 //! elsewhere without knowing of the removal brings back the name with what was written there, not what was there before. One that
@@ -27,13 +29,13 @@ mod find;
 mod rewrite;
 mod strip;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 use strongroom_crypto::hash::blake3_256;
 use strongroom_format::cbor;
-use strongroom_format::ids::{Ino, ObjectId};
+use strongroom_format::ids::{DeviceId, Ino, ObjectId};
 use strongroom_format::inode::Kind;
 use strongroom_format::op::Op;
 use strongroom_host::disk::{read_all, replace_file};
@@ -42,6 +44,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::outbound::background::Setback;
 use crate::outbound::commit::Reason;
 use crate::tree::pages::patiently;
+use crate::tree::places::Place;
 use crate::tree::txn::Txn;
 use crate::workspace::{Inner, Workspace};
 use find::Found;
@@ -82,6 +85,9 @@ pub(crate) struct Intent {
     /// The commit after which the names are gone.
     #[n(8)]
     removed: Option<u64>,
+    /// Where the paths were when they were looked for.
+    #[n(9)]
+    places: Option<Vec<Place>>,
 }
 
 /// When a purge began.
@@ -102,7 +108,7 @@ pub(crate) struct Purging {
 }
 
 /// What a purge came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Purged {
     /// Files, folders and links that it took, of all times.
     #[n(0)]
@@ -113,6 +119,12 @@ pub struct Purged {
     /// Whether it goes on in the background, so that homes that are there can follow.
     #[n(2)]
     pub goes_on: bool,
+    /// Those that were removed before and are open on another device: they were left alone.
+    #[n(3)]
+    pub open: u64,
+    /// What these devices are called, as far as that is known.
+    #[n(4)]
+    pub open_on: Vec<String>,
 }
 
 impl Workspace {
@@ -152,11 +164,14 @@ impl Inner {
     fn purge_now(self: &Arc<Self>, paths: &[Vec<u8>]) -> Result<Purged> {
         self.need_all_copies()?;
         let looking = self.begin_look();
+        // What goes piece by piece has no name either, and nobody has it open.
+        self.purge_doomed()?;
         self.commit(Reason::Asked)?;
         self.follow(&mut self.outbound.lock())?;
         let looked = self.state.lock().head.seq;
         let found = self.find_all(paths)?;
         self.check_removable(&found)?;
+        let before = found.inos.len() as u64;
         let mut intent = Intent {
             inos: found.inos.iter().copied().collect(),
             affected: found.affected.iter().copied().collect(),
@@ -167,12 +182,15 @@ impl Inner {
             left: None,
             looked: Some(looked),
             removed: None,
+            places: Some(found.places),
         };
         self.write_intent(&intent)?;
         self.expunge(&mut intent)?;
         drop(looking);
+        let inodes = intent.inos.len() as u64;
         let goes_on = !self.go_on(intent, Begun::Now)?;
-        Ok(Purged { inodes: found.inos.len() as u64, moved: found.moved, goes_on })
+        let (moved, open) = (found.moved + before - inodes, found.open.len() as u64);
+        Ok(Purged { inodes, moved, goes_on, open, open_on: self.names_of_devices(&found.open) })
     }
 
     /// Goes on with a purge that is under way, if there is one. What it meets is told in the status, and it is tried again:
@@ -250,7 +268,6 @@ impl Inner {
         self.need_all_copies()?;
         if intent.removed.is_none() {
             self.remove_present(intent)?;
-            self.commit(Reason::Asked)?;
             intent.removed = Some(self.state.lock().head.seq);
             // ORDER: before anything that may fail: what others bring back under these numbers is their own.
             self.write_intent(intent)?;
@@ -334,7 +351,8 @@ impl Inner {
 
     fn check_removable(&self, found: &Found) -> Result<()> {
         let state = self.state.lock();
-        if found.present.iter().any(|ino| state.is_open(*ino)) {
+        let mut all = found.present.iter().chain(found.open.keys());
+        if all.any(|ino| state.is_open(*ino)) {
             return Err(Error::new(ErrorKind::Busy, "a file of it is open; close it first"));
         }
         if found.other_names > 0 {
@@ -351,14 +369,36 @@ impl Inner {
         for ino in intent.inos.iter().copied() {
             let Some(inode) = patiently(|| Txn::new(&map).find_inode(ino))? else { continue };
             if inode.kind != Kind::Folder && inode.link_count == 0 {
-                let message = format!(
-                    "a file that is being purged is open (inode {}): that goes on once it is closed",
-                    ino.0
-                );
-                return Err(Error::new(ErrorKind::Busy, message));
+                return Err(self.still_open(intent, ino));
             }
         }
         Ok(())
+    }
+
+    fn still_open(&self, intent: &Intent, ino: Ino) -> Error {
+        let place = match self.state.lock().is_open(ino) {
+            true => String::new(),
+            false => {
+                let unlinked = self.look_since(intent.looked, &[]).map(|since| since.unlinked);
+                let device = unlinked.ok().and_then(|unlinked| unlinked.get(&ino).copied());
+                device.map_or(" elsewhere".to_owned(), |device| format!(" on device {device}"))
+            }
+        };
+        let ino = ino.0;
+        let message = format!(
+            "a file that is being purged is open{place} (inode {ino}): that goes on once it is closed"
+        );
+        Error::new(ErrorKind::Busy, message)
+    }
+
+    /// What devices are called that have something open, each once.
+    fn names_of_devices(&self, open: &BTreeMap<Ino, Option<DeviceId>>) -> Vec<String> {
+        let devices: BTreeSet<DeviceId> = open.values().copied().flatten().collect();
+        let name = |device: DeviceId| {
+            let given = self.roster.with(|organisation| organisation.name(&device, &self.keys));
+            given.unwrap_or_else(|| device.to_string())
+        };
+        devices.into_iter().map(name).collect()
     }
 
     fn intent(&self) -> Result<Option<Intent>> {

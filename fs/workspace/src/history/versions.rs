@@ -15,6 +15,7 @@ use crate::state::{Head, State};
 use crate::tree::map::Map;
 use crate::tree::need::Look;
 use crate::tree::pages::patiently;
+use crate::tree::places::Place;
 use crate::tree::rules::NameHash;
 use crate::tree::txn::Txn;
 use crate::workspace::{Inner, Workspace};
@@ -53,15 +54,26 @@ pub struct Version {
 
 /// Finds what a path names in a map.
 pub(crate) fn find_path(map: &Map, names: &NameHash, path: &[u8]) -> Look<Option<Found>> {
+    let ino = match find_place(map, names, path)? {
+        Some(place) => place.ino,
+        None if parts(path).next().is_none() => Ino::ROOT,
+        None => return Ok(None),
+    };
+    Ok(Txn::new(map).find_inode(ino)?.map(|inode| (ino, inode)))
+}
+
+/// Finds where the last name of a path stands. None for the root, which has no name.
+pub(crate) fn find_place(map: &Map, names: &NameHash, path: &[u8]) -> Look<Option<Place>> {
     let txn = Txn::new(map);
-    let mut ino = Ino::ROOT;
+    let (mut folder, mut found) = (Ino::ROOT, None);
     for name in parts(path) {
-        match txn.find_entry(ino, names.of(name), name)? {
-            Some((_, entry)) => ino = entry.ino,
-            None => return Ok(None),
-        }
+        let Some((cookie, entry)) = txn.find_entry(folder, names.of(name), name)? else {
+            return Ok(None);
+        };
+        found = Some(Place { ino: entry.ino, folder, cookie: cookie.0 });
+        folder = entry.ino;
     }
-    Ok(txn.find_inode(ino)?.map(|inode| (ino, inode)))
+    Ok(found)
 }
 
 /// An inode and its number.

@@ -63,6 +63,8 @@ pub(super) struct Rebase<'a> {
     spared: BTreeSet<Ino>,
     /// What was purged here: it goes, whatever others did to it before.
     expunged: BTreeSet<Ino>,
+    /// The word that goes with the next removal: that what it takes is purged.
+    word: Option<Op>,
     /// What was removed here after other files had taken contents of it: a copy holds what it held here until they have them.
     lent: BTreeSet<Ino>,
     /// Where names went that were taken: by folder and name as they were meant.
@@ -111,6 +113,7 @@ impl<'a> Rebase<'a> {
             back: BTreeSet::new(),
             spared: BTreeSet::new(),
             expunged: BTreeSet::new(),
+            word: None,
             lent: BTreeSet::new(),
             placed: BTreeMap::new(),
             incomplete: taken.incomplete,
@@ -122,8 +125,14 @@ impl<'a> Rebase<'a> {
     /// Takes the operations that no commit holds.
     pub(super) fn run(mut self, ops: Vec<Op>) -> Result<Rebased> {
         self.spare(&ops)?;
-        for op in ops {
+        let mut ops = ops.into_iter().peekable();
+        while let Some(op) = ops.next() {
+            if ops.peek().is_some_and(|next| rules::purged_name(&op, next).is_some()) {
+                self.word = Some(op);
+                continue;
+            }
             self.take(op)?;
+            self.word = None;
         }
         self.drop_lenders()?;
         self.name_incomplete()?;
@@ -206,9 +215,24 @@ impl<'a> Rebase<'a> {
                 self.inner.counts.unplaced.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
-            Op::Relocate { .. } | Op::SetSnapshot { .. } | Op::Expunge { .. } => self.emit(&op),
+            Op::Expunge { inos } => self.expunge(inos),
+            Op::Relocate { .. } | Op::SetSnapshot { .. } => self.emit(&op),
             // Of the journal alone.
             Op::Based { .. } | Op::Write { .. } => Ok(()),
+        }
+    }
+
+    /// What has a name, for others moved it or brought it back, is not purged.
+    fn expunge(&mut self, inos: &[Ino]) -> Result<()> {
+        let mut gone = Vec::new();
+        for ino in inos {
+            if find(&self.out.next, *ino)?.is_none_or(|inode| inode.link_count == 0) {
+                gone.push(*ino);
+            }
+        }
+        match gone.is_empty() && !inos.is_empty() {
+            true => Ok(()),
+            false => self.emit(&Op::Expunge { inos: gone }),
         }
     }
 

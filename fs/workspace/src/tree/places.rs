@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use minicbor::{Decode, Encode};
 use strongroom_format::ids::Ino;
 use strongroom_format::inode::{Entry, Kind};
-use strongroom_format::key::{Key, Subject};
+use strongroom_format::key::{Cookie, Key, Subject};
 
 use crate::error::Result;
 use crate::tree::map::{Map, Value, subject};
@@ -16,10 +17,22 @@ use crate::tree::pages::patiently;
 use crate::tree::txn::Txn;
 
 /// A name of an inode, in a folder.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Named {
     pub(crate) ino: Ino,
     pub(crate) folder: Ino,
     pub(crate) name: Vec<u8>,
+}
+
+/// The same in numbers: where the name stands in the folder, by a hash with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Place {
+    #[n(0)]
+    pub(crate) ino: Ino,
+    #[n(1)]
+    pub(crate) folder: Ino,
+    #[n(2)]
+    pub(crate) cookie: u64,
 }
 
 /// A folder and the name that an inode has there. None if it has none. May read all names there are.
@@ -52,6 +65,33 @@ pub(crate) fn names_of(map: &Map, inos: &BTreeSet<Ino>) -> Result<Vec<Named>> {
         }
         ControlFlow::Continue(())
     })?;
+    Ok(found)
+}
+
+/// Names at some places and below them, as far as these still are what they were.
+pub(crate) fn names_below(map: &Map, places: &[Place]) -> Result<BTreeSet<Named>> {
+    let (mut found, mut todo) = (BTreeSet::new(), Vec::new());
+    let mut take = |todo: &mut Vec<Ino>, folder: Ino, entry: &Entry| {
+        let named = Named { ino: entry.ino, folder, name: entry.name.clone() };
+        if found.insert(named) && entry.kind == Kind::Folder {
+            todo.push(entry.ino);
+        }
+    };
+    for place in places {
+        let key = Key::entry(place.folder, Cookie(place.cookie));
+        match patiently(|| map.get(&key))? {
+            Some(Value::Entry(entry)) if entry.ino == place.ino => {
+                take(&mut todo, place.folder, &entry);
+            }
+            _ => {}
+        }
+    }
+    while let Some(folder) = todo.pop() {
+        visit_entries(map, Key::entries_of(folder), &mut |folder, entry| {
+            take(&mut todo, folder, entry);
+            ControlFlow::Continue(())
+        })?;
+    }
     Ok(found)
 }
 

@@ -45,6 +45,8 @@ pub fn run(options: &Purge, format: Format) -> Result<Exit> {
     let json = json!({
         "purged": purged.inodes,
         "moved_elsewhere": purged.moved,
+        "open_elsewhere": purged.open,
+        "open_on": purged.open_on,
         "done": ended,
     });
     let mut text = String::new();
@@ -52,11 +54,23 @@ pub fn run(options: &Purge, format: Format) -> Result<Exit> {
         let moved = purged.moved;
         text = format!("{moved} that were there once have another name now and were left alone\n");
     }
+    if purged.open > 0 {
+        let (open, places) = (
+            purged.open,
+            match purged.open_on.is_empty() {
+                true => "another device".to_owned(),
+                false => purged.open_on.join(", "),
+            },
+        );
+        text += &format!(
+            "{open} that were removed are still open on {places} and were left alone: purge again when they are closed\n"
+        );
+    }
     if !ended {
         text += "it goes on in the background; `strongroom status` says why if it cannot\n";
     }
     ui::answer(format, &text, &json)?;
-    Ok(if ended && purged.moved == 0 { Exit::Done } else { Exit::Partial })
+    Ok(if ended && purged.moved + purged.open == 0 { Exit::Done } else { Exit::Partial })
 }
 
 /// True when it has ended.

@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use strongroom_format::ids::{Ino, ObjectId};
+use strongroom_format::ids::{DeviceId, Ino, ObjectId};
 use strongroom_format::inode::{Inode, Kind};
 use strongroom_format::key::Key;
-use strongroom_format::op::Op;
+use strongroom_format::op::{Fate, Op};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::past::Past;
-use crate::history::versions::find_path;
+use crate::history::versions::{find_path, find_place};
 use crate::inbound::log::Commit;
 use crate::outbound::compact::extents_in;
 use crate::state::{Head, State};
 use crate::tree::map::Map;
 use crate::tree::pages::patiently;
+use crate::tree::places::{Named, Place, names_below};
 use crate::tree::rules::extents::overlapping;
 use crate::tree::rules::{NameHash, purged_names};
 use crate::tree::txn::Txn;
@@ -28,6 +29,10 @@ pub(super) struct Found {
     pub(super) inos: BTreeSet<Ino>,
     /// Those of them that are in the present.
     pub(super) present: BTreeSet<Ino>,
+    /// Where the paths are in the present.
+    pub(super) places: Vec<Place>,
+    /// Inodes without a name that somebody has open, and on which device they lost it, where that can be read still.
+    pub(super) open: BTreeMap<Ino, Option<DeviceId>>,
     /// Objects with blocks of them.
     pub(super) affected: BTreeSet<ObjectId>,
     /// Inodes that are elsewhere in the present.
@@ -42,6 +47,8 @@ pub(super) struct Since {
     pub(super) affected: BTreeSet<ObjectId>,
     /// What they removed of it for a purge.
     pub(super) removed: BTreeSet<Ino>,
+    /// Who took the last name from what was open.
+    pub(super) unlinked: BTreeMap<Ino, DeviceId>,
 }
 
 /// Gathers over states.
@@ -51,6 +58,8 @@ struct Search<'p> {
     since: Option<u64>,
     /// What went for a purge, whatever came back of it.
     removed: BTreeSet<Ino>,
+    /// Who took the last name from what was open.
+    unlinked: BTreeMap<Ino, DeviceId>,
     inos: BTreeSet<Ino>,
     /// Objects that each inode ever had blocks in.
     objects: BTreeMap<Ino, BTreeSet<ObjectId>>,
@@ -68,19 +77,23 @@ impl Inner {
         let mut search = Search::new(paths, None);
         search.look(&map, &names)?;
         let present = std::mem::take(&mut search.inos);
+        let mut places = Vec::new();
+        for path in paths {
+            places.extend(patiently(|| find_place(&map, &names, path))?);
+        }
         let past = Past::open(self)?;
         let floor = past.floor()?.unwrap_or(u64::MAX);
         for seq in past.checkpoints.iter().copied().filter(|seq| *seq < floor) {
             if let Some(checkpoint) = past.checkpoint(seq)? {
                 let state = self.scratch(&checkpoint);
-                search.look(&state.map, &state.names)?;
+                search.look_at_checkpoint(&state)?;
             }
         }
         let mut from = Some(floor);
         while let Some(seq) = from {
             from = self.look_behind(&past, seq, &mut search)?;
         }
-        search.end(present, &map)
+        search.end(Found { present, places, ..Found::default() }, &map)
     }
 
     /// What commits after this one, or all that can be read, did to inodes.
@@ -95,7 +108,8 @@ impl Inner {
             from = self.look_behind(&past, seq, &mut search)?;
         }
         let objects = inos.iter().filter_map(|ino| search.objects.get(ino));
-        Ok(Since { affected: objects.flatten().copied().collect(), removed: search.removed })
+        let affected = objects.flatten().copied().collect();
+        Ok(Since { affected, removed: search.removed, unlinked: search.unlinked })
     }
 
     /// The newest checkpoint of no commit after this one that can be read.
@@ -117,13 +131,14 @@ impl Inner {
     ) -> Result<Option<u64>> {
         let Some(checkpoint) = past.checkpoint(seq)? else { return Ok(None) };
         let mut state = self.scratch(&checkpoint);
-        search.look(&state.map, &state.names)?;
+        search.look_at_checkpoint(&state)?;
         let start = Head { seq: checkpoint.root.seq, hash: checkpoint.root.head };
         let mut last = start.seq;
         let read = past.reader.commits(start, &mut |commit| {
             last = commit.head.seq;
             self.replay_commit(&mut state, commit)?;
             search.note_removed(&state, commit)?;
+            search.note_unlinked(commit);
             search.see(&state, &commit.body.ops)
         });
         let next = past.checkpoints.iter().copied().find(|at| *at > last);
@@ -139,7 +154,19 @@ impl Inner {
 impl<'p> Search<'p> {
     fn new(paths: &'p [Vec<u8>], since: Option<u64>) -> Self {
         let (inos, removed) = (BTreeSet::new(), BTreeSet::new());
-        Self { paths, since, removed, inos, objects: BTreeMap::new() }
+        let (unlinked, objects) = (BTreeMap::new(), BTreeMap::new());
+        Self { paths, since, removed, unlinked, inos, objects }
+    }
+
+    /// Takes who removed what was open there.
+    fn note_unlinked(&mut self, commit: &Commit) {
+        for op in &commit.body.ops {
+            if let Op::Unlink { ino, fate: Fate::Keep, .. }
+            | Op::Rename { replaced: ino, fate: Fate::Keep, .. } = op
+            {
+                self.unlinked.insert(*ino, commit.header.author);
+            }
+        }
     }
 
     /// Takes what lost its last name in a commit that says as well that it is purged.
@@ -153,6 +180,15 @@ impl<'p> Search<'p> {
             if inode.is_none_or(|inode| inode.link_count == 0) {
                 self.removed.insert(ino);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes what a state holds that no commit told of: also of files that have no name in it, but had one at a path before.
+    fn look_at_checkpoint(&mut self, state: &State) -> Result<()> {
+        self.look(&state.map, &state.names)?;
+        for ino in patiently(|| state.orphans())? {
+            self.note_extents(&state.map, ino)?;
         }
         Ok(())
     }
@@ -210,12 +246,15 @@ impl<'p> Search<'p> {
         if named { self.look(&state.map, &state.names) } else { Ok(()) }
     }
 
-    fn end(self, present: BTreeSet<Ino>, map: &Map) -> Result<Found> {
-        let mut found = Found { present, ..Found::default() };
+    fn end(self, found: Found, map: &Map) -> Result<Found> {
+        let mut found = found;
         for ino in self.inos.union(&found.present) {
             let there = patiently(|| Txn::new(map).find_inode(*ino))?;
-            if there.is_some() && !found.present.contains(ino) {
-                found.moved += 1;
+            if let Some(inode) = there.filter(|_| !found.present.contains(ino)) {
+                match inode.link_count {
+                    0 => drop(found.open.insert(*ino, self.unlinked.get(ino).copied())),
+                    _ => found.moved += 1,
+                }
                 continue;
             }
             found.inos.insert(*ino);
@@ -223,30 +262,27 @@ impl<'p> Search<'p> {
         for ino in &found.inos {
             found.affected.extend(self.objects.get(ino).into_iter().flatten());
         }
-        found.other_names = other_names(map, &found.present)?;
-        match found.inos.is_empty() {
+        found.other_names = other_names(map, &names_below(map, &found.places)?)?;
+        match found.inos.is_empty() && found.open.is_empty() {
             true => Err(Error::new(ErrorKind::NotFound, "nothing of this name in any kept state")),
             false => Ok(found),
         }
     }
 }
 
-/// Files among some inodes that have names in folders that are not among them, or more than are seen.
-fn other_names(map: &Map, inos: &BTreeSet<Ino>) -> Result<u64> {
-    let mut names: BTreeMap<Ino, u32> = BTreeMap::new();
-    let mut linked = BTreeMap::new();
-    for ino in inos {
-        let Some(inode) = patiently(|| Txn::new(map).find_inode(*ino))? else { continue };
-        if inode.kind == Kind::Folder {
-            for child in patiently(|| map.children(*ino))? {
-                *names.entry(child).or_default() += 1;
-            }
-        } else if inode.link_count > 1 {
-            linked.insert(*ino, inode.link_count);
-        }
+/// Files among those that have some names that have others as well.
+fn other_names(map: &Map, names: &BTreeSet<Named>) -> Result<u64> {
+    let mut counts: BTreeMap<Ino, u32> = BTreeMap::new();
+    for named in names {
+        *counts.entry(named.ino).or_default() += 1;
     }
-    let elsewhere = |(ino, count): &(&Ino, &u32)| names.get(*ino).copied().unwrap_or(1) < **count;
-    Ok(linked.iter().filter(elsewhere).count() as u64)
+    let mut others = 0;
+    for (ino, count) in counts {
+        let inode = patiently(|| Txn::new(map).find_inode(ino))?;
+        let has_more = |inode: &Inode| inode.kind != Kind::Folder && inode.link_count > count;
+        others += u64::from(inode.is_some_and(|inode| has_more(&inode)));
+    }
+    Ok(others)
 }
 
 /// Visits every extent of a map with its inode.

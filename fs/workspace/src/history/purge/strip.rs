@@ -15,30 +15,48 @@ use crate::history::restore::settle;
 use crate::inbound::log::{get, keys_of, parse_if_sound};
 use crate::later::wait;
 use crate::limits::Broken;
+use crate::outbound::commit::Reason;
+use crate::tree::map::Map;
 use crate::tree::pages::patiently;
-use crate::tree::places::{Named, names_of};
+use crate::tree::places::{Named, names_below, names_of};
 use crate::tree::txn::Txn;
 use crate::workspace::Inner;
 
+/// LIMIT: how often names are taken away that others moved within what is purged.
+const REMOVALS_MAX: u32 = 16;
+
 impl Inner {
-    /// Removes the names of inodes in the present. A folder in which somebody put something else stays.
+    /// Removes the names of inodes in the present, in commits, until none is left where they were looked for. A folder in which
+    /// somebody put something else stays, and so does a file that somebody moved away: it is not purged. Returns how many such
+    /// files there are.
     ///
     /// # Errors
-    /// `Busy` for a file that got another name meanwhile; those of journal and store.
-    pub(super) fn remove_present(self: &Arc<Self>, intent: &Intent) -> Result<()> {
-        let mut inos: BTreeSet<Ino> = intent.inos.iter().copied().collect();
-        let map = self.state.lock().map.snapshot();
-        let names = names_of(&map, &inos)?;
-        // ORDER: behind the names. What others brought back that this purge had removed, before it was interrupted, is their own.
-        let gone = self.look_since(intent.looked, &intent.inos)?.removed;
-        inos.retain(|ino| !gone.contains(ino));
-        let mut changes = Vec::new();
-        let names = names.into_iter().filter(|named| inos.contains(&named.ino)).collect();
-        let removed = self.remove_names(names, &mut changes);
-        self.tell_kernel(changes);
-        removed?;
-        self.check_nameless(&inos)?;
-        self.purge_doomed()
+    /// Those of journal and store.
+    pub(super) fn remove_present(self: &Arc<Self>, intent: &mut Intent) -> Result<u64> {
+        for _ in 0..REMOVALS_MAX {
+            let map = self.state.lock().map.snapshot();
+            // ORDER: behind the map. What others brought back that this purge had removed, before it was interrupted, is their own.
+            let gone = self.look_since(intent.looked, &intent.inos)?.removed;
+            let mut inos: BTreeSet<Ino> = intent.inos.iter().copied().collect();
+            inos.retain(|ino| !gone.contains(ino));
+            let names = match &intent.places {
+                Some(places) => names_below(&map, places)?.into_iter().collect(),
+                None => names_of(&map, &inos)?,
+            };
+            let names = names.into_iter().filter(|named| inos.contains(&named.ino)).collect();
+            let mut changes = Vec::new();
+            let removed = self.remove_names(names, &mut changes);
+            let is_done = changes.is_empty();
+            self.tell_kernel(changes);
+            removed?;
+            if is_done {
+                return spare_named(&map, intent, &inos);
+            }
+            self.purge_doomed()?;
+            self.commit(Reason::Asked)?;
+        }
+        let message = "others move what is purged faster than it goes; it goes on later";
+        Err(Error::new(ErrorKind::Unavailable, message))
     }
 
     /// Again and again, as long as some go: a folder goes behind all that it has.
@@ -65,22 +83,6 @@ impl Inner {
             }
             left = full;
         }
-    }
-
-    /// Fails where a file has a name still.
-    fn check_nameless(&self, inos: &BTreeSet<Ino>) -> Result<()> {
-        let map = self.state.lock().map.snapshot();
-        for ino in inos {
-            let Some(inode) = patiently(|| Txn::new(&map).find_inode(*ino))? else { continue };
-            if inode.kind != Kind::Folder && inode.link_count > 0 {
-                let message = format!(
-                    "a file that is being purged got another name meanwhile (inode {}): that goes as well when it is tried again",
-                    ino.0
-                );
-                return Err(Error::new(ErrorKind::Busy, message));
-            }
-        }
-        Ok(())
     }
 
     /// Objects that hold something of the past: pages of every checkpoint, what the log let go of, and the affected ones.
@@ -170,4 +172,17 @@ impl Inner {
         wait(async { Ok(self.store.put(key, Body::Bytes(bare)).await.map(drop)?) })?;
         Ok(true)
     }
+}
+
+/// Takes the files out that have a name still. Returns how many.
+fn spare_named(map: &Map, intent: &mut Intent, inos: &BTreeSet<Ino>) -> Result<u64> {
+    let mut spared = BTreeSet::new();
+    for ino in inos {
+        let inode = patiently(|| Txn::new(map).find_inode(*ino))?;
+        if inode.is_some_and(|inode| inode.kind != Kind::Folder && inode.link_count > 0) {
+            spared.insert(*ino);
+        }
+    }
+    intent.inos.retain(|ino| !spared.contains(ino));
+    Ok(spared.len() as u64)
 }

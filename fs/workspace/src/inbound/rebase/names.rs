@@ -73,11 +73,17 @@ impl Rebase<'_> {
         self.placed.remove(&(at.0, at.1.to_vec()));
         let kept = self.spared.contains(&ino) || self.merged.contains_key(&ino);
         let Some((folder, name)) = found.filter(|_| !kept) else { return Ok(()) };
-        let ino = self.merged_into(ino);
-        if !self.may_go(ino)? {
+        let holder = self.merged_into(ino);
+        if !self.may_go(holder)? {
             return Ok(());
         }
-        self.emit(&Op::Unlink { folder, name, ino, fate, time })
+        // ORDER: only with the last name. Others would take what stays under another one for purged.
+        if let Some(word) = self.word.take().filter(|_| holder == ino)
+            && self.is_last_name(ino)?
+        {
+            self.emit(&word)?;
+        }
+        self.emit(&Op::Unlink { folder, name, ino: holder, fate, time })
     }
 
     pub(super) fn rename(&mut self, op: Op) -> Result<()> {
@@ -148,6 +154,11 @@ impl Rebase<'_> {
             }
             None => Ok(false),
         }
+    }
+
+    fn is_last_name(&self, ino: Ino) -> Result<bool> {
+        let found = find(&self.out.next, ino)?;
+        Ok(found.is_some_and(|inode| inode.kind == Kind::Folder || inode.link_count <= 1))
     }
 
     /// Where a name is that was made or found here: none if it is gone or stands for something else.

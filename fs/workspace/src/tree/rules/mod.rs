@@ -21,7 +21,7 @@ use crate::tree::need::{Look, Need};
 use crate::tree::txn::Txn;
 
 pub use names::NameHash;
-pub(crate) use names::purged_names;
+pub(crate) use names::{purged_name, purged_names};
 
 /// Plans one operation.
 pub fn plan(txn: &mut Txn<'_>, hash: &NameHash, op: &Op) -> Look<()> {

@@ -142,10 +142,15 @@ pub(super) fn purge(txn: &mut Txn<'_>, ino: Ino) -> Look<()> {
 
 /// Inodes that operations take a name from and say at once that they are purged.
 pub(crate) fn purged_names(ops: &[Op]) -> impl Iterator<Item = Ino> {
-    ops.windows(2).filter_map(|pair| match pair {
-        [Op::Expunge { inos }, Op::Unlink { ino, .. }] if inos.contains(ino) => Some(*ino),
+    ops.windows(2).filter_map(|pair| purged_name(&pair[0], &pair[1]))
+}
+
+/// The inode that an operation takes a name from, if the one before it says that it is purged.
+pub(crate) fn purged_name(before: &Op, op: &Op) -> Option<Ino> {
+    match (before, op) {
+        (Op::Expunge { inos }, Op::Unlink { ino, .. }) => inos.contains(ino).then_some(*ino),
         _ => None,
-    })
+    }
 }
 
 fn add_name(txn: &mut Txn<'_>, hash: &NameHash, at: Place<'_>, ino: Ino, kind: Kind) -> Look<()> {
