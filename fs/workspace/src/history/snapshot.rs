@@ -21,7 +21,7 @@ use crate::workspace::{Inner, Workspace};
 
 /// LIMIT: snapshots of one workspace.
 pub const SNAPSHOTS_MAX: usize = 10_000;
-/// LIMIT: commits of others between which a checkpoint of the newest commit is tried.
+/// LIMIT: commits of others between which a checkpoint of the newest commit is tried, and how often a snapshot is.
 const FREEZE_TRIES_MAX: u32 = 16;
 
 /// Whether a snapshot may be called this: begins with a letter, so that it is no number and no time.
@@ -97,6 +97,17 @@ impl Inner {
         if all.len() >= SNAPSHOTS_MAX {
             return Err(Error::new(ErrorKind::Full, "there are 10,000 snapshots"));
         }
+        for _ in 0..FREEZE_TRIES_MAX {
+            if let Some(snapshot) = self.try_snapshot(name)? {
+                return Ok(snapshot);
+            }
+        }
+        let message = "others collect faster than a snapshot is made; try again";
+        Err(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// None if others collected its state before they heard of it: the commit leaves it out then.
+    fn try_snapshot(&self, name: &str) -> Result<Option<Arc<Snapshot>>> {
         let frozen = self.freeze_now()?;
         let snapshot = Snapshot {
             name: name.to_owned(),
@@ -110,7 +121,8 @@ impl Inner {
         self.commit(Reason::Asked)?;
         // ORDER: now the committed map has it.
         drop(frozen);
-        Ok(Arc::new(snapshot))
+        let is_made = self.look_unlocked(|state| state.map.get(&Key::snapshot(id)))?.is_some();
+        Ok(is_made.then(|| Arc::new(snapshot)))
     }
 
     /// Commits everything and writes the checkpoint of that very commit, which stays as long as what is returned.
