@@ -15,6 +15,7 @@
 
 mod asks;
 mod fenced;
+mod giving;
 mod let_go;
 mod letter;
 mod opened;
@@ -28,12 +29,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
 use strongroom_crypto::kem::KemPublicKey;
 use strongroom_format::ids::DeviceId;
 use strongroom_keyring::organisation::{Device, Organisation};
-use strongroom_records::exchange::{Answer, Ask, Envelope, Lease, Need, Refusal};
+use strongroom_records::exchange::{Answer, Ask, Envelope, Need, Refusal};
 use strongroom_records::ids::{ApplicationId, Pseudonym, SessionId, SubjectId};
 use strongroom_store::{Body, Family, Key, Letter, wait};
 
@@ -41,13 +41,12 @@ use crate::custodian::Custodian;
 use crate::directory::{NeededKey, Stewardship};
 use crate::error::{Error, ErrorKind, Result, stored};
 use crate::fence::{self, Fence};
-use crate::follow::CONFLICT_COUNT_MAX;
 use crate::leases::{Operator, Wanted};
 use crate::letters::{self, Direction, Outside, Recipient};
 use crate::services::Services;
 
 use asks::Left;
-use letter::{answer, listing, loan};
+use letter::answer;
 use opened::Words;
 use past::{Lent, Past, Whose};
 use session::{News, Session};
@@ -57,7 +56,8 @@ pub use turns::{About, Settled, Ticket, Turns};
 const SESSION_COUNT_MAX: usize = 1024;
 /// LIMIT: compartments that one answer gives.
 const LEASE_COUNT_MAX: usize = 256;
-/// LIMIT: compartments lent by one record. An act waits for no more of them, and what it takes away is told before the next.
+/// LIMIT: compartments lent by one record, or told by one to have files that were opened. An act waits for no more of them, and what
+/// it takes away is told before the next.
 const TOGETHER_COUNT_MAX: usize = 32;
 /// LIMIT: how far a device's clock and this one may be apart.
 pub(crate) const CLOCK_APART_MAX: i64 = 600_000_000_000;
@@ -468,104 +468,6 @@ impl Counter {
             wait(self.services.store.delete(key)).map_err(stored)?;
         }
         Ok(())
-    }
-
-    fn serve(&mut self, id: &SessionId, number: u64, needs: &[Need]) -> Result<()> {
-        if needs.is_empty() {
-            return Ok(());
-        }
-        match self.served(id, number, needs) {
-            Ok(answer) => self.post(id, answer),
-            Err(error) => self.refuse(*id, number, &error),
-        }
-    }
-
-    fn served(&mut self, id: &SessionId, number: u64, needs: &[Need]) -> Result<Answer> {
-        let session = self.sessions.get(id).ok_or_else(Error::denied)?;
-        let (place, is_stale) = (session.place, session.is_stale());
-        if is_stale {
-            self.look(place)?;
-        }
-        let application = self.custodians[place].listed().application;
-        let (mut wanted, mut next) = (Vec::new(), None);
-        for need in needs {
-            let session = self.sessions.get_mut(id).ok_or_else(Error::denied)?;
-            match need {
-                Need::Page(from) => {
-                    session.count_up(&self.custodians[place])?;
-                    let page = session.page(*from, LEASE_COUNT_MAX);
-                    next = session.next_after(&page);
-                    wanted.extend(page.iter().flat_map(listing));
-                }
-                Need::Show(subject) => wanted.extend(session.shown(subject)),
-                Need::Open(subject, class) => wanted.push(Wanted {
-                    subject: *subject,
-                    class: *class,
-                    action: Action::Open,
-                    files: Vec::new(),
-                }),
-                Need::Look | Need::End => {}
-            }
-        }
-        wanted.truncate(2 * LEASE_COUNT_MAX);
-        let given = self.give(id, &wanted);
-        if given.is_err()
-            && let Some(session) = self.sessions.get_mut(id)
-        {
-            // Whoever was on the page waits for the next one.
-            session.stale.extend(wanted.iter().map(|one| one.subject));
-        }
-        let (leases, news) = given?;
-        Ok(Answer { next, ..answer(application, Some(number), news, leases) })
-    }
-
-    /// Decides, records and releases. What is refused is looked at again: it may be gone.
-    fn give(&mut self, id: &SessionId, wanted: &[Wanted]) -> Result<(Vec<Lease>, News)> {
-        let (mut loans, mut refused) = (Vec::new(), BTreeSet::new());
-        if wanted.is_empty() {
-            return Ok((Vec::new(), News::default()));
-        }
-        self.sessions.get_mut(id).ok_or_else(Error::denied)?.begin_lending();
-        for some in wanted.chunks(TOGETHER_COUNT_MAX) {
-            let grants = self.lend(id, some)?;
-            // ORDER: what is gone is told before what is given, and does not wait for all of that.
-            self.flush()?;
-            let session = self.sessions.get(id).ok_or_else(Error::denied)?;
-            let custodian = &self.custodians[session.place];
-            for (one, grant) in some.iter().zip(grants) {
-                match grant {
-                    Some(grant) => loans.extend(loan(custodian, session, one, &grant)?),
-                    None => drop(refused.insert(one.subject)),
-                }
-            }
-        }
-        let session = self.sessions.get_mut(id).ok_or_else(Error::denied)?;
-        let custodian = &self.custodians[session.place];
-        // Of whom something changed meanwhile nothing is given: the device asks again, if it may.
-        let changed = session.end_lending();
-        loans.retain(|loan| !changed.concerns(&loan.lease.subject));
-        // ORDER: what is noted as given is on its way, so nothing fails from here on. What cannot be looked at now is by the
-        // next turn.
-        loans.iter().for_each(|loan| session.give(loan));
-        session.stale.extend(refused);
-        let news = session.reconsider(custodian).unwrap_or_default();
-        Ok((loans.into_iter().map(|loan| loan.lease).collect(), news))
-    }
-
-    fn lend(&mut self, id: &SessionId, wanted: &[Wanted]) -> Result<Vec<Option<Grant>>> {
-        let place = self.sessions.get(id).ok_or_else(Error::denied)?.place;
-        for _ in 0..CONFLICT_COUNT_MAX {
-            let _guard = self.wait_for_fence(place)?;
-            self.look(place)?;
-            self.custodians[place].catch_up()?;
-            let session = self.sessions.get(id).ok_or_else(Error::denied)?;
-            let rules = session.rules.as_ref().ok_or_else(Error::denied)?;
-            match self.custodians[place].lend(rules, wanted) {
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                grants => return grants,
-            }
-        }
-        Err(Error::new(ErrorKind::Unavailable, "others write all the time"))
     }
 
     /// A session that has read all pages is told when people have come since, so that it asks for them; sessions nobody hears

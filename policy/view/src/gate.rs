@@ -78,6 +78,8 @@ struct Reading {
     half: Duration,
     class: Arc<OpenClass>,
     noted: BTreeSet<FileId>,
+    /// Files that were opened under it.
+    opened: BTreeSet<FileId>,
 }
 
 /// How a compartment stands for somebody who wants to use it.
@@ -234,12 +236,20 @@ impl Compartment {
         }
         let mut noted: BTreeSet<FileId> = files.iter().copied().collect();
         let (mut end, mut half) = (end, now + end.saturating_sub(now) / 2);
+        let mut opened = BTreeSet::new();
         // A file more under a running lease: that lease's end counts, so that nothing is used longer than it was decided for.
         if let Some(before) = gate.reading.take().filter(|before| now < before.half) {
             noted.extend(before.noted);
+            opened = before.opened;
             (end, half) = (end.min(before.end), half.min(before.half));
         }
-        gate.reading = Some(Reading { end, half, class: Arc::new(class), noted });
+        gate.reading = Some(Reading { end, half, class: Arc::new(class), noted, opened });
+    }
+
+    /// Notes that a file is opened. False if it was before under the same lease.
+    pub fn note_opened(&self, file: &FileId) -> bool {
+        let mut gate = self.gate.lock();
+        gate.reading.as_mut().is_none_or(|reading| reading.opened.insert(*file))
     }
 
     /// Ends the lease of its contents: a read that goes on asks anew.

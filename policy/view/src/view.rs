@@ -264,9 +264,10 @@ impl Inner {
         mark
     }
 
-    /// A file is opened, or read on, under a lease that lives.
+    /// A file is opened, or read on, under a lease that lives: told once for each, or a job that opens what it has again and
+    /// again would have the custodian record that all the time.
     pub fn note_opened(&self, own: &Compartment, file: &FileId) {
-        if self.opening == Opening::IsTold {
+        if self.opening == Opening::IsTold && own.note_opened(file) {
             let mut opened = self.opened.lock();
             opened.entry((own.subject, own.class)).or_default().insert(*file);
         }

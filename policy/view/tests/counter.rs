@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use by_hand::{ByHand, everybody};
+use by_hand::{ByHand, everybody, is_record};
 use bytes::Bytes;
 use common::world::{World, answer, is_registers, registered};
 use served::{PASSPHRASE, Served};
@@ -166,9 +166,39 @@ fn what_is_withdrawn_while_many_are_lent_to_is_told_before_all_of_them_are() {
     assert!(!lent.contains(&first) && !lent.contains(&last));
 }
 
-/// A record is put.
-fn is_record(call: Call) -> bool {
-    matches!(call, Call::PutIfAbsent(Key::Policy(PolicyKey { shelf: Shelf::Log, .. })))
+#[test]
+fn while_an_act_waits_an_ask_is_given_what_one_record_lends_and_the_rest_when_it_asks_on() {
+    let mut hand = ByHand::new(71);
+    let people: Vec<_> = (0..40).map(|_| hand.served.shop.reader("somebody")).collect();
+    let cable = hand.served.cable();
+    hand.served.shop.world.services.store = Arc::clone(&cable) as Arc<dyn Store>;
+    hand.reopen();
+    // The act begins as the first of them are put on record.
+    let act = hand.act_at_a_record(&cable);
+    let mut lent = Vec::new();
+    let first = hand.ask(everybody());
+    assert_eq!(first.leases.len(), 32);
+    drop(act.lock().unwrap().take().unwrap());
+    lent.extend(first.leases);
+    let rest = hand.ask(vec![Need::Page(first.next.unwrap())]);
+    assert_eq!((rest.leases.len(), rest.next), (48, None));
+    lent.extend(rest.leases);
+    let mut listed: Vec<_> = lent.iter().map(|lease| (lease.subject, lease.class)).collect();
+    listed.sort();
+    listed.dedup();
+    assert_eq!(listed.len(), 80, "each of them once");
+    let opens = people.iter().flat_map(|subject| {
+        [ClassId::IDENTIFIABLE, ClassId::OWNED].map(|class| Need::Open(*subject, class))
+    });
+    let opens: Vec<Need> = opens.collect();
+    let act = hand.act_at_a_record(&cable);
+    let first = hand.ask(opens.clone());
+    assert!(first.gone.is_empty() && first.next.is_none());
+    let first: Vec<_> =
+        first.leases.iter().map(|lease| Need::Open(lease.subject, lease.class)).collect();
+    assert_eq!(first, opens[..32]);
+    drop(act.lock().unwrap().take().unwrap());
+    assert_eq!(hand.ask(opens[32..].to_vec()).leases.len(), 48);
 }
 
 #[test]

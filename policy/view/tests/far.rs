@@ -274,22 +274,56 @@ fn whatever_is_opened_at_once_is_on_record_however_much_it_is() {
     served.stop();
     // More classes than one ask says of.
     let people: Vec<SubjectId> = (0..130).map(|_| served.shop.reader("somebody")).collect();
+    for subject in &people {
+        for class in ["identifiable", "owned"] {
+            served.shop.put(*subject, class, "more", b"more");
+        }
+    }
     served.serve();
     let device = served.device("mailer 1", "mailer");
     let view = served.view(&device);
-    let paths: Vec<String> = crawl(&view).into_keys().collect();
-    assert_eq!(paths.len(), 260);
-    until("all is on record once", || {
+    let everybody = look(&view, "subjects").unwrap().ino;
+    let folders: Vec<String> = list(&view, everybody)
+        .unwrap()
+        .into_iter()
+        .flat_map(|(name, ..)| {
+            ["identifiable", "owned"].map(|class| format!("subjects/{name}/{class}"))
+        })
+        .collect();
+    assert_eq!(folders.len(), 260);
+    for folder in &folders {
+        view.release(open(&view, &format!("{folder}/file")).unwrap());
+    }
+    until("one of each is on record", || {
         opened_of(&mut served.shop, &people).iter().all(|count| *count == 2)
     });
-    // All leases live: nobody is asked before all of it is opened again.
-    let inos: Vec<Ino> = paths.iter().map(|path| look(&view, path).unwrap().ino).collect();
+    // All leases live: nobody is asked before the others are open as well.
+    let inos: Vec<Ino> =
+        folders.iter().map(|folder| look(&view, &format!("{folder}/more")).unwrap().ino).collect();
     for ino in inos {
         view.release(open_known(&view, ino).unwrap());
     }
-    until("all is on record again", || {
+    until("all is on record", || {
         opened_of(&mut served.shop, &people).iter().all(|count| *count == 4)
     });
+}
+
+#[test]
+fn what_is_opened_again_and_again_under_one_lease_is_told_once() {
+    let mut served = Served::new(36);
+    let ada = served.shop.reader("ada");
+    served.shop.put(ada, "owned", "more", b"more");
+    let device = served.device("mailer 1", "mailer");
+    let view = served.view(&device);
+    let folder = format!("{}/owned", only(&view));
+    let touch = |name: &str| view.release(open(&view, &format!("{folder}/{name}")).unwrap());
+    touch("file");
+    until("it is on record", || opened_of(&mut served.shop, &[ada]) == [1]);
+    (0..3).for_each(|_| touch("file"));
+    // It is told with whatever was opened before it.
+    touch("more");
+    until("the other is on record", || opened_of(&mut served.shop, &[ada]) != [1]);
+    assert_eq!(opened_of(&mut served.shop, &[ada]), [2]);
 }
 
 #[test]

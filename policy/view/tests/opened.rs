@@ -19,7 +19,7 @@ use strongroom_records::ids::{ClassId, FileId, SubjectId};
 use strongroom_records::log::Kind as Told;
 use strongroom_records::subject::ConsentStatus::{Given, Refused, Withdrawn};
 use strongroom_steward::{Counter, Fence, Fenced};
-use strongroom_store::Key;
+use strongroom_store::{Key, Store};
 
 /// Somebody whose files a device was lent to read.
 struct Reader {
@@ -308,6 +308,41 @@ fn others_may_write_between_two_words_of_what_was_opened() {
     assert_eq!(raised.load(Ordering::SeqCst), 2);
     assert_eq!(reader.told(), [1, 1]);
     assert_eq!(reader.hand.waiting(), 0);
+}
+
+#[test]
+fn an_act_waits_for_one_record_of_what_was_opened_and_not_for_all_that_there_is() {
+    let mut hand = ByHand::new(63);
+    let people: Vec<_> = (0..40).map(|_| hand.served.shop.reader("somebody")).collect();
+    let cable = hand.served.cable();
+    hand.served.shop.world.services.store = Arc::clone(&cable) as Arc<dyn Store>;
+    hand.reopen();
+    assert_eq!(hand.ask(everybody()).leases.len(), 80);
+    let classes = [ClassId::IDENTIFIABLE, ClassId::OWNED];
+    let opens = people.iter().flat_map(|subject| classes.map(|class| Need::Open(*subject, class)));
+    let leases = hand.ask(opens.collect()).leases;
+    assert_eq!(leases.len(), 80);
+    let opened = |lease: &Lease| {
+        let files = vec![lease.files[0].id];
+        OpenedFiles { subject: lease.subject, class: lease.class, files }
+    };
+    hand.opened = leases.iter().map(opened).collect();
+    hand.post(vec![]);
+    let records = |hand: &mut ByHand| hand.served.shop.act(|shop| shop.record_count());
+    let before = records(&mut hand);
+    let act = hand.act_at_a_record(&cable);
+    hand.counter.turn().unwrap();
+    assert!(act.lock().unwrap().is_some());
+    assert_eq!((records(&mut hand) - before, hand.waiting()), (1, 1));
+    // That turn began before the act: the next one answers it, and goes on.
+    hand.counter.turn().unwrap();
+    assert_eq!(records(&mut hand) - before, 3);
+    for subject in people {
+        let report = hand.served.shop.act(|shop| shop.report(&subject).unwrap());
+        let told = report.lines.iter().filter(|line| line.entry.kind == Told::Opened);
+        assert_eq!(told.count(), 2);
+    }
+    assert_eq!(hand.waiting(), 0);
 }
 
 /// A fence before which somebody else always waits: it is raised in turn alone.

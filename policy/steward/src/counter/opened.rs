@@ -12,7 +12,7 @@ use strongroom_records::exchange::{Ask, Envelope, OpenedFiles};
 use strongroom_records::ids::SessionId;
 use strongroom_store::{Key, wait};
 
-use super::{Counter, LEASE_COUNT_MAX};
+use super::{Counter, LEASE_COUNT_MAX, TOGETHER_COUNT_MAX};
 use crate::error::{Error, ErrorKind, Result, stored};
 use crate::leases::{Operator, Rules};
 
@@ -63,6 +63,17 @@ impl Words {
         let word = self.all.remove(key);
         self.file_count -= word.map_or(0, |word| word.file_count());
     }
+
+    /// Forgets of a word what is on record. Whether anything is left of it.
+    fn go_on(&mut self, key: &Key) -> bool {
+        let Some(word) = self.all.get_mut(key) else { return false };
+        let before = word.file_count();
+        let (sure, unsure) = word.next_counts();
+        word.sure.drain(..sure);
+        word.unsure.drain(..unsure);
+        self.file_count -= before - word.file_count();
+        word.class_count() > 0
+    }
 }
 
 impl Word {
@@ -72,6 +83,12 @@ impl Word {
 
     fn class_count(&self) -> usize {
         self.sure.len() + self.unsure.len()
+    }
+
+    /// How many of each kind are in the next record.
+    fn next_counts(&self) -> (usize, usize) {
+        let sure = self.sure.len().min(TOGETHER_COUNT_MAX);
+        (sure, self.unsure.len().min(TOGETHER_COUNT_MAX - sure))
     }
 }
 
@@ -124,26 +141,35 @@ impl Counter {
         session.is_some_and(|session| !session.take_missed(number))
     }
 
-    /// Puts it on record, and takes the asks away. Whoever waits to write does between two of them.
+    /// Puts it on record, and takes the asks away. Whoever waits to write does between two records, and an act that waits for
+    /// devices waits for one.
     pub(super) fn note_opened(&mut self) -> Result<()> {
         let due = self.words.all.iter().filter(|(_, word)| word.is_answered);
         let due: Vec<(Key, usize)> = due.map(|(key, word)| (*key, word.class_count())).collect();
-        let (mut count, mut done) = (0, Ok(()));
+        let (mut room, mut done) = (LEASE_COUNT_MAX, Ok(()));
         for (key, class_count) in due {
-            if count >= LEASE_COUNT_MAX {
-                break;
-            }
-            // What is wrong with one keeps nothing of the others from the record.
-            match self.record_opened(&key) {
-                Ok(true) => count += class_count,
-                Ok(false) => break,
-                Err(error) => done = done.and(Err(error)),
+            for _ in 0..class_count.div_ceil(TOGETHER_COUNT_MAX) {
+                if room == 0 {
+                    return done;
+                }
+                // What is wrong with one keeps nothing of the others from the record.
+                match self.record_opened(&key) {
+                    Ok(true) => room = room.saturating_sub(class_count.min(TOGETHER_COUNT_MAX)),
+                    Ok(false) => return done,
+                    Err(error) => {
+                        done = done.and(Err(error));
+                        break;
+                    }
+                }
+                if self.turns.is_awaited() {
+                    return done;
+                }
             }
         }
         done
     }
 
-    /// False when somebody else writes, or wants to.
+    /// As much of a word as one record has. False when somebody else writes, or wants to.
     fn record_opened(&mut self, key: &Key) -> Result<bool> {
         let Some(place) = self.words.all.get(key).map(|word| word.place) else { return Ok(true) };
         let Some(others_wait) = self.stand_back(place) else { return Ok(false) };
@@ -151,6 +177,7 @@ impl Counter {
         self.custodians[place].catch_up()?;
         match self.written_down(key) {
             // It was asked for something that there is not.
+            Ok(()) if self.words.go_on(key) => return Ok(true),
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Denied => {}
             Err(error) if error.kind() == ErrorKind::Conflict => return Ok(false),
@@ -179,8 +206,9 @@ impl Counter {
             }
         };
         let custodian = &mut self.custodians[word.place];
-        let mut opened = word.sure.clone();
-        for one in &word.unsure {
+        let (sure, unsure) = word.next_counts();
+        let mut opened = word.sure[..sure].to_vec();
+        for one in &word.unsure[..unsure] {
             let files = custodian.not_on_record(rules, one, word.time)?;
             opened.extend((!files.is_empty()).then(|| OpenedFiles { files, ..one.clone() }));
         }

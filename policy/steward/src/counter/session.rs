@@ -320,6 +320,11 @@ impl Session {
         next
     }
 
+    /// A page did not have all who were to be on it: they come on the next.
+    pub fn go_on_reading(&mut self) {
+        (self.pages, self.is_hinted) = (Pages::Begun, true);
+    }
+
     /// Whether people came since all pages were read, of whom the device has not heard that they did.
     pub fn take_hint(&mut self) -> bool {
         let is_due = self.pages == Pages::Read && !self.waiting.is_empty();

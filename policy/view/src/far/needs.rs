@@ -54,14 +54,16 @@ impl FarDesk {
                 }
             }
         }
-        for own in self.live.iter().filter(|own| own.wants_renewal(now)) {
-            opens.insert((own.subject, own.class));
-        }
+        let renewed = self.live.iter().filter(|own| own.wants_renewal(now));
+        let mut more: BTreeSet<_> = renewed.map(|own| (own.subject, own.class)).collect();
         if let Some(touched) = touched {
-            self.look_ahead(touched, &mut opens);
+            self.look_ahead(touched, &mut more);
         }
+        let more: Vec<_> = more.difference(&opens).copied().collect();
         let shows = shows.into_iter().map(Need::Show);
-        let opens = opens.into_iter().map(|(subject, class)| Need::Open(subject, class));
+        // ORDER: what somebody waits for is first: a custodian may give less than all at a time.
+        let opens = opens.into_iter().chain(more);
+        let opens = opens.map(|(subject, class)| Need::Open(subject, class));
         let looks = looks.then_some(Need::Look);
         looks.into_iter().chain(shows).chain(opens).take(NEED_COUNT_MAX).collect()
     }

@@ -2,11 +2,12 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::world::World;
-use crate::served::Served;
+use crate::served::{Cable, Served};
 use bytes::Bytes;
 use strongroom_crypto::kem::KemKey;
 use strongroom_crypto::secret::Secret;
@@ -18,8 +19,9 @@ use strongroom_records::exchange::{Answer, Ask, Need, OpenedFiles};
 use strongroom_records::ids::{Pseudonym, SessionId, SubjectId};
 use strongroom_records::subject::ConsentStatus::Withdrawn;
 use strongroom_steward::letters::{self, Direction, Outside, Recipient};
-use strongroom_steward::{About, Counter, Holder, Settled};
-use strongroom_store::{Family, Key, Letter, Store};
+use strongroom_steward::{About, Counter, Holder, Settled, Ticket};
+use strongroom_store::over::Call;
+use strongroom_store::{Family, Key, Letter, PolicyKey, Shelf, Store};
 
 /// A counter whose turns are taken by hand, and a device that writes its letters itself: nothing happens by itself.
 pub struct ByHand {
@@ -156,6 +158,21 @@ impl ByHand {
         panic!("no answer comes");
     }
 
+    /// An act that begins to wait for devices as the next record is put, over a cable that the counter uses.
+    pub fn act_at_a_record(&self, cable: &Cable) -> Arc<Mutex<Option<Ticket>>> {
+        let (act, turns) = (Arc::default(), self.served.turns.clone());
+        let begun: Arc<Mutex<Option<Ticket>>> = Arc::clone(&act);
+        let begin = move |call| {
+            if !is_record(call) {
+                return ControlFlow::Continue(());
+            }
+            *begun.lock().unwrap() = Some(turns.ask(About::Everything));
+            ControlFlow::Break(())
+        };
+        *cable.listener.lock().unwrap() = Some(Box::new(begin));
+        act
+    }
+
     /// Devices of which it is not known that all is in force there, after ten seconds.
     pub fn silent(&mut self) -> u64 {
         self.silent_about(About::Everything)
@@ -168,6 +185,11 @@ impl ByHand {
         let Settled { silent } = turns.ask(about).wait(&turning, Duration::from_secs(10));
         silent
     }
+}
+
+/// A record is put.
+pub fn is_record(call: Call) -> bool {
+    matches!(call, Call::PutIfAbsent(Key::Policy(PolicyKey { shelf: Shelf::Log, .. })))
 }
 
 pub fn everybody() -> Vec<Need> {
