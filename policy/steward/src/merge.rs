@@ -123,7 +123,7 @@ impl Custodian {
         said.extend(is_stricter.then_some(Said::Restricted));
         let to_tell = self.to_tell(&own, &said)?;
         register.put_subject(&mut transaction, &mut own);
-        self.told(to_tell, |custodian| custodian.register_mut().commit(transaction)).map(drop)
+        self.told_beforehand(to_tell, |office| office.register_mut().commit(transaction)).map(drop)
     }
 
     /// Moves some files of any class; how many.
@@ -204,7 +204,7 @@ impl Custodian {
             register.put_subject(&mut transaction, subject);
         }
         register.put_leaves(&mut transaction, buckets)?;
-        self.told(to_tell, |custodian| custodian.register_mut().commit(transaction)).map(drop)
+        self.told_beforehand(to_tell, |office| office.register_mut().commit(transaction)).map(drop)
     }
 
     /// Whoever looked for the one finds the other.

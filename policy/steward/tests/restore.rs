@@ -573,6 +573,32 @@ fn a_no_is_on_record_also_while_the_ledger_is_away_and_says_that_it_was_not_told
 }
 
 #[test]
+fn what_a_merge_carries_over_is_told_to_the_ledger_or_not_on_record() {
+    let until = Some(common::START_NS + 1_000_000_000);
+    let yes_for_a_while = Answer { until, ..answer("newsletter", ConsentStatus::Given) };
+    let no = (withdrawn(), ConsentStatus::Withdrawn);
+    for (said, status) in [no, (yes_for_a_while, ConsentStatus::Expired)] {
+        let shop = Shop::new(73);
+        let mut custodian = shop.open().unwrap();
+        custodian.set_ledger(Some(LEDGER)).unwrap();
+        let [ada, bob, _] = shop.people[..] else { panic!("three people") };
+        custodian.answer(&bob, &said).unwrap();
+        let yesterday = shop.backup();
+        let away = shop.world.pins.ledgers.lock().unwrap().remove(LEDGER).unwrap();
+        let before = custodian.record_count();
+        assert_eq!(kind(custodian.merge_subjects(&ada, &bob)), ErrorKind::Unavailable);
+        assert_eq!(custodian.record_count(), before);
+        assert_eq!(custodian.consents(&ada).unwrap()[0].1, ConsentStatus::Given);
+        shop.set_ledger_bytes(away);
+        custodian.merge_subjects(&ada, &bob).unwrap();
+        drop(custodian);
+        shop.world.clock.advance(Duration::from_secs(2));
+        shop.restore(&yesterday);
+        shop.expect_said(0, status);
+    }
+}
+
+#[test]
 fn who_was_restricted_since_is_restricted_in_a_backup_and_who_was_freed_is_free() {
     let shop = Shop::new(67);
     let mut custodian = shop.open().unwrap();

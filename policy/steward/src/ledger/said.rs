@@ -11,7 +11,8 @@
 //! pseudonym of the audit log said something at a time, and not what of. The last line of a person about an activity counts.
 //! A no is put on record again whoever signed it; a yes only if that device is in the organisation now.
 //!
-//! Where the ledger is away a no is recorded all the same, and the error says that the ledger does not know it.
+//! Where the ledger is away a no is recorded all the same, and the error says that the ledger does not know it. What a merge carries
+//! over from another subject waits for the ledger: asked again, it would be on record already, and nothing would tell it.
 
 use std::collections::BTreeMap;
 
@@ -69,6 +70,23 @@ impl Custodian {
         let told = told.and_then(|()| self.tell_ledger(&place, &then));
         told.map_err(|error| Error::new(error.kind(), UNTOLD))?;
         Ok(recorded)
+    }
+
+    /// The same for what can wait: where the ledger is away, nothing is recorded, and whoever asks again has all of it done.
+    ///
+    /// # Errors
+    /// Those of the ledger, with no record, and those of [`Custodian::told`].
+    pub(crate) fn told_beforehand<T>(
+        &mut self,
+        mut to_tell: Option<ToTell>,
+        record: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(ToTell { place, first, .. }) = &mut to_tell {
+            // A yes has its line after the record: that the ledger is there is known before all the same.
+            self.services().memory.ledger(place)?;
+            self.tell_ledger(place, &std::mem::take(first))?;
+        }
+        self.told(to_tell, record)
     }
 
     /// Puts on record what the newest line says, where its writer died before: below another line nobody would look for it. Whether
