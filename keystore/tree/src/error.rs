@@ -38,6 +38,10 @@ impl Error {
     pub(crate) const NO_SLOT: Self = Self::new(ErrorKind::Invalid, "the keystore has no such slot");
     pub(crate) const OTHER_CUSTODY: Self =
         Self::new(ErrorKind::Locked, "the application key is in another kind of custody");
+    pub(crate) const ELSEWHERE: Self = Self::new(
+        ErrorKind::Unavailable,
+        "custody does not have the application key in force: nothing is known of the one before",
+    );
     pub(crate) const NO_GRANT: Self =
         Self::new(ErrorKind::Denied, "the grant is over or was made for something else");
 

@@ -245,15 +245,23 @@ impl Keystore {
         Ok(())
     }
 
-    /// Whether custody still unwraps a root: asked after its key was destroyed.
+    /// Whether custody still unwraps a root that `in_force` took the place of: asked after its key was destroyed, of custody that
+    /// keeps a list.
     ///
     /// # Errors
-    /// `Unavailable` or `Denied` when custody cannot be asked: that is no proof of anything.
-    pub fn still_opens(&self, root: &Root) -> Result<bool> {
+    /// `Unavailable` or `Denied` when custody cannot be asked, or has not the key in force either, and `Locked` where it is another
+    /// kind: that is no proof of anything.
+    pub fn still_opens(&self, root: &Root, in_force: &Root) -> Result<bool> {
+        self.check_kind(root)?;
         match self.asked_root_key(root) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Locked => Ok(false),
-            Err(error) => Err(error),
+            Ok(_) => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::Locked => {}
+            Err(error) => return Err(error),
+        }
+        // ORDER: after the refusal: what has gone away meanwhile would refuse any key.
+        match self.custody.list(&self.application)?.contains(&in_force.key) {
+            true => Ok(false),
+            false => Err(Error::ELSEWHERE),
         }
     }
 
@@ -309,12 +317,16 @@ impl Keystore {
     }
 
     fn asked_root_key(&self, root: &Root) -> Result<NodeKey> {
-        let kind = self.custody.describe().kind;
-        if kind.number() != root.provider {
-            return Err(Error::OTHER_CUSTODY);
-        }
+        self.check_kind(root)?;
         let place = self.place_of_key(root);
         Ok(NodeKey::from(self.custody.unwrap(&place, &root.wrap)?))
+    }
+
+    fn check_kind(&self, root: &Root) -> Result<()> {
+        match self.custody.describe().kind.number() == root.provider {
+            true => Ok(()),
+            false => Err(Error::OTHER_CUSTODY),
+        }
     }
 
     fn place_of_key(&self, root: &Root) -> KeyPlace {

@@ -1,6 +1,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use strongroom_custody::Kind;
 use strongroom_custody::vault::Vault;
 use strongroom_host::sim::{Chance, SimEntropy};
 
@@ -99,12 +100,19 @@ fn a_punctured_slot_is_vacant_and_all_others_are_whole() {
     vault.create(&place, &SimEntropy::new(8)).unwrap();
     tree.destroy(&change.ended).unwrap();
     tree.destroy(&change.ended).unwrap();
-    assert_eq!(tree.still_opens(&root), Ok(false));
+    let still_opens = |own: &Root| tree.still_opens(own, &change.root);
+    assert_eq!(still_opens(&root), Ok(false));
     // Custody that cannot be asked proves nothing.
     vault.set_away(true);
-    assert_eq!(tree.still_opens(&root).err().unwrap().kind(), ErrorKind::Unavailable);
+    assert_eq!(still_opens(&root).err().unwrap().kind(), ErrorKind::Unavailable);
     vault.set_away(false);
-    assert_eq!(tree.still_opens(&change.root), Ok(true));
+    // Nor does one of another kind, or one that has not the key in force either.
+    let elsewhere = Root { provider: Kind::Pkcs11.number(), ..root.clone() };
+    assert_eq!(still_opens(&elsewhere).err().unwrap().kind(), ErrorKind::Locked);
+    let empty = keystore(&Vault::new());
+    let refused = empty.still_opens(&root, &change.root).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    assert_eq!(still_opens(&change.root), Ok(true));
     let left = vault.list(&ApplicationId([2; 16])).unwrap();
     assert_eq!(BTreeSet::from_iter(left), BTreeSet::from([change.root.key, place.key]));
     for slot in slots {

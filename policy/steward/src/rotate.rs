@@ -105,14 +105,16 @@ impl Custodian {
     /// Destroys what an older root was wrapped under, and tries whether it still opens.
     pub(crate) fn destroy_before(&mut self, before: &Root) -> Result<Destroyed> {
         self.register_mut().end_old_keys()?;
-        let keystore = self.register().keystore();
+        let register = self.register();
+        let keystore = register.keystore();
         let ending = keystore.custody().describe().ending;
+        let is_ours = ending != Ending::NotOurs;
         Ok(Destroyed {
             provider: before.provider,
             key: before.key,
             generation: before.generation,
             ending,
-            refused_afterwards: ending != Ending::NotOurs && !keystore.still_opens(before)?,
+            refused_afterwards: is_ours && !keystore.still_opens(before, register.root())?,
         })
     }
 }

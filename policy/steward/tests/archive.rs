@@ -13,16 +13,19 @@ mod rows;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{World, answer, own, registered};
 use opening::Archive;
-use strongroom_crypto::secret::ClassKey;
+use strongroom_crypto::secret::{ClassKey, Secret};
 use strongroom_custody::file::KeyFile;
-use strongroom_custody::{Custody, KeyPlace};
+use strongroom_custody::vault::Vault;
+use strongroom_custody::{Custody, ErrorKind as CustodyKind, KeyPlace};
 use strongroom_host::disk::{Disk, read_all};
+use strongroom_host::entropy::Entropy;
 use strongroom_host::sim::SimDisk;
 use strongroom_records::activity::Basis;
-use strongroom_records::ids::{FileId, SubjectId};
+use strongroom_records::ids::{ApplicationId, FileId, KeyId, SubjectId};
 use strongroom_records::keystore::Root;
 use strongroom_records::receipt::Ending;
 use strongroom_records::subject::ConsentStatus;
@@ -188,13 +191,75 @@ fn an_end_that_could_not_be_tried_is_not_claimed() {
     assert!(erased.deed.destroyed.refused_afterwards);
 }
 
+/// Custody that is another one, or an empty place, once a key was destroyed.
+#[derive(Default)]
+struct Exchanged {
+    vault: Vault,
+    is_empty: AtomicBool,
+}
+
+impl Custody for Exchanged {
+    fn describe(&self) -> strongroom_custody::Description {
+        self.vault.describe()
+    }
+
+    fn create(&self, place: &KeyPlace, entropy: &dyn Entropy) -> strongroom_custody::Result<()> {
+        self.vault.create(place, entropy)
+    }
+
+    fn wrap(
+        &self,
+        place: &KeyPlace,
+        key: &Secret<32>,
+        entropy: &dyn Entropy,
+    ) -> strongroom_custody::Result<Vec<u8>> {
+        self.vault.wrap(place, key, entropy)
+    }
+
+    fn unwrap(&self, place: &KeyPlace, wrap: &[u8]) -> strongroom_custody::Result<Secret<32>> {
+        let missing = || strongroom_custody::Error::new(CustodyKind::NotFound, "no such key");
+        match self.is_empty.load(Ordering::SeqCst) {
+            true => Err(missing()),
+            false => self.vault.unwrap(place, wrap),
+        }
+    }
+
+    fn destroy(&self, application: &ApplicationId, key: &KeyId) -> strongroom_custody::Result<()> {
+        self.vault.destroy(application, key)?;
+        self.is_empty.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn list(&self, application: &ApplicationId) -> strongroom_custody::Result<Vec<KeyId>> {
+        match self.is_empty.load(Ordering::SeqCst) {
+            true => Ok(Vec::new()),
+            false => self.vault.list(application),
+        }
+    }
+}
+
+/// That it refuses the old key says nothing: it would refuse any.
+#[test]
+fn custody_that_has_not_the_key_in_force_either_proves_no_end() {
+    let (world, custody) = (World::new(28), Arc::new(Exchanged::default()));
+    let made = world.stewardship().create("shop", "vault:", Arc::clone(&custody) as Arc<_>, 1);
+    let mut shop = made.unwrap();
+    let subjects = peopled(&mut shop);
+    let refused = shop.rotate().err().unwrap();
+    assert_eq!(refused.kind(), strongroom_steward::ErrorKind::Unavailable, "{refused}");
+    custody.is_empty.store(false, Ordering::SeqCst);
+    assert!(shop.erase(&subjects[0]).is_err());
+    custody.is_empty.store(false, Ordering::SeqCst);
+    assert!(shop.erase(&subjects[0]).unwrap().deed.destroyed.refused_afterwards);
+}
+
 /// With the old key held back, the archive opens: that is what destroying it is for.
 #[test]
 fn an_old_application_key_held_back_opens_the_archive_again() {
     let world = World::new(22);
     let mut shop = world.create("shop");
     let subjects = peopled(&mut shop);
-    let held_back = strongroom_custody::vault::Vault::new();
+    let held_back = Vault::new();
     let root = Archive::of(&world).roots.last().cloned().unwrap();
     // A dishonest operator copies what the root is wrapped in before it ends.
     let place = KeyPlace {
