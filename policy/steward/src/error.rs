@@ -44,6 +44,7 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    place: Option<Box<str>>,
 }
 
 /// Result with [`Error`].
@@ -52,7 +53,18 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Makes an error. `message` holds ids, sizes and kinds only.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), place: None }
+    }
+
+    /// Adds which place of this machine it is about: that is for whoever works at it, and no part of the sentence.
+    #[must_use]
+    pub fn at(self, place: &str) -> Self {
+        Self { place: Some(place.into()), ..self }
+    }
+
+    /// Which place of this machine it is about, if any is known.
+    pub fn place(&self) -> Option<&str> {
+        self.place.as_deref()
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {

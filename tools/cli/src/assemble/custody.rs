@@ -410,9 +410,10 @@ pub fn failure(error: &Error) -> Failure {
         ErrorKind::Internal => (Exit::Bug, Some("this is a bug; please report it")),
     };
     let failure = Failure::new(exit, error.to_string());
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
+    match (error.place(), hint) {
+        (Some(place), _) => failure.hint(format!("it is looked for at `{place}`")),
+        (None, Some(hint)) => failure.hint(hint),
+        (None, None) => failure,
     }
 }
 
@@ -523,7 +524,8 @@ fn ledger_path(place: &str) -> strongroom_steward::Result<PathBuf> {
 
 /// A ledger that is away may name somebody: nothing is opened without it.
 fn no_ledger(place: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("the ledger at `{place}` cannot be read or written"))
+    let message = "the ledger cannot be read or written: ask again once it is there";
+    Error::new(ErrorKind::Unavailable, message).at(place)
 }
 
 /// The policy language.

@@ -61,6 +61,7 @@ fn an_agent_makes_no_ledger_in_the_place_of_one_that_is_away() {
     shop.done("POST", "activities", &activity("newsletter", "consent", &["owned"]));
     shop.done("POST", "activities/newsletter/approve", &Value::Null);
     let id = person(&mut shop, "canary@example.com");
+    let other = person(&mut shop, "bob@example.com");
     let path = format!("subjects/{id}/consents/newsletter");
     shop.done("PUT", &path, &json!({"status": "given"}));
     fs::rename(&ledger, &away).unwrap();
@@ -68,6 +69,13 @@ fn an_agent_makes_no_ledger_in_the_place_of_one_that_is_away() {
     let told = shop.send("PUT", &path, None, withdrawn.to_string().as_bytes());
     assert_eq!(kind(&told), (503, "unavailable".to_owned()));
     assert!(!ledger.exists());
+    // What cannot be done without it says so, and not where on this machine it is kept.
+    let erased = shop.send("POST", &format!("subjects/{other}/erase"), None, b"{}");
+    assert_eq!(kind(&erased), (503, "unavailable".to_owned()));
+    let message = String::from_utf8(erased.body).unwrap();
+    assert!(message.contains("the ledger cannot be read or written"), "{message}");
+    let folder = apart.path().display().to_string();
+    assert!(!message.contains(&folder) && !message.contains("file:"), "{message}");
     // Once it is back, the no is on record all the same; said again, the ledger has it.
     fs::rename(&away, &ledger).unwrap();
     let consents = shop.get(&format!("subjects/{id}/consents"));

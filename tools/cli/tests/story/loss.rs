@@ -60,8 +60,9 @@ fn a_backup_of_store_home_and_key_brings_nobody_back_where_a_ledger_lies_apart()
     fs::rename(&ledger, apart.path().join("away")).unwrap();
     let said = story.say("subject list --app shop");
     let place = ledger.display();
-    let first = format!("strongroom: the ledger at `file:{place}` cannot be read or written");
-    assert_eq!((said.code, said.err.lines().next()), (6, Some(first.as_str())));
+    let first = "strongroom: the ledger cannot be read or written: ask again once it is there";
+    let hint = format!("hint: it is looked for at `file:{place}`");
+    assert_eq!((said.code, said.err.lines().collect::<Vec<_>>()), (6, vec![first, &hint]));
 
     // The control: a backup from before the ledger opens, until somebody shows the receipt.
     restore("before");

@@ -68,8 +68,10 @@ pub fn run(options: &AgentOptions, format: Format) -> Result<Exit> {
     }
     let mut closed = Vec::new();
     for (name, error) in agent.closed() {
-        text += &format!("`{name}` is not served, until it opens: {error}\n");
-        closed.push(json!({"application": name, "why": error.to_string()}));
+        let place = error.place().map(|place| format!(" (`{place}`)"));
+        let why = format!("{error}{}", place.unwrap_or_default());
+        text += &format!("`{name}` is not served, until it opens: {why}\n");
+        closed.push(json!({"application": name, "why": why}));
     }
     let json = json!({
         "socket": shown, "address": address, "consumers": is_counter, "closed": closed,
