@@ -195,6 +195,15 @@ impl Custodian {
         transaction.entry(kind, |entry| entry.object = object);
         self.register.commit(transaction).map(drop)
     }
+
+    /// What became of something that was to stand in a record of that number. What follows from one that is there is carried out
+    /// by the next call, or by the next to come: it is done, whatever failed after it.
+    pub(crate) fn as_recorded(&self, seq: u64, done: Result<()>) -> Result<()> {
+        match self.register.log().next_seq() > seq {
+            true => Ok(()),
+            false => done,
+        }
+    }
 }
 
 /// All classes of a description, ascending.

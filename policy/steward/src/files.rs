@@ -389,7 +389,9 @@ impl Custodian {
             transaction.drop_object(replaced);
         }
         folder.rename(&file.id, to);
-        self.put_folder(transaction, own, folder, lookups)
+        let seq = transaction.seq();
+        let put = self.put_folder(transaction, own, folder, lookups);
+        self.as_recorded(seq, put)
     }
 
     /// Reads a file of a subject, for an activity that may.

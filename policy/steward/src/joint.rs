@@ -280,7 +280,9 @@ impl Custodian {
             party.folder.remove_joint(id);
             party.close(register, &mut transaction, Some((Kind::Removed, &[id], Some(activity))));
         }
-        self.register_mut().commit(transaction).map(drop)
+        let seq = transaction.seq();
+        let removed = self.register_mut().commit(transaction).map(drop);
+        self.as_recorded(seq, removed)
     }
 
     /// Grants for all of some people, or none at all: then those who are why are on record.

@@ -370,6 +370,39 @@ fn whoever_writes_a_file_is_told_of_a_failure_only_if_it_is_not_on_record() {
 }
 
 #[test]
+fn whoever_removes_or_renames_a_file_is_told_of_a_failure_only_if_it_is_not_on_record() {
+    type Deed = fn(&mut Custodian, SubjectId) -> Result<(), Error>;
+    let deeds: [(&str, Deed); 4] = [
+        ("first", |shop, ada| shop.remove_file(&own(ada, "owned"), "first")),
+        ("first", |shop, ada| shop.rename_file(&own(ada, "owned"), "first", "moved")),
+        ("first", |shop, ada| shop.rename_file(&own(ada, "owned"), "first", "second")),
+        ("joint", |shop, ada| shop.remove_file(&own(ada, "owned"), "joint")),
+    ];
+    for (seed, (name, deed)) in (100..).zip(deeds) {
+        let mut counts = [0, 0];
+        for calls in 0.. {
+            let mut at = Shop::new(seed);
+            let (ada, bob) = (at.ada, at.shop.create_subject(&[]).unwrap().to_string());
+            at.shop.put_file(&own(ada, "owned"), "second", b"18 roses").unwrap();
+            at.shop.put_file_about(&own(ada, "owned"), &[bob], "joint", b"19 roses").unwrap();
+            at.world.store.die_after(Some(calls));
+            let done = deed(&mut at.shop, ada);
+            let is_through = at.world.store.has_room();
+            at.world.store.die_after(None);
+            drop(std::mem::replace(&mut at.shop, at.world.open("shop")));
+            let is_gone = !at.names().contains(&name.to_owned());
+            assert_eq!(done.is_ok(), is_gone, "{seed}, dead after {calls} calls");
+            counts[usize::from(done.is_ok())] += 1;
+            at.check_sound();
+            if is_through {
+                break;
+            }
+        }
+        assert!(counts.iter().all(|count| *count > 1), "{seed}: {counts:?}");
+    }
+}
+
+#[test]
 fn what_is_refused_before_it_is_sent_is_not_sent() {
     let mut at = Shop::new(70);
     let ada = at.ada;

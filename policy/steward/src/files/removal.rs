@@ -57,6 +57,8 @@ impl Custodian {
             (entry.activity, entry.class) = (Some(grant.activity()), Some(grant.class()));
         });
         let is_profile = grant.class() == ClassId::IDENTIFIABLE && name == PROFILE;
-        self.put_folder(transaction, own, folder, is_profile.then(Vec::new))
+        let seq = transaction.seq();
+        let put = self.put_folder(transaction, own, folder, is_profile.then(Vec::new));
+        self.as_recorded(seq, put)
     }
 }
