@@ -18,10 +18,10 @@
 //! machine whose clock is far from the newest record sweeps nothing.
 
 mod listing;
+mod run;
 mod spans;
 
 use strongroom_authorizer::{Action, Decision};
-use strongroom_crypto::hash::sha256;
 use strongroom_records::application::{Description, IdleRule};
 use strongroom_records::ids::SubjectId;
 use strongroom_records::log::{Entry as Leaf, Kind, Outcome};
@@ -33,6 +33,8 @@ use crate::error::{Error, ErrorKind, Result, whole};
 use crate::register::Transaction;
 use crate::retire::{Carry, DAY_NS};
 use crate::subjects::Subject;
+use run::NEVER;
+pub(crate) use run::{Errand, Run};
 use spans::Spans;
 
 pub use listing::{IdleLine, IdlePage, Kept, idle_line_json};
@@ -142,7 +144,7 @@ impl Custodian {
     }
 
     fn sweep_idle(&mut self, run: &Run, swept: &mut Swept) -> Result<()> {
-        let Some(rule) = self.idle_rule()? else { return Ok(()) };
+        let rule = self.rule_of(run)?;
         let now = self.services().clock.now_ns();
         if rule.since > now && run.carry == Carry::Out && run.clock.is_ok() {
             self.retried(Self::void_notices)?;
@@ -177,7 +179,7 @@ impl Custodian {
         swept: &mut Swept,
     ) -> Result<()> {
         // Others were let in: they may have set another rule.
-        let Some(rule) = self.idle_rule()? else { return Ok(()) };
+        let rule = self.rule_of(run)?;
         let now = self.services().clock.now_ns();
         let mut found = Found::default();
         for (subject, looked) in self.note_block((block, spans), &rule, &swept.damaged)? {
@@ -185,6 +187,10 @@ impl Custodian {
                 Some(looked) => found.add(subject, &looked, now, swept),
                 None => swept.damaged.push(subject),
             }
+        }
+        if rule == NEVER {
+            // No clock was looked at that they could be put right by.
+            found.ahead.clear();
         }
         if !found.is_empty() {
             run.clock.clone()?;
@@ -200,7 +206,7 @@ impl Custodian {
                 self.use_now(&found.ahead)?;
                 self.give_notice(found.new, swept)?;
                 for subject in &found.over {
-                    self.erase_if_whole(subject, swept)?;
+                    self.erase_if_whole(subject, run, swept)?;
                 }
                 if !found.over.is_empty() {
                     // Each erasure that began has it looked at again, also that of others who were let in.
@@ -228,9 +234,11 @@ impl Custodian {
         let least = if is_full { Idle::NOBODY } else { Idle::UNKNOWN };
         let used = |(subject, looked): &(SubjectId, Option<Looked>)| match looked {
             Some(looked) if !damaged.contains(subject) => looked.used,
-            _ => Idle::UNKNOWN,
+            _ => spans::BEGUN,
         };
-        spans.set(block, before, all.iter().map(used).fold(least, i64::min));
+        let oldest = all.iter().map(used).fold(Idle::NOBODY, i64::min);
+        let moment = if spans::is_marked(oldest) { oldest } else { oldest.min(least) };
+        spans.set(block, before, moment);
         Ok(all)
     }
 
@@ -270,15 +278,16 @@ impl Custodian {
     }
 
     /// Erases somebody whose notice is over, unless what is stored of them is damaged.
-    fn erase_if_whole(&mut self, subject: &SubjectId, swept: &mut Swept) -> Result<()> {
+    fn erase_if_whole(&mut self, subject: &SubjectId, run: &Run, swept: &mut Swept) -> Result<()> {
         if swept.erased.len() >= ERASED_COUNT_MAX {
             swept.is_more = true;
             return Ok(());
         }
         self.let_others_in()?;
-        let done = whole(
-            self.retried(|own| own.erase_idle(subject).map_err(|error| own.or_conflict(error))),
-        );
+        let done =
+            whole(self.retried(|own| {
+                own.erase_idle(subject, run).map_err(|error| own.or_conflict(error))
+            }));
         let is_erased = match &done {
             Ok(done) => *done == Some(true),
             // Its last record is durable, and what follows from it waits.
@@ -303,8 +312,8 @@ impl Custodian {
     }
 
     /// Erases somebody whose notice is over, if that is so still once others were let in.
-    fn erase_idle(&mut self, subject: &SubjectId) -> Result<bool> {
-        let Some(rule) = self.idle_rule()? else { return Ok(false) };
+    fn erase_idle(&mut self, subject: &SubjectId, run: &Run) -> Result<bool> {
+        let rule = self.rule_of(run)?;
         let now = self.services().clock.now_ns();
         if !self.standing_of(subject, &rule, now)?.standing.is_over(now) {
             return Ok(false);
@@ -354,7 +363,7 @@ impl Custodian {
             SubjectState::Erasing | SubjectState::Erased if is_unfinished(&cell) => {
                 let line = self.begun_line(cell, now)?;
                 // Whoever looks for them finds them.
-                let (used, standing) = (Idle::UNKNOWN, Standing::Unfinished(line));
+                let (used, standing) = (spans::BEGUN, Standing::Unfinished(line));
                 return Ok(Looked { used, standing, is_ahead: false });
             }
             SubjectState::Erasing | SubjectState::Erased => {
@@ -434,24 +443,6 @@ struct Looked {
     is_ahead: bool,
 }
 
-/// How a sweep is to go.
-pub(crate) struct Run {
-    pub carry: Carry,
-    /// Whether the clock may be gone by, as it was before anything was written.
-    pub clock: Result<()>,
-    /// Number of the next record, as it was then: another one after each run that did something.
-    pub turn: u64,
-}
-
-impl Run {
-    /// All blocks of so many, from one on that is another one in each turn.
-    fn blocks(&self, count: u64) -> impl Iterator<Item = u64> + use<> {
-        let drawn = sha256(&self.turn.to_le_bytes()).first_chunk().copied().map(u64::from_le_bytes);
-        let first = drawn.unwrap_or_default().checked_rem(count).unwrap_or_default();
-        (first..count).chain(0..first)
-    }
-}
-
 /// How somebody stands with the rule.
 enum Standing {
     Gone,
@@ -524,8 +515,11 @@ impl Swept {
     }
 }
 
-/// Whether a block may have anybody for a sweep.
+/// Whether a block may have anybody for a sweep. Without a rule those are read in which an erasure began.
 fn is_to_be_read(oldest: i64, rule: &IdleRule, now: i64) -> bool {
+    if *rule == NEVER {
+        return spans::is_marked(oldest);
+    }
     let is_ahead = oldest > now && oldest != Idle::NOBODY;
     oldest <= horizon(rule, now) || is_ahead
 }

@@ -19,7 +19,7 @@ use strongroom_records::subject::{Detail, JointFile, SubjectState};
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{OpenFolder, PROFILE};
-use crate::idle::{Run, Swept};
+use crate::idle::{Errand, Run, Swept};
 use crate::lookup::Buckets;
 use crate::register::Transaction;
 use crate::rotate::{EVER, Resealed};
@@ -112,7 +112,7 @@ impl Custodian {
             // One that died between a switch and the end of the old key left that key.
             self.sweep()?;
         }
-        retired.idle = self.retire_idle(&Run { carry, clock, turn })?;
+        retired.idle = self.retire_idle(&Run { carry, clock, turn, errand: Errand::Due })?;
         Ok(retired)
     }
 

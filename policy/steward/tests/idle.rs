@@ -641,6 +641,63 @@ fn an_erasure_that_retention_began_is_listed_and_finished_though_people_are_kept
     assert!(count > 2, "{count}");
 }
 
+/// Where people are kept for ever as well, by a timer that is for files alone; and by whatever opens for long.
+#[test]
+fn an_erasure_that_was_interrupted_is_finished_also_where_no_rule_is_for_people() {
+    type End = fn(&mut Custodian) -> Swept;
+    let ends: [End; 2] = [swept, |shop| shop.end_interrupted().unwrap()];
+    for end in ends {
+        let mut count = 0;
+        for calls in 0.. {
+            let world = World::new(924);
+            let mut shop = shop(&world);
+            shop.set_idle_rule(None).unwrap();
+            let ada = person(&mut shop);
+            crowd(&mut shop, 70);
+            world.store.die_after(Some(calls));
+            let done = shop.erase(&ada);
+            world.store.die_after(None);
+            let mut shop = world.open("shop");
+            let is_unfinished = shop.unfinished_erasures().unwrap() == [ada];
+            let erased = if is_unfinished { vec![ada] } else { vec![] };
+            assert_eq!(end(&mut shop), Swept { erased, ..Swept::default() }, "{calls}");
+            assert_eq!(shop.unfinished_erasures().unwrap(), [], "{calls}");
+            // Nothing is looked for twice.
+            let before = shop.record_count();
+            assert_eq!(end(&mut shop), Swept::default(), "{calls}");
+            assert_eq!(shop.record_count(), before, "{calls}");
+            count += u32::from(is_unfinished);
+            if done.is_ok() {
+                break;
+            }
+        }
+        assert!(count > 2, "{count}");
+    }
+}
+
+#[test]
+fn an_interrupted_erasure_of_somebody_who_is_held_since_stays_where_it_is() {
+    let world = World::new(925);
+    let mut shop = shop(&world);
+    shop.set_idle_rule(None).unwrap();
+    let ada = person(&mut shop);
+    // Received, and nothing else.
+    for calls in 0.. {
+        world.store.die_after(Some(calls));
+        assert!(shop.erase(&ada).is_err());
+        world.store.die_after(None);
+        shop = world.open("shop");
+        if state(&shop, &ada) == SubjectState::Erasing {
+            break;
+        }
+    }
+    shop.place_hold(&ada, "litigation").unwrap();
+    assert_eq!(shop.end_interrupted().unwrap(), Swept { kept: 1, ..Swept::default() });
+    assert_eq!(state(&shop, &ada), SubjectState::Erasing);
+    shop.lift_hold(&ada, "litigation").unwrap();
+    assert_eq!(shop.end_interrupted().unwrap().erased, [ada]);
+}
+
 #[test]
 fn somebody_whose_cell_is_damaged_is_named_in_the_list_and_hides_nobody_else() {
     let world = World::new(923);

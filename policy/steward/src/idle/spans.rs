@@ -9,6 +9,9 @@ use strongroom_records::register::{BLOCK_LEN, CellKind, Idle, SPAN_LEN, SUBJECT_
 use crate::error::{Result, whole};
 use crate::register::{Register, Transaction};
 
+/// Of a block in which an erasure began that has not ended, or somebody cannot be read.
+pub(super) const BEGUN: i64 = Idle::UNKNOWN + 1;
+
 /// Spans of blocks, as they were read, and what was found of blocks since.
 #[derive(Default)]
 pub(super) struct Spans {
@@ -79,6 +82,11 @@ impl Register {
         put(transaction, block / SPAN_LEN, &span);
         Ok(())
     }
+}
+
+/// Whether that stands for an erasure that began: long before any moment, and not the word for a block that nobody has read.
+pub(super) fn is_marked(oldest: i64) -> bool {
+    oldest != Idle::UNKNOWN && oldest < Idle::UNKNOWN / 2
 }
 
 /// One that is damaged says nothing.
