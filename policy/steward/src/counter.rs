@@ -7,7 +7,8 @@
 //!
 //! 1. What is gone is told before anything else is answered.
 //! 2. A device is told nothing that is not on record, and given a key only by a grant that names it.
-//! 3. A life of a counter knows its own sessions only: what another life told is asked for anew, from the beginning.
+//! 3. A life of a counter knows its own sessions only, and those for a while after their last lease. Each session begins with an
+//!    incarnation of its own: what was told before is asked for anew, from the beginning.
 //! 4. Who is refused because others write keeps its session and what it has; any other refusal ends the session.
 //! 5. A session owes an acknowledgement of what it was told is gone, until its leases of that are over. Leases that no session
 //!    knows of, of another life or of a session that was refused, are waited for all the same.
@@ -95,7 +96,6 @@ pub struct Counter {
     patience_end: Duration,
     /// Since when others have gone before what nobody waits for.
     stood_back: Option<Duration>,
-    incarnation: u64,
     turns: Turns,
 }
 
@@ -112,7 +112,6 @@ impl Counter {
         turns: Turns,
     ) -> Result<Self> {
         let roster = services.organisation.now();
-        let incarnation = u64::from_le_bytes(services.entropy.array()).max(1);
         let (now, own) = (services.clock.now_ns(), services.keys.device_id());
         let mut past = Past::default();
         for (place, custodian) in custodians.iter().enumerate() {
@@ -133,11 +132,10 @@ impl Counter {
             wants: BTreeSet::new(),
             patience_end: Duration::ZERO,
             stood_back: None,
-            incarnation,
             turns,
         };
         counter.drop_old_answers()?;
-        let keys = &counter.services.keys;
+        let (keys, incarnation) = (&counter.services.keys, counter.draw_incarnation());
         let note = letters::write_counter(keys, incarnation, counter.services.clock.now_ns());
         let key = Key::Counter(keys.device_id());
         wait(counter.services.store.put(key, Body::Bytes(note.into()))).map_err(stored)?;
@@ -180,6 +178,10 @@ impl Counter {
 
     fn now(&self) -> Duration {
         self.services.clock.since_boot()
+    }
+
+    fn draw_incarnation(&self) -> u64 {
+        u64::from_le_bytes(self.services.entropy.array()).max(1)
     }
 
     /// What an earlier life of this device's counter told nobody takes in any more.
@@ -313,7 +315,7 @@ impl Counter {
         body: &[u8],
     ) -> Result<Vec<u8>> {
         let Services { keys, clock, entropy, .. } = &self.services;
-        let (incarnation, time) = (self.incarnation, clock.now_ns());
+        let (incarnation, time) = (session.incarnation, clock.now_ns());
         let outside = Outside { session: id, number, incarnation, time };
         let to = Recipient { device: session.operator.device, kem: &session.key };
         letters::write(Direction::Answer, keys, to, &outside, body, &**entropy)
@@ -384,6 +386,8 @@ impl Counter {
         // Refusals are answered by a session as well, and forgotten with it.
         let mut session =
             Session::new(key, place.unwrap_or(0), &ask.activity, stranger, ask.expects);
+        // ORDER: one that was forgotten has to be told again, and its device reads that by this.
+        session.incarnation = self.draw_incarnation();
         if let Some(next) = self.refused.remove(&id) {
             session.next_ask = next.ask;
             session.next_answer = session.next_answer.max(next.answer);

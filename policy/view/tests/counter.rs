@@ -516,6 +516,23 @@ fn a_device_that_has_read_further_than_a_new_life_knows_is_answered_where_it_loo
 }
 
 #[test]
+fn a_device_that_said_nothing_for_long_is_answered_as_by_another_life() {
+    let mut hand = ByHand::new(28);
+    let ada = hand.served.shop.reader("ada");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    let before = hand.incarnation;
+    hand.served.shop.world.clock.advance(Duration::from_secs(300));
+    assert_eq!(hand.ask(vec![Need::Show(ada)]).leases.len(), 2);
+    assert_eq!(hand.incarnation, before);
+    hand.served.shop.world.clock.advance(Duration::from_secs(1000));
+    hand.counter.turn().unwrap();
+    // Nothing is known of what it was told.
+    assert_eq!(hand.ask(vec![Need::Show(ada)]).leases.len(), 0);
+    assert_ne!(hand.incarnation, before);
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+}
+
+#[test]
 fn an_answer_waits_for_what_a_policy_takes_from_another_activity_by_it() {
     let mut hand = ByHand::new(27);
     let ada = hand.served.shop.reader("ada");

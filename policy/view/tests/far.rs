@@ -428,7 +428,7 @@ struct Ahead(MachineClock, AtomicU64);
 
 impl Clock for Ahead {
     fn now_ns(&self) -> i64 {
-        self.0.now_ns()
+        self.0.now_ns() + i64::try_from(self.1.load(Ordering::SeqCst)).unwrap() * 1_000_000
     }
 
     fn elapsed(&self) -> Duration {
@@ -466,6 +466,25 @@ fn a_custodian_that_did_not_answer_is_waited_for_less_the_next_time() {
     assert!(waited() >= Duration::from_secs(20));
     // A machine that is busy may notice late.
     assert!((0..5).any(|_| waited() < Duration::from_secs(12)));
+}
+
+#[test]
+fn who_looked_at_nothing_for_long_sees_everybody_again() {
+    let mut served = Served::new(33);
+    served.stop();
+    let clock = Arc::new(Ahead(MachineClock::new(), AtomicU64::new(0)));
+    let by = Arc::clone(&clock) as Arc<dyn Clock>;
+    served.shop.world.services.clock = Arc::clone(&by);
+    served.serve();
+    served.shop.reader("ada");
+    let device = served.device("mailer 1", "mailer");
+    let view = served.try_view_by(&device, &served.cable(), "newsletter", by).unwrap();
+    let path = format!("{}/owned/file", only(&view));
+    assert_eq!(content(&view, &path).unwrap(), b"ada owned");
+    // As a laptop that sleeps. The custodian has forgotten it when its turn is over.
+    clock.1.fetch_add(1_000_000, Ordering::SeqCst);
+    served.settle();
+    assert_eq!(content(&view, &path).unwrap(), b"ada owned");
 }
 
 #[test]

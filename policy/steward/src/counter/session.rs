@@ -20,6 +20,8 @@ const MISSED_COUNT_MAX: u64 = 256;
 pub(super) struct Session {
     /// What answers are wrapped to.
     pub key: KemPublicKey,
+    /// What its answers name: whoever reads another one than before begins anew.
+    pub incarnation: u64,
     /// Which application.
     pub place: usize,
     pub activity: String,
@@ -117,6 +119,7 @@ impl Session {
     ) -> Self {
         Self {
             key,
+            incarnation: 0,
             place,
             activity: activity.to_owned(),
             operator,

@@ -33,6 +33,8 @@ pub struct ByHand {
     pub key: KemKey,
     pub asked: u64,
     pub heard: u64,
+    /// Life of the counter that the last answer is of.
+    pub incarnation: u64,
     /// What the next ask says was opened.
     pub opened: Vec<OpenedFiles>,
 }
@@ -67,8 +69,9 @@ impl ByHand {
         let device = served.device("mailer 1", "mailer");
         let counter = served.counter();
         let (session, asked, heard, opened) = (SessionId([0xff; 16]), 0, 0, Vec::new());
+        let incarnation = 0;
         let key = KemKey::from_seed(Secret::from_bytes(&[1; 32]));
-        Self { served, counter, device, session, key, asked, heard, opened }
+        Self { served, counter, device, session, key, asked, heard, incarnation, opened }
     }
 
     /// A new life of the counter.
@@ -152,7 +155,9 @@ impl ByHand {
                 let custodian = self.served.organisation.find(&custodian).unwrap();
                 let (device, key) = (&self.device, &self.key);
                 let read = letters::read(Direction::Answer, device, key, custodian, &letter);
-                return cbor::decode_canonical(read.unwrap().1.expose()).unwrap();
+                let (envelope, body) = read.unwrap();
+                self.incarnation = envelope.incarnation;
+                return cbor::decode_canonical(body.expose()).unwrap();
             }
         }
         panic!("no answer comes");
