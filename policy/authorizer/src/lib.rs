@@ -257,6 +257,11 @@ impl Decision {
         self.outcome
     }
 
+    /// Whether nothing stands against it but that somebody else's decision point did not answer: asked again, it may.
+    pub fn is_undecided(&self) -> bool {
+        self.reason == Some(Reason::PolicyFailed) && self.policies == [BESIDE]
+    }
+
     /// Why not; none when allowed.
     pub fn reason(&self) -> Option<Reason> {
         self.reason

@@ -14,6 +14,7 @@
 //!    knows of, of another life or of a session that was refused, are waited for all the same.
 //! 6. What a device says that it opened is put on record whatever becomes of its session: see [`opened`].
 
+mod anew;
 mod asks;
 mod fenced;
 mod giving;
@@ -96,6 +97,8 @@ pub struct Counter {
     patience_end: Duration,
     /// Since when others have gone before what nobody waits for.
     stood_back: Option<Duration>,
+    /// When those are decided anew about whom nothing was decided.
+    again_at: Duration,
     turns: Turns,
 }
 
@@ -132,6 +135,7 @@ impl Counter {
             wants: BTreeSet::new(),
             patience_end: Duration::ZERO,
             stood_back: None,
+            again_at: Duration::ZERO,
             turns,
         };
         counter.drop_old_answers()?;
@@ -205,6 +209,7 @@ impl Counter {
     fn follow(&mut self) -> Result<Vec<(usize, Error)>> {
         self.follow_organisation()?;
         self.stewardship.follow()?;
+        self.ask_again();
         let mut failed = Vec::new();
         for place in 0..self.custodians.len() {
             failed.extend(self.look(place).err().map(|error| (place, error)));
@@ -243,43 +248,6 @@ impl Counter {
                 return Err(error);
             }
         }
-    }
-
-    /// Notes of whom something has to be decided anew.
-    fn mark(&mut self, place: usize, rules: bool, subjects: &BTreeSet<SubjectId>) {
-        if rules {
-            self.past.owe(|lent| lent.place == place);
-        }
-        for session in self.sessions.values_mut().filter(|own| own.place == place) {
-            session.mark(rules, subjects);
-        }
-    }
-
-    fn decide_anew(&mut self, place: usize) -> Result<()> {
-        let own = |(id, session): (&SessionId, &Session)| {
-            (session.place == place && session.is_stale()).then_some(*id)
-        };
-        let stale: Vec<SessionId> = self.sessions.iter().filter_map(own).collect();
-        for id in stale {
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let news = session.reconsider(&self.custodians[place])?;
-            self.tell(&id, news, None)?;
-        }
-        Ok(())
-    }
-
-    /// What cannot be decided is not lent.
-    fn shut_undecided(&mut self, place: usize) -> Result<()> {
-        let own = |(id, session): (&SessionId, &Session)| {
-            (session.place == place && session.is_stale()).then_some(*id)
-        };
-        let stale: Vec<SessionId> = self.sessions.iter().filter_map(own).collect();
-        for id in stale {
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let news = session.shut();
-            self.tell(&id, news, None)?;
-        }
-        Ok(())
     }
 
     /// Puts news for a session on their way. A lease is never among them: it counts from the ask that it answers.

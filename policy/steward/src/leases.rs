@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use strongroom_audit::{Draft, Grant};
-use strongroom_authorizer::{Action, DecisionPoint, Facts, Request, answers, decide};
+use strongroom_authorizer::{Action, Decision, DecisionPoint, Facts, Request, answers, decide};
 use strongroom_crypto::seal::{CHUNK_LEN, CHUNK_SEALED_LEN, Opener, PREFIX_LEN, sealed_len};
 use strongroom_crypto::secret::ClassKey;
 use strongroom_format::ids::DeviceId;
@@ -63,6 +63,17 @@ pub struct Prospect {
     pub pseudonym: Pseudonym,
     /// The classes of its data that the activity may have.
     pub classes: Vec<ClassId>,
+}
+
+/// What is known of whether an activity may see a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// It may.
+    Seen(Prospect),
+    /// It may not.
+    Hidden,
+    /// Somebody else's decision point did not answer: it may not now, and perhaps once that is asked again.
+    Undecided,
 }
 
 /// What is asked for.
@@ -208,26 +219,49 @@ impl Custodian {
     /// to anybody needs a lease first.
     ///
     /// # Errors
-    /// `Corrupt`.
+    /// `Unavailable` when somebody else's decision point did not answer; `Corrupt`.
     pub fn prospect(&self, rules: &Rules, subject: &SubjectId) -> Result<Option<Prospect>> {
+        match self.outlook(rules, subject)? {
+            Outlook::Seen(prospect) => Ok(Some(prospect)),
+            Outlook::Hidden => Ok(None),
+            Outlook::Undecided => {
+                let message = "the decision point does not answer";
+                Err(Error::new(ErrorKind::Unavailable, message))
+            }
+        }
+    }
+
+    /// The same, for whoever goes on with others where one is undecided.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn outlook(&self, rules: &Rules, subject: &SubjectId) -> Result<Outlook> {
         // No key is needed to know that nobody is shown who is gone: it may have gone with them, and have to be obtained anew.
         let cell = self.register().subject_cell(subject)?;
         let Some(cell) = cell.filter(|cell| cell.state == SubjectState::Active) else {
-            return Ok(None);
+            return Ok(Outlook::Hidden);
         };
         let own = self.register().opened(cell)?;
-        let may = |class: &ClassId| self.would(rules, &own, *class, Action::List);
-        let classes: Vec<ClassId> = rules.activity.classes.iter().copied().filter(may).collect();
-        if classes.is_empty() {
-            return Ok(None);
+        let mut classes = Vec::new();
+        for class in rules.activity.classes.iter().copied() {
+            let decision = self.foreseen(rules, &own, class, Action::List);
+            if decision.is_undecided() {
+                return Ok(Outlook::Undecided);
+            }
+            classes.extend(decision.reason().is_none().then_some(class));
         }
-        let Some(key) = self.register().subject_key(&own.cell)? else { return Ok(None) };
+        if classes.is_empty() {
+            return Ok(Outlook::Hidden);
+        }
+        let Some(key) = self.register().subject_key(&own.cell)? else {
+            return Ok(Outlook::Hidden);
+        };
         let pseudonym = match rules.activity.id {
             // The application knows ids.
             ActivityId::OWN => Pseudonym(subject.0),
             other => self.register().pseudonym(&key, &own.cell, &other)?,
         };
-        Ok(Some(Prospect { subject: *subject, pseudonym, classes }))
+        Ok(Outlook::Seen(Prospect { subject: *subject, pseudonym, classes }))
     }
 
     /// Whether something would be allowed now. Nothing is recorded.
@@ -238,9 +272,12 @@ impl Custodian {
         class: ClassId,
         action: Action,
     ) -> bool {
+        self.foreseen(rules, own, class, action).reason().is_none()
+    }
+
+    fn foreseen(&self, rules: &Rules, own: &Subject, class: ClassId, action: Action) -> Decision {
         let request = self.request(rules, own.cell.subject, class, action);
-        let decision = decide(&*rules.point, request, &self.known(rules, Some(own), class));
-        decision.reason().is_none()
+        decide(&*rules.point, request, &self.known(rules, Some(own), class))
     }
 
     /// Everybody an activity would see now. As [`Custodian::prospect`].

@@ -106,6 +106,9 @@ pub(crate) struct Desk {
     /// Recorded by others and not decided anew yet.
     stale_rules: bool,
     stale: BTreeSet<SubjectId>,
+    /// Those about whom somebody else's decision point said nothing, and when it is asked again.
+    undecided: BTreeSet<SubjectId>,
+    again_at: Duration,
     stranger_told: Option<Duration>,
     /// Records followed since the store was last made sure of.
     behind: u64,
@@ -148,6 +151,8 @@ impl Desk {
             beside: VecDeque::new(),
             stale_rules: true,
             stale: BTreeSet::new(),
+            undecided: BTreeSet::new(),
+            again_at: Duration::ZERO,
             stranger_told: None,
             behind: 0,
             queue: VecDeque::new(),
@@ -252,7 +257,9 @@ impl Desk {
         if looked.is_err() {
             self.key.obtain(&self.custodian);
         }
-        self.inner.note_trouble(looked.as_ref().err().map(ToString::to_string));
+        let undecided = (!self.undecided.is_empty()).then_some("a decision point does not answer");
+        let trouble = looked.as_ref().err().map(ToString::to_string);
+        self.inner.note_trouble(trouble.or_else(|| undecided.map(str::to_owned)));
         let passes = |kind| {
             use StewardKind as S;
             matches!(kind, S::Unavailable | S::Conflict | S::Full | S::ReadOnly)
@@ -273,6 +280,9 @@ impl Desk {
 
     /// Follows, and decides anew what that concerns. What cannot be decided is shut until it can be.
     fn look(&mut self) -> std::result::Result<(), StewardError> {
+        if self.now() >= self.again_at {
+            self.stale.append(&mut self.undecided);
+        }
         loop {
             self.stewardship.follow()?;
             let id = self.custodian.listed().application.to_string();
@@ -312,33 +322,6 @@ impl Desk {
         for subject in self.stale.clone() {
             self.settle(&subject, None);
         }
-    }
-
-    /// Decides anew about everybody who is shown: those with leases first, so that what is withdrawn from them ends soonest.
-    /// Who else may be seen now is read after that.
-    fn reconsider_all(&mut self) -> std::result::Result<(), StewardError> {
-        self.rules = rules(&self.custodian, self.activity.as_deref())?;
-        self.inner.allow_writing(self.rules.activity().reach == Reach::Write);
-        let mut first: Vec<SubjectId> = self.live.iter().map(|own| own.subject).collect();
-        first.extend(self.inner.state.lock().subjects());
-        let mut done = BTreeSet::new();
-        for subject in first {
-            if done.insert(subject) {
-                self.reconsider(&subject)?;
-            }
-        }
-        match std::mem::replace(&mut self.people, People::Unread) {
-            People::Unread => Ok(()),
-            People::Read => self.begin_reading(Vec::new()),
-            People::Reading(_, waiting) => self.begin_reading(waiting),
-        }
-    }
-
-    fn reconsider(&mut self, subject: &SubjectId) -> std::result::Result<(), StewardError> {
-        let prospect = self.custodian.prospect(&self.rules, subject)?;
-        self.settle(subject, prospect);
-        self.forget_files(subject);
-        Ok(())
     }
 
     /// Files of somebody may have come and gone.

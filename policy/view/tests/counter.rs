@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use by_hand::{ByHand, everybody, is_record};
 use bytes::Bytes;
+use common::point::Away;
 use common::world::{World, answer, is_registers, registered};
 use served::{PASSPHRASE, Served};
 use strongroom_crypto::kdf::PassphraseCost;
@@ -530,6 +531,25 @@ fn a_device_that_said_nothing_for_long_is_answered_as_by_another_life() {
     assert_eq!(hand.ask(vec![Need::Show(ada)]).leases.len(), 0);
     assert_ne!(hand.incarnation, before);
     assert_eq!(hand.ask(everybody()).leases.len(), 2);
+}
+
+#[test]
+fn whom_a_point_of_somebody_elses_says_nothing_about_is_lent_again_once_it_does() {
+    let away = Away::default();
+    let mut hand = ByHand::over(away.world(29));
+    let [ada, _] = ["ada", "bob"].map(|name| hand.served.shop.reader(name));
+    hand.served.shop.act(|shop| shop.set_point(Some("http://127.0.0.1:1")).unwrap());
+    assert_eq!(hand.ask(everybody()).leases.len(), 4);
+    away.set(true);
+    hand.served.shop.put(ada, "owned", "second", b"ada again");
+    let told = hand.answer();
+    assert_eq!(told.gone.iter().map(|gone| gone.subject).collect::<Vec<_>>(), [ada]);
+    away.set(false);
+    // Nothing is recorded from here on.
+    hand.served.shop.world.clock.advance(Duration::from_secs(2));
+    assert_eq!(hand.answer().next, Some(Pseudonym([0; 16])));
+    let page = hand.ask(everybody());
+    assert_eq!(page.leases.iter().map(|own| own.subject).collect::<Vec<_>>(), [ada; 2]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use strongroom_records::ids::{ClassId, Pseudonym, SubjectId};
 use super::letter::Loan;
 use crate::custodian::Custodian;
 use crate::error::Result;
-use crate::leases::{Operator, Prospect, Rules, Wanted};
+use crate::leases::{Operator, Outlook, Prospect, Rules, Wanted};
 
 /// LIMIT: asks that may yet be seen late.
 const MISSED_COUNT_MAX: u64 = 256;
@@ -37,6 +37,8 @@ pub(super) struct Session {
     pub last_seen: Duration,
     /// Recorded and not decided anew yet.
     pub stale: BTreeSet<SubjectId>,
+    /// Those about whom somebody else's decision point said nothing: decided anew some time later.
+    undecided: BTreeSet<SubjectId>,
     pub stale_rules: bool,
     /// What was recorded while it is lent to.
     changed: Option<Changed>,
@@ -131,6 +133,7 @@ impl Session {
             outbox: VecDeque::new(),
             last_seen: Duration::ZERO,
             stale: BTreeSet::new(),
+            undecided: BTreeSet::new(),
             stale_rules: false,
             changed: None,
             told: BTreeMap::new(),
@@ -177,6 +180,11 @@ impl Session {
         }
     }
 
+    /// Those about whom nothing was decided are decided anew.
+    pub fn ask_again(&mut self) {
+        self.stale.append(&mut self.undecided);
+    }
+
     /// From here on what is recorded is noted: what is about to be given is not told to be gone, since the device has not got it.
     pub fn begin_lending(&mut self) {
         self.changed = Some(Changed::default());
@@ -212,10 +220,18 @@ impl Session {
                 true => custodian.versions(subject)?,
                 false => Vec::new(),
             };
-            decided.push((*subject, custodian.prospect(rules, subject)?, versions));
+            decided.push((*subject, custodian.outlook(rules, subject)?, versions));
         }
         self.stale.clear();
-        for (subject, prospect, versions) in decided {
+        for (subject, outlook, versions) in decided {
+            let prospect = match outlook {
+                Outlook::Seen(prospect) => Some(prospect),
+                Outlook::Hidden => None,
+                Outlook::Undecided => {
+                    self.undecided.insert(subject);
+                    None
+                }
+            };
             self.settle(subject, prospect, &versions, &mut news);
         }
         Ok(news)

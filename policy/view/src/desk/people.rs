@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_authorizer::Action;
+use strongroom_records::activity::Reach;
 use strongroom_records::ids::SubjectId;
-use strongroom_steward::{Error as StewardError, OpenClass, Wanted};
+use strongroom_steward::{Error as StewardError, OpenClass, Outlook, Wanted};
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -18,6 +19,8 @@ const READ_COUNT_MAX: usize = 64;
 
 /// Refused look-ups are recorded no more often than that.
 const STRANGER_PAUSE: Duration = Duration::from_secs(60);
+/// How soon somebody else's decision point is asked again that said nothing.
+const UNDECIDED_PAUSE: Duration = Duration::from_secs(1);
 /// LIMIT: people beside a folder who are shown by one record, which has what each of their cells is by then: others write between
 /// two of them.
 const BESIDE_COUNT_MAX: usize = 64;
@@ -101,6 +104,44 @@ impl Desk {
     pub(super) fn let_go(&mut self) {
         self.beside.clear();
         self.people = People::Unread;
+    }
+
+    /// Decides anew about everybody who is shown: those with leases first, so that what is withdrawn from them ends soonest.
+    /// Who else may be seen now is read after that.
+    pub(super) fn reconsider_all(&mut self) -> std::result::Result<(), StewardError> {
+        self.rules = super::rules(&self.custodian, self.activity.as_deref())?;
+        self.inner.allow_writing(self.rules.activity().reach == Reach::Write);
+        let mut first: Vec<SubjectId> = self.live.iter().map(|own| own.subject).collect();
+        first.extend(self.inner.state.lock().subjects());
+        let mut done = BTreeSet::new();
+        for subject in first {
+            if done.insert(subject) {
+                self.reconsider(&subject)?;
+            }
+        }
+        match std::mem::replace(&mut self.people, People::Unread) {
+            People::Unread => Ok(()),
+            People::Read => self.begin_reading(Vec::new()),
+            People::Reading(_, waiting) => self.begin_reading(waiting),
+        }
+    }
+
+    pub(super) fn reconsider(
+        &mut self,
+        subject: &SubjectId,
+    ) -> std::result::Result<(), StewardError> {
+        let prospect = match self.custodian.outlook(&self.rules, subject)? {
+            Outlook::Seen(prospect) => Some(prospect),
+            Outlook::Hidden => None,
+            Outlook::Undecided => {
+                self.undecided.insert(*subject);
+                self.again_at = self.now() + UNDECIDED_PAUSE;
+                None
+            }
+        };
+        self.settle(subject, prospect);
+        self.forget_files(subject);
+        Ok(())
     }
 
     pub(super) fn begin_reading(

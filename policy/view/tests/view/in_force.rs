@@ -9,6 +9,7 @@ use strongroom_records::subject::ConsentStatus::Withdrawn;
 use strongroom_workspace::door::{Core, Ino};
 use strongroom_workspace::error::ErrorKind;
 
+use crate::common::point::Away;
 use crate::common::{FOLLOW, Shop, content, follow, kind, list, look, now};
 
 use super::until;
@@ -83,4 +84,30 @@ fn a_view_that_cannot_follow_says_so_in_time_and_follows_again_later() {
     follow(&view);
     let folder = look(&view, "subjects").unwrap().ino;
     assert_eq!(list(&view, folder).unwrap(), []);
+}
+
+/// It is asked about whoever something is recorded of. What it does not say keeps nobody away for good, and nobody else at all.
+#[test]
+fn whom_a_point_of_somebody_elses_says_nothing_about_is_shut_and_seen_again_once_it_does() {
+    let away = Away::default();
+    let mut shop = away.shop(35);
+    let [ada, bob] = ["ada", "bob"].map(|name| shop.reader(name));
+    let path = |shop: &mut Shop, subject| {
+        let name = shop.act(|shop| shop.name_for(&subject, "newsletter").unwrap());
+        format!("subjects/{name}/owned/file")
+    };
+    let [of_ada, of_bob] = [ada, bob].map(|own| path(&mut shop, own));
+    let view = shop.view("newsletter");
+    assert_eq!(content(&view, &of_ada).unwrap(), b"ada owned");
+    assert_eq!(content(&view, &of_bob).unwrap(), b"bob owned");
+    away.set(true);
+    shop.put(ada, "owned", "second", b"ada again");
+    follow(&view);
+    assert_eq!(kind(look(&view, &of_ada)), ErrorKind::NotFound);
+    assert_eq!(content(&view, &of_bob).unwrap(), b"bob owned");
+    away.set(false);
+    // Nothing is recorded from here on.
+    shop.world.clock.advance(Duration::from_secs(2));
+    until(|| look(&view, &of_ada).is_ok());
+    assert_eq!(content(&view, &of_ada).unwrap(), b"ada owned");
 }
