@@ -10,6 +10,7 @@ import ctypes
 import datetime
 import os
 import platform
+import random
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ class Drive:
         self.binary, self.base = binary, base
         self.store, self.mnt = f"{base}/store", f"{base}/mnt"
         self.passphrase = f"{base}/passphrase"
+        self.peak_mib = 0.0
         self.env = dict(os.environ, STRONGROOM_HOME=f"{base}/home")
         os.makedirs(self.mnt, exist_ok=True)
         with open(self.passphrase, "w") as file:
@@ -41,9 +43,12 @@ class Drive:
         return now() - begin
 
     def unmount(self):
-        begin = now()
+        self.note_peak()
         self.run("unmount", self.mnt)
-        return now() - begin
+
+    def note_peak(self):
+        """The most that any of the daemons so far has had in memory."""
+        self.peak_mib = max(self.peak_mib, self.memory_mib("VmHWM"))
 
     def pid(self):
         for entry in os.listdir("/proc"):
@@ -72,10 +77,18 @@ def each(count, act):
     return (now() - begin) / count * 1e6
 
 
-def forget_names():
-    """The kernel forgets names and attributes, so that each is asked of the daemon at every size; needs root."""
+def cold(drive):
+    """A daemon that begins with nothing in memory, and a kernel that knows no name: each is asked of the daemon. Needs root."""
+    drive.unmount()
     with open("/proc/sys/vm/drop_caches", "w") as file:
         file.write("2")
+    return drive.mount()
+
+
+def lookups(drive, names):
+    """µs for each of these names, once, by a daemon that begins with nothing in memory."""
+    cold(drive)
+    return each(len(names), lambda index: os.lstat(names[index]))
 
 
 def folder(drive, count):
@@ -86,17 +99,17 @@ def folder(drive, count):
     row = {"files": count}
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
     row["create"] = each(count, lambda index: os.close(os.open(names[index], flags)))
-    row["peak_create_mib"] = drive.memory_mib("VmHWM")
     drive.run("sync", "--wait", drive.mnt)
-    drive.unmount()
-    row["mount_s"] = drive.mount()
+    row["mount_s"] = cold(drive)
     begin = now()
     listed = int(subprocess.run(f"ls -U {path} | wc -l", shell=True, capture_output=True, text=True).stdout)
     row["list_cold"] = (now() - begin) / count * 1e6
     assert listed == count, (listed, count)
-    sample = names[::100]
-    row["lookup"] = each(len(sample), lambda index: os.stat(sample[index]))
-    forget_names()
+    in_order = [f"{path}/{name}" for name in os.listdir(path)]
+    row["lookup_listed"] = lookups(drive, in_order)
+    row["lookup_random"] = lookups(drive, random.Random(count).sample(names, count))
+    row["lookup_spread"] = lookups(drive, names[::100])
+    cold(drive)
     begin = now()
     walked = sum(1 for _ in os.scandir(path) if os.lstat(_.path))
     row["walk"] = (now() - begin) / count * 1e6
@@ -105,7 +118,8 @@ def folder(drive, count):
     row["rename"] = each(count, lambda index: os.rename(names[index], names[index] + "r"))
     row["delete"] = each(count, lambda index: os.unlink(names[index] + "r"))
     os.rmdir(path)
-    row["peak_mib"] = drive.memory_mib("VmHWM")
+    drive.note_peak()
+    row["peak_mib"] = drive.peak_mib
     return row
 
 
@@ -153,21 +167,25 @@ def table(columns, rows):
 
 def document(results, command):
     folders = {
-        "files": "files", "create": "create", "list_cold": "`ls -U`, cold", "lookup": "stat, cold", "walk": "stat all",
+        "files": "files", "create": "create", "list_cold": "`ls -U`", "lookup_listed": "stat, listed order",
+        "lookup_random": "stat, random order", "lookup_spread": "stat, every 100th", "walk": "list and stat",
         "rename": "rename", "delete": "delete", "mount_s": "mount, s", "rss_walked_mib": "memory walked, MiB",
         "peak_mib": "peak so far, MiB",
     }
     most, least = results["folders"][-1], results["folders"][0]
-    acts = ("create", "list_cold", "lookup", "walk", "rename", "delete")
+    acts = ("create", "list_cold", "lookup_listed", "lookup_random", "lookup_spread", "walk", "rename", "delete")
     flat = ", ".join(f"{folders[act]} {most[act] / least[act]:.2f}" for act in acts)
     sparse = results["sparse"]
     return "\n".join([
         "# Scale", "", f"Made by `{command}`; do not edit by hand.", "",
         f"{datetime.date.today()} · {os.cpu_count()} cores · Linux {platform.release()} · one run.", "",
         "## Files in one folder", "",
-        "Microseconds per file, by system calls from Python. Cold is after an unmount and a mount; stat, cold, is of every hundredth name,",
-        "each on a page of its own; before \"stat all\" the kernel forgets all names, so that the daemon answers at every size. Memory is",
-        "the daemon's.", "",
+        "Microseconds per file, by system calls from Python. Before `ls -U` and before each column of stat the folder is unmounted and",
+        "mounted and the kernel forgets all names, so that the daemon begins with nothing in memory and answers each stat itself (the",
+        "store's own files may be in the machine's cache). \"stat, listed order\" and \"stat, random order\" look at every file once, which",
+        "is the same work at every size. \"stat, every 100th\" looks at so few files that a page which is opened is hardly used again: it",
+        "is the cost of a first look, and the larger the folder, the fewer looks share a page of the tree or the levels above it.",
+        "\"list and stat\" is a walk, where the kernel has the first answers from the listing. Memory is the daemon's.", "",
         *table(folders, results["folders"]), "",
         f"Cost per file at {most['files']:,} as a multiple of that at {least['files']:,}: {flat}.", "",
         "## Appends of 4 KiB to a sparse file", "",
@@ -189,19 +207,18 @@ def main():
     os.makedirs(base)
     drive = Drive(os.environ["STRONGROOM"], base)
     drive.mount()
-    results = {"folders": [], "appends": [], "peak_mib": 0.0}
+    results = {"folders": [], "appends": []}
     try:
         for count in map(int, args.counts.split(",")):
             row = folder(drive, count)
             results["folders"].append(row)
-            results["peak_mib"] = max(results["peak_mib"], row["peak_create_mib"], row["peak_mib"])
             print({key: round(value, 2) for key, value in row.items()}, file=sys.stderr, flush=True)
         for size in (1 << 20, 1 << 30, 100 << 30):
             results["appends"].append(appends(drive, size))
         results["sparse"] = sparse(drive)
-        results["peak_mib"] = max(results["peak_mib"], drive.memory_mib("VmHWM"))
     finally:
         drive.unmount()
+        results["peak_mib"] = drive.peak_mib
     counts = "" if args.counts == parser.get_default("counts") else f" --counts {args.counts}"
     with open(args.out, "w") as file:
         file.write(document(results, "cargo xtask bench scale" + counts))
