@@ -242,6 +242,7 @@ impl FolderStore {
 
     fn write_many(&self, bodies: &[(Key, Body)]) -> Result<Vec<Uploaded>> {
         self.need_write()?;
+        self.need_place()?;
         let mut staged = Vec::with_capacity(bodies.len());
         let result = self.stage_all(bodies, &mut staged).and_then(|()| self.place_all(&staged));
         if result.is_err() {
@@ -382,6 +383,7 @@ impl FolderStore {
     /// Folders without files get lost when a store is copied by tools that know files only.
     fn restore_folder(&self, key: Key) -> Result<()> {
         let failed = |cause| Error::io("a folder of the store cannot be made", cause);
+        self.need_place()?;
         let folder = self.folder_of(key);
         self.disk.create_folder(&folder).map_err(failed)?;
         for above in folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)) {
@@ -403,6 +405,7 @@ impl FolderStore {
 
     fn write_if_absent(&self, key: Key, bytes: &[u8]) -> Result<Put> {
         self.need_write()?;
+        self.need_place()?;
         // The loser of most races is told without having written anything.
         let path = self.path(key);
         if self.disk.open(&path, OpenMode::Read).is_ok() {
@@ -452,10 +455,8 @@ impl FolderStore {
                 Err(Error::io(format!("`{key}` cannot be deleted"), cause))
             }
             // It would be there again with the disk.
-            Err(_) if !self.is_in_place() => {
-                Err(Error::new(ErrorKind::Unavailable, "the store's folder is gone"))
-            }
-            _ => Ok(()),
+            Err(_) => self.need_place(),
+            Ok(()) => Ok(()),
         }
     }
 }

@@ -171,3 +171,19 @@ fn a_commit_that_the_first_member_missed_is_not_written_twice() {
         assert_eq!(three.holds(member, Key::Log(1)).unwrap(), &b"first"[..], "{member}");
     }
 }
+
+#[test]
+fn what_is_put_while_the_disk_of_a_member_is_not_mounted_goes_to_it_when_it_is_back() {
+    let three = Three::new();
+    three.put(Key::Workspace, b"workspace");
+    let elsewhere = three.roots[1].with_extension("unplugged");
+    std::fs::rename(&three.roots[1], &elsewhere).unwrap();
+    // The place where it was mounted.
+    std::fs::create_dir(&three.roots[1]).unwrap();
+    three.put(object(1), b"put meanwhile");
+    assert_eq!(three.roots[1].read_dir().unwrap().count(), 0, "nothing goes to another disk");
+    std::fs::remove_dir(&three.roots[1]).unwrap();
+    std::fs::rename(&elsewhere, &three.roots[1]).unwrap();
+    three.healed();
+    assert_eq!(three.holds(1, object(1)).unwrap(), &b"put meanwhile"[..]);
+}

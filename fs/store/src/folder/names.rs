@@ -53,15 +53,25 @@ impl FolderStore {
         entries.is_ok_and(|all| all.into_iter().any(|entry| folder.join(entry.name) == path))
     }
 
-    /// Whether the store is where it was: a disk that is taken out leaves nothing, or the empty folder where it was mounted.
-    pub(super) fn is_in_place(&self) -> bool {
-        if self.disk.open(&self.path(Key::Workspace), OpenMode::Read).is_ok() {
-            return true;
-        }
+    /// Makes sure that the store is where it was before anything is written there or said to be gone. A disk that is taken out
+    /// leaves nothing, or the empty folder where it was mounted: another disk would take what is written, and nobody find it.
+    pub(super) fn need_place(&self) -> Result<()> {
+        let Err(cause) = self.disk.open(&self.path(Key::Workspace), OpenMode::Read) else {
+            return Ok(());
+        };
         // One that is only just being made.
         let entries = self.disk.list(&self.root).unwrap_or_default();
         let is_there = |family: &Family| entries.iter().any(|entry| entry.name == family.folder());
-        Family::ALL.iter().all(is_there)
+        if Family::ALL.iter().all(is_there) {
+            return Ok(());
+        }
+        let text = match cause.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                "nothing of the store is in its folder: is its disk mounted?"
+            }
+            _ => return Err(Error::io("the store's folder cannot be looked at", cause)),
+        };
+        Err(Error::new(ErrorKind::Unavailable, text))
     }
 
     pub(super) fn names(&self, family: Family, after: Option<Key>) -> Result<Vec<Listed>> {

@@ -297,6 +297,32 @@ fn nothing_is_said_to_be_removed_from_a_place_that_is_gone() {
 }
 
 #[test]
+fn nothing_is_written_where_the_disk_of_the_store_is_not_mounted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, elsewhere) = (folder.path().join("store"), folder.path().join("elsewhere"));
+    let store = FolderStore::create(Arc::new(RealDisk), root.clone()).unwrap();
+    put(&store, Key::Workspace, b"workspace").unwrap();
+    put(&store, object(1), b"there").unwrap();
+    std::fs::rename(&root, &elsewhere).unwrap();
+    // What was written to the place before, by whoever did not look.
+    std::fs::create_dir_all(root.join("object/02")).unwrap();
+    std::fs::create_dir_all(root.join("log")).unwrap();
+    let error = put(&store, object(2), b"lost").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("is its disk mounted?"), "{error}");
+    let created = now(store.put_if_absent(Key::Log(1), Bytes::from_static(b"lost")));
+    assert_eq!(kind(created), ErrorKind::Unavailable);
+    let written = ["", "log", "object/02"].map(|path| root.join(path).read_dir().unwrap().count());
+    assert_eq!(written, [2, 0, 0]);
+    std::fs::remove_dir_all(&root).unwrap();
+    assert_eq!(kind(put(&store, object(2), b"lost")), ErrorKind::Unavailable);
+    assert!(!root.exists());
+    std::fs::rename(&elsewhere, &root).unwrap();
+    put(&store, object(2), b"there").unwrap();
+    now(store.put_if_absent(Key::Log(1), Bytes::from_static(b"there"))).unwrap();
+}
+
+#[test]
 fn a_store_open_read_only_changes_nothing() {
     let (disk, store) = sim();
     put(&store, object(1), b"x").unwrap();
