@@ -5,6 +5,8 @@
 mod common;
 #[path = "mirror/copies.rs"]
 mod copies;
+#[path = "mirror/hanging.rs"]
+mod hanging;
 #[path = "mirror/healed.rs"]
 mod healed;
 #[path = "mirror/removed.rs"]
@@ -28,7 +30,8 @@ use strongroom_remote::mirror::{Member, MirrorStore};
 use strongroom_store::conformance::{conformance, conformance_with_one_writer};
 use strongroom_store::over::{Call, Over};
 use strongroom_store::{
-    Body, Error, ErrorKind, Family, FolderStore, Key, Later, Put, Result, Store, Uploaded, wait,
+    Body, DiskSpace, Error, ErrorKind, Family, FolderStore, Key, Later, Put, Result, Store,
+    Uploaded, wait,
 };
 
 /// A member that can be told to fail, to take nothing more, or to go away at a put.
@@ -44,6 +47,7 @@ struct Moody {
     leaving: Arc<Mutex<Option<Leaving>>>,
     /// What happens while the next put is under way.
     meanwhile: Meanwhile,
+    gate: Arc<hanging::Gate>,
 }
 
 type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
@@ -75,6 +79,7 @@ impl Over for Moody {
     }
 
     fn before(&self, _: Call) -> Result<()> {
+        self.gate.pass();
         match *self.refuses.lock().unwrap() {
             None => Ok(()),
             Some(kind) => Err(Error::new(kind, "this member is not well")),
@@ -114,6 +119,11 @@ impl Over for Moody {
     fn is_far(&self) -> bool {
         self.is_far
     }
+
+    fn space(&self) -> Option<DiskSpace> {
+        self.gate.pass();
+        self.store.space()
+    }
 }
 
 /// Three folders in a temporary one.
@@ -138,6 +148,7 @@ impl Three {
             is_full: Arc::default(),
             leaving: Arc::default(),
             meanwhile: Arc::default(),
+            gate: Arc::default(),
         };
         let moods: Vec<Moody> = members.iter().enumerate().map(moody).collect();
         let mirror = Arc::new(mirror_of(&moods));

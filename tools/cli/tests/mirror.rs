@@ -6,9 +6,11 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use common::{Place, can_mount};
 use serde_json::Value;
+use strongroom_host::thread::within;
 
 const MIRROR: &str = "mirror:one,two,three";
 
@@ -78,6 +80,22 @@ fn one_of_three_is_deleted_whole_while_mounted_and_nobody_notices() {
         assert_eq!(fs::read(place.drive().join(format!("file{number}"))).unwrap(), content(number));
     }
     place.unmount();
+}
+
+/// As a folder of a server that is gone: opening anything in it never returns.
+#[test]
+fn a_member_that_never_answers_is_away_for_who_opens_the_mirror() {
+    let place = Place::new();
+    place.run(&format!("init {MIRROR} --little-memory --passphrase-file PASS")).expect_done();
+    let (workspace, kept) = (place.path("one/workspace"), place.path("one/kept"));
+    fs::rename(&workspace, &kept).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &workspace, rustix::fs::Mode::RWXU).unwrap();
+    let mut check = place.command(&format!("check {MIRROR} --passphrase-file PASS"));
+    let checked = within("check", Duration::from_secs(120), move || check.output().unwrap());
+    // Whoever still waits there goes on.
+    fs::OpenOptions::new().read(true).write(true).open(&workspace).unwrap();
+    let checked = place.said(checked.expect("the mirror does not hang"));
+    assert!(checked.code == 0 && checked.out.starts_with("sound"), "{checked:?}");
 }
 
 /// What one of two lacks the other may have: nobody can tell alone what is missing.

@@ -1,6 +1,7 @@
 //! Writes that one member decides, or that are not to be brought back: puts where nothing is yet, replacements, deletions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use strongroom_store::{Body, Error, ErrorKind, Key, Put, Result, Store, Uploaded, wait};
@@ -63,6 +64,7 @@ impl Inner {
         self: &Arc<Self>,
         replaced: Vec<Key>,
         keys: &[Key],
+        limit: Duration,
         work: impl Fn(&dyn Store) -> Result<()> + Clone + Send + 'static,
     ) -> Result<()> {
         let is_all_needed = self.needs_all();
@@ -79,7 +81,7 @@ impl Inner {
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
         if !is_all_needed {
-            let said = self.on_all(work).await;
+            let said = self.on_all_within(limit, work).await;
             let refused = |answer: &Result<()>| answer.as_ref().is_err_and(is_sure);
             let is_sure = said.iter().flatten().all(refused);
             let settled = self.settle_put(keys, said);
@@ -87,7 +89,7 @@ impl Inner {
         }
         // ORDER: the first comes last. It wins a draw: what another one does not take is as it was.
         for index in (0..self.members.len()).rev() {
-            if let Err(error) = self.ask(index, work.clone()).await {
+            if let Err(error) = self.ask_within(index, limit, work.clone()).await {
                 keys.iter().for_each(|key| self.miss(index, *key));
                 let before = counting(&before, &replaced);
                 return Err(self.put_back(index, before, error).await);
@@ -136,8 +138,7 @@ impl Inner {
             return self.delete_everywhere(key).await;
         }
         self.missed.lock().retain(|(_, missed)| *missed != key);
-        let asked = (0..self.members.len()).filter(|index| self.may_remove(*index)).collect();
-        let said = self.on_most(asked, move |store| wait(store.delete(key))).await;
+        let said = self.on_removing(move |store| wait(store.delete(key))).await;
         let gone = said.iter().filter(|answer| matches!(answer, Some(Ok(())))).count();
         for (index, answer) in said.iter().enumerate() {
             self.note_removal(index, key, matches!(answer, Some(Ok(()))));
@@ -150,16 +151,25 @@ impl Inner {
             .unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "too many members are away")))
     }
 
+    /// Does something on all members side by side that may remove something, those that are full too.
+    async fn on_removing<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Fn(&dyn Store) -> Result<T> + Clone + Send + 'static,
+    ) -> Vec<Option<Result<T>>> {
+        let asked = (0..self.members.len()).filter(|index| self.may_remove(*index)).collect();
+        self.on_most(asked, self.answer_limit, work).await
+    }
+
     /// Removes what is replaced in place: one member that keeps it has it back on all, when nobody remembers any more.
     async fn delete_everywhere(self: &Arc<Self>, key: Key) -> Result<()> {
         // What is remembered of a member may be older than what became of it.
-        let there = self.on_all(move |store| held(store, key)).await;
+        let there = self.on_removing(move |store| held(store, key)).await;
         if !there.iter().all(|answer| matches!(answer, Some(Ok(_)))) {
             let text = "a member of the mirror is away, and would keep what is removed";
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
         self.missed.lock().retain(|(_, missed)| *missed != key);
-        let said = self.on_all(move |store| wait(store.delete(key))).await;
+        let said = self.on_removing(move |store| wait(store.delete(key))).await;
         for answer in said {
             let away = || Err(Error::new(ErrorKind::Unavailable, "a member of the mirror is away"));
             if let Err(error) = answer.unwrap_or_else(away) {

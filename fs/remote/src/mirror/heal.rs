@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use strongroom_store::{Error, ErrorKind, Key, Result, wait};
+use strongroom_store::{Error, ErrorKind, Key, Result, Store, wait};
 use tokio::runtime::Handle;
 
 use super::decide::same_everywhere;
@@ -88,7 +88,9 @@ impl Inner {
                 return;
             }
         };
-        let copied = self.ask(index, move |store| same_everywhere(store, key, &bytes)).await;
+        let limit = self.limit_for(bytes.len() as u64);
+        let copy = move |store: &dyn Store| same_everywhere(store, key, &bytes);
+        let copied = self.ask_within(index, limit, copy).await;
         if copied.is_ok() {
             self.missed.lock().remove(&(index, key));
             self.healed.fetch_add(1, Ordering::Relaxed);

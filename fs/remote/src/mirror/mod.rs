@@ -22,6 +22,7 @@
 
 mod agreed;
 mod away;
+mod calls;
 mod decide;
 mod heal;
 pub mod scrub;
@@ -45,14 +46,15 @@ use strongroom_store::{
 use tokio::sync::Semaphore;
 
 pub use away::Away;
+use calls::Calls;
 use decide::may_change;
 use turns::Turns;
 
 use crate::remote::Machine;
 use crate::runtime::{Threads, begin};
 
-/// LIMIT: how long a member that failed is left alone.
-const AWAY: Duration = Duration::from_secs(5);
+/// LIMIT: how long a member that is near may be silent, as one over a network.
+const ANSWER_LIMIT: Duration = Duration::from_secs(45);
 /// LIMIT: things a member missed that are remembered; `scrub` finds the others.
 const MISSED_COUNT_MAX: usize = 100_000;
 /// LIMIT: puts of one thing each that are under way at once. The others are read from their files when it is their turn.
@@ -80,6 +82,8 @@ pub(crate) struct Inner {
     members: Vec<Seat>,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
+    /// How long a member that is near is waited for, beside what the length of what is put takes.
+    answer_limit: Duration,
     uploads: Semaphore,
     missed: Mutex<BTreeSet<(usize, Key)>>,
     /// What was removed, and a member has still.
@@ -100,6 +104,7 @@ struct Seat {
     is_full: AtomicBool,
     /// Moving average of its answers to gets, nanoseconds.
     pace: AtomicU64,
+    calls: Calls,
 }
 
 impl MirrorStore {
@@ -108,6 +113,18 @@ impl MirrorStore {
     /// # Errors
     /// `Invalid` for too few or too many; `Internal` when the machine gives no threads.
     pub fn new(members: Vec<Member>, machine: &Machine) -> Result<Self> {
+        Self::with_answer_limit(members, machine, ANSWER_LIMIT)
+    }
+
+    /// As [`MirrorStore::new`]; a member that is near is waited for as long as `answer_limit`, and longer for what is long.
+    ///
+    /// # Errors
+    /// Those of [`MirrorStore::new`].
+    pub fn with_answer_limit(
+        members: Vec<Member>,
+        machine: &Machine,
+        answer_limit: Duration,
+    ) -> Result<Self> {
         if !MEMBER_COUNT.contains(&members.len()) {
             return Err(Error::new(ErrorKind::Invalid, "a mirror has 2 to 8 members"));
         }
@@ -116,11 +133,13 @@ impl MirrorStore {
             away_until: Mutex::new(Duration::ZERO),
             is_full: AtomicBool::new(false),
             pace: AtomicU64::new(0),
+            calls: Calls::new(),
         };
         let inner = Arc::new(Inner {
             members: members.into_iter().map(seat).collect(),
             disk: machine.disk.clone(),
             clock: machine.clock.clone(),
+            answer_limit,
             uploads: Semaphore::new(UPLOAD_COUNT_MAX),
             missed: Mutex::default(),
             kept: Mutex::default(),
@@ -165,48 +184,6 @@ impl Inner {
     /// How many answers are enough to meet any put that returned.
     fn enough(&self) -> usize {
         self.members.len() - self.quorum() + 1
-    }
-
-    /// Asks one member, on a thread that may block.
-    async fn ask<T: Send + 'static>(
-        &self,
-        index: usize,
-        work: impl FnOnce(&dyn Store) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let store = self.members[index].member.store.clone();
-        let asked = tokio::task::spawn_blocking(move || work(&*store)).await;
-        let ended = |_| Error::new(ErrorKind::Unavailable, "the request was given up");
-        let result = asked.map_err(ended).and_then(|result| result);
-        self.note(index, result.as_ref().err().map(Error::kind));
-        result
-    }
-
-    fn note(&self, index: usize, failed: Option<ErrorKind>) {
-        use ErrorKind as K;
-        let mut away_until = self.members[index].away_until.lock();
-        self.members[index].is_full.store(failed == Some(K::Full), Ordering::Relaxed);
-        match failed {
-            None | Some(K::NotFound | K::Exists | K::Corrupt) => *away_until = Duration::ZERO,
-            // Requests that make no sense are refused before: what a member takes for one is a fault of the member.
-            Some(
-                K::ReadOnly
-                | K::Unavailable
-                | K::Full
-                | K::Denied
-                | K::Unsupported
-                | K::Internal
-                | K::Invalid,
-            ) => *away_until = self.clock.elapsed() + AWAY,
-        }
-    }
-
-    fn is_away(&self, index: usize) -> bool {
-        *self.members[index].away_until.lock() > self.clock.elapsed()
-    }
-
-    /// Whether a member is to remove something now. One that is away because it is full has room then.
-    fn may_remove(&self, index: usize) -> bool {
-        !self.is_away(index) || self.members[index].is_full.load(Ordering::Relaxed)
     }
 
     fn miss(&self, index: usize, key: Key) {
@@ -353,14 +330,24 @@ impl Inner {
         self: &Arc<Self>,
         work: impl Fn(&dyn Store) -> Result<T> + Clone + Send + 'static,
     ) -> Vec<Option<Result<T>>> {
+        self.on_all_within(self.answer_limit, work).await
+    }
+
+    /// As `on_all`; each has so long if it is near.
+    async fn on_all_within<T: Send + 'static>(
+        self: &Arc<Self>,
+        limit: Duration,
+        work: impl Fn(&dyn Store) -> Result<T> + Clone + Send + 'static,
+    ) -> Vec<Option<Result<T>>> {
         let well = (0..self.members.len()).filter(|index| !self.is_away(*index));
-        self.on_most(well.collect(), work).await
+        self.on_most(well.collect(), limit, work).await
     }
 
     /// Does something on these members side by side, on all if these are too few.
     async fn on_most<T: Send + 'static>(
         self: &Arc<Self>,
         well: Vec<usize>,
+        limit: Duration,
         work: impl Fn(&dyn Store) -> Result<T> + Clone + Send + 'static,
     ) -> Vec<Option<Result<T>>> {
         let asked: Vec<usize> = match well.len() >= self.quorum() {
@@ -370,7 +357,10 @@ impl Inner {
         let mut begun = Vec::new();
         for index in asked {
             let (inner, work) = (self.clone(), work.clone());
-            begun.push((index, tokio::spawn(async move { inner.ask(index, work).await })));
+            begun.push((
+                index,
+                tokio::spawn(async move { inner.ask_within(index, limit, work).await }),
+            ));
         }
         let mut said: Vec<Option<Result<T>>> = (0..self.members.len()).map(|_| None).collect();
         for (index, answer) in begun {
@@ -411,8 +401,9 @@ impl Inner {
         let keys: Vec<Key> = whole.iter().map(|(key, _)| *key).collect();
         self.is_wanted_again(&keys);
         let replaced: Vec<Key> = keys.iter().copied().filter(|key| is_replaced(*key)).collect();
-        let uploaded =
-            whole.iter().map(|(key, bytes)| Uploaded::attest(*key, bytes.len() as u64)).collect();
+        let attest = |(key, bytes): &(Key, Bytes)| Uploaded::attest(*key, bytes.len() as u64);
+        let uploaded: Vec<Uploaded> = whole.iter().map(attest).collect();
+        let limit = self.limit_for(uploaded.iter().map(Uploaded::len).sum());
         let work = move |store: &dyn Store| {
             let bodies = whole.iter().map(|(key, bytes)| (*key, Body::Bytes(bytes.clone())));
             wait(store.put_many(bodies.collect())).map(drop)
@@ -421,8 +412,8 @@ impl Inner {
         let turning: Vec<Key> = keys.iter().copied().filter(|key| may_change(*key)).collect();
         let turns = self.turns.take(&turning).await;
         match replaced.is_empty() {
-            false => self.replace(replaced, &keys, work).await?,
-            true => self.settle_put(&keys, self.on_all(work).await)?,
+            false => self.replace(replaced, &keys, limit, work).await?,
+            true => self.settle_put(&keys, self.on_all_within(limit, work).await)?,
         }
         drop(turns);
         Ok(uploaded)
@@ -527,13 +518,14 @@ impl Store for MirrorStore {
 
     fn space(&self) -> Option<DiskSpace> {
         let well = (0..self.inner.members.len()).filter(|index| !self.inner.is_away(*index));
-        let spaces = well.filter_map(|index| self.inner.members[index].member.store.space());
+        let spaces = well.filter_map(|index| self.inner.space_of(self.threads.handle(), index));
         spaces.min_by_key(|space| space.free_bytes)
     }
 
     fn will_read(&self, key: Key, range: Range<u64>) {
         if let Some(first) = self.inner.order(key).first() {
-            self.inner.members[*first].member.store.will_read(key, range);
+            let hint = move |store: &dyn Store| store.will_read(key, range);
+            self.inner.tell(self.threads.handle(), *first, hint);
         }
     }
 

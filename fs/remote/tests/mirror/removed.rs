@@ -95,6 +95,21 @@ fn a_full_member_takes_removals() {
 }
 
 #[test]
+fn a_full_member_takes_removals_of_what_is_replaced_in_place() {
+    for (count, full) in [(2, 0), (2, 1), (3, 0), (3, 2)] {
+        let three = Three::new();
+        let mirror = mirror_of(&three.moods[..count]);
+        let device = Key::Device(DeviceId([5; 16]));
+        wait(mirror.put(device, Body::Bytes(Bytes::from_static(b"there")))).unwrap();
+        three.is_full(full, true);
+        wait(mirror.put(object(2), Body::Bytes(Bytes::from_static(b"more")))).unwrap();
+        assert_eq!(three.holds(full, object(2)), None);
+        wait(mirror.delete(device)).unwrap();
+        assert!((0..count).all(|member| three.holds(member, device).is_none()), "{count} {full}");
+    }
+}
+
+#[test]
 fn what_is_removed_while_the_folder_of_a_member_is_gone_goes_when_it_is_back() {
     for stays in [false, true] {
         let three = Three::new();

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use strongroom_host::clock::MachineClock;
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::RealDisk;
+use strongroom_host::thread;
 use strongroom_remote::mirror::{Away, Member, MirrorStore};
 use strongroom_remote::{Access, Address, CachedStore, Limits, Machine, RemoteStore};
 use strongroom_store::{ErrorKind, Family, FolderStore, Mode, Store, wait};
@@ -14,6 +16,9 @@ use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
 use crate::place::Place;
 use crate::ui;
+
+/// LIMIT: how long a member that is a folder may take to open.
+const OPEN_LIMIT: Duration = Duration::from_secs(20);
 
 /// How many devices may write to a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +40,7 @@ pub(super) fn open(place: &Place, mode: Mode) -> Result<Arc<dyn Store>> {
 
 /// A member that cannot be opened is away; one at least must be there.
 fn open_mirror(members: &[Place], mode: Mode) -> Result<Arc<dyn Store>> {
-    let opened: Vec<_> = members.iter().map(|place| (place, open(place, mode))).collect();
+    let opened: Vec<_> = members.iter().map(|place| (place, open_member(place, mode))).collect();
     if opened.iter().all(|(_, store)| store.is_err()) {
         let mut failures = opened.into_iter().filter_map(|(_, store)| store.err());
         return Err(failures.next().expect("a mirror has members"));
@@ -55,6 +60,16 @@ fn open_mirror(members: &[Place], mode: Mode) -> Result<Arc<dyn Store>> {
         Member { name: place.shown(), store }
     });
     mirror(seats.collect())
+}
+
+/// Opening a folder of a server that is gone never returns; who is over a network says so.
+fn open_member(place: &Place, mode: Mode) -> Result<Arc<dyn Store>> {
+    let Place::Folder(_) = place else { return open(place, mode) };
+    let wanted = place.clone();
+    thread::within("open a member", OPEN_LIMIT, move || open(&wanted, mode)).unwrap_or_else(|| {
+        let text = format!("`{}` does not answer", place.shown());
+        Err(Failure::new(Exit::Unreachable, text))
+    })
 }
 
 /// Whether nothing can be committed while a member is away: what one of two lacks the other may have.
