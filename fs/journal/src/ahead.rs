@@ -1,7 +1,9 @@
 //! Numbers that no process gave before, also none that nobody here remembers: multiples of a large number, which rise with time, and time is
 //! not rolled back. Chance tells apart those that begin within a second.
 //!
-//! LIMIT: a clock that was ahead and is not any more may give numbers that were given, one time in 16,384.
+//! LIMIT: that they rise is all that tells what is done with them from what is committed. A home that is rolled back and begins with a
+//! clock that is behind the one it committed by gives numbers before those that are committed, and what it does then passes for
+//! committed; so does what was done in a state that was given up for another one, which committed, if it is brought back.
 
 /// So many numbers lie between one and the next to begin with.
 const STEP: u64 = 1 << 16;
