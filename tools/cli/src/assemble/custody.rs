@@ -157,6 +157,15 @@ pub fn application(options: &Of) -> Result<(Office, Custodian)> {
     Ok((office, custodian))
 }
 
+/// The same for whoever reads the log alone: what is recorded stays as it is, so that others write meanwhile.
+///
+/// # Errors
+/// As [`application`].
+pub fn application_as_it_was(options: &Of) -> Result<Custodian> {
+    let (_office, custodian) = application(options)?;
+    Ok(custodian)
+}
+
 /// The same for whoever is to place a hold: an erasure that was interrupted is left as it is.
 ///
 /// # Errors

@@ -24,7 +24,7 @@ use crate::assemble::custody::Office;
 use crate::control;
 use crate::exit::{Exit, Failure, Result};
 use crate::home::Home;
-use crate::ui;
+use crate::ui::{self, Format};
 
 /// LIMIT: bytes of what is read from a file or standard input.
 const INPUT_LEN_MAX: u64 = 64 << 20;
@@ -77,6 +77,13 @@ pub(super) fn moment(text: Option<&str>) -> Result<Option<i64>> {
             .hint("write 2027-01-31 or 2027-01-31T00:00:00Z")
     });
     parsed.map(Some)
+}
+
+/// Answers what was asked of an open application, once others may write to it again: whoever reads the answer takes as long
+/// as they like.
+pub(super) fn answer_after(office: Office, format: Format, text: &str, json: &Value) -> Result<()> {
+    drop(office);
+    ui::answer(format, text, json)
 }
 
 /// Brings what was just recorded of an application into force in every running view of it in this home; adds to the answer how

@@ -1,6 +1,8 @@
 //! The log, policies held against it, and errors.
 
 use std::fs;
+use std::io::Read;
+use std::process::Stdio;
 
 use serde_json::Value;
 use strongroom_crypto::hash::sha256;
@@ -30,6 +32,34 @@ fn an_exported_log_has_what_its_signed_head_is_of() {
     let said: Vec<&str> = head.lines().collect();
     assert_eq!(said[1], leaves.len().to_string());
     assert_eq!(said[2], base64(&root(&leaves)));
+}
+
+/// Begins an answer that is larger than a pipe holds, reads its first byte and no more, and has something else written.
+#[track_caller]
+fn others_write_while_nobody_reads(story: &Story, line: &str) {
+    let mut command = story.command(line);
+    let mut reading = command.arg("--json").stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = reading.stdout.take().unwrap();
+    let begun = out.read_exact(&mut [0]);
+    let written = story.say("subject create --app shop");
+    drop(out);
+    begun.expect(line);
+    assert_eq!(reading.wait().unwrap().code(), Some(0), "{line}");
+    assert_eq!((written.code, &*written.err), (0, ""), "{line}");
+}
+
+#[test]
+fn whoever_is_slow_to_read_an_answer_keeps_nobody_from_writing() {
+    let story = Story::new();
+    story.done("app create shop");
+    story.told("subject import - --app shop", &"{}\n".repeat(1000));
+    let ada = story.done("subject create --app shop").trim_end().to_owned();
+    let of_hers = format!("{ada} --app shop --class owned --name photo");
+    story.told(&format!("subject put {of_hers}"), &"x".repeat(1 << 20));
+    for line in ["audit show --count 1000 --app shop", "subject list --app shop"] {
+        others_write_while_nobody_reads(&story, line);
+    }
+    others_write_while_nobody_reads(&story, &format!("subject get {of_hers}"));
 }
 
 /// RFC 6962, 2.1, as it stands there.

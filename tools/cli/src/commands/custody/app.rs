@@ -9,7 +9,7 @@ use strongroom_records::ids::{KeyId, SubjectId};
 use strongroom_records::receipt::Ending;
 use strongroom_steward::time_text;
 
-use super::{bring_into_force, input, input_text};
+use super::{answer_after, bring_into_force, input, input_text};
 use crate::args::custody::In;
 use crate::args::custody::app::{
     App, AppAgree, AppCreate, AppCustody, AppLedger, AppReplay, AppRequests, AppState,
@@ -31,34 +31,34 @@ pub fn run(options: &App, format: Format) -> Result<Exit> {
         App::Enable(options) => state(options, ApplicationState::Active, format),
         App::Schema(options) => {
             let text = input_text(&options.from, "the schema")?;
-            let (_office, mut custodian) = custody::application(&options.of)?;
+            let (office, mut custodian) = custody::application(&options.of)?;
             custodian.set_schema(&text).map_err(|error| failure(&error))?;
-            ui::answer(format, "", &json!({"application": custodian.listed().name}))?;
+            answer_after(office, format, "", &json!({"application": custodian.listed().name}))?;
             Ok(Exit::Done)
         }
         App::Class(options) => {
-            let (_office, mut custodian) = custody::application(&options.of)?;
+            let (office, mut custodian) = custody::application(&options.of)?;
             let declared = custodian.declare_class(&options.name, options.special);
             let class = declared.map_err(|error| failure(&error))?;
-            ui::answer(format, "", &json!({"class": options.name, "number": class.0}))?;
+            answer_after(office, format, "", &json!({"class": options.name, "number": class.0}))?;
             Ok(Exit::Done)
         }
         App::Ledger(options) if options.lost => give_up_ledger(options, format),
         App::Ledger(options) => {
-            let (_office, mut custodian) = custody::application(&options.of)?;
+            let (office, mut custodian) = custody::application(&options.of)?;
             let set = custodian.set_ledger(options.at.as_deref());
             set.map_err(|error| failure(&error))?;
-            ui::answer(format, "", &json!({"ledger": options.at}))?;
+            answer_after(office, format, "", &json!({"ledger": options.at}))?;
             Ok(Exit::Done)
         }
         App::Custody(options) => keep_at(options, format),
         App::Replay(options) => replay(options, format),
         App::Lease(options) => {
-            let (_office, mut custodian) = custody::application(&options.of)?;
+            let (office, mut custodian) = custody::application(&options.of)?;
             let class = custodian.class(&options.class).map_err(|error| failure(&error))?;
             custodian.set_lease(class, options.seconds).map_err(|error| failure(&error))?;
             let json = json!({"class": options.class, "seconds": options.seconds});
-            ui::answer(format, "", &json)?;
+            answer_after(office, format, "", &json)?;
             Ok(Exit::Done)
         }
         App::Requests(options) => requests(options, format),
@@ -73,8 +73,8 @@ fn keep_at(options: &AppCustody, format: Format) -> Result<Exit> {
     drop(office.application(&options.app, Some(&locator))?);
     let list = office.stewardship();
     list.set_custody(&options.app, &locator).map_err(|error| failure(&error))?;
-    let line = list.find(&options.app).map_err(|error| failure(&error))?;
-    ui::answer(format, "", &line_json(line))?;
+    let json = line_json(list.find(&options.app).map_err(|error| failure(&error))?);
+    answer_after(office, format, "", &json)?;
     Ok(Exit::Done)
 }
 
@@ -88,7 +88,7 @@ fn give_up_ledger(options: &AppLedger, format: Format) -> Result<Exit> {
     }
     let mut office = custody::open(&options.of.place)?;
     drop(office.application_without_ledger(app, at)?);
-    ui::answer(format, "", &json!({"ledger": null}))?;
+    answer_after(office, format, "", &json!({"ledger": null}))?;
     Ok(Exit::Done)
 }
 
@@ -166,7 +166,7 @@ fn create(options: &AppCreate, format: Format) -> Result<Exit> {
     let made = office.stewardship().create(&options.name, &locator, custody, options.approvals);
     let custodian = made.map_err(|error| failure(&error))?;
     let line = custodian.listed();
-    ui::answer(format, &format!("{}\n", line.application), &line_json(line))?;
+    answer_after(office, format, &format!("{}\n", line.application), &line_json(line))?;
     if let Some(path) = line.custody.strip_prefix("file:") {
         ui::tell(&format!(
             "its key is in `{path}`, and without it nothing opens again: keep a copy elsewhere, and renew it after each \
@@ -191,7 +191,8 @@ fn list(options: &In, format: Format) -> Result<Exit> {
         );
         lines.push(line_json(line));
     }
-    ui::answer(format, &text, &json!({"organisation": organisation, "applications": lines}))?;
+    let json = json!({"organisation": organisation, "applications": lines});
+    answer_after(office, format, &text, &json)?;
     Ok(Exit::Done)
 }
 

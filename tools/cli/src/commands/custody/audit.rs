@@ -12,8 +12,8 @@ use strongroom_steward::{
     Finding, Looked, Target, kind_text, time_text, verified_json, verify_receipt,
 };
 
-use super::input;
 use super::subject::Folder;
+use super::{answer_after, input};
 use crate::args::custody::Of;
 use crate::args::custody::audit::{Audit, AuditExport, AuditReceipt, AuditShow};
 use crate::assemble::custody::{self, failure};
@@ -34,7 +34,7 @@ pub fn run(options: &Audit, format: Format) -> Result<Exit> {
 }
 
 fn show(options: &AuditShow, format: Format) -> Result<Exit> {
-    let (_office, custodian) = custody::application(&options.of)?;
+    let custodian = custody::application_as_it_was(&options.of)?;
     let newest = custodian.record_count().saturating_sub(options.count);
     let from = options.from.unwrap_or(newest);
     let entries = custodian.entries(from, options.count).map_err(|error| failure(&error))?;
@@ -46,7 +46,7 @@ fn show(options: &AuditShow, format: Format) -> Result<Exit> {
 
 fn verify(of: &Of, format: Format) -> Result<Exit> {
     let opened = custody::application(of);
-    let (_office, mut custodian) = opened.map_err(|refused| match refused.exit {
+    let (office, mut custodian) = opened.map_err(|refused| match refused.exit {
         // Nobody may take a key that is not there for a register that is sound.
         Exit::Locked => Failure {
             message: format!("{}: nothing of the application was looked at", refused.message),
@@ -72,7 +72,7 @@ fn verify(of: &Of, format: Format) -> Result<Exit> {
         text += &format!("{} hashes of the audit tree were made anew\n", verified.mended_tiles);
     }
     text.extend(verified.findings.iter().map(finding_text));
-    ui::answer(format, &text, &verified_json(&verified))?;
+    answer_after(office, format, &text, &verified_json(&verified))?;
     Ok(if verified.findings.is_empty() { Exit::Done } else { Exit::Damaged })
 }
 
@@ -99,7 +99,7 @@ fn finding_text(finding: &Finding) -> String {
 }
 
 fn export(options: &AuditExport, format: Format) -> Result<Exit> {
-    let (_office, custodian) = custody::application(&options.of)?;
+    let custodian = custody::application_as_it_was(&options.of)?;
     let mut folder = Folder::create(&options.to)?;
     let entries = custodian.entries(0, u64::MAX).map_err(|error| failure(&error))?;
     let line = |entry: &Entry| {

@@ -6,7 +6,7 @@ use strongroom_steward::Answer;
 
 use super::receipt::{Again, Place};
 use super::settle::{Patience, Taken, described, settle};
-use super::{bring_into_force, input, moment, subject_id};
+use super::{answer_after, bring_into_force, input, moment, subject_id};
 use crate::args::custody::{Consent, ConsentAnswer, ConsentShow, ConsentTaken};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Result};
@@ -29,7 +29,7 @@ pub fn run(options: &Consent, format: Format) -> Result<Exit> {
 
 fn show(options: &ConsentShow, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.subject)?;
-    let (_office, custodian) = custody::application(&options.of)?;
+    let (office, custodian) = custody::application(&options.of)?;
     let (mut text, mut lines) = (String::new(), Vec::new());
     for (activity, status) in custodian.consents(&subject).map_err(|error| failure(&error))? {
         let status = status.name();
@@ -39,7 +39,7 @@ fn show(options: &ConsentShow, format: Format) -> Result<Exit> {
             "notice": activity.notice,
         }));
     }
-    ui::answer(format, &text, &json!({ "consents": lines }))?;
+    answer_after(office, format, &text, &json!({ "consents": lines }))?;
     Ok(Exit::Done)
 }
 
@@ -88,7 +88,7 @@ fn answer(
 
 fn history(options: &ConsentShow, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.subject)?;
-    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
     let lines = custodian.consent_history_json(&subject).map_err(|error| failure(&error))?;
     let mut text = String::new();
     for line in &lines {
@@ -96,6 +96,6 @@ fn history(options: &ConsentShow, format: Format) -> Result<Exit> {
             ["time", "activity", "status"].map(|field| line[field].as_str().unwrap_or_default());
         text += &format!("{time}  {name}: {status}\n");
     }
-    ui::answer(format, &text, &json!({ "history": lines }))?;
+    answer_after(office, format, &text, &json!({ "history": lines }))?;
     Ok(Exit::Done)
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use strongroom_records::activity::{Activity, ActivityState, Basis, Reach};
 use strongroom_steward::{Custodian, Proposal, time_text};
 
-use super::{bring_into_force, input_text, moment};
+use super::{answer_after, bring_into_force, input_text, moment};
 use crate::args::custody::{BasisName, Consumer, ConsumerOne, ConsumerRegister};
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Failure, Result};
@@ -18,26 +18,26 @@ pub fn run(options: &Consumer, format: Format) -> Result<Exit> {
     match options {
         Consumer::Register(options) => register(options, format),
         Consumer::Approve(options) => {
-            let (_office, mut custodian) = custody::application(&options.of)?;
+            let (office, mut custodian) = custody::application(&options.of)?;
             let approved = custodian.approve_activity(&options.name);
             let state = approved.map_err(|error| failure(&error))?;
             let text = match state {
                 ActivityState::Approved => String::new(),
                 _ => "recorded; another device has to approve it too\n".to_owned(),
             };
-            ui::answer(format, &text, &one(&custodian, &options.name)?)?;
+            answer_after(office, format, &text, &one(&custodian, &options.name)?)?;
             Ok(Exit::Done)
         }
         Consumer::Suspend(options) => stop(options, ActivityState::Suspended, format),
         Consumer::End(options) => stop(options, ActivityState::Ended, format),
         Consumer::Show(options) => {
-            let (_office, custodian) = custody::application(&options.of)?;
+            let (office, custodian) = custody::application(&options.of)?;
             let json = one(&custodian, &options.name)?;
-            ui::answer(format, &format!("{json:#}\n"), &json)?;
+            answer_after(office, format, &format!("{json:#}\n"), &json)?;
             Ok(Exit::Done)
         }
         Consumer::List(of) => {
-            let (_office, custodian) = custody::application(of)?;
+            let (office, custodian) = custody::application(of)?;
             let (mut text, mut lines) = (String::new(), Vec::new());
             for activity in custodian.activities().map_err(|error| failure(&error))? {
                 text += &format!(
@@ -50,7 +50,7 @@ pub fn run(options: &Consumer, format: Format) -> Result<Exit> {
                 );
                 lines.push(activity_json(&custodian, &activity)?);
             }
-            ui::answer(format, &text, &json!({ "activities": lines }))?;
+            answer_after(office, format, &text, &json!({ "activities": lines }))?;
             Ok(Exit::Done)
         }
     }
@@ -69,9 +69,9 @@ fn register(options: &ConsumerRegister, format: Format) -> Result<Exit> {
         expires: moment(options.expires.as_deref())?,
         notice: input_text(&options.notice, "the notice")?,
     };
-    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
     custodian.register_activity(proposal).map_err(|error| failure(&error))?;
-    ui::answer(format, "", &one(&custodian, &options.name)?)?;
+    answer_after(office, format, "", &one(&custodian, &options.name)?)?;
     Ok(Exit::Done)
 }
 

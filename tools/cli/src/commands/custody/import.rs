@@ -5,11 +5,11 @@ use strongroom_crypto::hash::sha256;
 use strongroom_records::ids::Hash;
 use strongroom_steward::{Custodian, NewSubject};
 
-use super::input_text;
+use super::{answer_after, input_text};
 use crate::args::custody::SubjectImport;
 use crate::assemble::custody::{self, failure};
 use crate::exit::{Exit, Failure, Result};
-use crate::ui::{self, Format};
+use crate::ui::Format;
 
 /// Subjects in one record.
 const BATCH_COUNT: usize = 500;
@@ -20,7 +20,7 @@ const BATCH_COUNT: usize = 500;
 /// A line that is none is named, and nothing is created; those of the store. What was created before stays.
 pub(super) fn run(options: &SubjectImport, format: Format) -> Result<Exit> {
     let text = input_text(&options.from, "the subjects")?;
-    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
     let mut people = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let person = person(&custodian, options.request.as_deref(), index, line)?;
@@ -35,7 +35,7 @@ pub(super) fn run(options: &SubjectImport, format: Format) -> Result<Exit> {
     let created = create(&mut custodian, &people, &mut ids);
     let text: String = ids.iter().map(|id| format!("{id}\n")).collect();
     if created.is_ok() || !ids.is_empty() {
-        ui::answer(format, &text, &json!({"subjects": ids}))?;
+        answer_after(office, format, &text, &json!({"subjects": ids}))?;
     }
     let part = |failure| part(failure, ids.len(), people.len(), options.request.as_deref());
     created.map(|()| Exit::Done).map_err(part)

@@ -4,13 +4,13 @@ use serde_json::json;
 use strongroom_records::application::{ApplicationState, Listed};
 use strongroom_steward::{KeysStatus, keys_json, time_text};
 
-use super::rotate;
+use super::{answer_after, rotate};
 use crate::args::custody::app::AppRotate;
 use crate::args::custody::key::{Key, KeyList, KeyRotate};
 use crate::args::custody::{Of, SubjectOne, SubjectRotate};
 use crate::assemble::custody::{self, Office, failure};
 use crate::exit::{Exit, Result};
-use crate::ui::{self, Format};
+use crate::ui::Format;
 
 /// Does one of the verbs.
 ///
@@ -57,7 +57,7 @@ fn list(options: &KeyList, format: Format) -> Result<Exit> {
     }
     let workspace = json!({"generation": epoch, "devices": devices});
     let json = json!({"workspace": workspace, "applications": applications});
-    ui::answer(format, &text, &json)?;
+    answer_after(office, format, &text, &json)?;
     Ok(Exit::Done)
 }
 

@@ -9,7 +9,7 @@ use strongroom_records::ids::Hash;
 use strongroom_records::log::Outcome;
 use strongroom_steward::{Carry, Custodian, Redecided, Standing, Swept, time_text};
 
-use super::{bring_into_force, input_text, moment};
+use super::{answer_after, bring_into_force, input_text, moment};
 use crate::args::custody::policy::{
     Policy, PolicyActivate, PolicyExplain, PolicyRetention, PolicySet, PolicyShow, PolicyTest,
     PolicyWhatIf,
@@ -37,7 +37,7 @@ pub fn run(options: &Policy, format: Format) -> Result<Exit> {
         }
         Policy::Show(options) => show(options, format),
         Policy::History(of) => {
-            let (_office, custodian) = custody::application(of)?;
+            let (office, custodian) = custody::application(of)?;
             let history = custodian.policy_history().map_err(|error| failure(&error))?;
             let line = |set: &Set| {
                 let behind = set.approvals.len();
@@ -46,7 +46,7 @@ pub fn run(options: &Policy, format: Format) -> Result<Exit> {
             };
             let text: String = history.iter().map(line).collect();
             let sets: Vec<Value> = history.iter().map(set_json).collect();
-            ui::answer(format, &text, &json!({"sets": sets}))?;
+            answer_after(office, format, &text, &json!({"sets": sets}))?;
             Ok(Exit::Done)
         }
         Policy::Test(options) => test(options, format),
@@ -100,17 +100,20 @@ fn stand(
             bring_into_force(office, &custodian.listed().application, &mut json)?;
             String::new()
         }
-        _ => format!(
-            "version {version} waits for the approval of {missing} more devices\ndigest {}\n",
-            standing.digest
-        ),
+        _ => {
+            drop(office);
+            format!(
+                "version {version} waits for the approval of {missing} more devices\ndigest {}\n",
+                standing.digest
+            )
+        }
     };
     ui::answer(format, &text, &json)?;
     Ok(Exit::Done)
 }
 
 fn show(options: &PolicyShow, format: Format) -> Result<Exit> {
-    let (_office, custodian) = custody::application(&options.of)?;
+    let (office, custodian) = custody::application(&options.of)?;
     let none = || Failure::new(Exit::Failed, "there is no such policy set");
     let found = match (options.proposed, options.version) {
         (true, _) => custodian.proposed_policies().map(|set| set.map(Some)),
@@ -130,7 +133,7 @@ fn show(options: &PolicyShow, format: Format) -> Result<Exit> {
             set.version, set.digest
         ));
     }
-    ui::answer(format, text, &json)?;
+    answer_after(office, format, text, &json)?;
     Ok(Exit::Done)
 }
 
@@ -175,7 +178,7 @@ fn what_if(options: &PolicyWhatIf, format: Format) -> Result<Exit> {
     let text = input_text(&options.file, "the policies")?;
     read(&text)?;
     let since = moment(options.since.as_deref())?.unwrap_or(i64::MIN);
-    let (_office, custodian) = custody::application(&options.of)?;
+    let (office, custodian) = custody::application(&options.of)?;
     let all = custodian.what_if(&text, since).map_err(|error| failure(&error))?;
     let (mut text, mut lines) = (String::new(), Vec::new());
     let mut open = Vec::new();
@@ -198,7 +201,7 @@ fn what_if(options: &PolicyWhatIf, format: Format) -> Result<Exit> {
         count => format!("; of {count} nobody can know\n"),
     };
     let json = json!({"decisions": all.len(), "changed": lines, "open": open});
-    ui::answer(format, &text, &json)?;
+    answer_after(office, format, &text, &json)?;
     Ok(Exit::Done)
 }
 
@@ -223,7 +226,7 @@ fn redecided_json(one: &Redecided) -> Value {
 }
 
 fn explain(options: &PolicyExplain, format: Format) -> Result<Exit> {
-    let (_office, custodian) = custody::application(&options.of)?;
+    let (office, custodian) = custody::application(&options.of)?;
     let found = custodian.explain(options.record).map_err(|error| failure(&error))?;
     let (mut text, mut lines) = (String::new(), Vec::new());
     for one in &found {
@@ -250,7 +253,7 @@ fn explain(options: &PolicyExplain, format: Format) -> Result<Exit> {
     if lines.is_empty() {
         return Err(Failure::new(Exit::Failed, "that record holds no decision"));
     }
-    ui::answer(format, &text, &json!({ "decisions": lines }))?;
+    answer_after(office, format, &text, &json!({ "decisions": lines }))?;
     Ok(Exit::Done)
 }
 
@@ -274,6 +277,8 @@ fn retention(options: &PolicyRetention, format: Format) -> Result<Exit> {
     let is_partial = retired.idle.is_more || !retired.idle.damaged.is_empty();
     if carry == Carry::Out && !retired.idle.erased.is_empty() {
         bring_into_force(office, &custodian.listed().application, &mut json)?;
+    } else {
+        drop(office);
     }
     ui::answer(format, &text, &json)?;
     if let Some(error) = &retired.idle.failure {

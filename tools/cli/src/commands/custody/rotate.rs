@@ -7,7 +7,7 @@ use strongroom_store::Mode;
 
 use super::app::ending_text;
 use super::receipt::{Again, Place};
-use super::subject_id;
+use super::{answer_after, subject_id};
 use crate::args::custody::app::AppRotate;
 use crate::args::custody::{In, Of, SubjectRotate};
 use crate::assemble::custody::{self, failure};
@@ -21,7 +21,7 @@ use crate::ui::{self, Format, Progress};
 /// No such subject; those of custody and store. Asked again it goes on.
 pub(super) fn subject(options: &SubjectRotate, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.one.subject)?;
-    let (_office, mut custodian) = custody::application(&options.one.of)?;
+    let (office, mut custodian) = custody::application(&options.one.of)?;
     let class = options.class.as_deref().map(|name| custodian.class(name)).transpose();
     let class = class.map_err(|error| failure(&error))?;
     let depth = depth(options.deep);
@@ -43,7 +43,7 @@ pub(super) fn subject(options: &SubjectRotate, format: Format) -> Result<Exit> {
         "generation {}; {} files sealed anew; old key: {ending}\n",
         deed.generation, deed.files
     );
-    ui::answer(format, &text, &json)?;
+    answer_after(office, format, &text, &json)?;
     kept.map(|()| Exit::Done)
 }
 
@@ -52,7 +52,7 @@ pub(super) fn subject(options: &SubjectRotate, format: Format) -> Result<Exit> {
 /// # Errors
 /// As [`subject`].
 pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
-    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
     let place = Place::make(options.receipt.as_deref())?;
     let (mut done, mut since) = (Resealed::default(), None);
     if options.everybody {
@@ -81,7 +81,7 @@ pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
             );
         }
     }
-    ui::answer(format, &text, &json)?;
+    answer_after(office, format, &text, &json)?;
     kept.map(|()| Exit::Done)
 }
 
@@ -90,7 +90,7 @@ pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
 /// # Errors
 /// As [`subject`].
 pub(super) fn register(of: &Of, format: Format) -> Result<Exit> {
-    let (_office, mut custodian) = custody::application(of)?;
+    let (office, mut custodian) = custody::application(of)?;
     let clock = MachineClock::new();
     let began = clock.elapsed();
     let mut line = Progress::start();
@@ -110,7 +110,7 @@ pub(super) fn register(of: &Of, format: Format) -> Result<Exit> {
     });
     let text =
         format!("register key: generation {generation}; {} cells sealed anew\n", rotated.cells);
-    ui::answer(format, &text, &json)?;
+    answer_after(office, format, &text, &json)?;
     Ok(Exit::Done)
 }
 

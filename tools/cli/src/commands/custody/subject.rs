@@ -15,12 +15,12 @@ use strongroom_steward::{
 
 use super::app::ending_text;
 use super::receipt::{Again, Place};
-use super::{bring_into_force, input, input_text, output, subject_id};
+use super::{answer_after, bring_into_force, input, input_text, output, subject_id};
 use crate::args::custody::{
     Compartment, Subject, SubjectCreate, SubjectErase, SubjectExport, SubjectFind, SubjectHold,
     SubjectList, SubjectMerge, SubjectOne, SubjectPut, SubjectSet,
 };
-use crate::assemble::custody::{self, failure};
+use crate::assemble::custody::{self, Office, failure};
 use crate::exit::{Exit, Failure, Result};
 use crate::ui::{self, Format};
 
@@ -37,17 +37,18 @@ pub fn run(options: &Subject, format: Format) -> Result<Exit> {
         Subject::Show(options) => show(options, format),
         Subject::Put(options) => put(options, format),
         Subject::Get(options) => {
-            let (_office, mut custodian) = custody::application(&options.compartment.of)?;
+            let (office, mut custodian) = custody::application(&options.compartment.of)?;
             let asked = asked(&options.compartment);
             let read = custodian.read_file(&asked, &options.name);
+            drop(office);
             ui::write_out(&read.map_err(|error| failure(&error))?)?;
             Ok(Exit::Done)
         }
         Subject::Remove(options) => {
-            let (_office, mut custodian) = custody::application(&options.compartment.of)?;
+            let (office, mut custodian) = custody::application(&options.compartment.of)?;
             let removed = custodian.remove_file(&asked(&options.compartment), &options.name);
             removed.map_err(|error| failure(&error))?;
-            ui::answer(format, "", &json!({"name": options.name}))?;
+            answer_after(office, format, "", &json!({"name": options.name}))?;
             Ok(Exit::Done)
         }
         Subject::Files(options) => files(&options.compartment, format),
@@ -76,9 +77,14 @@ fn create(options: &SubjectCreate, format: Format) -> Result<Exit> {
         Some(path) => attributes(path)?,
         None => Vec::new(),
     };
-    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
     let subject = custodian.create_subject(&lookups).map_err(|error| failure(&error))?;
-    ui::answer(format, &format!("{subject}\n"), &json!({"subject": subject.to_string()}))?;
+    answer_after(
+        office,
+        format,
+        &format!("{subject}\n"),
+        &json!({"subject": subject.to_string()}),
+    )?;
     Ok(Exit::Done)
 }
 
@@ -87,29 +93,29 @@ fn find(options: &SubjectFind, format: Format) -> Result<Exit> {
     let [(name, value)] = &attributes[..] else {
         return Err(Failure::new(Exit::Usage, "a search is by one attribute"));
     };
-    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
     let found = custodian.find_subjects(name, value).map_err(|error| failure(&error))?;
     let ids: Vec<String> = found.iter().map(ToString::to_string).collect();
     let text: String = ids.iter().map(|id| format!("{id}\n")).collect();
-    ui::answer(format, &text, &json!({"subjects": ids}))?;
+    answer_after(office, format, &text, &json!({"subjects": ids}))?;
     Ok(Exit::Done)
 }
 
 fn set(options: &SubjectSet, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.one.subject)?;
     let attributes = fields(&options.lookup_from)?;
-    let (_office, mut custodian) = custody::application(&options.one.of)?;
+    let (office, mut custodian) = custody::application(&options.one.of)?;
     custodian.set_attributes(&subject, &attributes).map_err(|error| failure(&error))?;
-    ui::answer(format, "", &json!({"subject": subject.to_string()}))?;
+    answer_after(office, format, "", &json!({"subject": subject.to_string()}))?;
     Ok(Exit::Done)
 }
 
 fn list(options: &SubjectList, format: Format) -> Result<Exit> {
-    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
     let (mut text, mut lines) = (String::new(), Vec::new());
     match &options.activity {
         None if options.due => {
-            return list_due(&mut custodian, format);
+            return list_due(office, &mut custodian, format);
         }
         None => {
             for line in custodian.subjects().map_err(|error| failure(&error))? {
@@ -130,11 +136,11 @@ fn list(options: &SubjectList, format: Format) -> Result<Exit> {
             }
         }
     }
-    ui::answer(format, &text, &json!({"subjects": lines}))?;
+    answer_after(office, format, &text, &json!({"subjects": lines}))?;
     Ok(Exit::Done)
 }
 
-fn list_due(custodian: &mut Custodian, format: Format) -> Result<Exit> {
+fn list_due(office: Office, custodian: &mut Custodian, format: Format) -> Result<Exit> {
     let page = custodian.idle_subjects().map_err(|error| failure(&error))?;
     let mut text: String = page.lines.iter().map(due_text).collect();
     for subject in &page.damaged {
@@ -142,7 +148,7 @@ fn list_due(custodian: &mut Custodian, format: Format) -> Result<Exit> {
     }
     let lines: Vec<Value> = page.lines.iter().map(idle_line_json).collect();
     let damaged: Vec<String> = page.damaged.iter().map(ToString::to_string).collect();
-    ui::answer(format, &text, &json!({"subjects": lines, "damaged": damaged}))?;
+    answer_after(office, format, &text, &json!({"subjects": lines, "damaged": damaged}))?;
     Ok(if damaged.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
@@ -164,33 +170,33 @@ fn due_text(line: &IdleLine) -> String {
 
 fn show(options: &SubjectOne, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.subject)?;
-    let (_office, custodian) = custody::application(&options.of)?;
+    let (office, custodian) = custody::application(&options.of)?;
     let line = custodian.subject(&subject).map_err(|error| failure(&error))?;
     let mut text =
         format!("{}  {}  {}\n", line.subject, state_text(line.state), time_text(line.created));
     for hold in &line.holds {
         text += &format!("hold  {}\n", hold.ground);
     }
-    show_line(&line, &text, format)
+    show_line(office, &line, &text, format)
 }
 
-fn show_line(line: &SubjectLine, text: &str, format: Format) -> Result<Exit> {
-    ui::answer(format, text, &line_json(line))?;
+fn show_line(office: Office, line: &SubjectLine, text: &str, format: Format) -> Result<Exit> {
+    answer_after(office, format, text, &line_json(line))?;
     Ok(Exit::Done)
 }
 
 fn put(options: &SubjectPut, format: Format) -> Result<Exit> {
     let content = input(&options.from, "the content")?;
-    let (_office, mut custodian) = custody::application(&options.compartment.of)?;
+    let (office, mut custodian) = custody::application(&options.compartment.of)?;
     let (asked, name) = (asked(&options.compartment), &options.name);
     let put = custodian.put_file_about(&asked, &options.others, name, &content);
     put.map_err(|error| failure(&error))?;
-    ui::answer(format, "", &json!({"name": name, "size": content.len()}))?;
+    answer_after(office, format, "", &json!({"name": name, "size": content.len()}))?;
     Ok(Exit::Done)
 }
 
 fn files(options: &Compartment, format: Format) -> Result<Exit> {
-    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
     let files = custodian.files(&asked(options)).map_err(|error| failure(&error))?;
     let (mut text, mut lines) = (String::new(), Vec::new());
     for file in files {
@@ -199,13 +205,13 @@ fn files(options: &Compartment, format: Format) -> Result<Exit> {
         text += &format!("{:>12}  {written}  {}{with}\n", file.len, file.name);
         lines.push(file_json(&file));
     }
-    ui::answer(format, &text, &json!({"files": lines}))?;
+    answer_after(office, format, &text, &json!({"files": lines}))?;
     Ok(Exit::Done)
 }
 
 fn report(options: &SubjectOne, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.subject)?;
-    let (_office, mut custodian) = custody::application(&options.of)?;
+    let (office, mut custodian) = custody::application(&options.of)?;
     let report = custodian.report(&subject).map_err(|error| failure(&error))?;
     let names = custodian.file_names(&subject).map_err(|error| failure(&error))?;
     let (mut text, mut lines) = (String::new(), Vec::new());
@@ -228,13 +234,13 @@ fn report(options: &SubjectOne, format: Format) -> Result<Exit> {
     let json = json!({
         "entries": lines, "complete": report.holds(), "head": report.head,
     });
-    ui::answer(format, &text, &json)?;
+    answer_after(office, format, &text, &json)?;
     Ok(if report.holds() { Exit::Done } else { Exit::Damaged })
 }
 
 fn export(options: &SubjectExport, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.one.subject)?;
-    let (_office, mut custodian) = custody::application(&options.one.of)?;
+    let (office, mut custodian) = custody::application(&options.one.of)?;
     let mut folder = Folder::create(&options.to)?;
     let exported = custodian.export(&subject, &mut folder);
     let exported = exported.map_err(|error| folder.given_up(failure(&error)))?;
@@ -243,7 +249,7 @@ fn export(options: &SubjectExport, format: Format) -> Result<Exit> {
         "folder": options.to.display().to_string(), "files": deed.files, "bytes": deed.bytes,
         "manifest": deed.manifest.to_string(),
     });
-    ui::answer(format, "", &json)?;
+    answer_after(office, format, "", &json)?;
     Ok(Exit::Done)
 }
 
@@ -311,13 +317,14 @@ pub(super) fn confirm(what: &str) -> Result<()> {
 
 fn hold(options: &SubjectHold, format: Format) -> Result<Exit> {
     let subject = subject_id(&options.one.subject)?;
-    let (_office, mut custodian) = custody::application_to_hold(&options.one.of)?;
+    let (office, mut custodian) = custody::application_to_hold(&options.one.of)?;
     let done = match options.lift {
         true => custodian.lift_hold(&subject, &options.ground),
         false => place_hold(&mut custodian, &subject, options),
     };
     done.map_err(|error| failure(&error))?;
-    show_line(&custodian.subject(&subject).map_err(|error| failure(&error))?, "", format)
+    let line = custodian.subject(&subject).map_err(|error| failure(&error))?;
+    show_line(office, &line, "", format)
 }
 
 fn place_hold(
