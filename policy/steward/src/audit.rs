@@ -141,6 +141,15 @@ impl Custodian {
         self.proven(lines)
     }
 
+    /// Whether so much is on record about a subject that others write while it is read.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn has_long_history(&self, subject: &SubjectId) -> Result<bool> {
+        let own = self.register().subject(subject)?.ok_or_else(Error::no_subject)?;
+        Ok(own.cell.entry_number > LEFT_COUNT_MAX)
+    }
+
     fn proven(&self, lines: Vec<ReportLine>) -> Result<SubjectReport> {
         let log = self.register().log();
         let proofs = log.prove_inclusions(lines.iter().map(|line| line.index))?;

@@ -131,6 +131,15 @@ impl Custodian {
         })
     }
 
+    /// Whether the next piece of an export is what a long history is read for.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn reads_long_history(&self, export: &Export) -> Result<bool> {
+        let is_next = export.classes.is_empty() && export.deed.is_none();
+        Ok(is_next && self.has_long_history(&export.subject)?)
+    }
+
     /// Writes the next piece, at most one file more than 8 MiB; the export, when that was the last. After an error of the
     /// custodian it may be asked again for the same piece.
     ///

@@ -27,15 +27,26 @@ impl Pieces<'_> {
     /// The next piece, and whether it is the last.
     fn next(&mut self) -> Result<(Vec<u8>, bool)> {
         let mut package = Package::default();
-        let is_last = self.desk.act(&mut |custodian| {
-            let mut export = match self.export.take() {
-                Some(export) => export,
-                None => custodian.begin_export(&self.subject)?,
+        let (desk, subject, export) = (self.desk, self.subject, &mut self.export);
+        let at_the_desk = desk.act(&mut |custodian| {
+            let under_way = match export.take() {
+                Some(under_way) => under_way,
+                None => custodian.begin_export(&subject)?,
             };
-            let done = custodian.go_on(&mut export, &mut package);
-            self.export = Some(export);
-            done.map(|exported| exported.is_some())
+            let under_way = export.insert(under_way);
+            match custodian.reads_long_history(under_way)? {
+                true => Ok(None),
+                false => custodian.go_on(under_way, &mut package).map(Some),
+            }
         })?;
+        let exported = match (at_the_desk, export) {
+            (None, Some(export)) => {
+                // LIMIT: as many at a time as there are turns to export.
+                desk.act_alone(&mut |custodian| custodian.go_on(export, &mut package))?
+            }
+            (done, _) => done.flatten(),
+        };
+        let is_last = exported.is_some();
         Ok((if is_last { package.last_piece() } else { package.piece() }, is_last))
     }
 }

@@ -43,6 +43,7 @@ use strongroom_crypto::hash::sha256;
 use strongroom_crypto::wipe::Wiped;
 use strongroom_host::clock::Clock;
 use strongroom_host::thread;
+use strongroom_records::ids::SubjectId;
 use strongroom_steward::{About, Custodian, Error, ErrorKind, Result};
 
 pub use door::{Door, Wire};
@@ -54,7 +55,7 @@ use door::{Guest, Share, Timed};
 use force::Taken;
 use http::{Answer, Read1, Request};
 use replay::{Replay, Replays};
-use routes::{Act, Route, Who, Whole};
+use routes::{Act, Place, Route, Who, Whole};
 use tokens::Token;
 
 /// LIMIT: how long somebody who asks for something long waits for another to have done. Each keeps a connection meanwhile.
@@ -116,6 +117,8 @@ struct Desk {
     custodian: parking_lot::Mutex<Option<Custodian>>,
     /// Whoever does something long.
     apart: parking_lot::Mutex<()>,
+    /// Whoever reads a long history: nobody waits with that until everybody has new keys.
+    histories: parking_lot::Mutex<()>,
 }
 
 /// A request of somebody who may make it, before its body is read.
@@ -142,7 +145,8 @@ impl Agent {
         for (name, entrance) in entrances {
             let opened = entrance.open().map_err(|error| closed.push((name.clone(), error)));
             let custodian = parking_lot::Mutex::new(opened.ok());
-            desks.insert(name, Desk { entrance, custodian, apart: parking_lot::Mutex::default() });
+            let (apart, histories) = Default::default();
+            desks.insert(name, Desk { entrance, custodian, apart, histories });
         }
         if closed.len() == desks.len()
             && let Some((_, error)) = closed.pop()
@@ -290,7 +294,12 @@ impl Agent {
             taken = Taken::by(call, route, custodian);
             Ok(answer)
         };
-        let done = if route.is_long { desk.act_apart(act) } else { desk.act(act) };
+        let done = match (route.place, call.subject()) {
+            (Place::Apart, _) => desk.act_apart(act),
+            (Place::History, Ok(subject)) => desk.act_on_history(&subject, act),
+            // Whoever it is about is asked for there.
+            (Place::History, Err(_)) | (Place::Desk, _) => desk.act(act),
+        };
         let mut answer = done.unwrap_or_else(|error| refused(&error));
         if answer.status < 300 && route.changes_what_may_be_seen() {
             let announced = desk.entrance.announce(taken.about);
@@ -378,9 +387,41 @@ impl Desk {
     /// in by what is done. When the agent ends it is interrupted, and goes on when it is asked for again.
     fn act_apart<T>(&self, act: &mut dyn FnMut(&mut Custodian) -> Result<T>) -> Result<T> {
         let Some(_others_wait) = self.apart.try_lock_for(APART_LIMIT) else {
-            let message = "something long is under way for this application: ask again";
-            return Err(Error::new(ErrorKind::Unavailable, message));
+            return Err(something_long());
         };
+        self.act_alone(act)
+    }
+
+    /// Does something that reads all that is on record about a subject, apart where that is much: one such thing at a time, but
+    /// beside whatever else is long.
+    fn act_on_history<T>(
+        &self,
+        subject: &SubjectId,
+        act: &mut dyn FnMut(&mut Custodian) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(done) = self.act_unless_long(subject, act)? {
+            return Ok(done);
+        }
+        let Some(_others_wait) = self.histories.try_lock_for(APART_LIMIT) else {
+            return Err(something_long());
+        };
+        self.act_alone(act)
+    }
+
+    /// Does something with the history of a subject at the desk; nothing where that is long.
+    fn act_unless_long<T>(
+        &self,
+        subject: &SubjectId,
+        act: &mut dyn FnMut(&mut Custodian) -> Result<T>,
+    ) -> Result<Option<T>> {
+        self.act(&mut |custodian| match custodian.has_long_history(subject)? {
+            true => Ok(None),
+            false => act(custodian).map(Some),
+        })
+    }
+
+    /// Does something with the application opened for itself.
+    fn act_alone<T>(&self, act: &mut dyn FnMut(&mut Custodian) -> Result<T>) -> Result<T> {
         self.with_key(&mut || self.act_with(&mut None, act))
     }
 
@@ -441,6 +482,11 @@ impl Desk {
 fn is_refusal(kind: ErrorKind) -> bool {
     use ErrorKind as K;
     matches!(kind, K::NotFound | K::Exists | K::Invalid | K::Denied | K::Held)
+}
+
+fn something_long() -> Error {
+    let message = "something long is under way for this application: ask again";
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 fn too_much() -> Answer {
@@ -505,7 +551,8 @@ mod tests {
     fn whoever_asks_for_something_long_while_another_has_is_told_to_ask_again() {
         let ((tell, told), (begin, began)) = (mpsc::channel(), mpsc::channel());
         let entrance = Box::new(Slow(Mutex::new(told), begin));
-        let desk = Desk { entrance, custodian: Default::default(), apart: Default::default() };
+        let (custodian, apart, histories) = Default::default();
+        let desk = Desk { entrance, custodian, apart, histories };
         let long = |desk: &Desk| desk.act_apart(&mut |_| Ok(())).map_err(|error| error.kind());
         std::thread::scope(|scope| {
             let first = scope.spawn(|| long(&desk));

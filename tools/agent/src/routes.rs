@@ -35,6 +35,17 @@ pub enum Act {
     Put(Named),
 }
 
+/// Where something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the desk, where everybody else waits.
+    Desk,
+    /// There, or apart where the subject that the path names first has a long history.
+    History,
+    /// Apart, as it may take as long as there are people.
+    Apart,
+}
+
 /// One thing that can be asked.
 pub struct Route {
     method: &'static str,
@@ -46,8 +57,8 @@ pub struct Route {
     /// Whether it is done once under an idempotency key. Only what changes something, and whose answer has nothing of
     /// anybody's data: that answer is kept, and given again without a decision or a record.
     pub is_once: bool,
-    /// Whether it may take as long as there are people: it is done apart.
-    pub is_long: bool,
+    /// Where it is done.
+    pub place: Place,
     /// LIMIT: bytes of a body.
     pub body_len_max: usize,
 }
@@ -58,7 +69,11 @@ impl Route {
     }
 
     const fn long(self) -> Self {
-        Self { is_long: true, ..self }
+        Self { place: Place::Apart, ..self }
+    }
+
+    const fn of_history(self) -> Self {
+        Self { place: Place::History, ..self }
     }
 
     const fn up_to(self, body_len_max: usize) -> Self {
@@ -84,17 +99,17 @@ impl Route {
 
 const fn route(method: &'static str, path: &'static str, who: Who, whole: Whole) -> Route {
     let act = Act::Whole(whole);
-    Route { method, path, who, act, is_once: false, is_long: false, body_len_max: BODY_LEN_MAX }
+    Route { method, path, who, act, is_once: false, place: Place::Desk, body_len_max: BODY_LEN_MAX }
 }
 
 const fn put_route(path: &'static str, who: Who, named: Named) -> Route {
     let (method, act, body_len_max) = ("PUT", Act::Put(named), FILE_LEN_MAX);
-    Route { method, path, who, act, is_once: false, is_long: false, body_len_max }
+    Route { method, path, who, act, is_once: false, place: Place::Desk, body_len_max }
 }
 
 const fn export_route(path: &'static str) -> Route {
     let (method, who, act) = ("POST", Own, Act::Export);
-    Route { method, path, who, act, is_once: false, is_long: false, body_len_max: BODY_LEN_MAX }
+    Route { method, path, who, act, is_once: false, place: Place::Desk, body_len_max: BODY_LEN_MAX }
 }
 
 /// LIMIT: bytes of a body; of one with texts of people's; of many people; of a file, for which 64 MiB are taken.
@@ -119,11 +134,11 @@ const ROUTES: &[Route] = &[
     put_route("subjects/{subject}/files/{class}/{name}", Own, subjects::named),
     route("DELETE", "subjects/{subject}/files/{class}/{name}", Own, subjects::remove),
     route("GET", "subjects/{subject}/consents", Own, subjects::consents),
-    route("GET", "subjects/{subject}/consents/history", Own, subjects::history),
+    route("GET", "subjects/{subject}/consents/history", Own, subjects::history).of_history(),
     route("PUT", "subjects/{subject}/consents/{activity}", Own, subjects::answer)
         .up_to(TEXT_LEN_MAX),
     route("POST", "subjects/{subject}/names/{activity}", Own, subjects::name),
-    route("GET", "subjects/{subject}/report", Own, subjects::report),
+    route("GET", "subjects/{subject}/report", Own, subjects::report).of_history(),
     export_route("subjects/{subject}/export"),
     route("POST", "subjects/{subject}/erase", Own, subjects::erase).once(),
     route("POST", "subjects/{subject}/rotate", Own, subjects::rotate).once().long(),

@@ -5,12 +5,17 @@
 
 mod common;
 
+use std::sync::{Arc, mpsc};
+
 use common::Shop;
-use common::world::{World, own};
+use common::world::{World, answer, own, registered};
 use strongroom_crypto::hash::sha256;
+use strongroom_records::activity::Basis;
 use strongroom_records::application::ApplicationState;
 use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_records::log::Kind;
+use strongroom_records::subject::ConsentStatus;
+use strongroom_store::{Key, Shelf};
 
 const MIB: usize = 1 << 20;
 /// Files of the person, and the length of each.
@@ -99,6 +104,32 @@ fn an_export_goes_out_while_it_is_made_and_keeps_nobody_out() {
     let manifest = members.iter().find(|member| member.0 == "manifest-sha256.txt").unwrap();
     assert_eq!(on_record(&shop, &ada).0, [Hash(sha256(&manifest.1))]);
     assert_eq!(members.last().unwrap().0, "tagmanifest-sha256.txt");
+}
+
+/// What is answered while the first of many records about somebody is read for whoever asks for all of them.
+#[test]
+fn whoever_asks_for_a_long_history_keeps_nobody_out_of_the_application_while_it_is_read() {
+    for (method, path) in [("GET", "report"), ("GET", "consents/history"), ("POST", "export")] {
+        let world = World::new(6);
+        let mut custodian = world.create("shop");
+        registered(&mut custodian, "newsletter", Basis::Consent, &["owned"]);
+        let ada = custodian.create_subject(&[]).unwrap();
+        let first = u128::from(custodian.record_count());
+        for _ in 0..100 {
+            custodian.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+        }
+        drop(custodian);
+        let shop = Arc::new(Shop::open(world));
+        let (other, (say, heard)) = (Arc::clone(&shop), mpsc::channel());
+        let is_first = move |key: &Key| matches!(key, Key::Policy(key) if key.shelf == Shelf::Log && key.name == first);
+        shop.world.store.while_read(is_first, move || {
+            let found = other.status("GET", &format!("subjects/{ada}"));
+            say.send(found).unwrap();
+        });
+        let asked = shop.status(method, &format!("subjects/{ada}/{path}"));
+        assert_eq!(asked, "HTTP/1.1 200 OK", "{path}");
+        assert_eq!(heard.try_recv().as_deref(), Ok("HTTP/1.1 200 OK"), "{path}");
+    }
 }
 
 #[test]

@@ -43,12 +43,16 @@ pub struct Tee {
     fails: Mutex<Option<Fails>>,
     /// What happens while the next file of somebody is on its way here.
     meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// What happens while something is read from here.
+    while_read: Mutex<Option<(IsRead, Box<dyn FnOnce() + Send>)>>,
     /// Whether the next thing that is made once is said to have been there before.
     pub is_in_doubt: AtomicBool,
     /// Whether people's files are not answered for: whoever reads one waits.
     pub stalls: AtomicBool,
 }
 
+/// What is waited for among all that is read.
+type IsRead = Box<dyn Fn(&Key) -> bool + Send>;
 type Fails = Box<dyn FnMut(&Key) -> bool + Send>;
 
 /// Whether it is a record of an application's register.
@@ -71,6 +75,7 @@ impl Tee {
             looked,
             fails,
             meanwhile,
+            while_read: Mutex::default(),
             is_in_doubt,
             stalls,
         })
@@ -84,6 +89,15 @@ impl Tee {
     /// Something happens while the next file of somebody is on its way here.
     pub fn while_sent(&self, happens: impl FnOnce() + Send + 'static) {
         *self.meanwhile.lock().unwrap() = Some(Box::new(happens));
+    }
+
+    /// Something happens while the first thing that is so is read.
+    pub fn while_read(
+        &self,
+        is_it: impl Fn(&Key) -> bool + Send + 'static,
+        happens: impl FnOnce() + Send + 'static,
+    ) {
+        *self.while_read.lock().unwrap() = Some((Box::new(is_it), Box::new(happens)));
     }
 
     /// How many files of people are there.
@@ -159,6 +173,8 @@ impl Over for Tee {
     fn before(&self, call: Call) -> strongroom_store::Result<()> {
         match call {
             Call::Get(key) => {
+                let happens = self.while_read.lock().unwrap().take_if(|(is_it, _)| is_it(&key));
+                happens.into_iter().for_each(|(_, happens)| happens());
                 self.try_once(&key)?;
                 let is_looked = |shelf| matches!(shelf, Shelf::Cell | Shelf::Node);
                 if matches!(key, Key::Policy(key) if is_looked(key.shelf)) {
