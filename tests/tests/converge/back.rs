@@ -299,3 +299,47 @@ fn what_a_home_makes_without_the_store_after_it_was_rolled_back_has_no_number_of
     assert_eq!(marks_in(&trees[0]), BTreeSet::from([mark(900), mark(901)]));
     assert!(examine(&fleet).is_clean());
 }
+
+#[test]
+fn a_home_that_was_rolled_back_and_meets_many_commits_of_others_before_its_own_opens_again() {
+    let mut fleet = Fleet::new(51, 2, &tuning());
+    fleet.keep_copies();
+    fleet.settle().unwrap();
+    save(fleet.homes[0].workspace().unwrap(), "both", &content(600, 900)).unwrap();
+    fleet.settle().unwrap();
+    fleet.homes[0].down(Down::Killed).unwrap();
+    let backup = fleet.homes[0].back_up();
+    // More than are taken in at once.
+    let second = fleet.homes[1].workspace().unwrap().clone();
+    for number in 0..70 {
+        save(&second, &format!("second {number}"), &content(700 + number, 300)).unwrap();
+        second.commit().unwrap();
+    }
+    drop(second);
+    fleet.homes[0].open().unwrap();
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    save(&first, "committed", &content(601, 900)).unwrap();
+    save(&first, "both", &content(602, 900)).unwrap();
+    first.commit().unwrap();
+    drop(first);
+    fleet.homes[0].down(Down::Killed).unwrap();
+
+    fleet.homes[0].roll_back(&backup);
+    fleet.homes[0].cut(true);
+    fleet.homes[0].open().unwrap();
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    save(&first, "apart", &content(603, 900)).unwrap();
+    save(&first, "both", &content(604, 900)).unwrap();
+    done(first.sync(SyncScope::All, SyncLevel::Local)).unwrap();
+    drop(first);
+    fleet.homes[0].cut(false);
+    let told = fleet.tick(0, 2500).unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::Stale, "{told}");
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    let found = marks_in(&trees[0]);
+    for number in (601..605).chain(700..770) {
+        assert!(found.contains(&mark(number)), "{number} is lost");
+    }
+    assert!(examine(&fleet).is_clean());
+}

@@ -386,7 +386,7 @@ pub(super) fn published_before() -> Error {
 }
 
 /// This home was rolled back to an earlier state, and what is done here since is on top of that.
-fn older_than_committed() -> Error {
+pub(super) fn older_than_committed() -> Error {
     let message = "the local state of this home is older than what it committed, as from a backup; what was done here since is \
                    kept, mount again to have it put beside that";
     Error::new(ErrorKind::Stale, message)

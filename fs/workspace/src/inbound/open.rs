@@ -14,6 +14,7 @@ use strongroom_host::disk::create_folder_durably;
 use strongroom_keyring::DeviceKeys;
 use strongroom_store::{Key as StoreKey, Store};
 
+use super::follow::older_than_committed;
 use super::home;
 use super::log::{Checkpoint, Commit, Reader, forked};
 use super::memory::{Marks, Memory, check_history};
@@ -245,7 +246,7 @@ impl Inner {
     /// Begins anew with the map as it was after commit `seq`.
     ///
     /// # Errors
-    /// `Corrupt` if that is not in the store any more.
+    /// `Corrupt` if that is not in the store any more; `Stale` if this home has committed changes since.
     pub(crate) fn load_at(&self, seq: u64) -> Result<()> {
         // One of its own: pins may be lower again.
         let reader = self.reader_anew();
@@ -350,17 +351,22 @@ impl Inner {
         }
     }
 
-    /// Notes the commits from an earlier one to the newest as known.
+    /// Notes the commits from an earlier one to the newest as known, if none after it holds changes of this home.
     fn check_way(&self, roster: &Roster, from: Head) -> Result<()> {
         let newest = self.state.lock().head;
-        let mut way = BTreeMap::from([(from.seq, from.hash)]);
+        let (mut way, mut has_own) = (BTreeMap::from([(from.seq, from.hash)]), false);
         let reader = Reader { roster: Arc::new(roster.anew()), ..self.reader() };
         let end = reader.commits_upto(from, newest.seq, &mut |commit| {
             way.insert(commit.head.seq, commit.head.hash);
+            has_own |= self.is_own(commit) && !commit.body.ops.is_empty();
             Ok(())
         })?;
         if end != newest {
             return Err(forked(StoreKey::Log(end.seq)));
+        }
+        if has_own {
+            // It could never be taken in as another's.
+            return Err(older_than_committed());
         }
         self.known.lock().extend(way);
         Ok(())

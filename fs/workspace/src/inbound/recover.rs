@@ -293,6 +293,10 @@ impl Inner {
             let seq = base.ok_or_else(|| if self.is_apart() { away() } else { stranded() })?;
             match self.load_at(seq) {
                 Err(_) if self.is_apart() => return Err(away()),
+                // Whoever wrote them had met others, and did not know yet what this home had committed after those.
+                Err(error) if error.kind() == ErrorKind::Stale => {
+                    return self.replay_away(&left, journal);
+                }
                 Err(error) if self.is_let_go_of(seq, &error)? => {
                     return self.replay_away(&left, journal);
                 }
