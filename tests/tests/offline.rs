@@ -16,11 +16,11 @@ use strongroom_store::over::{Call, Over};
 use strongroom_store::{
     Error as StoreError, ErrorKind as StoreErrorKind, Family, Key, Later, Listed, Store, now,
 };
-use strongroom_tests::harness::files::{load, make, place_of, save};
+use strongroom_tests::harness::files::{find, load, make, place_of, save};
 use strongroom_tests::harness::runner::done;
 use strongroom_tests::harness::world::{Setting, World, new_disk, small_tuning};
 use strongroom_workspace::Tuning;
-use strongroom_workspace::door::{Core, Kind};
+use strongroom_workspace::door::{Access, Core, Kind, OpenOptions, RenameMode};
 use strongroom_workspace::error::{ErrorKind, Result};
 
 /// A store far away that keeps what it is told to hold, and nothing else, near.
@@ -371,6 +371,75 @@ fn pins_of_what_is_gone_go_too() {
     remove(&world, "pinned/3");
     world.workspace().pin(b"pinned/9").unwrap();
     assert_eq!(pins_on_disk(&world), 2, "pinned another");
+}
+
+/// Saves as editors do: under another name, then over the old one.
+fn save_over(world: &World, path: &str, bytes: &[u8]) {
+    save(world.workspace(), &format!("{path}.new"), bytes).unwrap();
+    let (folder, name) = place_of(world.workspace(), path).unwrap();
+    let from = format!("{name}.new");
+    let places = ((folder, from.as_bytes()), (folder, name.as_bytes()));
+    done(world.workspace().rename(places.0, places.1, RenameMode::Replace)).unwrap();
+}
+
+fn is_kept_alone(world: &World, near: &Mutex<Near>, bytes: &[u8]) {
+    assert_eq!(world.workspace().pins().unwrap(), [b"pinned/0".to_vec()]);
+    near.lock().is_cut = true;
+    assert_eq!(load(world.workspace(), "pinned/0").unwrap(), bytes);
+    near.lock().is_cut = false;
+}
+
+#[test]
+fn a_pin_goes_over_to_the_file_that_is_saved_in_place_of_the_pinned_one() {
+    let near = near(usize::MAX);
+    let mut world = world(&near);
+    fill(&world);
+    world.workspace().pin(b"pinned/0").unwrap();
+    for number in [6, 5] {
+        save_over(&world, "pinned/0", &content(number));
+        world.tick(1100).unwrap();
+        world.tick(1100).unwrap();
+        is_kept_alone(&world, &near, &content(number));
+    }
+    // Nobody knows the file by number any more.
+    world.reopen().unwrap();
+    save_over(&world, "pinned/0", &content(4));
+    world.tick(1100).unwrap();
+    world.tick(1100).unwrap();
+    is_kept_alone(&world, &near, &content(4));
+    // While it is open it is there without a name, and the pin of it is no reason to pin the other again.
+    let (access, truncate) = (Access::Read, false);
+    let open = OpenOptions { access, truncate, synchronous: false, drop_set_id: false };
+    let ino = find(world.workspace(), "pinned/0").unwrap();
+    let handle = done(world.workspace().open(ino, open)).unwrap().handle;
+    save_over(&world, "pinned/0", &content(3));
+    world.tick(1100).unwrap();
+    world.workspace().unpin(b"pinned/0").unwrap();
+    save(world.workspace(), "other/new", &content(2)).unwrap();
+    world.tick(1100).unwrap();
+    assert_eq!(world.workspace().pins().unwrap().len(), 0);
+    world.workspace().release(handle);
+    // Also before anything was brought up to date.
+    world.workspace().pin(b"pinned/0").unwrap();
+    save_over(&world, "pinned/0", &content(6));
+    world.workspace().unpin(b"pinned/0").unwrap();
+    assert_eq!(world.workspace().pins().unwrap().len(), 0);
+}
+
+#[test]
+fn a_pin_goes_over_to_the_file_that_another_home_saves_in_place_of_the_pinned_one() {
+    let near = near(usize::MAX);
+    let world = world(&near);
+    fill(&world);
+    world.workspace().pin(b"pinned/0").unwrap();
+    let setting = Setting { state: "/state2", ..world.setting().clone() };
+    let other = World::open(world.disk.clone(), 2, setting, Some(world.clock.clone())).unwrap();
+    save_over(&other, "pinned/0", &content(6));
+    other.workspace().commit().unwrap();
+    for _ in 0..10 {
+        world.tick(1100).unwrap();
+    }
+    is_kept_alone(&world, &near, &content(6));
 }
 
 #[test]

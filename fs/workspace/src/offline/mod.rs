@@ -2,3 +2,4 @@
 
 pub(crate) mod gather;
 pub mod pins;
+mod successors;

@@ -1,5 +1,5 @@
 //! Pins: files and folders whose bytes are kept on this device. Each home has its own; they are inode numbers in a file of
-//! the local state, so a name that moves stays pinned.
+//! the local state, so a name that moves stays pinned. Who saves anew in place of a pinned file is in `successors`.
 //!
 //! A pin returns when everything is here. After that a thread of its own brings in what changed or was lost; what does not fit then,
 //! or cannot be fetched, is told in `status` and tried again. Nobody else waits for either. LIMIT: [`PINS_MAX`] pins, and the store's own limit in
@@ -18,8 +18,6 @@ use crate::history::versions::find_path;
 use crate::ino_list;
 use crate::later::wait;
 use crate::outbound::background::Setback;
-use crate::tree::pages::patiently;
-use crate::tree::txn::Txn;
 use crate::workspace::{Inner, Mode, Workspace};
 
 /// Name of the file with the pins in the folder of the local state.
@@ -51,6 +49,11 @@ impl Pinning {
     /// Why something that is pinned is not here, if so.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.setback.trouble()
+    }
+
+    /// What commands are about to pin.
+    pub(super) fn asked(&self) -> impl Iterator<Item = Ino> {
+        self.asked.iter().copied()
     }
 
     fn take_back(&mut self, ino: Ino) -> bool {
@@ -100,6 +103,10 @@ impl Workspace {
         let inner = &self.0;
         inner.writable()?;
         let ino = inner.find(path)?;
+        if !inner.pins()?.contains(&ino) {
+            // It may have come in place of one that is.
+            inner.follow_pins()?;
+        }
         {
             let mut pinning = inner.pinning.lock();
             let was_asked = pinning.take_back(ino);
@@ -158,7 +165,7 @@ impl Inner {
         found.map(|(ino, _)| ino).ok_or_else(missing)
     }
 
-    fn pins(&self) -> Result<BTreeSet<Ino>> {
+    pub(super) fn pins(&self) -> Result<BTreeSet<Ino>> {
         let path = self.options.state_folder.join(PINS_FILE);
         match read_all(&*self.services.disk, &path) {
             // One that does not check is as good as none: what was pinned is fetched when it is read.
@@ -169,7 +176,10 @@ impl Inner {
     }
 
     /// Changes what is pinned; false if there was nothing to change. Only with `pinning` held.
-    fn change_pins(&self, change: impl FnOnce(&mut BTreeSet<Ino>) -> bool) -> Result<bool> {
+    pub(super) fn change_pins(
+        &self,
+        change: impl FnOnce(&mut BTreeSet<Ino>) -> bool,
+    ) -> Result<bool> {
         let mut pins = self.pins()?;
         let changed = change(&mut pins);
         if changed {
@@ -179,33 +189,9 @@ impl Inner {
         Ok(changed)
     }
 
-    /// Takes pins of what is gone away. What is gone here only may come back when others' commits are taken in.
-    fn drop_pins_of_gone(&self) -> Result<()> {
-        if self.is_apart() {
-            // Copies may be of before what was pinned came.
-            return Ok(());
-        }
-        let (map, committed) = {
-            let map = &self.state.lock().map;
-            (map.snapshot(), map.committed())
-        };
-        let mut gone = BTreeSet::new();
-        for ino in self.pins()? {
-            let here = patiently(|| Txn::new(&map).find_inode(ino))?;
-            if here.is_none() && patiently(|| Txn::new(&committed).find_inode(ino))?.is_none() {
-                gone.insert(ino);
-            }
-        }
-        if !gone.is_empty() {
-            let _one = self.pinning.lock();
-            self.change_pins(|pins| pins.extract_if(.., |ino| gone.contains(ino)).count() > 0)?;
-        }
-        Ok(())
-    }
-
     /// Fetches what one more pin needs, until that is asked for no more.
     fn hold_another(&self, ino: Ino) -> Result<()> {
-        self.drop_pins_of_gone()?;
+        self.follow_pins()?;
         let mut pins = self.pins()?;
         pins.insert(ino);
         if pins.len() > PINS_MAX {
@@ -289,7 +275,7 @@ impl Inner {
             let pinning = self.pinning.lock();
             pinning.asked.is_empty() && pinning.ended_count == ended_count
         };
-        let went = self.drop_pins_of_gone().and_then(|()| self.hold_all(&self.pins()?, &goes_on));
+        let went = self.follow_pins().and_then(|()| self.hold_all(&self.pins()?, &goes_on));
         if !matches!(went, Ok(Held::All)) {
             self.pinned_at.store(u64::MAX, Ordering::Release);
         }
