@@ -240,7 +240,7 @@ impl Shelf {
             state.objects.entry(id).or_insert(object);
         }
         self.fits_held(id, bytes.len() as u64)?;
-        self.insert(id, start, bytes);
+        self.keep(id, start, bytes, Class::Held);
         // Somebody who fetched the same may have put it there meanwhile, and not to be held.
         Ok(self.hold(id)? && self.has(id, &(start..start + bytes.len() as u64)))
     }
@@ -288,13 +288,18 @@ impl Shelf {
         Some((file, spans))
     }
 
-    /// Keeps a piece of an object; false if it could not.
+    /// Keeps a piece of an object; false if it could not, or the object is held: what somebody reads beside what is held would take
+    /// the room of what is to be held.
     pub(crate) fn insert(&self, id: ObjectId, start: u64, bytes: &Bytes) -> bool {
+        self.keep(id, start, bytes, Class::Usual)
+    }
+
+    fn keep(&self, id: ObjectId, start: u64, bytes: &Bytes, wanted: Class) -> bool {
         let need = HEAD_LEN + bytes.len() as u64;
         if bytes.is_empty() || !self.fits(id, need) {
             return false;
         }
-        let Some((file, place)) = self.reserve(id, need) else { return false };
+        let Some((file, place)) = self.reserve(id, need, wanted) else { return false };
         // ORDER: the bytes before the head that names them, so that a piece cut off half way is none.
         let written = file
             .write_at(bytes, place + HEAD_LEN)
@@ -315,11 +320,12 @@ impl Shelf {
     }
 
     /// Room for a piece at the end of an object's file; none if it is here whole, or cannot be.
-    fn reserve(&self, id: ObjectId, need: u64) -> Option<(Arc<dyn DiskFile>, u64)> {
+    fn reserve(&self, id: ObjectId, need: u64, wanted: Class) -> Option<(Arc<dyn DiskFile>, u64)> {
         let mut state = self.state.lock();
         let class = state.objects.get(&id).map_or(Class::Usual, |object| object.class);
         match class {
             Class::Usual => self.make_room(&mut state, need),
+            Class::Held if wanted == Class::Usual => return None,
             Class::Held if state.held_bytes + need > self.limits.held_bytes_max => return None,
             Class::Held => {}
         }

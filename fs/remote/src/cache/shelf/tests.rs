@@ -202,6 +202,20 @@ fn what_is_held_stays_while_others_go_and_has_a_limit_of_its_own() {
 }
 
 #[test]
+fn reading_beside_what_is_held_takes_no_room_from_what_is_to_be_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { bytes_max: 3000, held_bytes_max: 2500, free_bytes_min: 0 };
+    let shelf = Shelf::open(Arc::new(RealDisk), folder.path().to_path_buf(), limits).unwrap();
+    let bytes = Bytes::from(vec![7; 984]);
+    assert_eq!(shelf.insert_held(id(1), 0, &bytes), Ok(true));
+    // Somebody reads the rest of the object.
+    assert!(!shelf.insert(id(1), 984, &bytes));
+    assert_eq!(shelf.held_bytes(), 1000);
+    assert_eq!(shelf.insert_held(id(2), 0, &bytes), Ok(true));
+    assert_eq!(shelf.held_bytes(), 2000);
+}
+
+#[test]
 fn what_is_held_beside_somebody_who_frees_it_stays() {
     let folder = tempfile::tempdir().unwrap();
     let shelf = shelf(folder.path(), 1 << 20);
