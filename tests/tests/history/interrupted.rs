@@ -101,7 +101,11 @@ fn a_snapshot_whose_state_goes_before_it_is_one_is_made_of_a_newer_state() {
     assert!(matches!(*overtaken.progress.lock(), Progress::Collected));
     fleet.tick(1, 2500).unwrap();
     for workspace in [&alice, &bob] {
-        assert_eq!(workspace.snapshots().unwrap(), [made.clone()], "it says that there is one");
+        assert_eq!(
+            workspace.snapshots().unwrap(),
+            std::slice::from_ref(&made),
+            "it says that there is one"
+        );
         let then = workspace.at(&snapshot("early")).unwrap();
         assert!(load(&then, "file").unwrap() == content(1, 20_000));
     }

@@ -42,9 +42,9 @@ pub struct Tee {
     pub looked: AtomicU64,
     fails: Mutex<Option<Fails>>,
     /// What happens while the next file of somebody is on its way here.
-    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    meanwhile: Mutex<Option<Act>>,
     /// What happens while something is read from here.
-    while_read: Mutex<Option<(IsRead, Box<dyn FnOnce() + Send>)>>,
+    while_read: Mutex<Option<(IsRead, Act)>>,
     /// Whether the next thing that is made once is said to have been there before.
     pub is_in_doubt: AtomicBool,
     /// Whether people's files are not answered for: whoever reads one waits.
@@ -53,6 +53,7 @@ pub struct Tee {
 
 /// What is waited for among all that is read.
 type IsRead = Box<dyn Fn(&Key) -> bool + Send>;
+type Act = Box<dyn FnOnce() + Send>;
 type Fails = Box<dyn FnMut(&Key) -> bool + Send>;
 
 /// Whether it is a record of an application's register.
