@@ -91,8 +91,8 @@ impl Custodian {
         Ok(id)
     }
 
-    /// Approves an activity, or takes up a suspended one. It is in force once enough devices have; where the application
-    /// demands two, the one that proposed it does not count.
+    /// Approves an activity, or takes up a suspended one. It is in force once enough devices have. The proposal is the word of
+    /// the device that made it, which then has no other; it goes with a suspension, as all approvals do.
     ///
     /// # Errors
     /// `NotFound`; `Denied` when this device's approval does not count; `Invalid` when the activity has ended.
@@ -104,7 +104,8 @@ impl Custodian {
         if activity.state == ActivityState::Ended {
             return Err(Error::invalid("the activity has ended: register a new one"));
         }
-        if needed > 1 && activity.proposed_by == device {
+        let is_behind = needed > 1 && activity.state != ActivityState::Suspended;
+        if is_behind && activity.proposed_by == device {
             let message = "an activity is approved by another device than proposed it";
             return Err(Error::new(ErrorKind::Denied, message));
         }
@@ -113,7 +114,7 @@ impl Custodian {
         }
         // Who was removed meanwhile does not count.
         let approved = activity.approved_by.iter().filter(|device| self.counts(device)).count();
-        let others = usize::from(needed > 1 && self.counts(&activity.proposed_by));
+        let others = usize::from(is_behind && self.counts(&activity.proposed_by));
         if approved + others >= needed {
             activity.state = ActivityState::Approved;
         }
@@ -133,6 +134,7 @@ impl Custodian {
             return Err(Error::invalid("the activity has ended"));
         }
         activity.state = state;
+        activity.approved_by.clear();
         let id = activity.id;
         self.put_activities(all, Kind::ActivityState, id)
     }

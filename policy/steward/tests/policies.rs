@@ -7,11 +7,11 @@ mod common;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{World, answer, by, kind, own, registered};
+use common::{World, answer, by, kind, own, proposal, registered};
 use strongroom_authorizer::{BESIDE, DecisionPoint, Facts, Reason, Request, Verdict};
 use strongroom_authzen::Both;
 use strongroom_cedar::BUILT_IN;
-use strongroom_records::activity::Basis;
+use strongroom_records::activity::{ActivityState, Basis};
 use strongroom_records::application::PolicySet;
 use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_records::subject::ConsentStatus;
@@ -310,4 +310,26 @@ fn what_a_decision_point_refused_is_not_told_as_allowed_when_the_past_is_decided
             one.entry.judgement.map(|was| was.reason).and_then(Reason::from_number)
         );
     }
+}
+
+/// Who suspends a job takes back what stood behind it, be it a proposal or an approval.
+#[test]
+fn a_suspended_activity_is_taken_up_by_as_many_devices_as_are_demanded() {
+    let (world, theirs) = World::of_two(47);
+    let mut shop = world.stewardship().create("shop", "vault:", world.custody(), 2).unwrap();
+    shop.register_activity(proposal("newsletter", Basis::Consent, &["owned"])).unwrap();
+    let others = Stewardship::open(theirs).unwrap();
+    let mut bob = others.application("shop", world.custody()).unwrap();
+    assert_eq!(bob.approve_activity("newsletter").unwrap(), ActivityState::Approved);
+    shop.follow().unwrap();
+    shop.catch_up().unwrap();
+    shop.stop_activity("newsletter", ActivityState::Suspended).unwrap();
+    for _ in 0..2 {
+        bob.follow().unwrap();
+        bob.catch_up().unwrap();
+        assert_eq!(bob.approve_activity("newsletter").unwrap(), ActivityState::Suspended);
+    }
+    shop.follow().unwrap();
+    shop.catch_up().unwrap();
+    assert_eq!(shop.approve_activity("newsletter").unwrap(), ActivityState::Approved);
 }

@@ -437,6 +437,34 @@ fn what_a_turn_learned_before_the_store_failed_is_heeded_in_the_next() {
 }
 
 #[test]
+fn who_is_served_stays_so_where_another_device_goes_and_the_register_cannot_be_read_just_then() {
+    let mut hand = ByHand::new(31);
+    hand.served.shop.reader("ada");
+    let other = hand.served.device("mailer 2", "mailer");
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    hand.served.revoke(&other);
+    hand.served.shop.world.store.fail_once(|key| matches!(key, Key::Policy(_)));
+    // What fails is met again.
+    let _ = hand.counter.turn();
+    hand.served.shop.reader("bob");
+    assert_eq!(hand.answer().next, Some(Pseudonym([0; 16])));
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+}
+
+#[test]
+fn a_letter_that_cannot_be_read_keeps_nobody_from_being_answered() {
+    let mut hand = ByHand::new(32);
+    hand.served.shop.reader("ada");
+    let cable = hand.served.cable();
+    hand.served.shop.world.services.store = Arc::clone(&cable) as Arc<dyn Store>;
+    hand.reopen();
+    let letter = Key::Ask(Letter { session: [0; 16], number: 0 });
+    hand.served.shop.world.store.put_now(letter, Bytes::from_static(b"half of"));
+    *cable.damaged.lock().unwrap() = Some(letter);
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+}
+
+#[test]
 fn an_application_that_stops_is_shut_though_the_store_failed_meanwhile() {
     let mut hand = ByHand::new(18);
     hand.served.shop.reader("ada");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use strongroom_format::cbor;
 use strongroom_records::exchange::{ASK_LEN_MAX, Ask, Envelope};
-use strongroom_store::{Family, Key, Listed, wait};
+use strongroom_store::{ErrorKind, Family, Key, Listed, wait};
 
 use super::{CLOCK_APART_MAX, Counter};
 use crate::error::{Result, stored};
@@ -78,7 +78,9 @@ impl Counter {
         let Key::Ask(place) = key else { return Ok(()) };
         let letter = match wait(self.services.store.get(key, None)) {
             Ok(letter) => letter,
-            Err(error) if error.kind() == strongroom_store::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            // As one that is none: whoever wrote it hears nothing, and everybody else does.
+            Err(error) if error.kind() == ErrorKind::Corrupt => bytes::Bytes::new(),
             Err(error) => return Err(stored(error)),
         };
         let now = self.services.clock.now_ns();

@@ -50,12 +50,11 @@ impl Counter {
         Ok(self.roster.find(device).is_none())
     }
 
-    /// Who asks in a session: whether its device counts is the roster's to say, for whom it works the activity's.
+    /// Who asks in a session: whether its device counts is the roster's to say, for whom it works the activity's. That one never
+    /// changes, so nothing is read that might fail. Without rules nothing was lent.
     fn operator(&self, session: &Session) -> Operator {
-        let custodian = &self.custodians[session.place];
-        let consumer = custodian.rules_for(&session.activity, session.operator);
-        let consumer = consumer.map(|rules| rules.activity().consumer.clone()).unwrap_or_default();
-        self.operator_of(session.operator.device, &consumer)
+        let consumer = session.rules.as_ref().map(|rules| rules.activity().consumer.as_str());
+        self.operator_of(session.operator.device, consumer.unwrap_or_default())
     }
 
     pub(super) fn operator_of(&self, device: DeviceId, consumer: &str) -> Operator {

@@ -35,6 +35,8 @@ pub struct Cable {
     pub is_cut: AtomicBool,
     /// Answers from this number on do not come through.
     pub held_from: AtomicU64,
+    /// What lies there and cannot be read.
+    pub damaged: Mutex<Option<Key>>,
     /// What others put in just before asks are listed.
     pub arrives: Mutex<Vec<(Key, Bytes)>>,
     /// Hears of each call before it is done.
@@ -65,6 +67,9 @@ impl Over for Cable {
                 if letter.number >= self.held_from.load(Ordering::SeqCst) =>
             {
                 Err(Error::new(StoreKind::NotFound, "not yet"))
+            }
+            Call::Get(key) if *self.damaged.lock().unwrap() == Some(key) => {
+                Err(Error::new(StoreKind::Corrupt, "what lies there is damaged"))
             }
             Call::Get(_) | Call::Put(_) => self.check(),
             Call::List(Family::Ask) => {
@@ -185,6 +190,7 @@ impl Served {
             store,
             is_cut,
             held_from,
+            damaged: Mutex::default(),
             arrives: Mutex::default(),
             listener: Mutex::default(),
         })
