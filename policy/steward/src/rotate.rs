@@ -108,13 +108,23 @@ impl Custodian {
         let register = self.register();
         let keystore = register.keystore();
         let ending = keystore.custody().describe().ending;
-        let is_ours = ending != Ending::NotOurs;
+        let is_refused = match ending {
+            Ending::NotOurs => false,
+            // Somebody else who changes keys meanwhile ends the one that is in force here.
+            _ => match keystore.still_opens(before, register.root()) {
+                Ok(opens) => !opens,
+                Err(_) if !self.is_newest()? => {
+                    return Err(Error::new(ErrorKind::Conflict, "somebody else wrote meanwhile"));
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
         Ok(Destroyed {
             provider: before.provider,
             key: before.key,
             generation: before.generation,
             ending,
-            refused_afterwards: is_ours && !keystore.still_opens(before, register.root())?,
+            refused_afterwards: is_refused,
         })
     }
 }
