@@ -90,6 +90,11 @@ impl Error {
         Self::new(ErrorKind::NotFound, "there is no such subject")
     }
 
+    /// What is done anew with what others have recorded since.
+    pub(crate) fn overtaken() -> Self {
+        Self::new(ErrorKind::Conflict, "somebody else wrote meanwhile")
+    }
+
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind

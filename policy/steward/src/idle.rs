@@ -301,7 +301,7 @@ impl Custodian {
     /// What is missing since others took it away meanwhile is no damage.
     pub(crate) fn or_conflict(&self, error: Error) -> Error {
         match self.is_overtaken(&error) {
-            Ok(true) => Error::new(ErrorKind::Conflict, "somebody else wrote meanwhile"),
+            Ok(true) => Error::overtaken(),
             Ok(false) | Err(_) => error,
         }
     }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::iter;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use strongroom_audit::{Draft, Grant};
 use strongroom_authorizer::{Action, Decision, DecisionPoint, Facts, Request, answers, decide};
@@ -33,6 +34,9 @@ use crate::joint::{self, LentJoint};
 use crate::lookup::Buckets;
 use crate::register::{Transaction, blank};
 use crate::subjects::Subject;
+
+/// How soon somebody else's decision point is asked again that said nothing.
+pub const UNDECIDED_PAUSE: Duration = Duration::from_secs(1);
 
 /// What holds for every decision about one activity on behalf of one device, as of one position of the register.
 pub struct Rules {

@@ -75,7 +75,9 @@ pub use holders::Holder;
 pub use idle::{IdleLine, IdlePage, Kept, Swept, idle_line_json};
 pub use joint::LentJoint;
 pub use keys::{EverybodyStatus, KeysStatus, keys_json};
-pub use leases::{OpenClass, OpenFile, Operator, Outlook, Prospect, Released, Rules, Wanted};
+pub use leases::{
+    OpenClass, OpenFile, Operator, Outlook, Prospect, Released, Rules, UNDECIDED_PAUSE, Wanted,
+};
 pub use ledger::Replayed;
 pub use merge::Merged;
 pub use policies::{PolicyLanguage, Standing};

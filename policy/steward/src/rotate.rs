@@ -113,9 +113,7 @@ impl Custodian {
             // Somebody else who changes keys meanwhile ends the one that is in force here.
             _ => match keystore.still_opens(before, register.root()) {
                 Ok(opens) => !opens,
-                Err(_) if !self.is_newest()? => {
-                    return Err(Error::new(ErrorKind::Conflict, "somebody else wrote meanwhile"));
-                }
+                Err(_) if !self.is_newest()? => return Err(Error::overtaken()),
                 Err(error) => return Err(error.into()),
             },
         };

@@ -1,16 +1,13 @@
 //! Whose prospects changed: what sessions were told is decided anew.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use strongroom_records::ids::{SessionId, SubjectId};
 
 use super::Counter;
 use super::session::Session;
 use crate::error::Result;
-
-/// How soon somebody else's decision point is asked again that said nothing.
-const UNDECIDED_PAUSE: Duration = Duration::from_secs(1);
+use crate::leases::UNDECIDED_PAUSE;
 
 impl Counter {
     /// Notes of whom something has to be decided anew.

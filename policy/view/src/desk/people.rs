@@ -7,7 +7,7 @@ use std::time::Duration;
 use strongroom_authorizer::Action;
 use strongroom_records::activity::Reach;
 use strongroom_records::ids::SubjectId;
-use strongroom_steward::{Error as StewardError, OpenClass, Outlook, Wanted};
+use strongroom_steward::{Error as StewardError, OpenClass, Outlook, UNDECIDED_PAUSE, Wanted};
 use strongroom_workspace::error::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -19,8 +19,6 @@ const READ_COUNT_MAX: usize = 64;
 
 /// Refused look-ups are recorded no more often than that.
 const STRANGER_PAUSE: Duration = Duration::from_secs(60);
-/// How soon somebody else's decision point is asked again that said nothing.
-const UNDECIDED_PAUSE: Duration = Duration::from_secs(1);
 /// LIMIT: people beside a folder who are shown by one record, which has what each of their cells is by then: others write between
 /// two of them.
 const BESIDE_COUNT_MAX: usize = 64;
