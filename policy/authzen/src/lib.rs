@@ -9,8 +9,8 @@
 //! context   time, device, purpose, consent
 //! ```
 //!
-//! Answers are kept for a while, never longer than a lease: by everything that was asked but the time, so whatever changes is
-//! asked anew. After a failure nobody is kept waiting for a second.
+//! Answers are kept for a while, never longer than a lease, by the wall clock and by the one that counts from boot: by everything
+//! that was asked but the time, so whatever changes is asked anew. After a failure nobody is kept waiting for a second.
 //!
 //! LIMIT: one request at a time to a place on this machine, in clear: put what speaks TLS beside it.
 
@@ -52,10 +52,17 @@ pub struct Remote {
 
 #[derive(Default)]
 struct State {
-    /// What was answered, by the hash of what was asked, and until when that counts.
-    known: BTreeMap<[u8; 32], (bool, i64)>,
+    /// What was answered, by the hash of what was asked.
+    known: BTreeMap<[u8; 32], Known>,
     /// After a failure: when it is asked again.
     silent_until: Option<Duration>,
+}
+
+/// An answer, and until when it counts: leases are counted from boot, and the wall clock may be set back.
+struct Known {
+    decision: bool,
+    until: i64,
+    until_boot: Duration,
 }
 
 impl Remote {
@@ -71,10 +78,12 @@ impl Remote {
         let hash = sha256(asked.to_string().as_bytes());
         // Held while asking: whoever wants the same has it without a second question.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((decision, until)) = state.known.get(&hash)
-            && request.now < *until
+        let booted = self.clock.since_boot();
+        if let Some(known) = state.known.get(&hash)
+            && request.now < known.until
+            && booted < known.until_boot
         {
-            return Some(*decision);
+            return Some(known.decision);
         }
         let now = self.clock.elapsed();
         if state.silent_until.is_some_and(|until| now < until) {
@@ -93,7 +102,9 @@ impl Remote {
         let ends = [facts.consent.as_ref().and_then(|consent| consent.until), activity.expires];
         let longest = request.now.saturating_add(self.longest);
         let until = ends.into_iter().flatten().fold(longest, i64::min);
-        state.known.insert(hash, (decision, until));
+        let life = u64::try_from(until.saturating_sub(request.now)).unwrap_or(0);
+        let until_boot = booted + Duration::from_nanos(life);
+        state.known.insert(hash, Known { decision, until, until_boot });
         Some(decision)
     }
 }

@@ -14,6 +14,7 @@ use strongroom_authorizer::cases::{BUILT_IN, Case, Cases};
 use strongroom_authorizer::{DecisionPoint, Facts, Reason, Request, Verdict, decide};
 use strongroom_authzen::{Both, NAME, Place, Remote};
 use strongroom_host::clock::{Clock, MachineClock};
+use strongroom_host::sim::SimClock;
 use strongroom_records::ids::Hash;
 
 const LONGEST: Duration = Duration::from_secs(30);
@@ -145,6 +146,29 @@ fn an_answer_counts_for_the_same_question_only_and_not_beyond_its_time_or_the_co
     asked(&request, &facts);
     request.now += SECOND;
     assert!(!remote.evaluate(&request, &facts).allow, "the consent is over");
+    assert_eq!(point.asked(), 4);
+}
+
+/// A lease ends by the clock that counts from boot: what was said before the time was corrected is not said again after it.
+#[test]
+fn an_answer_does_not_outlive_its_time_where_the_wall_clock_goes_back() {
+    let point = Point::start();
+    let clock = Arc::new(SimClock::new(0));
+    let remote = Remote::new(point.place.clone(), LONGEST, Arc::clone(&clock) as Arc<dyn Clock>);
+    let (mut request, mut facts) = allowed();
+    let asked = |request: &Request, facts: &Facts| assert!(remote.evaluate(request, facts).allow);
+    asked(&request, &facts);
+    clock.advance(LONGEST - Duration::from_nanos(1));
+    request.now -= 600 * SECOND;
+    asked(&request, &facts);
+    clock.advance(Duration::from_nanos(1));
+    asked(&request, &facts);
+    // Nor the end of the consent, as it was when the question was asked.
+    facts.consent.as_mut().unwrap().until = Some(request.now + 5 * SECOND);
+    asked(&request, &facts);
+    clock.advance(Duration::from_secs(5));
+    request.now -= 600 * SECOND;
+    asked(&request, &facts);
     assert_eq!(point.asked(), 4);
 }
 
