@@ -10,8 +10,8 @@
 //! 3. A life of a counter knows its own sessions only, and those for a while after their last lease. Each session begins with an
 //!    incarnation of its own: what was told before is asked for anew, from the beginning.
 //! 4. Who is refused because others write keeps its session and what it has; any other refusal ends the session.
-//! 5. A session owes an acknowledgement of what it was told is gone, until its leases of that are over. Leases that no session
-//!    knows of, of another life or of a session that was refused, are waited for all the same.
+//! 5. A session owes an acknowledgement of what it was told is gone, until its leases of that are over by both clocks. Leases
+//!    that no session knows of, of another life or of a session that was refused, are waited for all the same.
 //! 6. What a device says that it opened is put on record whatever becomes of its session: see [`opened`].
 
 mod anew;
@@ -20,6 +20,7 @@ mod fenced;
 mod giving;
 mod let_go;
 mod letter;
+mod moment;
 mod opened;
 mod owing;
 mod past;
@@ -49,6 +50,7 @@ use crate::services::Services;
 
 use asks::Left;
 use letter::answer;
+use moment::Moment;
 use opened::Words;
 use past::{Lent, Past, Whose};
 use session::{News, Session};
@@ -115,10 +117,10 @@ impl Counter {
         turns: Turns,
     ) -> Result<Self> {
         let roster = services.organisation.now();
-        let (now, own) = (services.clock.now_ns(), services.keys.device_id());
+        let own = services.keys.device_id();
         let mut past = Past::default();
         for (place, custodian) in custodians.iter().enumerate() {
-            past.read(place, custodian, &own, now)?;
+            past.read(place, custodian, &own, &*services.clock)?;
         }
         let counter = Self {
             services,
@@ -171,10 +173,10 @@ impl Counter {
             self.receive(key)?;
         }
         self.sweep()?;
-        let now = self.services.clock.now_ns();
-        self.past.lapse(now);
+        let now = self.moment();
+        self.past.lapse(&now);
         let unknown: Vec<usize> = failed.iter().map(|(place, _)| *place).collect();
-        self.turns.ended(asked, |about| self.owing(about, now, &unknown));
+        self.turns.ended(asked, |about| self.owing(about, &now, &unknown));
         // What is wrong with one application keeps nothing of the others from the record.
         self.note_opened().and(self.note_let_go())?;
         failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
@@ -182,6 +184,10 @@ impl Counter {
 
     fn now(&self) -> Duration {
         self.services.clock.since_boot()
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::now(&*self.services.clock)
     }
 
     fn draw_incarnation(&self) -> u64 {
@@ -450,9 +456,9 @@ impl Counter {
         for id in hinted {
             self.tell(&id, News::default(), Some(Pseudonym([0; 16])))?;
         }
-        let (now, at) = (self.services.clock.now_ns(), self.now());
+        let (now, at) = (self.moment(), self.now());
         let lives = |session: &Session| {
-            now < session.last_end() || at.saturating_sub(session.last_seen) < SILENCE_MAX
+            session.has_any(&now) || at.saturating_sub(session.last_seen) < SILENCE_MAX
         };
         let over: Vec<SessionId> =
             self.sessions.iter().filter(|(_, own)| !lives(own)).map(|(id, _)| *id).collect();

@@ -316,6 +316,28 @@ fn what_a_session_had_that_was_refused_is_waited_for_until_it_is_over() {
     assert_eq!(hand.silent(), 0);
 }
 
+/// Devices count from boot, and use what they have been lent as long as ever when a custodian's wall clock is set.
+#[test]
+fn what_is_lent_is_waited_for_as_long_as_devices_count_though_the_wall_clock_is_set_forward() {
+    for seed in [33, 34] {
+        let mut hand = ByHand::new(seed);
+        let ada = hand.served.shop.reader("ada");
+        let application = hand.served.shop.act(|shop| shop.listed().application);
+        assert_eq!(hand.ask(everybody()).leases.len(), 2);
+        if seed == 34 {
+            // No session knows of it any more.
+            hand.reopen();
+        }
+        hand.served.shop.say(ada, "newsletter", Withdrawn);
+        let clock = Arc::clone(&hand.served.shop.world.clock);
+        clock.set_now_ns(clock.now_ns() + 400_000_000_000);
+        let all = [About::Subject(application, ada), About::Everything];
+        assert_eq!(all.map(|about| hand.silent_about(about)), [1; 2]);
+        clock.advance(Duration::from_secs(300));
+        assert_eq!(all.map(|about| hand.silent_about(about)), [0; 2]);
+    }
+}
+
 #[test]
 fn who_is_refused_because_others_write_keeps_what_it_has_and_hears_what_goes() {
     let mut hand = ByHand::new(27);

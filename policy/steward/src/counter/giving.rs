@@ -97,11 +97,13 @@ impl Counter {
             let grants = self.lend(id, some)?;
             // ORDER: what is gone is told before what is given, and does not wait for all of that.
             self.flush()?;
+            // The device counts from when it asked, which is earlier.
+            let now = self.moment();
             let session = self.sessions.get(id).ok_or_else(Error::denied)?;
             let custodian = &self.custodians[session.place];
             for (one, grant) in some.iter().zip(grants) {
                 match grant {
-                    Some(grant) => loans.extend(loan(custodian, session, one, &grant)?),
+                    Some(grant) => loans.extend(loan(custodian, session, one, &grant, now)?),
                     None => drop(refused.insert(one.subject)),
                 }
             }

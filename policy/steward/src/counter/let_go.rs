@@ -77,8 +77,8 @@ impl Counter {
             return Ok(false);
         }
         let pseudonym = self.custodians[place].subject(subject)?.pseudonym;
-        let (activity, now) = (rules.activity().id, self.services.clock.now_ns());
-        let has = |whose| self.past.has(&Lent { device, place, activity, whose }, now);
+        let (activity, now) = (rules.activity().id, self.moment());
+        let has = |whose| self.past.has(&Lent { device, place, activity, whose }, &now);
         Ok([Whose::Logged(pseudonym), Whose::Known(*subject)].into_iter().any(has))
     }
 }

@@ -9,6 +9,7 @@ use strongroom_records::exchange::{Answer, GoneClasses, Lease, LentKey};
 use strongroom_records::ids::{ApplicationId, SubjectId};
 use zeroize::Zeroizing;
 
+use super::moment::Moment;
 use super::session::{News, Session};
 use crate::custodian::Custodian;
 use crate::error::Result;
@@ -46,8 +47,7 @@ pub(super) struct Loan {
     pub lease: Lease,
     /// Of the folder.
     pub version: u64,
-    /// By this device's clock.
-    pub end: i64,
+    pub end: Moment,
 }
 
 /// What a grant is for the device that it names; nothing where the subject has gone since.
@@ -56,6 +56,7 @@ pub(super) fn loan(
     session: &Session,
     wanted: &Wanted,
     grant: &Grant,
+    now: Moment,
 ) -> Result<Option<Loan>> {
     let Some(rules) = &session.rules else { return Ok(None) };
     let Some(pseudonym) = custodian.known_as(&wanted.subject, &rules.activity().id)? else {
@@ -67,16 +68,17 @@ pub(super) fn loan(
         generation: *generation,
         key: Secret32(Box::new(Zeroizing::new(*key.expose()))),
     });
+    let life = grant.end().saturating_sub(grant.begin());
     let lease = Lease {
         subject: wanted.subject,
         pseudonym,
         class: wanted.class,
         class_name,
         action: wanted.action.number(),
-        life: u64::try_from(grant.end().saturating_sub(grant.begin())).unwrap_or(0),
+        life: u64::try_from(life).unwrap_or(0),
         record: grant.position(),
         keys: keys.collect(),
         files: released.files,
     };
-    Ok(Some(Loan { lease, version: released.version, end: grant.end() }))
+    Ok(Some(Loan { lease, version: released.version, end: now.end(grant.end(), life) }))
 }

@@ -4,6 +4,7 @@
 use strongroom_records::ids::{ActivityId, ApplicationId, Pseudonym, SubjectId};
 
 use super::Counter;
+use super::moment::Moment;
 use super::past::Whose;
 use super::session::Session;
 use super::turns::About;
@@ -12,7 +13,7 @@ use crate::custodian::Custodian;
 impl Counter {
     /// Devices that owe a word of what somebody waits for; none where it is not known, since what was recorded could not be
     /// taken in.
-    pub(super) fn owing(&self, about: &About, now: i64, unknown: &[usize]) -> Option<usize> {
+    pub(super) fn owing(&self, about: &About, now: &Moment, unknown: &[usize]) -> Option<usize> {
         let is_known = |application| {
             let place = self.place_of(application);
             place.is_none_or(|place| !unknown.contains(&place))
@@ -31,7 +32,7 @@ impl Counter {
         }
     }
 
-    fn owing_of(&self, application: &ApplicationId, subject: &SubjectId, now: i64) -> usize {
+    fn owing_of(&self, application: &ApplicationId, subject: &SubjectId, now: &Moment) -> usize {
         let Some(place) = self.place_of(application) else { return 0 };
         let is_its = |own: &&Session| own.place == place && own.owes_of(subject, now);
         let sessions = self.sessions.values().filter(is_its).count();
@@ -51,7 +52,7 @@ impl Counter {
         sessions + past
     }
 
-    fn owing_for(&self, application: &ApplicationId, activity: &ActivityId, now: i64) -> usize {
+    fn owing_for(&self, application: &ApplicationId, activity: &ActivityId, now: &Moment) -> usize {
         let Some(place) = self.place_of(application) else { return 0 };
         let is_its = |own: &&Session| {
             // Without rules it was lent nothing.

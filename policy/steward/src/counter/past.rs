@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_format::cbor;
 use strongroom_format::ids::DeviceId;
+use strongroom_host::clock::Clock;
 use strongroom_records::ids::{ActivityId, Pseudonym, SubjectId};
 use strongroom_records::log::{Entry, Kind};
 
 use super::CLOCK_APART_MAX;
+use super::moment::Moment;
 use crate::custodian::Custodian;
 use crate::error::Result;
 
@@ -16,9 +18,9 @@ use crate::error::Result;
 #[derive(Default)]
 pub(super) struct Past {
     /// Those of what has not changed since.
-    lent: BTreeMap<Lent, i64>,
+    lent: BTreeMap<Lent, Moment>,
     /// Those of what may be gone by now.
-    owed: BTreeMap<Lent, i64>,
+    owed: BTreeMap<Lent, Moment>,
 }
 
 /// What a lease is about.
@@ -53,8 +55,9 @@ impl Past {
         place: usize,
         custodian: &Custodian,
         own: &DeviceId,
-        now: i64,
+        clock: &dyn Clock,
     ) -> Result<()> {
+        let (now, moment) = (clock.now_ns(), Moment::now(clock));
         let register = custodian.register();
         let began = now.saturating_sub(custodian.longest_life(now)?);
         // Subjects about whom something was recorded after what is read, none for everybody; and what was let go of.
@@ -85,6 +88,7 @@ impl Past {
                             is_own && now < *end && !let_go.contains(lent)
                         };
                         let Some((lent, end)) = lent.zip(end).filter(lives) else { continue };
+                        let end = moment.end_at(end);
                         match changed.contains(&None) || changed.contains(&subject) {
                             true => self.owe_until(lent, end),
                             false => note(&mut self.lent, lent, end),
@@ -115,19 +119,19 @@ impl Past {
     }
 
     /// A device has a lease until then, and owes a word.
-    pub fn owe_until(&mut self, lent: Lent, end: i64) {
+    pub fn owe_until(&mut self, lent: Lent, end: Moment) {
         note(&mut self.owed, lent, end);
     }
 
     /// Whether a lease may still be used.
-    pub fn has(&self, lent: &Lent, now: i64) -> bool {
+    pub fn has(&self, lent: &Lent, now: &Moment) -> bool {
         let ends = [&self.lent, &self.owed].map(|all| all.get(lent));
-        ends.into_iter().flatten().any(|end| now < *end)
+        ends.into_iter().flatten().any(|end| now.is_before(end))
     }
 
     /// Forgets those of what may be gone that are over.
-    pub fn lapse(&mut self, now: i64) {
-        self.owed.retain(|_, end| now < *end);
+    pub fn lapse(&mut self, now: &Moment) {
+        self.owed.retain(|_, end| now.is_before(end));
     }
 
     /// Devices that owe a word of some of them.
@@ -137,7 +141,7 @@ impl Past {
     }
 }
 
-fn note(leases: &mut BTreeMap<Lent, i64>, lent: Lent, end: i64) {
+fn note(leases: &mut BTreeMap<Lent, Moment>, lent: Lent, end: Moment) {
     let known = leases.entry(lent).or_insert(end);
-    *known = end.max(*known);
+    *known = end.later(*known);
 }

@@ -9,6 +9,7 @@ use strongroom_records::exchange::GoneClasses;
 use strongroom_records::ids::{ClassId, Pseudonym, SubjectId};
 
 use super::letter::Loan;
+use super::moment::Moment;
 use crate::custodian::Custodian;
 use crate::error::Result;
 use crate::leases::{Operator, Outlook, Prospect, Rules, Wanted};
@@ -61,7 +62,7 @@ pub(super) struct Session {
 #[derive(Clone, Copy)]
 struct Owed {
     answer: Option<u64>,
-    end: i64,
+    end: Moment,
 }
 
 /// Somebody who was shown.
@@ -73,7 +74,7 @@ struct Told {
 #[derive(Clone, Copy)]
 struct Given {
     version: u64,
-    end: i64,
+    end: Moment,
 }
 
 /// How much of whom it may see a session has read.
@@ -252,8 +253,9 @@ impl Session {
             let gone: BTreeSet<ClassId> =
                 told.classes.keys().copied().filter(|class| over(class)).collect();
             for class in &gone {
-                let given = told.classes.remove(class);
-                owe(&mut self.owed, subject, given.map_or(0, |given| given.end));
+                if let Some(given) = told.classes.remove(class) {
+                    owe(&mut self.owed, subject, given.end);
+                }
             }
             for (class, version) in versions {
                 if let Some(given) = told.classes.get_mut(class)
@@ -373,7 +375,7 @@ impl Session {
         let empty = || Told { pseudonym, classes: BTreeMap::new() };
         let told = self.told.entry(lease.subject).or_insert_with(empty);
         let given = told.classes.entry(lease.class).or_insert(Given { version, end });
-        *given = Given { version, end: given.end.max(end) };
+        *given = Given { version, end: given.end.later(end) };
     }
 
     /// A letter is on its way; one that says something is gone has to be acknowledged.
@@ -407,13 +409,13 @@ impl Session {
     }
 
     /// Whether it has yet to say that what is gone is gone there.
-    pub fn owes(&self, now: i64) -> bool {
-        self.owed.values().any(|owed| now < owed.end)
+    pub fn owes(&self, now: &Moment) -> bool {
+        self.owed.values().any(|owed| now.is_before(&owed.end))
     }
 
     /// The same of one person.
-    pub fn owes_of(&self, subject: &SubjectId, now: i64) -> bool {
-        self.owed.get(subject).is_some_and(|owed| now < owed.end)
+    pub fn owes_of(&self, subject: &SubjectId, now: &Moment) -> bool {
+        self.owed.get(subject).is_some_and(|owed| now.is_before(&owed.end))
     }
 
     /// Whether it may have anything of somebody.
@@ -432,9 +434,9 @@ impl Session {
     }
 
     /// Whose data it was given, and when each lease is over that it has not said to have let go of.
-    pub fn leases(&self) -> impl Iterator<Item = (SubjectId, i64)> {
+    pub fn leases(&self) -> impl Iterator<Item = (SubjectId, Moment)> {
         let given = |(subject, told): (&SubjectId, &Told)| {
-            let ends: Vec<i64> = told.classes.values().map(|given| given.end).collect();
+            let ends: Vec<Moment> = told.classes.values().map(|given| given.end).collect();
             let subject = *subject;
             ends.into_iter().map(move |end| (subject, end))
         };
@@ -442,14 +444,14 @@ impl Session {
         self.told.iter().flat_map(given).chain(owed)
     }
 
-    /// When all of them are over; the beginning of time for none.
-    pub fn last_end(&self) -> i64 {
-        self.leases().map(|(_, end)| end).max().unwrap_or(i64::MIN)
+    /// Whether any of them may still be used.
+    pub fn has_any(&self, now: &Moment) -> bool {
+        self.leases().any(|(_, end)| now.is_before(&end))
     }
 }
 
 /// The answer that says so is none yet: it is set when the news are posted.
-fn owe(owed: &mut BTreeMap<SubjectId, Owed>, subject: SubjectId, end: i64) {
-    let before = owed.get(&subject).map_or(end, |before| before.end.max(end));
+fn owe(owed: &mut BTreeMap<SubjectId, Owed>, subject: SubjectId, end: Moment) {
+    let before = owed.get(&subject).map_or(end, |before| before.end.later(end));
     owed.insert(subject, Owed { answer: None, end: before });
 }
