@@ -26,7 +26,7 @@ const POLL_IDLE: Duration = Duration::from_secs(1);
 const POLL_AWAITED: Duration = Duration::from_millis(30);
 /// How soon an act that waits is noticed.
 const GLANCE: Duration = Duration::from_millis(10);
-/// How long nothing is tried after trouble.
+/// How long nothing is tried after trouble, unless an act waits.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A counter before it serves.
@@ -98,19 +98,12 @@ impl Attended {
             trouble = now;
             self.counter.wanted_keys().into_iter().for_each(|key| self.obtain(key));
             let pause = match (&trouble, self.is_remote, self.counter.is_busy()) {
-                (Some(_), _, _) => TROUBLE_PAUSE,
-                (None, false, _) => POLL_LOCAL,
-                (None, true, true) => POLL_REMOTE,
-                (None, true, false) => POLL_IDLE,
+                (Some(_), _, _) => Pause::AFTER_TROUBLE,
+                (None, false, _) => Pause { idle: POLL_LOCAL, awaited: POLL_LOCAL },
+                (None, true, true) => Pause { idle: POLL_REMOTE, awaited: POLL_AWAITED },
+                (None, true, false) => Pause { idle: POLL_IDLE, awaited: POLL_AWAITED },
             };
-            let began = clock.elapsed();
-            let is_over = |waited: Duration| {
-                let is_awaited = trouble.is_none() && self.turns.is_awaited();
-                waited >= pause || is_awaited && waited >= POLL_AWAITED
-            };
-            while !is_over(clock.elapsed() - began) {
-                clock.sleep(GLANCE);
-            }
+            pause.rest(&self.turns, &clock);
         }
     }
 
@@ -130,5 +123,49 @@ impl Attended {
         if started.is_err() {
             asking.lock().remove(&id);
         }
+    }
+}
+
+/// How long nothing is done between two turns.
+struct Pause {
+    idle: Duration,
+    /// While an act waits.
+    awaited: Duration,
+}
+
+impl Pause {
+    /// What is wrong with one application is no reason for acts on others to wait.
+    const AFTER_TROUBLE: Self = Self { idle: TROUBLE_PAUSE, awaited: POLL_REMOTE };
+
+    fn rest(&self, turns: &Turns, clock: &dyn Clock) {
+        let began = clock.elapsed();
+        let is_over =
+            |waited: Duration| waited >= self.idle || waited >= self.awaited && turns.is_awaited();
+        while !is_over(clock.elapsed() - began) {
+            clock.sleep(GLANCE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_host::sim::SimClock;
+    use strongroom_steward::About;
+
+    use super::*;
+
+    #[test]
+    fn an_act_is_not_kept_by_the_pause_after_trouble() {
+        let (turns, clock) = (Turns::default(), SimClock::new(0));
+        let rested = || {
+            let began = clock.elapsed();
+            Pause::AFTER_TROUBLE.rest(&turns, &clock);
+            clock.elapsed() - began
+        };
+        assert_eq!(rested(), Duration::from_secs(1));
+        let act = turns.ask(About::Everything);
+        assert_eq!(rested(), Duration::from_millis(250));
+        drop(act);
+        assert_eq!(rested(), Duration::from_secs(1));
     }
 }
