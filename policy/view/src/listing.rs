@@ -38,7 +38,8 @@ pub(crate) fn find_class(
 
 pub(crate) type Found = Vec<(Vec<u8>, Thing, u64)>;
 
-/// A page of people; all who are on it are shown by one record.
+/// A page of people, up to the first who has yet to be shown. Where that is the first of all, those who have to be are asked for
+/// together; how many a custodian then shows is up to how long that takes it.
 pub(crate) fn list_people(
     state: &State,
     cookie: u64,
@@ -53,11 +54,15 @@ pub(crate) fn list_people(
     let (mut found, mut lapsed) = (Vec::new(), Vec::new());
     for (pseudonym, person) in page.take(count_max) {
         let is_lapsed = |own: &Arc<Compartment>| matches!(own.shown(now), Standing::Lapsed);
-        if person.compartments.iter().any(is_lapsed) {
-            lapsed.push(person.subject);
+        match person.compartments.iter().any(is_lapsed) {
+            true if !found.is_empty() => break,
+            true => lapsed.push(person.subject),
+            false if !lapsed.is_empty() => {}
+            false => {
+                let name = pseudonym.to_string().into_bytes();
+                found.push((name, Thing::Person(*pseudonym), id_cookie(&pseudonym.0)));
+            }
         }
-        let name = pseudonym.to_string().into_bytes();
-        found.push((name, Thing::Person(*pseudonym), id_cookie(&pseudonym.0)));
     }
     if lapsed.is_empty() { Ok(found) } else { Err(Ask::Show(lapsed)) }
 }

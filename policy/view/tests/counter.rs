@@ -203,6 +203,66 @@ fn while_an_act_waits_an_ask_is_given_what_one_record_lends_and_the_rest_when_it
 }
 
 #[test]
+fn an_ask_is_given_no_more_than_what_is_still_of_use_when_it_is_answered() {
+    let mut hand = ByHand::new(72);
+    for _ in 0..60 {
+        hand.served.shop.reader("somebody");
+    }
+    hand.served.shop.act(|shop| shop.set_lease(ClassId::IDENTIFIABLE, 2).unwrap());
+    let cable = hand.served.cable();
+    hand.served.shop.world.services.store = Arc::clone(&cable) as Arc<dyn Store>;
+    hand.reopen();
+    // A record takes long: all of them would take as long as the shortest lease.
+    let clock = Arc::clone(&hand.served.shop.world.clock);
+    let slow = move |call| {
+        if is_record(call) {
+            clock.advance(Duration::from_millis(400));
+        }
+        ControlFlow::Continue(())
+    };
+    *cable.listener.lock().unwrap() = Some(Box::new(slow));
+    let mut lent = Vec::new();
+    let mut page = hand.ask(everybody());
+    assert_eq!(page.leases.len(), 64, "what two records lend");
+    lent.append(&mut page.leases);
+    let mut rest = hand.ask(vec![Need::Page(page.next.unwrap())]);
+    assert_eq!((rest.leases.len(), rest.next), (56, None));
+    lent.append(&mut rest.leases);
+    let mut people: Vec<_> = lent.iter().map(|lease| (lease.subject, lease.class)).collect();
+    people.sort();
+    people.dedup();
+    assert_eq!(people.len(), 120, "each of them once");
+}
+
+#[test]
+fn whoever_is_on_a_page_is_lent_however_much_was_asked_for_with_it() {
+    let mut hand = ByHand::new(73);
+    let known: Vec<_> = (0..130).map(|_| hand.served.shop.reader("somebody")).collect();
+    let mut page = hand.ask(everybody());
+    let mut next = page.next;
+    while let Some(from) = next {
+        page = hand.ask(vec![Need::Page(from)]);
+        next = page.next;
+    }
+    for _ in 0..130 {
+        hand.served.shop.reader("somebody else");
+    }
+    // They are told of by a hint: there is a page of them.
+    let hint = hand.answer();
+    let mut next = Some(hint.next.unwrap());
+    let mut shown = std::collections::BTreeSet::new();
+    let twice = known.iter().chain(&known).take(255);
+    let mut needs: Vec<Need> = twice.map(|subject| Need::Show(*subject)).collect();
+    while let Some(from) = next {
+        needs.push(Need::Page(from));
+        let answer = hand.ask(std::mem::take(&mut needs));
+        shown.extend(answer.leases.iter().map(|lease| lease.subject));
+        next = answer.next;
+    }
+    assert_eq!(shown.len(), 260);
+}
+
+#[test]
 fn what_is_wrong_with_one_application_keeps_nothing_from_another() {
     let mut hand = ByHand::new(15);
     let ada = hand.served.shop.reader("ada");

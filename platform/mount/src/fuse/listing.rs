@@ -28,13 +28,17 @@ pub(crate) async fn list_names(
     (folder, mut cookie): (Ino, u64),
     mut reply: ReplyDirectory,
 ) {
+    let mut is_empty = true;
     loop {
         let batch = core.read_folder(folder, cookie, NAMES_BATCH_COUNT, ListDetail::Names);
         let entries = match driver.outcome(wait(batch, driver.patience()).await) {
             Ok(entries) => entries,
+            // What is in the buffer is good; the error comes again with the next request.
+            Err(_) if !is_empty => return reply.ok(),
             Err(errno) => return reply.error(errno),
         };
         let Some(last) = entries.last() else { return reply.ok() };
+        is_empty = false;
         cookie = last.cookie;
         for entry in &entries {
             let name = OsStr::from_bytes(&entry.name);

@@ -1,9 +1,11 @@
 //! What an ask is given: decided, put on record, and then released.
 //!
 //! Where an act waits for devices, no ask is given more than one record lends: a device that waits for its answer lets go of nothing
-//! that the kernel looks up just then, and nobody is heard before the turn is over.
+//! that the kernel looks up just then, and nobody is heard before the turn is over. Nor is one given for longer than a part of what
+//! it is lent: leases count from when they were asked for, and what is given first would be over as the answer comes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
@@ -16,6 +18,11 @@ use super::{Counter, LEASE_COUNT_MAX, TOGETHER_COUNT_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow::CONFLICT_COUNT_MAX;
 use crate::leases::Wanted;
+
+/// LIMIT: how long an ask is given more.
+const SPAN: Duration = Duration::from_secs(2);
+/// LIMIT: the same, as a part of the shortest lease that it was given.
+const SPAN_PART: u32 = 4;
 
 /// What an ask is given.
 #[derive(Default)]
@@ -64,7 +71,6 @@ impl Counter {
                 Need::Look | Need::End => {}
             }
         }
-        wanted.truncate(2 * LEASE_COUNT_MAX);
         let given = self.give(id, &wanted);
         if given.is_err()
             && let Some(session) = self.sessions.get_mut(id)
@@ -88,9 +94,10 @@ impl Counter {
             return Ok(Given::default());
         }
         self.sessions.get_mut(id).ok_or_else(Error::denied)?.begin_lending();
-        let mut given_count = 0;
+        let (mut given_count, begun, mut span) = (0, self.now(), SPAN);
         for some in wanted.chunks(TOGETHER_COUNT_MAX) {
-            if given_count > 0 && self.turns.is_awaited() {
+            let is_much = given_count >= 2 * LEASE_COUNT_MAX || self.now() >= begun + span;
+            if given_count > 0 && (is_much || self.turns.is_awaited()) {
                 break;
             }
             given_count += some.len();
@@ -103,7 +110,13 @@ impl Counter {
             let custodian = &self.custodians[session.place];
             for (one, grant) in some.iter().zip(grants) {
                 match grant {
-                    Some(grant) => loans.extend(loan(custodian, session, one, &grant, now)?),
+                    Some(grant) => {
+                        let Some(loan) = loan(custodian, session, one, &grant, now)? else {
+                            continue;
+                        };
+                        span = span.min(Duration::from_nanos(loan.lease.life) / SPAN_PART);
+                        loans.push(loan);
+                    }
                     None => drop(refused.insert(one.subject)),
                 }
             }

@@ -30,7 +30,7 @@ impl FarDesk {
 
     /// What no live lease covers, of what was asked; leases in use past their half; compartments that come next.
     pub(super) fn needs(&mut self, waiting: &[Request]) -> Vec<Need> {
-        let (now, mut shows, mut opens) = (self.now(), BTreeSet::new(), BTreeSet::new());
+        let (now, mut shows, mut opens) = (self.now(), Vec::new(), BTreeSet::new());
         let mut looks = false;
         let mut touched = None;
         for Request { ask, .. } in waiting {
@@ -42,7 +42,7 @@ impl FarDesk {
                 Ask::ShowEach(all) => shows.extend(all.iter().map(|own| own.subject)),
                 Ask::Names(own) => {
                     if matches!(own.names(now), Standing::Lapsed) {
-                        shows.insert(own.subject);
+                        shows.push(own.subject);
                     }
                 }
                 Ask::Read(parties, file) => {
@@ -60,12 +60,14 @@ impl FarDesk {
             self.look_ahead(touched, &mut more);
         }
         let more: Vec<_> = more.difference(&opens).copied().collect();
-        let shows = shows.into_iter().map(Need::Show);
-        // ORDER: what somebody waits for is first: a custodian may give less than all at a time.
-        let opens = opens.into_iter().chain(more);
-        let opens = opens.map(|(subject, class)| Need::Open(subject, class));
-        let looks = looks.then_some(Need::Look);
-        looks.into_iter().chain(shows).chain(opens).take(NEED_COUNT_MAX).collect()
+        let mut known = BTreeSet::new();
+        let shows = shows.into_iter().filter(|subject| known.insert(*subject)).map(Need::Show);
+        // ORDER: what somebody waits for is first, and as it was asked for: a custodian may give less than all at a time. Whoever
+        // reads waits for one, whoever lists for the first of many.
+        let open = |(subject, class)| Need::Open(subject, class);
+        let (opens, more) = (opens.into_iter().map(open), more.into_iter().map(open));
+        let looks = looks.then_some(Need::Look).into_iter();
+        looks.chain(opens).chain(shows).chain(more).take(NEED_COUNT_MAX).collect()
     }
 
     /// A job that goes through everybody would ask for each alone. So whoever goes on where the last ask ended gets as many

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use strongroom_host::sim::Chance;
 use strongroom_records::ids::SubjectId;
+use strongroom_workspace::door::{Core, ListDetail};
 use strongroom_workspace::error::ErrorKind;
 
 use crate::common::world::START_NS;
-use crate::common::{Shop, content, follow, kind, look, only, open, read};
+use crate::common::{Shop, content, follow, kind, list, look, now, only, open, read};
 
 use super::{opened, paths, until};
 
@@ -32,6 +33,28 @@ fn a_lease_ends_and_is_renewed_by_a_decision_or_not_at_all() {
     // A wall clock that is set back gains nothing.
     shop.world.clock.set_now_ns(START_NS);
     assert!(read(&view, handle).is_ok());
+}
+
+#[test]
+fn a_page_of_people_ends_before_the_first_who_has_yet_to_be_shown() {
+    let mut shop = Shop::new(18);
+    for _ in 0..6 {
+        shop.reader("somebody");
+    }
+    let view = shop.view("newsletter");
+    let folder = look(&view, "subjects").unwrap().ino;
+    let names: Vec<String> = list(&view, folder).unwrap().into_iter().map(|own| own.0).collect();
+    assert_eq!(names.len(), 6);
+    // Leases are over. One is looked at, and shown again.
+    shop.world.clock.advance(Duration::from_secs(500));
+    look(&view, &format!("subjects/{}", names[0])).unwrap();
+    let count = shop.act(|shop| shop.record_count());
+    let page = now(view.read_folder(folder, 2, 6, ListDetail::Names)).unwrap();
+    assert_eq!(page.len(), 1);
+    assert_eq!(shop.act(|shop| shop.record_count()), count, "nobody was asked");
+    // The others are shown together, and all are listed.
+    let again: Vec<String> = list(&view, folder).unwrap().into_iter().map(|own| own.0).collect();
+    assert_eq!(again, names);
 }
 
 #[test]
