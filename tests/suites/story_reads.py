@@ -101,7 +101,8 @@ class Reader:
         demand(note[BAD] > 0 and note[BAD_ENDED] > acknowledged, f"{self.kind}: nothing was tried after it was acknowledged")
         demand(note[ERRNO] in TAKEN[self.way], f"{self.kind} was told errno {note[ERRNO]}")
         span = max(0, note[GOOD_ENDED] - began) / 1e9
-        demand(span <= limit, f"{self.kind}: the last read went well {span:.2f} s after the act began")
+        took = (acknowledged - began) / 1e9
+        demand(span <= limit, f"{self.kind}: the last read went well {span:.2f} s after the act began, acknowledged after {took:.2f} s")
         return span
 
     def silenced(self, stopped, lease):
