@@ -598,6 +598,43 @@ fn who_forgot_a_commit_of_which_others_let_go_long_ago_is_told_to_mount_again() 
     assert!(examine(&fleet).is_clean());
 }
 
+#[test]
+fn who_forgot_its_first_commit_and_the_records_in_it_does_not_begin_without_them() {
+    let mut fleet = Fleet::new(19, 2, &tuning());
+    fleet.keep_copies();
+    fleet.settle().unwrap();
+    fleet.homes[0].cut(true);
+    save(fleet.homes[0].workspace().unwrap(), "f", &content(1, 500)).unwrap();
+    // The next process goes on from that without the store: its records are in a file of their own.
+    fleet.homes[0].down(Down::Killed).unwrap();
+    fleet.homes[0].open().unwrap();
+    let first = fleet.homes[0].workspace().unwrap().clone();
+    save(&first, "more", &content(2, 500)).unwrap();
+    let (disk, head) = (fleet.homes[0].disk().clone(), Path::new(STATE).join("head"));
+    let before = read_all(&disk, &head).unwrap();
+    fleet.homes[0].cut(false);
+    first.commit().unwrap();
+    let newest = StoreKey::Log(first.status().head_seq);
+    drop(first);
+    fleet.homes[0].cut(true);
+    fleet.homes[0].down(Down::Killed).unwrap();
+    // As after a loss of power, which keeps some of what was written last.
+    disk.open(&head, OpenMode::Create).unwrap().write_at(&before, 0).unwrap();
+    disk.remove(&copy_of(newest)).unwrap();
+    let refused = fleet.homes[0].open().map_err(|error| error.kind());
+    if let Some(first) = fleet.homes[0].workspace() {
+        save(first, "tmp", &content(3, 500)).unwrap();
+        let places = ((Ino::ROOT, &b"tmp"[..]), (Ino::ROOT, &b"f"[..]));
+        done(first.rename(places.0, places.1, RenameMode::Replace)).unwrap();
+    }
+    let trees = fleet.settle().unwrap();
+    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
+    let found = marks_in(&trees[0]);
+    assert!(found.contains(&mark(1)) && found.contains(&mark(2)), "one is lost");
+    assert!(examine(&fleet).is_clean());
+    assert_eq!(refused, Err(ErrorKind::Unavailable));
+}
+
 /// Files with staged objects of a home.
 fn staged(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
     let (disk, folder) = (home.disk(), Path::new(STATE).join("staged"));

@@ -18,7 +18,8 @@ use super::{content, examine, mark, marks_in, tuning, write_for_long};
 const FOUND_APART: [u64; 6] = [402_752, 444_576, 456_493, 515_417, 516_682, 527_440];
 
 /// The same, of homes that are rolled back as well.
-const FOUND_ROLLED_BACK: [u64; 5] = [615_016, 753_055, 759_045, 760_517, 860_005];
+const FOUND_ROLLED_BACK: [u64; 8] =
+    [615_016, 753_055, 759_045, 760_517, 860_005, 1_515_288, 1_525_055, 1_535_075];
 
 #[test]
 fn homes_that_write_at_once_converge_and_lose_nothing() {

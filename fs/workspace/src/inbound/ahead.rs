@@ -15,8 +15,8 @@ use strongroom_journal::ahead::is_ahead;
 #[derive(Default)]
 pub(super) struct Seam {
     covered: u64,
-    /// The last record before that is still there, or 0.
-    before: u64,
+    /// The last record before, if one is still there. Where nothing is covered there never was one.
+    before: Option<u64>,
     /// The first one.
     first: Option<u64>,
     /// The last one, or the last before.
@@ -31,7 +31,7 @@ impl Seam {
     /// Takes note of the next record.
     pub(super) fn note(&mut self, number: u64) {
         if number <= self.covered {
-            self.before = number;
+            self.before = Some(number);
             return;
         }
         self.first = self.first.or(Some(number));
@@ -46,7 +46,7 @@ impl Seam {
             (Some(_), Some(from)) => from <= self.covered,
             // They go on from others, which were not committed then.
             (Some(first), None) => {
-                first != self.covered + 1 && is_ahead(first) && self.before != self.covered
+                first != self.covered + 1 && is_ahead(first) && self.before != Some(self.covered)
             }
         }
     }
@@ -110,5 +110,8 @@ mod tests {
         let mut later = Seam::new(300);
         later.note(311);
         assert!(!later.is_whole(None, 311));
+        // Nothing was committed as far as is known, and what these go on from is gone.
+        assert!(!seam(0, &[]).is_whole(None, number_ahead(300, 0, 0)));
+        assert!(seam(0, &[]).is_whole(Some(1), number_ahead(300, 0, 0)));
     }
 }
