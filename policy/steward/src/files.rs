@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
 use strongroom_audit::Grant;
+use strongroom_audit::shelves::Shelves;
 use strongroom_authorizer::Action;
 use strongroom_crypto::hash::sha256;
 use strongroom_crypto::seal;
@@ -342,13 +343,22 @@ impl OpenFolder {
 
     /// Reads a file.
     pub fn read(&self, register: &Register, subject: &SubjectId, file: &File) -> Result<Vec<u8>> {
-        let sealed = sealed(register, file)?;
-        let context = FileHome::new(register, subject).context(self.class, &file.id);
+        let sealed = sealed(register.log().shelves(), file)?;
+        let context = self.context(register, subject, file);
         let plain = seal::open(self.key_of(file)?, &context, &sealed).map_err(|_| damaged())?;
         Ok(plain.into_vec())
     }
 
-    fn key_of(&self, file: &File) -> Result<&ClassKey> {
+    /// What a file in it is bound to.
+    pub fn context(&self, register: &Register, subject: &SubjectId, file: &File) -> Context {
+        FileHome::new(register, subject).context(self.class, &file.id)
+    }
+
+    /// The key that a file in it is sealed under.
+    ///
+    /// # Errors
+    /// `Corrupt` where it is gone.
+    pub fn key_of(&self, file: &File) -> Result<&ClassKey> {
         if file.generation == self.generation {
             return Ok(&self.key);
         }
@@ -392,32 +402,6 @@ impl Custodian {
         let seq = transaction.seq();
         let put = self.put_folder(transaction, own, folder, lookups);
         self.as_recorded(seq, put)
-    }
-
-    /// Reads a file of a subject, for an activity that may.
-    ///
-    /// # Errors
-    /// `Denied`; `NotFound` when the subject has no such file; `Corrupt`.
-    pub fn read_file(&mut self, asked: &Asked, name: &str) -> Result<Vec<u8>> {
-        let read = self.read_on_record(asked, name);
-        self.finish()?;
-        read
-    }
-
-    /// Two records: that the class may be read, without which nobody knows which file has the name; and which one it is, without
-    /// which none of it is read. What follows from both is carried out together.
-    fn read_on_record(&mut self, asked: &Asked, name: &str) -> Result<Vec<u8>> {
-        let (own, grant) = self.ask_early(asked, Action::Open)?;
-        let register = self.register();
-        let (subject, cell) = (own.cell.subject, &own.cell);
-        let subject_key = register.subject_key(cell)?.ok_or_else(Error::denied)?;
-        let folder = OpenFolder::open(register, &grant, &subject_key, cell)?;
-        if let Some(joint) = folder.find_joint(name) {
-            return self.read_joint(asked, (own, grant), &joint.clone());
-        }
-        let file = folder.find(name).ok_or_else(no_such_file)?.clone();
-        self.tell_opened(vec![(own, &grant)], file.id)?;
-        folder.read(self.register(), &subject, &file)
     }
 
     /// Files of a subject, for an activity that may see them.
@@ -523,9 +507,9 @@ impl FileHome {
 }
 
 /// The bytes of a file as they are stored.
-pub(crate) fn sealed(register: &Register, file: &File) -> Result<bytes::Bytes> {
+pub(crate) fn sealed(shelves: &Shelves, file: &File) -> Result<bytes::Bytes> {
     let name = u128::from_be_bytes(file.id.0);
-    let sealed = register.log().shelves().find(Shelf::Object, name)?.ok_or_else(damaged)?;
+    let sealed = shelves.find(Shelf::Object, name)?.ok_or_else(damaged)?;
     if sha256(&sealed) != file.hash.0 {
         return Err(damaged());
     }

@@ -22,7 +22,7 @@ use strongroom_audit::Grant;
 use strongroom_authorizer::Action;
 use strongroom_crypto::hash::sha256;
 use strongroom_crypto::seal;
-use strongroom_crypto::secret::KeyShare;
+use strongroom_crypto::secret::{JointKey, KeyShare};
 use strongroom_crypto::usage::{Context, Usage, Value};
 use strongroom_format::ids::OrganisationId;
 use strongroom_records::ids::{ActivityId, ApplicationId, ClassId, FileId, Hash, SubjectId};
@@ -144,13 +144,22 @@ fn hand_out(
 
 /// Reads a file by the shares of all whom it is about.
 pub(crate) fn read(register: &Register, parties: &[Party], file: &File) -> Result<Vec<u8>> {
+    let (key, context) = opening(register, parties, file)?;
+    let sealed = sealed(register.log().shelves(), file)?;
+    Ok(seal::open(&key, &context, &sealed).map_err(|_| damaged())?.into_vec())
+}
+
+/// What opens a file, by the shares of all whom it is about, and what it is bound to.
+pub(crate) fn opening(
+    register: &Register,
+    parties: &[Party],
+    file: &File,
+) -> Result<(JointKey, Context)> {
     let people: BTreeSet<SubjectId> = parties.iter().map(Party::subject).collect();
     let class = parties.first().ok_or_else(damaged)?.folder.class();
     let shares = parties.iter().map(|party| party.share(file.id).ok_or_else(damaged));
     let key = KeyShare::join(shares.collect::<Result<Vec<_>>>()?);
-    let context = context(home(register), class, &people, &file.id);
-    let plain = seal::open(&key, &context, &sealed(register, file)?).map_err(|_| damaged())?;
-    Ok(plain.into_vec())
+    Ok((key, context(home(register), class, &people, &file.id)))
 }
 
 fn home(register: &Register) -> (OrganisationId, ApplicationId) {
@@ -175,14 +184,16 @@ fn context(
 }
 
 impl Custodian {
-    /// Reads one under a grant for the one whom it was asked of, if those of the others are to be had. It is on record with
-    /// all of them which one it is, before.
-    pub(crate) fn read_joint(
+    /// All whom a file is about, for an activity that may read it: it is on record with each of them that it was opened.
+    ///
+    /// # Errors
+    /// `Denied`, or to a job `NotFound`, where it may not be read with one of them.
+    pub(crate) fn parties_on_record(
         &mut self,
         asked: &Asked,
         (own, grant): (Subject, Grant),
         joint: &JointFile,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Vec<Party>> {
         let rules = self.rules_asked(asked)?;
         let (what, files) = ((grant.class(), Action::Open), vec![joint.file.id]);
         let others = self.lend_together(&rules, &joint.others, what, files)?;
@@ -198,11 +209,10 @@ impl Custodian {
         }
         self.tell_opened(people, joint.file.id)?;
         grants.insert(0, grant);
-        let parties = self.parties_by(&grants, &joint.file.name)?;
-        read(self.register(), &parties, &joint.file)
+        self.parties_by(&grants, &joint.file.name)
     }
 
-    /// The same for an export, which is on record itself.
+    /// Reads one for an export, which is on record itself.
     pub(crate) fn export_joint(
         &mut self,
         grant: &Grant,

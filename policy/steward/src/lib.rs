@@ -42,6 +42,7 @@ mod merge;
 mod normal;
 mod opened;
 mod policies;
+mod reading;
 mod receipts;
 mod redecide;
 mod register;
@@ -81,6 +82,7 @@ pub use leases::{
 pub use ledger::Replayed;
 pub use merge::Merged;
 pub use policies::{PolicyLanguage, Standing};
+pub use reading::{Reading, moved_all_the_time};
 pub use receipts::verify_receipt;
 pub use redecide::Redecided;
 pub use retire::{Carry, Retired};

@@ -28,8 +28,8 @@ use crate::lookup::Buckets;
 use crate::register::Transaction;
 use crate::subjects::Subject;
 
-/// Bytes that are sent while others wait: no more than a record and its cells have, so that letting others in costs more.
-const TOGETHER_LEN: u64 = 64 << 10;
+/// Bytes that are sent or fetched while others wait: no more than a record and its cells have, so that letting others in costs more.
+pub(crate) const TOGETHER_LEN: u64 = 64 << 10;
 /// LIMIT: how often a file is sealed anew because its class has a new key.
 const SEAL_COUNT_MAX: u32 = 8;
 

@@ -1,5 +1,5 @@
-//! A file goes to the store while others write. What they record meanwhile decides whether it goes on record, and what does not
-//! leaves nothing.
+//! A file goes to the store, or comes from it, while others write. What they record meanwhile decides whether it goes on record, and
+//! what does not leaves nothing; and whether it is given out.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -81,18 +81,35 @@ impl Shop {
 
     /// Somebody else does something while the next file is on its way, unless they are kept out. How often they were let in.
     fn meanwhile(&self, deed: impl Fn(&mut Custodian) + Send + 'static) -> Arc<AtomicUsize> {
+        let (count, happens) = self.unless_kept_out(deed);
+        self.world.store.while_sent(happens);
+        count
+    }
+
+    /// The same while the next file is fetched.
+    fn while_fetched(&self, deed: impl Fn(&mut Custodian) + Send + 'static) -> Arc<AtomicUsize> {
+        let (count, happens) = self.unless_kept_out(deed);
+        let is_file = |key: &Key| matches!(key, Key::Policy(key) if key.shelf == Shelf::Object);
+        self.world.store.while_read(is_file, happens);
+        count
+    }
+
+    fn unless_kept_out(
+        &self,
+        deed: impl Fn(&mut Custodian) + Send + 'static,
+    ) -> (Arc<AtomicUsize>, impl FnOnce() + Send + 'static) {
         let (mut other, door) = (self.world.open("shop"), self.door.clone());
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
-        self.world.store.while_sent(move || {
+        let happens = move || {
             if !door.0.load(Ordering::SeqCst) {
                 other.follow().unwrap();
                 other.catch_up().unwrap();
                 deed(&mut other);
                 counted.fetch_add(1, Ordering::SeqCst);
             }
-        });
-        count
+        };
+        (count, happens)
     }
 
     fn names(&mut self) -> Vec<String> {
@@ -157,6 +174,70 @@ fn what_is_taken_away_while_a_file_is_on_its_way_keeps_it_off_record() {
         }
         at.check_sound();
     }
+}
+
+#[test]
+fn what_is_taken_away_while_a_file_is_fetched_is_given_to_nobody() {
+    type Deed = fn(&mut Custodian, SubjectId);
+    let deeds: [(&str, Deed); 4] = [
+        ("withdrawn", |other, ada| drop(other.answer(&ada, &answer("editor", Withdrawn)).unwrap())),
+        ("erased", |other, ada| drop(other.erase(&ada).unwrap())),
+        ("restricted", |other, ada| other.restrict(&ada, true).unwrap()),
+        ("suspended", |other, _| {
+            other.stop_activity("editor", ActivityState::Suspended).unwrap();
+        }),
+    ];
+    for (seed, (what, deed)) in (50..).zip(deeds) {
+        let mut at = Shop::new(seed);
+        let ada = at.ada;
+        at.shop.put_file(&own(ada, "owned"), "long", &vec![7; LEN]).unwrap();
+        let let_in = at.while_fetched(move |other| deed(other, ada));
+        let read = at.shop.read_file(&at.editor(), "long");
+        assert_eq!(kind(read), ErrorKind::Denied, "{what}");
+        assert_eq!(let_in.load(Ordering::SeqCst), 1, "{what}");
+        assert!(at.door.0.load(Ordering::SeqCst), "they are kept out again");
+        at.check_sound();
+    }
+}
+
+#[test]
+fn a_file_is_read_whatever_others_do_to_it_while_it_is_fetched() {
+    let mut at = Shop::new(60);
+    let ada = at.ada;
+    at.shop.put_file(&own(ada, "owned"), "long", &vec![7; LEN]).unwrap();
+    // Sealed anew, it lies elsewhere.
+    let let_in = at.while_fetched(move |other| {
+        other.rotate_subject(&ada, Depth::Deep, None, &mut |_| ()).unwrap();
+    });
+    assert_eq!(at.shop.read_file(&at.editor(), "long").unwrap(), vec![7; LEN]);
+    assert_eq!(let_in.load(Ordering::SeqCst), 1);
+    let let_in = at.while_fetched(move |other| {
+        other.put_file(&own(ada, "owned"), "long", &vec![8; LEN]).unwrap();
+    });
+    assert_eq!(at.shop.read_file(&at.editor(), "long").unwrap(), vec![8; LEN]);
+    assert_eq!(let_in.load(Ordering::SeqCst), 1);
+    let let_in = at.while_fetched(move |other| {
+        other.remove_file(&own(ada, "owned"), "long").unwrap();
+    });
+    assert_eq!(kind(at.shop.read_file(&at.editor(), "long")), ErrorKind::NotFound);
+    assert_eq!(let_in.load(Ordering::SeqCst), 1);
+    at.check_sound();
+}
+
+#[test]
+fn a_file_about_several_people_is_given_out_while_it_may_be_with_each_of_them() {
+    let mut at = Shop::new(61);
+    let (ada, bob) = (at.ada, at.shop.create_subject(&[]).unwrap());
+    at.shop.answer(&bob, &answer("editor", Given)).unwrap();
+    let (asked, others) = (own(ada, "owned"), [bob.to_string()]);
+    at.shop.put_file_about(&asked, &others, "contract", &vec![7; LEN]).unwrap();
+    assert_eq!(at.shop.read_file(&at.editor(), "contract").unwrap(), vec![7; LEN]);
+    let let_in = at.while_fetched(move |other| {
+        other.answer(&bob, &answer("editor", Withdrawn)).unwrap();
+    });
+    assert_eq!(kind(at.shop.read_file(&at.editor(), "contract")), ErrorKind::Denied);
+    assert_eq!(let_in.load(Ordering::SeqCst), 1);
+    at.check_sound();
 }
 
 #[test]

@@ -194,13 +194,7 @@ pub fn files(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     listed(custodian, &asked(call))
 }
 
-/// Reads a file, for a job.
-pub fn get(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    let bytes = custodian.read_file(&asked(call), call.param(3))?;
-    Ok(Answer::bytes("application/octet-stream", bytes))
-}
-
-/// The one that a job writes, if it may.
+/// The one that a job reads or writes, if it may.
 pub fn named(call: &Call<'_>) -> Result<(Asked, String)> {
     Ok((asked(call), call.param(3).to_owned()))
 }

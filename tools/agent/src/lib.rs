@@ -25,6 +25,7 @@ mod call;
 mod door;
 mod export;
 mod force;
+mod get;
 mod http;
 mod package;
 mod put;
@@ -227,6 +228,10 @@ impl Agent {
             Act::Put(named) => {
                 let call = Call { request, body: &[], params, token };
                 self.put(&call, desk, named, body)
+            }
+            Act::Get(named) => {
+                let call = Call { request, body: &body, params, token };
+                self.get(&call, guest, desk, named)
             }
             Act::Export => {
                 let call = Call { request, body: &body, params, token };

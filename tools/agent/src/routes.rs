@@ -33,6 +33,8 @@ pub enum Act {
     Export,
     /// By writing a file, which nobody waits for while it goes to the store.
     Put(Named),
+    /// By reading one, which nobody waits for while it comes from the store.
+    Get(Named),
 }
 
 /// Where something is done.
@@ -107,6 +109,11 @@ const fn put_route(path: &'static str, who: Who, named: Named) -> Route {
     Route { method, path, who, act, is_once: false, place: Place::Desk, body_len_max }
 }
 
+const fn read_route(path: &'static str, who: Who, named: Named) -> Route {
+    let (method, act, body_len_max) = ("GET", Act::Get(named), BODY_LEN_MAX);
+    Route { method, path, who, act, is_once: false, place: Place::Desk, body_len_max }
+}
+
 const fn export_route(path: &'static str) -> Route {
     let (method, who, act) = ("POST", Own, Act::Export);
     Route { method, path, who, act, is_once: false, place: Place::Desk, body_len_max: BODY_LEN_MAX }
@@ -130,7 +137,7 @@ const ROUTES: &[Route] = &[
     route("GET", "subjects/{subject}", Own, subjects::show),
     route("PUT", "subjects/{subject}/lookups", Own, subjects::set).up_to(TEXT_LEN_MAX),
     route("GET", "subjects/{subject}/files/{class}", Own, subjects::files),
-    route("GET", "subjects/{subject}/files/{class}/{name}", Own, subjects::get),
+    read_route("subjects/{subject}/files/{class}/{name}", Own, subjects::named),
     put_route("subjects/{subject}/files/{class}/{name}", Own, subjects::named),
     route("DELETE", "subjects/{subject}/files/{class}/{name}", Own, subjects::remove),
     route("GET", "subjects/{subject}/consents", Own, subjects::consents),
@@ -160,7 +167,7 @@ const ROUTES: &[Route] = &[
     route("POST", "rotate", Own, activities::rotate).once().long(),
     route("GET", "jobs/{activity}/subjects", Job, activities::scope),
     route("GET", "jobs/{activity}/subjects/{name}/files/{class}", Job, activities::files),
-    route("GET", "jobs/{activity}/subjects/{name}/files/{class}/{file}", Job, activities::get),
+    read_route("jobs/{activity}/subjects/{name}/files/{class}/{file}", Job, activities::named),
     put_route("jobs/{activity}/subjects/{name}/files/{class}/{file}", Job, activities::named),
     route("GET", "audit", Audit, activities::audit),
     route("GET", "audit/head", Audit, activities::head),

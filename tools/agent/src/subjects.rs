@@ -126,13 +126,7 @@ pub fn files(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     listed(custodian, &own(call)?)
 }
 
-/// Reads a file.
-pub fn get(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    let bytes = custodian.read_file(&own(call)?, call.param(2))?;
-    Ok(Answer::bytes("application/octet-stream", bytes))
-}
-
-/// The one that is to be written.
+/// The one that is to be read or written.
 pub fn named(call: &Call<'_>) -> Result<(Asked, String)> {
     Ok((own(call)?, call.param(2).to_owned()))
 }
