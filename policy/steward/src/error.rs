@@ -86,6 +86,11 @@ impl Error {
         Self::new(ErrorKind::Denied, message)
     }
 
+    /// Nothing stands against it but silence: asked again, it may be.
+    pub(crate) fn undecided() -> Self {
+        Self::new(ErrorKind::Unavailable, "the decision point does not answer")
+    }
+
     pub(crate) fn no_subject() -> Self {
         Self::new(ErrorKind::NotFound, "there is no such subject")
     }

@@ -16,10 +16,12 @@
 //!
 //! 1. Between two pieces no key is at hand. Each begins with what is on record then: somebody who was erased has no further one,
 //!    and a class whose grant is over is decided anew.
-//! 2. A file is in it as it was when its turn came; the manifest names what is in it.
+//! 2. A file is in it as it was when its turn came, once, whatever it is called before or after; the manifest names what is in it.
 //! 3. That it was done is recorded when all but receipt and tag manifest are with the target.
 
-use std::collections::BTreeMap;
+mod places;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -41,6 +43,8 @@ use crate::files::OpenFolder;
 use crate::register::Transaction;
 use crate::subjects::Subject;
 use crate::times::time_text;
+
+use places::Places;
 
 /// LIMIT: bytes of files after which a piece of an export ends.
 const PIECE_LEN: usize = 8 << 20;
@@ -70,13 +74,13 @@ pub struct Export {
     subject: SubjectId,
     /// Classes whose files are still to come, the next one last.
     classes: Vec<ClassId>,
-    /// What the class under way was released by, and the last of its files that is done.
+    /// What the class under way was released by.
     grant: Option<Grant>,
-    after: Option<String>,
-    /// The last of those that are about others as well.
-    after_joint: Option<String>,
     listed: Vec<Value>,
+    /// Files that are in it.
     names: FileNames,
+    /// Files that others may not have in it.
+    left_out: BTreeSet<FileId>,
     bag: Bag,
     /// What the receipt will say, once all but that is written.
     deed: Option<ExportDeed>,
@@ -121,10 +125,9 @@ impl Custodian {
             subject: *subject,
             classes,
             grant: None,
-            after: None,
-            after_joint: None,
             listed: Vec::new(),
             names: FileNames::new(),
+            left_out: BTreeSet::new(),
             bag: Bag::default(),
             deed: None,
             was_active: self.is_active(),
@@ -180,20 +183,16 @@ impl Custodian {
         let (own, key) = self.still_there(&export.subject)?;
         let folder = OpenFolder::open(register, &grant, &key, &own.cell)?;
         export.grant = Some(grant);
-        let is_done = |file: &File| export.after.as_ref().is_some_and(|after| file.name <= *after);
-        let files = &folder.folder.files;
-        let (from, mut len) = (files.partition_point(is_done), 0);
-        let mut left = files.iter().skip(from).peekable();
-        while let Some(file) = left.next_if(|_| len < PIECE_LEN) {
+        let (mut left, mut len) = (export.left_of(&name, &folder).into_iter().peekable(), 0);
+        while let Some((file, path)) = left.next_if(|_| len < PIECE_LEN) {
             let plain = folder.read(register, &export.subject, file)?;
             len += plain.len();
-            export.bag.add(&format!("data/files/{name}/{}", file.name), &plain, target)?;
-            export.note((file, &[]), &name, &plain);
-            export.after = Some(file.name.clone());
+            export.bag.add(&format!("data/files/{path}"), &plain, target)?;
+            export.note((file, &[]), (&name, path), &plain);
         }
         if left.peek().is_none() && !self.export_joint_file(export, &name, &folder, target)? {
             export.classes.pop();
-            (export.grant, export.after, export.after_joint) = (None, None, None);
+            export.grant = None;
         }
         Ok(())
     }
@@ -207,16 +206,17 @@ impl Custodian {
         folder: &OpenFolder,
         target: &mut dyn Target,
     ) -> Result<bool> {
-        let is_done = |name: &str| export.after_joint.as_deref().is_some_and(|after| name <= after);
+        let places = Places::new(export, folder);
         let mut all = folder.folder.joint.iter();
-        let next = all.find(|joint| !is_done(&joint.file.name));
-        let (Some(joint), Some(grant)) = (next, &export.grant) else { return Ok(false) };
-        let plain = self.export_joint(grant, joint)?;
-        if let Some(plain) = plain {
-            export.bag.add(&format!("data/files/{class}/{}", joint.file.name), &plain, target)?;
-            export.note((&joint.file, &joint.others), class, &plain);
+        let next = all.find_map(|joint| Some((joint, places.of(class, &joint.file)?)));
+        let (Some((joint, path)), Some(grant)) = (next, &export.grant) else { return Ok(false) };
+        match self.export_joint(grant, joint)? {
+            Some(plain) => {
+                export.bag.add(&format!("data/files/{path}"), &plain, target)?;
+                export.note((&joint.file, &joint.others), (class, path), &plain);
+            }
+            None => drop(export.left_out.insert(joint.file.id)),
         }
-        export.after_joint = Some(joint.file.name.clone());
         Ok(true)
     }
 
@@ -334,9 +334,20 @@ impl Export {
         }
     }
 
+    /// Files of a folder that are still to come, and where they go.
+    fn left_of<'f>(&self, class: &str, folder: &'f OpenFolder) -> Vec<(&'f File, String)> {
+        let places = Places::new(self, folder);
+        let files = folder.folder.files.iter();
+        files.filter_map(|file| Some((file, places.of(class, file)?))).collect()
+    }
+
     /// A file is in the package.
-    fn note(&mut self, (file, others): (&File, &[SubjectId]), class: &str, plain: &[u8]) {
-        let path = format!("{class}/{}", file.name);
+    fn note(
+        &mut self,
+        (file, others): (&File, &[SubjectId]),
+        (class, path): (&str, String),
+        plain: &[u8],
+    ) {
         let mut line = json!({
             "path": format!("files/{path}"),
             "class": class,

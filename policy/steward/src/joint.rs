@@ -316,15 +316,23 @@ impl Custodian {
         Ok(if refusing.is_empty() { grants.into_iter().collect() } else { None })
     }
 
-    fn would_about(
+    /// Whether something would be allowed about somebody.
+    ///
+    /// # Errors
+    /// `Unavailable` where somebody else's decision point did not answer: what is nobody's decision leaves nothing out.
+    pub(crate) fn would_about(
         &self,
         rules: &Rules,
         subject: &SubjectId,
         class: ClassId,
         action: Action,
     ) -> Result<bool> {
-        let own = self.register().subject(subject)?;
-        Ok(own.is_some_and(|own| self.would(rules, &own, class, action)))
+        let Some(own) = self.register().subject(subject)? else { return Ok(false) };
+        let decision = self.foreseen(rules, &own, class, action);
+        match decision.is_undecided() {
+            true => Err(Error::undecided()),
+            false => Ok(decision.reason().is_none()),
+        }
     }
 
     /// How whoever asks knows somebody.

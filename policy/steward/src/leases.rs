@@ -228,10 +228,7 @@ impl Custodian {
         match self.outlook(rules, subject)? {
             Outlook::Seen(prospect) => Ok(Some(prospect)),
             Outlook::Hidden => Ok(None),
-            Outlook::Undecided => {
-                let message = "the decision point does not answer";
-                Err(Error::new(ErrorKind::Unavailable, message))
-            }
+            Outlook::Undecided => Err(Error::undecided()),
         }
     }
 
@@ -279,7 +276,14 @@ impl Custodian {
         self.foreseen(rules, own, class, action).reason().is_none()
     }
 
-    fn foreseen(&self, rules: &Rules, own: &Subject, class: ClassId, action: Action) -> Decision {
+    /// What would be decided now. Nothing is recorded.
+    pub(crate) fn foreseen(
+        &self,
+        rules: &Rules,
+        own: &Subject,
+        class: ClassId,
+        action: Action,
+    ) -> Decision {
         let request = self.request(rules, own.cell.subject, class, action);
         decide(&*rules.point, request, &self.known(rules, Some(own), class))
     }

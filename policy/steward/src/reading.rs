@@ -179,8 +179,7 @@ impl Custodian {
     fn check_may_still(&self, reading: &Reading) -> Result<()> {
         let rules = self.rules_asked(&reading.asked)?;
         for subject in &reading.people {
-            let own = self.register().subject(subject)?.ok_or_else(Error::denied)?;
-            if !self.would(&rules, &own, reading.class, Action::Open) {
+            if !self.would_about(&rules, subject, reading.class, Action::Open)? {
                 return Err(Error::denied());
             }
         }

@@ -73,6 +73,34 @@ fn an_export_in_pieces_has_each_file_once_and_decides_anew() {
 }
 
 #[test]
+fn a_file_is_in_an_export_once_whatever_it_is_called_before_or_after() {
+    let world = World::new(5);
+    let mut shop = world.create("shop");
+    let ada = person(&mut shop, &["a", "b", "c", "e"]);
+    let (mut export, mut written) = (shop.begin_export(&ada).unwrap(), Written::default());
+    while written.0.len() < 2 {
+        assert!(shop.go_on(&mut export, &mut written).unwrap().is_none());
+    }
+    let owned = own(ada, "owned");
+    // One that is still to come, to before those that are done; one that is done, to after them; and another under its name.
+    shop.rename_file(&owned, "c", "0").unwrap();
+    shop.rename_file(&owned, "a", "z").unwrap();
+    shop.put_file(&owned, "a", b"another").unwrap();
+    let exported = loop {
+        if let Some(exported) = shop.go_on(&mut export, &mut written).unwrap() {
+            break exported;
+        }
+    };
+    let files = written.0.iter().filter_map(|(path, bytes)| {
+        Some((path.strip_prefix("data/files/owned/")?, bytes.first().copied().unwrap()))
+    });
+    let files: Vec<(&str, u8)> = files.collect();
+    // The fourth is the other one's first letter.
+    assert_eq!(files, [("a", b'a'), ("b", b'b'), ("0", b'c'), ("a (2)", b'a'), ("e", b'e')]);
+    assert_eq!((exported.deed.files, exported.deed.bytes), (5, 4 * LEN as u64 + 7));
+}
+
+#[test]
 fn who_is_erased_after_any_piece_has_no_further_one() {
     let world = World::new(2);
     let mut shop = world.create("shop");
