@@ -8,6 +8,8 @@ mod away;
 mod back;
 #[path = "converge/commits.rs"]
 mod commits;
+#[path = "converge/forgotten.rs"]
+mod forgotten;
 #[path = "converge/late.rs"]
 mod late;
 #[path = "converge/lives.rs"]

@@ -44,8 +44,6 @@ use crate::register::Transaction;
 use crate::subjects::Subject;
 use crate::times::time_text;
 
-use places::Places;
-
 /// LIMIT: bytes of files after which a piece of an export ends.
 const PIECE_LEN: usize = 8 << 20;
 /// Of a grant's life, what a piece of an export needs at the least, in nanoseconds.
@@ -77,8 +75,9 @@ pub struct Export {
     /// What the class under way was released by.
     grant: Option<Grant>,
     listed: Vec<Value>,
-    /// Files that are in it.
+    /// Files that are in it, and which of them is where.
     names: FileNames,
+    taken: BTreeMap<String, FileId>,
     /// Files that others may not have in it.
     left_out: BTreeSet<FileId>,
     bag: Bag,
@@ -127,6 +126,7 @@ impl Custodian {
             grant: None,
             listed: Vec::new(),
             names: FileNames::new(),
+            taken: BTreeMap::new(),
             left_out: BTreeSet::new(),
             bag: Bag::default(),
             deed: None,
@@ -206,9 +206,9 @@ impl Custodian {
         folder: &OpenFolder,
         target: &mut dyn Target,
     ) -> Result<bool> {
-        let places = Places::new(export, folder);
         let mut all = folder.folder.joint.iter();
-        let next = all.find_map(|joint| Some((joint, places.of(class, &joint.file)?)));
+        let place = |file: &File| export.place_of((class, file), folder);
+        let next = all.find_map(|joint| Some((joint, place(&joint.file)?)));
         let (Some((joint, path)), Some(grant)) = (next, &export.grant) else { return Ok(false) };
         match self.export_joint(grant, joint)? {
             Some(plain) => {
@@ -334,13 +334,6 @@ impl Export {
         }
     }
 
-    /// Files of a folder that are still to come, and where they go.
-    fn left_of<'f>(&self, class: &str, folder: &'f OpenFolder) -> Vec<(&'f File, String)> {
-        let places = Places::new(self, folder);
-        let files = folder.folder.files.iter();
-        files.filter_map(|file| Some((file, places.of(class, file)?))).collect()
-    }
-
     /// A file is in the package.
     fn note(
         &mut self,
@@ -359,6 +352,7 @@ impl Export {
             line["with"] = others.iter().map(ToString::to_string).collect();
         }
         self.listed.push(line);
+        self.taken.insert(path.clone(), file.id);
         self.names.insert(file.id, path);
         self.bag.files += 1;
         self.bag.bytes += file.len;

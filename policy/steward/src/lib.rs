@@ -82,7 +82,7 @@ pub use leases::{
 pub use ledger::Replayed;
 pub use merge::Merged;
 pub use policies::{PolicyLanguage, Standing};
-pub use reading::{Reading, moved_all_the_time};
+pub use reading::{MOVED_COUNT_MAX, Reading, moved_all_the_time};
 pub use receipts::verify_receipt;
 pub use redecide::Redecided;
 pub use retire::{Carry, Retired};

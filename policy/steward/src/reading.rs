@@ -28,7 +28,7 @@ use crate::sending::TOGETHER_LEN;
 use crate::subjects::Subject;
 
 /// LIMIT: how often a file is read anew because others moved it.
-const MOVED_COUNT_MAX: u32 = 8;
+pub const MOVED_COUNT_MAX: u32 = 8;
 
 /// A file of a subject, or of several, on its way to whoever reads it.
 pub struct Reading {
@@ -107,9 +107,7 @@ impl Custodian {
     pub fn begin_read(&mut self, asked: &Asked, name: &str) -> Result<Reading> {
         let begun = self.read_on_record(asked, name);
         self.finish()?;
-        let mut reading = begun?;
-        reading.seen = self.register().log().next_seq();
-        Ok(reading)
+        begun
     }
 
     /// What was fetched, if whoever asked for it still may have it. None where it has to be read anew, since others moved it.
@@ -172,8 +170,9 @@ impl Custodian {
         file: File,
         (key, context): (Key, Context),
     ) -> Reading {
-        let (asked, shelves) = (asked.clone(), self.register().log().shelves().clone());
-        Reading { asked, people, class, seen: 0, file, key, context, shelves }
+        let log = self.register().log();
+        let (asked, seen, shelves) = (asked.clone(), log.next_seq(), log.shelves().clone());
+        Reading { asked, people, class, seen, file, key, context, shelves }
     }
 
     fn check_may_still(&self, reading: &Reading) -> Result<()> {

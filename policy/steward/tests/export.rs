@@ -14,7 +14,7 @@ use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::Deed;
 use strongroom_records::subject::ConsentStatus;
-use strongroom_steward::{Answer, Custodian, ErrorKind, verify_receipt};
+use strongroom_steward::{Answer, Custodian, ErrorKind, Export, Exported, verify_receipt};
 
 const LEN: usize = 5 << 20;
 
@@ -27,6 +27,23 @@ fn person(shop: &mut Custodian, names: &[&str]) -> SubjectId {
     ada
 }
 
+/// An export of somebody that has two files so far.
+fn with_two_files(shop: &mut Custodian, subject: &SubjectId) -> (Export, Written) {
+    let (mut export, mut written) = (shop.begin_export(subject).unwrap(), Written::default());
+    while written.0.len() < 2 {
+        assert!(shop.go_on(&mut export, &mut written).unwrap().is_none());
+    }
+    (export, written)
+}
+
+fn brought_to_an_end(shop: &mut Custodian, export: &mut Export, written: &mut Written) -> Exported {
+    loop {
+        if let Some(exported) = shop.go_on(export, written).unwrap() {
+            return exported;
+        }
+    }
+}
+
 fn entries(shop: &mut Custodian, subject: &SubjectId, kind: Kind) -> usize {
     let report = shop.report(subject).unwrap();
     report.lines.iter().filter(|line| line.entry.kind == kind).count()
@@ -37,10 +54,7 @@ fn an_export_in_pieces_has_each_file_once_and_decides_anew() {
     let world = World::new(1);
     let mut shop = world.create("shop");
     let ada = person(&mut shop, &["a", "b", "c", "e"]);
-    let (mut export, mut written) = (shop.begin_export(&ada).unwrap(), Written::default());
-    while written.0.len() < 2 {
-        assert!(shop.go_on(&mut export, &mut written).unwrap().is_none());
-    }
+    let (mut export, mut written) = with_two_files(&mut shop, &ada);
     let owned = own(ada, "owned");
     shop.put_file(&owned, "a", b"too late").unwrap();
     shop.put_file(&owned, "d", b"in time").unwrap();
@@ -49,11 +63,7 @@ fn an_export_in_pieces_has_each_file_once_and_decides_anew() {
     world.clock.advance(Duration::from_secs(24 * 3600));
     // Opened anew, as where an agent met somebody else's record.
     let mut shop = world.open("shop");
-    let exported = loop {
-        if let Some(exported) = shop.go_on(&mut export, &mut written).unwrap() {
-            break exported;
-        }
-    };
+    let exported = brought_to_an_end(&mut shop, &mut export, &mut written);
     assert_eq!(entries(&mut shop, &ada, Kind::Access), before + 1);
     let files: Vec<&str> =
         written.0.iter().filter_map(|(path, _)| path.strip_prefix("data/files/")).collect();
@@ -77,20 +87,13 @@ fn a_file_is_in_an_export_once_whatever_it_is_called_before_or_after() {
     let world = World::new(5);
     let mut shop = world.create("shop");
     let ada = person(&mut shop, &["a", "b", "c", "e"]);
-    let (mut export, mut written) = (shop.begin_export(&ada).unwrap(), Written::default());
-    while written.0.len() < 2 {
-        assert!(shop.go_on(&mut export, &mut written).unwrap().is_none());
-    }
+    let (mut export, mut written) = with_two_files(&mut shop, &ada);
     let owned = own(ada, "owned");
     // One that is still to come, to before those that are done; one that is done, to after them; and another under its name.
     shop.rename_file(&owned, "c", "0").unwrap();
     shop.rename_file(&owned, "a", "z").unwrap();
     shop.put_file(&owned, "a", b"another").unwrap();
-    let exported = loop {
-        if let Some(exported) = shop.go_on(&mut export, &mut written).unwrap() {
-            break exported;
-        }
-    };
+    let exported = brought_to_an_end(&mut shop, &mut export, &mut written);
     let files = written.0.iter().filter_map(|(path, bytes)| {
         Some((path.strip_prefix("data/files/owned/")?, bytes.first().copied().unwrap()))
     });

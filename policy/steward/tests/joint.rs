@@ -4,18 +4,17 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{CedarLanguage, World, Written, answer, by, kind, own, registered};
+use common::point::Silence;
+use common::{World, Written, answer, by, kind, own, registered};
 use serde_json::Value;
-use strongroom_authorizer::{BESIDE, DecisionPoint, Facts, Request, Verdict};
 use strongroom_records::activity::Basis;
-use strongroom_records::ids::{FileId, Hash, SubjectId};
+use strongroom_records::ids::{FileId, SubjectId};
 use strongroom_records::log::{Kind, Outcome};
 use strongroom_records::subject::{ConsentStatus, SubjectState};
 use strongroom_steward::{
-    Carry, Custodian, Depth, ErrorKind, PolicyLanguage, Result, report_line_json, verify_receipt,
+    Carry, Custodian, Depth, ErrorKind, Result, report_line_json, verify_receipt,
 };
 use strongroom_store::{Key, Shelf};
 
@@ -221,52 +220,13 @@ fn an_export_has_what_is_about_others_as_well_with_their_ids_alone() {
     assert_eq!(report.lines.last().unwrap().detail.as_ref().unwrap().files.len(), 1);
 }
 
-/// A decision point of somebody else's that says nothing about one subject.
-#[derive(Clone, Default)]
-struct SilentAbout(Arc<Mutex<Option<SubjectId>>>);
-
-struct Beside(Arc<dyn DecisionPoint>, SilentAbout);
-
-impl DecisionPoint for Beside {
-    fn digest(&self) -> Hash {
-        self.0.digest()
-    }
-
-    fn evaluate(&self, request: &Request, facts: &Facts) -> Verdict {
-        match *self.1.0.lock().unwrap() == Some(request.subject) {
-            true => Verdict { allow: false, policies: vec![BESIDE.to_owned()], failed: true },
-            false => self.0.evaluate(request, facts),
-        }
-    }
-}
-
-impl PolicyLanguage for SilentAbout {
-    fn built_in(&self) -> &str {
-        CedarLanguage.built_in()
-    }
-
-    fn read(&self, text: &str) -> Result<Arc<dyn DecisionPoint>> {
-        CedarLanguage.read(text)
-    }
-
-    fn beside(
-        &self,
-        own: Arc<dyn DecisionPoint>,
-        _: &str,
-        _: Duration,
-    ) -> Result<Arc<dyn DecisionPoint>> {
-        Ok(Arc::new(Beside(own, self.clone())))
-    }
-}
-
 #[test]
 fn an_export_leaves_nothing_out_because_a_decision_point_is_silent() {
-    let silent = SilentAbout::default();
-    let mut world = World::new(40);
-    world.services.language = Arc::new(silent.clone());
+    let silence = Silence::default();
+    let world = silence.world(40);
     let (mut shop, [ada, bob, _]) = shop(&world);
     shop.set_point(Some("http://127.0.0.1:1")).unwrap();
-    *silent.0.lock().unwrap() = Some(bob);
+    silence.begin(move |request| request.subject == bob);
     let mut export = shop.begin_export(&ada).unwrap();
     let mut written = Written::default();
     let refused = loop {
@@ -278,7 +238,7 @@ fn an_export_leaves_nothing_out_because_a_decision_point_is_silent() {
     assert_eq!(refused.kind(), ErrorKind::Unavailable);
     assert_eq!(kind(read(&mut shop, ada, "contract.txt")), ErrorKind::Unavailable);
     // It goes on with the same piece once the point answers.
-    *silent.0.lock().unwrap() = None;
+    silence.end();
     while shop.go_on(&mut export, &mut written).unwrap().is_none() {}
     let files = written.0.iter().filter_map(|(path, _)| path.strip_prefix("data/files/"));
     assert_eq!(files.collect::<Vec<_>>(), ["owned/order.txt", "owned/contract.txt"]);

@@ -86,12 +86,19 @@ impl Shop {
         count
     }
 
-    /// The same while the next file is fetched.
-    fn while_fetched(&self, deed: impl Fn(&mut Custodian) + Send + 'static) -> Arc<AtomicUsize> {
+    /// What the editor reads while somebody else does something, who is let in as it is fetched and kept out again after.
+    fn read_while(
+        &mut self,
+        name: &str,
+        deed: impl Fn(&mut Custodian) + Send + 'static,
+    ) -> strongroom_steward::Result<Vec<u8>> {
         let (count, happens) = self.unless_kept_out(deed);
         let is_file = |key: &Key| matches!(key, Key::Policy(key) if key.shelf == Shelf::Object);
         self.world.store.while_read(is_file, happens);
-        count
+        let read = self.shop.read_file(&self.editor(), name);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        assert!(self.door.0.load(Ordering::SeqCst), "they are kept out again");
+        read
     }
 
     fn unless_kept_out(
@@ -191,11 +198,8 @@ fn what_is_taken_away_while_a_file_is_fetched_is_given_to_nobody() {
         let mut at = Shop::new(seed);
         let ada = at.ada;
         at.shop.put_file(&own(ada, "owned"), "long", &vec![7; LEN]).unwrap();
-        let let_in = at.while_fetched(move |other| deed(other, ada));
-        let read = at.shop.read_file(&at.editor(), "long");
+        let read = at.read_while("long", move |other| deed(other, ada));
         assert_eq!(kind(read), ErrorKind::Denied, "{what}");
-        assert_eq!(let_in.load(Ordering::SeqCst), 1, "{what}");
-        assert!(at.door.0.load(Ordering::SeqCst), "they are kept out again");
         at.check_sound();
     }
 }
@@ -206,21 +210,18 @@ fn a_file_is_read_whatever_others_do_to_it_while_it_is_fetched() {
     let ada = at.ada;
     at.shop.put_file(&own(ada, "owned"), "long", &vec![7; LEN]).unwrap();
     // Sealed anew, it lies elsewhere.
-    let let_in = at.while_fetched(move |other| {
+    let read = at.read_while("long", move |other| {
         other.rotate_subject(&ada, Depth::Deep, None, &mut |_| ()).unwrap();
     });
-    assert_eq!(at.shop.read_file(&at.editor(), "long").unwrap(), vec![7; LEN]);
-    assert_eq!(let_in.load(Ordering::SeqCst), 1);
-    let let_in = at.while_fetched(move |other| {
+    assert_eq!(read.unwrap(), vec![7; LEN]);
+    let read = at.read_while("long", move |other| {
         other.put_file(&own(ada, "owned"), "long", &vec![8; LEN]).unwrap();
     });
-    assert_eq!(at.shop.read_file(&at.editor(), "long").unwrap(), vec![8; LEN]);
-    assert_eq!(let_in.load(Ordering::SeqCst), 1);
-    let let_in = at.while_fetched(move |other| {
+    assert_eq!(read.unwrap(), vec![8; LEN]);
+    let read = at.read_while("long", move |other| {
         other.remove_file(&own(ada, "owned"), "long").unwrap();
     });
-    assert_eq!(kind(at.shop.read_file(&at.editor(), "long")), ErrorKind::NotFound);
-    assert_eq!(let_in.load(Ordering::SeqCst), 1);
+    assert_eq!(kind(read), ErrorKind::NotFound);
     at.check_sound();
 }
 
@@ -232,11 +233,10 @@ fn a_file_about_several_people_is_given_out_while_it_may_be_with_each_of_them() 
     let (asked, others) = (own(ada, "owned"), [bob.to_string()]);
     at.shop.put_file_about(&asked, &others, "contract", &vec![7; LEN]).unwrap();
     assert_eq!(at.shop.read_file(&at.editor(), "contract").unwrap(), vec![7; LEN]);
-    let let_in = at.while_fetched(move |other| {
+    let read = at.read_while("contract", move |other| {
         other.answer(&bob, &answer("editor", Withdrawn)).unwrap();
     });
-    assert_eq!(kind(at.shop.read_file(&at.editor(), "contract")), ErrorKind::Denied);
-    assert_eq!(let_in.load(Ordering::SeqCst), 1);
+    assert_eq!(kind(read), ErrorKind::Denied);
     at.check_sound();
 }
 

@@ -13,7 +13,7 @@ use crate::desk::Ask;
 use crate::draft::Draft;
 use crate::gate::{Compartment, Standing};
 use crate::parties::Parties;
-use crate::state::{State, Thing};
+use crate::state::{Person, State, Thing};
 
 /// Cookies of `.`, `..`; entries come after.
 pub(crate) const FIRST_COOKIE: u64 = 2;
@@ -50,21 +50,21 @@ pub(crate) fn list_people(
         return Err(Ask::Everybody);
     }
     let first = Pseudonym(first_id(cookie));
-    let page = state.people_from(first).filter(|(id, _)| id_cookie(&id.0) > cookie);
-    let (mut found, mut lapsed) = (Vec::new(), Vec::new());
-    for (pseudonym, person) in page.take(count_max) {
-        let is_lapsed = |own: &Arc<Compartment>| matches!(own.shown(now), Standing::Lapsed);
-        match person.compartments.iter().any(is_lapsed) {
-            true if !found.is_empty() => break,
-            true => lapsed.push(person.subject),
-            false if !lapsed.is_empty() => {}
-            false => {
-                let name = pseudonym.to_string().into_bytes();
-                found.push((name, Thing::Person(*pseudonym), id_cookie(&pseudonym.0)));
-            }
-        }
+    let all = state.people_from(first).filter(|(id, _)| id_cookie(&id.0) > cookie);
+    let page: Vec<_> = all.take(count_max).collect();
+    let is_lapsed = |person: &Person| {
+        person.compartments.iter().any(|own| matches!(own.shown(now), Standing::Lapsed))
+    };
+    let live = page.iter().take_while(|(_, person)| !is_lapsed(person));
+    let entry = |(id, _): &(&Pseudonym, &Person)| {
+        (id.to_string().into_bytes(), Thing::Person(**id), id_cookie(&id.0))
+    };
+    let found: Found = live.map(entry).collect();
+    if !found.is_empty() || page.is_empty() {
+        return Ok(found);
     }
-    if lapsed.is_empty() { Ok(found) } else { Err(Ask::Show(lapsed)) }
+    let lapsed = page.iter().filter(|(_, person)| is_lapsed(person));
+    Err(Ask::Show(lapsed.map(|(_, person)| person.subject).collect()))
 }
 
 pub(crate) fn list_classes(

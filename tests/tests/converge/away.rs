@@ -302,11 +302,11 @@ fn what_is_done_apart_after_a_loss_of_power_is_kept() {
 }
 
 /// Two homes of which the first is open at its own last commit, which it knows durably; both have `f`.
-fn open_at_its_own(seed: u64) -> Fleet {
+pub(super) fn open_at_its_own(seed: u64) -> Fleet {
     open_at_its_own_with(seed, &tuning())
 }
 
-fn open_at_its_own_with(seed: u64, tuning: &Tuning) -> Fleet {
+pub(super) fn open_at_its_own_with(seed: u64, tuning: &Tuning) -> Fleet {
     let mut fleet = Fleet::new(seed, 2, tuning);
     fleet.keep_copies();
     fleet.homes[1].open().unwrap();
@@ -336,7 +336,7 @@ fn closes_untold(fleet: &mut Fleet, requests: u64) -> bool {
 }
 
 /// Whether a commit of the first gets through and it is not told, for so many requests before the line is cut.
-fn is_untold(
+pub(super) fn is_untold(
     fleet: &mut Fleet,
     requests: u64,
     commit: impl FnOnce(&Workspace) -> Result<()>,
@@ -439,7 +439,7 @@ fn who_knows_of_no_others_any_more_does_not_begin_without_what_it_built_on() {
 }
 
 /// Where a home keeps what it has read of the store.
-fn copy_of(key: StoreKey) -> PathBuf {
+pub(super) fn copy_of(key: StoreKey) -> PathBuf {
     Path::new("/cache/binder").join(key.path().replace('/', "-"))
 }
 
@@ -530,109 +530,6 @@ fn a_store_that_shows_less_than_was_heard_of_is_refused_by_who_began_without_it(
     let trees = fleet.settle().unwrap();
     assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
     assert!(marks_in(&trees[1]).contains(&mark(900)));
-}
-
-/// The first is killed and opened again: an empty commit takes the next number. What it did before is in the one after it, which it is
-/// not told of, for so many requests before the line is cut.
-fn commits_twice(requests: u64) -> Option<Fleet> {
-    let mut fleet = open_at_its_own(9);
-    save(fleet.homes[0].workspace().unwrap(), "waits", &content(900, 500)).unwrap();
-    fleet.homes[0].down(Down::Killed).unwrap();
-    let before = stored(&fleet, Family::Log);
-    fleet.homes[0].open().unwrap();
-    assert_eq!(stored(&fleet, Family::Log), before + 1);
-    is_untold(&mut fleet, requests, Workspace::commit).then_some(fleet)
-}
-
-#[test]
-fn commits_that_a_loss_of_power_made_this_home_forget_are_told_as_its_own() {
-    let requests = (0..40).find(|requests| commits_twice(*requests).is_some()).unwrap();
-    let mut forgot = 0;
-    for seed in 0..16 {
-        let mut fleet = commits_twice(requests).unwrap();
-        fleet.homes[0].down(Down::PowerLost(seed)).unwrap();
-        if let Err(error) = fleet.homes[0].open() {
-            assert_eq!(error.kind(), ErrorKind::Unavailable, "seed {seed}: {error}");
-            continue;
-        }
-        fleet.homes[0].cut(false);
-        if let Err(error) = fleet.tick(0, 2500) {
-            assert_eq!(error.kind(), ErrorKind::Stale, "seed {seed}: {error}");
-            forgot += 1;
-        }
-        let trees = fleet.settle().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
-        assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None, "seed {seed}");
-        assert!(marks_in(&trees[1]).contains(&mark(900)), "seed {seed}: it is lost");
-        assert!(examine(&fleet).is_clean(), "seed {seed}");
-    }
-    assert!(forgot > 0, "it always knew them");
-}
-
-#[test]
-fn who_forgot_a_commit_of_which_others_let_go_long_ago_is_told_to_mount_again() {
-    let mut fleet = open_at_its_own_with(9, &keeping_for(60));
-    let first = fleet.homes[0].workspace().unwrap().clone();
-    let (disk, head) = (fleet.homes[0].disk().clone(), Path::new(STATE).join("head"));
-    let before = read_all(&disk, &head).unwrap();
-    save(&first, "g", &content(900, 70_000)).unwrap();
-    first.commit().unwrap();
-    let newest = StoreKey::Log(first.status().head_seq);
-    drop(first);
-    fleet.homes[0].cut(true);
-    fleet.homes[0].down(Down::Killed).unwrap();
-    // As after a loss of power, which keeps some of what was written last.
-    disk.open(&head, OpenMode::Create).unwrap().write_at(&before, 0).unwrap();
-    disk.remove(&copy_of(newest)).unwrap();
-    fleet.homes[0].open().unwrap();
-    fleet.tick(1, 2500).unwrap();
-    save(fleet.homes[1].workspace().unwrap(), "g", &content(901, 5000)).unwrap();
-    write_for_long(&mut fleet, &[1], 300, 1100);
-    fleet.homes[0].cut(false);
-    for _ in 0..2 {
-        let told = fleet.tick(0, 2500).map_err(|error| error.kind());
-        assert_eq!(told, Err(ErrorKind::Stale));
-    }
-    let trees = fleet.settle().unwrap();
-    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
-    assert!(marks_in(&trees[0]).contains(&mark(901)));
-    assert!(examine(&fleet).is_clean());
-}
-
-#[test]
-fn who_forgot_its_first_commit_and_the_records_in_it_does_not_begin_without_them() {
-    let mut fleet = Fleet::new(19, 2, &tuning());
-    fleet.keep_copies();
-    fleet.settle().unwrap();
-    fleet.homes[0].cut(true);
-    save(fleet.homes[0].workspace().unwrap(), "f", &content(1, 500)).unwrap();
-    // The next process goes on from that without the store: its records are in a file of their own.
-    fleet.homes[0].down(Down::Killed).unwrap();
-    fleet.homes[0].open().unwrap();
-    let first = fleet.homes[0].workspace().unwrap().clone();
-    save(&first, "more", &content(2, 500)).unwrap();
-    let (disk, head) = (fleet.homes[0].disk().clone(), Path::new(STATE).join("head"));
-    let before = read_all(&disk, &head).unwrap();
-    fleet.homes[0].cut(false);
-    first.commit().unwrap();
-    let newest = StoreKey::Log(first.status().head_seq);
-    drop(first);
-    fleet.homes[0].cut(true);
-    fleet.homes[0].down(Down::Killed).unwrap();
-    // As after a loss of power, which keeps some of what was written last.
-    disk.open(&head, OpenMode::Create).unwrap().write_at(&before, 0).unwrap();
-    disk.remove(&copy_of(newest)).unwrap();
-    let refused = fleet.homes[0].open().map_err(|error| error.kind());
-    if let Some(first) = fleet.homes[0].workspace() {
-        save(first, "tmp", &content(3, 500)).unwrap();
-        let places = ((Ino::ROOT, &b"tmp"[..]), (Ino::ROOT, &b"f"[..]));
-        done(first.rename(places.0, places.1, RenameMode::Replace)).unwrap();
-    }
-    let trees = fleet.settle().unwrap();
-    assert_eq!(difference(&trees[0], &trees[1], Times::Compared), None);
-    let found = marks_in(&trees[0]);
-    assert!(found.contains(&mark(1)) && found.contains(&mark(2)), "one is lost");
-    assert!(examine(&fleet).is_clean());
-    assert_eq!(refused, Err(ErrorKind::Unavailable));
 }
 
 /// Files with staged objects of a home.

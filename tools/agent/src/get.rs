@@ -1,16 +1,13 @@
 //! A file on its way to whoever reads it: decided and put on record while others wait, fetched from the store while they do not.
 
 use strongroom_crypto::secret::SecretBytes;
-use strongroom_steward::{Asked, Reading, Result, moved_all_the_time};
+use strongroom_steward::{Asked, MOVED_COUNT_MAX, Reading, Result, moved_all_the_time};
 
 use crate::call::Call;
 use crate::door::Guest;
 use crate::http::Answer;
 use crate::routes::Named;
 use crate::{Agent, Desk, refused, too_much};
-
-/// LIMIT: how often a file is read anew because others moved it.
-const MOVED_COUNT_MAX: u32 = 8;
 
 /// How far reading got at the desk.
 enum Begun {

@@ -111,11 +111,11 @@ impl Counter {
             for (one, grant) in some.iter().zip(grants) {
                 match grant {
                     Some(grant) => {
-                        let Some(loan) = loan(custodian, session, one, &grant, now)? else {
+                        let Some(lent) = loan(custodian, session, one, &grant, now)? else {
                             continue;
                         };
-                        span = span.min(Duration::from_nanos(loan.lease.life) / SPAN_PART);
-                        loans.push(loan);
+                        span = span.min(Duration::from_nanos(lent.lease.life) / SPAN_PART);
+                        loans.push(lent);
                     }
                     None => drop(refused.insert(one.subject)),
                 }

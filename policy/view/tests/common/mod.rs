@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-pub mod point;
 #[path = "../../../steward/tests/common/mod.rs"]
 pub mod world;
 pub mod writing;

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use strongroom_host::clock::{Clock, MachineClock};
+use strongroom_records::ids::ActivityId;
 use strongroom_records::subject::ConsentStatus::Withdrawn;
 use strongroom_workspace::door::{Core, Ino};
 use strongroom_workspace::error::ErrorKind;
 
-use crate::common::point::Away;
+use crate::common::world::point::Silence;
 use crate::common::{FOLLOW, Shop, content, follow, kind, list, look, now};
 
 use super::until;
@@ -89,8 +90,9 @@ fn a_view_that_cannot_follow_says_so_in_time_and_follows_again_later() {
 /// It is asked about whoever something is recorded of. What it does not say keeps nobody away for good, and nobody else at all.
 #[test]
 fn whom_a_point_of_somebody_elses_says_nothing_about_is_shut_and_seen_again_once_it_does() {
-    let away = Away::default();
-    let mut shop = away.shop(35);
+    let silence = Silence::default();
+    let mut shop = Shop::over(silence.world(35));
+    shop.act(|shop| shop.set_point(Some("http://127.0.0.1:1")).unwrap());
     let [ada, bob] = ["ada", "bob"].map(|name| shop.reader(name));
     let path = |shop: &mut Shop, subject| {
         let name = shop.act(|shop| shop.name_for(&subject, "newsletter").unwrap());
@@ -100,12 +102,12 @@ fn whom_a_point_of_somebody_elses_says_nothing_about_is_shut_and_seen_again_once
     let view = shop.view("newsletter");
     assert_eq!(content(&view, &of_ada).unwrap(), b"ada owned");
     assert_eq!(content(&view, &of_bob).unwrap(), b"bob owned");
-    away.set(true);
+    silence.begin(|request| request.activity != ActivityId::OWN);
     shop.put(ada, "owned", "second", b"ada again");
     follow(&view);
     assert_eq!(kind(look(&view, &of_ada)), ErrorKind::NotFound);
     assert_eq!(content(&view, &of_bob).unwrap(), b"bob owned");
-    away.set(false);
+    silence.end();
     // Nothing is recorded from here on.
     shop.world.clock.advance(Duration::from_secs(2));
     until(|| look(&view, &of_ada).is_ok());

@@ -1,35 +1,32 @@
-//! A decision point of somebody else's, which allows everything, or says nothing at all of jobs.
+//! A decision point of somebody else's, which allows everything, or says nothing at all of some requests.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use strongroom_authorizer::{BESIDE, DecisionPoint, Facts, Request, Verdict};
-use strongroom_records::ids::{ActivityId, Hash};
+use strongroom_records::ids::Hash;
 use strongroom_steward::{PolicyLanguage, Result};
 
-use super::Shop;
-use super::world::{CedarLanguage, World};
+use super::{CedarLanguage, World};
 
-/// Whether it is away. Cheap to clone.
+/// Of which requests it says nothing. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Away(Arc<AtomicBool>);
+pub struct Silence(Arc<Mutex<Option<IsAbout>>>);
 
-struct Beside(Arc<dyn DecisionPoint>, Away);
+type IsAbout = Box<dyn Fn(&Request) -> bool + Send>;
 
-impl Away {
-    pub fn set(&self, is_away: bool) {
-        self.0.store(is_away, Ordering::SeqCst);
+struct Beside(Arc<dyn DecisionPoint>, Silence);
+
+impl Silence {
+    pub fn begin(&self, is_about: impl Fn(&Request) -> bool + Send + 'static) {
+        *self.0.lock().unwrap() = Some(Box::new(is_about));
     }
 
-    /// A shop that asks it beside its own policies.
-    pub fn shop(&self, seed: u64) -> Shop {
-        let mut shop = Shop::over(self.world(seed));
-        shop.act(|shop| shop.set_point(Some("http://127.0.0.1:1")).unwrap());
-        shop
+    pub fn end(&self) {
+        *self.0.lock().unwrap() = None;
     }
 
-    /// A world whose applications can.
+    /// A world whose applications can ask it beside their own policies.
     pub fn world(&self, seed: u64) -> World {
         let mut world = World::new(seed);
         world.services.language = Arc::new(self.clone());
@@ -43,15 +40,15 @@ impl DecisionPoint for Beside {
     }
 
     fn evaluate(&self, request: &Request, facts: &Facts) -> Verdict {
-        let is_away = self.1.0.load(Ordering::SeqCst) && request.activity != ActivityId::OWN;
-        match is_away {
+        let is_silent = self.1.0.lock().unwrap().as_ref().is_some_and(|about| about(request));
+        match is_silent {
             true => Verdict { allow: false, policies: vec![BESIDE.to_owned()], failed: true },
             false => self.0.evaluate(request, facts),
         }
     }
 }
 
-impl PolicyLanguage for Away {
+impl PolicyLanguage for Silence {
     fn built_in(&self) -> &str {
         CedarLanguage.built_in()
     }
