@@ -78,6 +78,8 @@ pub struct Export {
     /// Files that are in it, and which of them is where.
     names: FileNames,
     taken: BTreeMap<String, FileId>,
+    /// Files that were there when an earlier piece was made.
+    met: BTreeSet<FileId>,
     /// Files that others may not have in it.
     left_out: BTreeSet<FileId>,
     bag: Bag,
@@ -127,6 +129,7 @@ impl Custodian {
             listed: Vec::new(),
             names: FileNames::new(),
             taken: BTreeMap::new(),
+            met: BTreeSet::new(),
             left_out: BTreeSet::new(),
             bag: Bag::default(),
             deed: None,
@@ -190,6 +193,7 @@ impl Custodian {
             export.bag.add(&format!("data/files/{path}"), &plain, target)?;
             export.note((file, &[]), (&name, path), &plain);
         }
+        export.meet(&folder);
         if left.peek().is_none() && !self.export_joint_file(export, &name, &folder, target)? {
             export.classes.pop();
             export.grant = None;

@@ -104,6 +104,26 @@ fn a_file_is_in_an_export_once_whatever_it_is_called_before_or_after() {
 }
 
 #[test]
+fn a_file_that_takes_the_name_of_one_that_is_in_an_export_is_in_it_as_well() {
+    let world = World::new(6);
+    let mut shop = world.create("shop");
+    let ada = person(&mut shop, &["a", "b", "c", "e"]);
+    let (mut export, mut written) = with_two_files(&mut shop, &ada);
+    let owned = own(ada, "owned");
+    // In its place, and after it was removed.
+    shop.rename_file(&owned, "c", "a").unwrap();
+    shop.remove_file(&owned, "b").unwrap();
+    shop.rename_file(&owned, "e", "b").unwrap();
+    let exported = brought_to_an_end(&mut shop, &mut export, &mut written);
+    let files = written.0.iter().filter_map(|(path, bytes)| {
+        Some((path.strip_prefix("data/files/owned/")?, bytes.first().copied().unwrap()))
+    });
+    let files: Vec<(&str, u8)> = files.collect();
+    assert_eq!(files, [("a", b'a'), ("b", b'b'), ("a (2)", b'c'), ("b (2)", b'e')]);
+    assert_eq!(exported.deed.files, 4);
+}
+
+#[test]
 fn who_is_erased_after_any_piece_has_no_further_one() {
     let world = World::new(2);
     let mut shop = world.create("shop");

@@ -1,6 +1,5 @@
 //! Where the files of a folder go in a package: each once, whatever it is called by now.
 
-use strongroom_records::ids::FileId;
 use strongroom_records::subject::File;
 
 use super::Export;
@@ -17,7 +16,12 @@ impl Export {
         files.filter_map(|file| Some((file, self.place_of((class, file), folder)?))).collect()
     }
 
-    /// Where a file goes; none where it has gone, or where what it took the place of has.
+    /// Whatever is there now is still to come whatever it is called then.
+    pub(super) fn meet(&mut self, folder: &OpenFolder) {
+        self.met.extend(all(folder).map(|file| file.id));
+    }
+
+    /// Where a file goes; none where it has gone, or where it is the newer content of one that has.
     pub(super) fn place_of(
         &self,
         (class, file): (&str, &File),
@@ -29,8 +33,10 @@ impl Export {
         let path = format!("{class}/{}", file.name);
         match self.taken.get(&path) {
             None => Some(path),
-            // That one is called otherwise now, and this is another.
-            Some(before) if is_in(folder, before) => {
+            // This is another: that one is called otherwise now, or this one was there beside it.
+            Some(before)
+                if self.met.contains(&file.id) || all(folder).any(|own| own.id == *before) =>
+            {
                 let mut others = (2_u64..).map(|number| format!("{path} ({number})"));
                 others.find(|path| !self.taken.contains_key(path))
             }
@@ -39,7 +45,7 @@ impl Export {
     }
 }
 
-fn is_in(folder: &OpenFolder, id: &FileId) -> bool {
+fn all(folder: &OpenFolder) -> impl Iterator<Item = &File> {
     let joint = folder.folder.joint.iter().map(|joint| &joint.file);
-    folder.folder.files.iter().chain(joint).any(|file| file.id == *id)
+    folder.folder.files.iter().chain(joint)
 }
