@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use strongroom_format::ids::{DeviceId, OrganisationId};
 
 use crate::ids::{ApplicationId, Hash, KeyId, Pseudonym, SubjectId};
-use crate::subject::Consent;
+use crate::subject::{Consent, Named};
 
 /// First bytes of a receipt.
 pub const MAGIC: [u8; 4] = *b"SRr1";
@@ -129,6 +129,9 @@ pub struct ReceivedDeed {
     /// SHA-256 of the header of the record it stands in: no other register has that record.
     #[n(2)]
     pub record: Hash,
+    /// Of whom they became a part.
+    #[n(3)]
+    pub into: Option<Named>,
 }
 
 /// A change of a subject's keys.
@@ -214,8 +217,11 @@ pub struct ErasureDeed {
     #[n(12)]
     pub statement: String,
     /// Files that were about others as well: nobody can open them any more, those others neither.
-    #[cbor(n(13), skip_if = "crate::subject::is_none")]
+    #[cbor(n(13), default, skip_if = "crate::subject::is_none")]
     pub joint_files: u64,
+    /// Of whom the subject became a part: nothing but the second subject is gone.
+    #[n(14)]
+    pub into: Option<Named>,
 }
 
 /// The end of an application key.

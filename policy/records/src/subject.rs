@@ -128,13 +128,27 @@ pub struct Erasure {
     #[cbor(n(5), with = "minicbor::bytes")]
     pub receipt: Vec<u8>,
     /// Files that were about others as well, and are closed for them, too.
-    #[cbor(n(6), skip_if = "is_none")]
+    #[cbor(n(6), default, skip_if = "is_none")]
     pub joint_files: u64,
+    /// Of whom the subject became a part.
+    #[n(7)]
+    pub into: Option<Named>,
+}
+
+/// A subject, as receipts name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Named {
+    /// By the name of the audit log.
+    #[n(0)]
+    pub subject: Pseudonym,
+    /// Slot of the subject key.
+    #[n(1)]
+    pub slot: u64,
 }
 
 impl Erasure {
     /// One that stands in the ledger at a record, and of which nothing is done yet.
-    pub fn received(record: u64) -> Self {
+    pub fn received(record: u64, into: Option<Named>) -> Self {
         Self {
             received: record,
             root_before: None,
@@ -143,6 +157,7 @@ impl Erasure {
             objects: Vec::new(),
             receipt: Vec::new(),
             joint_files: 0,
+            into,
         }
     }
 }

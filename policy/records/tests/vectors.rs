@@ -39,7 +39,7 @@ use strongroom_records::register::{
 };
 use strongroom_records::subject::{
     Bucket, ClassCell, Consent, ConsentStatus, Detail, Erasure, File, Folder, Given, Hold,
-    JointFile, OlderKey, Row, SubjectCell, SubjectRecord, SubjectState,
+    JointFile, Named, OlderKey, Row, SubjectCell, SubjectRecord, SubjectState,
 };
 
 use zeroize::Zeroizing;
@@ -60,6 +60,7 @@ const SUBJECT: SubjectId = SubjectId([2; 16]);
 const ACTIVITY: ActivityId = ActivityId([3; 16]);
 const DEVICE: DeviceId = DeviceId([4; 16]);
 const STAND: Stand = Stand { position: 3, head: Hash([60; 32]) };
+const NAMED: Named = Named { subject: Pseudonym([61; 16]), slot: 131_074 };
 const TIME: i64 = 1_795_317_614_000_000_000;
 
 fn hash(seed: u8) -> Hash {
@@ -231,6 +232,7 @@ fn erased() -> SubjectCell {
             objects: vec![FileId([26; 16])],
             receipt: vec![],
             joint_files: 0,
+            into: None,
         }),
         names: vec![],
         request: None,
@@ -241,6 +243,13 @@ fn erased() -> SubjectCell {
 fn erased_with_joint() -> SubjectCell {
     let mut cell = erased();
     cell.erasure.as_mut().unwrap().joint_files = 2;
+    cell
+}
+
+fn erased_as_a_part(joint_files: u64) -> SubjectCell {
+    let mut cell = erased();
+    let erasure = cell.erasure.as_mut().unwrap();
+    (erasure.joint_files, erasure.into) = (joint_files, Some(NAMED));
     cell
 }
 
@@ -265,7 +274,7 @@ fn receipt(deed: Deed) -> Receipt {
     }
 }
 
-fn erasure_deed() -> Deed {
+fn erasure_deed(into: Option<Named>) -> Deed {
     Deed::Erasure(Box::new(ErasureDeed {
         subject: Pseudonym([12; 16]),
         received: 10,
@@ -281,6 +290,7 @@ fn erasure_deed() -> Deed {
         irrecoverable_from: Some(TIME),
         statement: "Irrecoverable.".into(),
         joint_files: 0,
+        into,
     }))
 }
 
@@ -419,6 +429,11 @@ fn subject_vectors() -> Vec<Vector> {
         ),
         cbor("subject, erased", &erased()),
         cbor("subject, erased with a file about several", &erased_with_joint()),
+        cbor("subject, who became a part of another", &erased_as_a_part(0)),
+        cbor(
+            "subject, who became a part of another, with a file about several",
+            &erased_as_a_part(2),
+        ),
         cbor(
             "subject record",
             &SubjectRecord { consents: vec![consent()], agreed: vec![(ACTIVITY, 3)] },
@@ -440,7 +455,11 @@ fn subject_vectors() -> Vec<Vector> {
         cbor("bucket", &Bucket { rows: vec![Row { hash: hash(38), subject: SUBJECT }] }),
         cbor("detail", &detail),
         cbor("receipt, consent", &receipt(consent_deed())),
-        cbor("receipt, erasure", &receipt(erasure_deed())),
+        cbor("receipt, erasure", &receipt(erasure_deed(None))),
+        cbor(
+            "receipt, erasure of who became a part of another",
+            &receipt(erasure_deed(Some(NAMED))),
+        ),
         cbor(
             "receipt, export",
             &receipt(Deed::Export(ExportDeed {
@@ -460,6 +479,16 @@ fn subject_vectors() -> Vec<Vector> {
                 subject: Pseudonym([12; 16]),
                 slot: 131_072,
                 record: hash(40),
+                into: None,
+            })),
+        ),
+        cbor(
+            "receipt, erasure of who became a part of another, asked for",
+            &receipt(Deed::ErasureReceived(ReceivedDeed {
+                subject: Pseudonym([12; 16]),
+                slot: 131_072,
+                record: hash(40),
+                into: Some(NAMED),
             })),
         ),
         cbor(

@@ -213,6 +213,8 @@ impl Stewardship {
         let mut replayed = custodian.replay(receipts)?;
         let own = custodian.replay_own_ledger(Begun::Ends)?;
         replayed.erased.extend(own.erased);
+        replayed.merged.extend(own.merged);
+        replayed.apart.extend(own.apart);
         replayed.answered.extend(own.answered);
         custodian.sweep_if_possible();
         Ok((custodian, replayed))

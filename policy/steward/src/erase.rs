@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use strongroom_records::ids::{Hash, SubjectId};
 use strongroom_records::log::Kind;
 use strongroom_records::receipt::{Deed, Destroyed, Ending, ErasureDeed};
-use strongroom_records::subject::{Erasure, SubjectState};
+use strongroom_records::subject::{Erasure, Named, SubjectState};
 
 use crate::custodian::Custodian;
 use crate::error::{Error, ErrorKind, Result};
@@ -48,6 +48,7 @@ const PROVES: &str = "This proves that the key committed to in the data is no lo
     procedure was followed and publicly recorded; it cannot prove that a dishonest operator kept no copy. Out of reach: \
     exports handed out, copies made by programs, outputs of consumers, files outside the subject's own. That this \
     pseudonym existed remains on record.";
+const PART: &str = "The two were one person: what was of this one has become the other one's, and is erased with that. ";
 const IMMEDIATE: &str = "Irrecoverable from the time of this receipt on, also from copies of everything ever stored: the \
     key was destroyed in custody.";
 const BEST_EFFORT: &str = "Best effort: whoever kept an older copy of the custody file and of the keystore can still open \
@@ -132,7 +133,7 @@ impl Custodian {
     fn receive_erasure(&mut self, mut own: Subject) -> Result<()> {
         let register = self.register();
         let mut transaction = Transaction::new(register);
-        register.receive_erasure(&mut transaction, &mut own)?;
+        register.receive_erasure(&mut transaction, &mut own, None)?;
         register.put_subject(&mut transaction, &mut own);
         self.register_mut().commit(transaction).map(drop)
     }
@@ -206,11 +207,12 @@ impl Custodian {
             path: self.path(slot)?,
             wrap_count: erasure.wrap_count,
             irrecoverable_from: is_final(&destroyed).then_some(transaction.now),
-            statement: statement(&destroyed, erasure.joint_files),
+            statement: statement(&destroyed, &erasure),
             destroyed,
             objects_removed: erasure.objects.len() as u64 - left,
             objects_left: left,
             joint_files: erasure.joint_files,
+            into: erasure.into,
         };
         let (time, position) = (transaction.now, transaction.seq());
         let receipt = self.receipt(time, position, Deed::Erasure(Box::new(deed.clone())));
@@ -282,9 +284,15 @@ impl Custodian {
 
 impl Register {
     /// From here on nothing of somebody is released, and whoever sweeps next finds them, should it be interrupted.
-    pub fn receive_erasure(&self, transaction: &mut Transaction, own: &mut Subject) -> Result<()> {
+    /// Who became a part of another is named with whom.
+    pub fn receive_erasure(
+        &self,
+        transaction: &mut Transaction,
+        own: &mut Subject,
+        into: Option<Named>,
+    ) -> Result<()> {
         own.cell.state = SubjectState::Erasing;
-        own.cell.erasure = Some(Erasure::received(transaction.seq()));
+        own.cell.erasure = Some(Erasure::received(transaction.seq(), into));
         self.mark_block(transaction, own.cell.slot)?;
         self.tell(transaction, own, Kind::ErasureReceived, None, None, |_| ());
         Ok(())
@@ -310,18 +318,19 @@ fn is_final(destroyed: &Destroyed) -> bool {
     destroyed.ending == Ending::Immediate && destroyed.refused_afterwards
 }
 
-fn statement(destroyed: &Destroyed, joint_files: u64) -> String {
+fn statement(destroyed: &Destroyed, erasure: &Erasure) -> String {
     let custody = match destroyed.ending {
         Ending::Immediate => IMMEDIATE,
         Ending::BestEffort => BEST_EFFORT,
         Ending::NotOurs => NOT_OURS,
     };
-    let others = match joint_files {
+    let part = if erasure.into.is_some() { PART } else { "" };
+    let others = match erasure.joint_files {
         0 => String::new(),
         1 => " One file that was about others as well is closed for them, too.".to_owned(),
         count => format!(" {count} files that were about others as well are closed for them, too."),
     };
-    format!("{custody}{others} {PROVES}")
+    format!("{part}{custody}{others} {PROVES}")
 }
 
 fn unfinished() -> Error {

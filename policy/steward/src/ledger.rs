@@ -5,9 +5,9 @@
 //! erase    entry of the register ─▶ line of the ledger ─▶ only then keys are destroyed
 //! answer   see `said`
 //! open     newest line stands in this register?  yes ─▶ go on
-//!                                                no ──▶ it is an older one: everybody in the ledger is erased again, and what
-//!                                                       they said is on record again, first; then a line says that this
-//!                                                       register has all that stands above
+//!                                                no ──▶ it is an older one: everybody in the ledger is erased again, or a part
+//!                                                       of another again, and what they said is on record again, first; then
+//!                                                       a line says that this register has all that stands above
 //! ```
 //!
 //! A line names a subject by slot and pseudonym of the audit log, and is signed like any receipt: whoever can write the
@@ -22,7 +22,10 @@
 //! by opening it, and stays unreadable; but notices that retention gave count for nothing in an older copy: they may have ended
 //! since.
 
+mod merged;
 mod said;
+
+pub(crate) use said::ToTell;
 
 use std::collections::BTreeSet;
 
@@ -38,6 +41,7 @@ use strongroom_records::receipt::{
     Deed, MAGIC, MovedDeed, RECEIPT_LEN_MAX, Receipt, ReceivedDeed, ReplayedDeed, SaidDeed,
 };
 use strongroom_records::register::SUBJECT_SLOT;
+use strongroom_records::subject::Named;
 
 use crate::custodian::Custodian;
 use crate::erase::Cause;
@@ -52,6 +56,10 @@ const MOVES_MAX: usize = 64;
 pub struct Replayed {
     /// Those who were erased again.
     pub erased: Vec<SubjectId>,
+    /// Those who became a part of another again.
+    pub merged: Vec<SubjectId>,
+    /// Those who are to be a part of somebody who is not here, or with whom there is no room: they stay, restricted.
+    pub apart: Vec<SubjectId>,
     /// Those whose answers were put on record again, once for each.
     pub answered: Vec<SubjectId>,
 }
@@ -74,8 +82,8 @@ struct Line<'r> {
 
 /// What a line says.
 enum What {
-    /// Somebody was erased. With SHA-256 of the record's header; receipts of erasures don't say.
-    Erased { subject: Pseudonym, slot: u64, record: Option<Hash> },
+    /// Somebody was erased, or became a part of another. With SHA-256 of the record's header; receipts of erasures don't say.
+    Erased { own: Named, record: Option<Hash>, into: Option<Named> },
     /// Somebody said something.
     Said(SaidDeed),
     /// The register that has this record has all that stands above.
@@ -190,8 +198,8 @@ impl Custodian {
         Err(Error::corrupt("ledgers send from place to place without end"))
     }
 
-    /// Erases everybody whom a ledger or receipts of erasures name and who is here all the same, and puts on record what a ledger
-    /// says that they said since. Nothing is asked of holds: what was decided once is carried out again.
+    /// Erases everybody whom a ledger or receipts of erasures name and who is here all the same, or makes them a part of whom
+    /// they became one of, and puts on record what a ledger says that they said since. Nothing is asked of holds: what was decided once is carried out again.
     ///
     /// # Errors
     /// `Corrupt` for lines that do not verify; those of custody and store. Asked again it goes on.
@@ -217,19 +225,17 @@ impl Custodian {
             // ORDER: before anything that tells the next call that there is nothing left to do.
             self.void_notices()?;
         }
-        for subject in &erased {
-            self.erase_for(subject, cause)?;
-        }
-        let answered = self.say_again(&lines)?;
-        Ok(Replayed { erased, answered })
+        let mut replayed = self.end_again(&erased, &lines, cause)?;
+        replayed.answered = self.say_again(&lines)?;
+        Ok(replayed)
     }
 
     /// Whom lines say to be erased and who is not, or not yet in full; once each.
     fn not_erased(&self, lines: &[Line<'_>]) -> Result<Vec<SubjectId>> {
         let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         for line in lines {
-            let What::Erased { subject, slot, .. } = &line.what else { continue };
-            let Some(own) = self.named_by(subject, *slot)? else { continue };
+            let What::Erased { own, .. } = &line.what else { continue };
+            let Some(own) = self.named_by(&own.subject, own.slot)? else { continue };
             let is_closed = own.cell.erasure.is_some_and(|erasure| !erasure.receipt.is_empty());
             if !is_closed && seen.insert(own.cell.subject) {
                 found.push(own.cell.subject);
@@ -243,8 +249,8 @@ impl Custodian {
     fn finish_erasures(&mut self, lines: &[Line<'_>]) -> Result<Vec<SubjectId>> {
         let mut finished = Vec::new();
         for line in lines {
-            let What::Erased { subject, slot, .. } = &line.what else { continue };
-            let Some(own) = self.named_by(subject, *slot)? else { continue };
+            let What::Erased { own, .. } = &line.what else { continue };
+            let Some(own) = self.named_by(&own.subject, own.slot)? else { continue };
             let subject = own.cell.subject;
             let is_unfinished = own.cell.erasure.is_some_and(|erasure| erasure.receipt.is_empty());
             if is_unfinished && !self.is_kept_from_ledger(&subject)? {
@@ -268,8 +274,9 @@ impl Custodian {
     fn check_devices(&self, lines: &[Line<'_>]) -> Result<()> {
         let mut named = BTreeSet::new();
         for line in lines.iter().filter(|line| !self.counts(&line.device)) {
-            let What::Erased { subject, slot, .. } = &line.what else { continue };
-            let own = self.named_by(subject, *slot)?.filter(|own| own.cell.erasure.is_none());
+            let What::Erased { own, .. } = &line.what else { continue };
+            let own =
+                self.named_by(&own.subject, own.slot)?.filter(|own| own.cell.erasure.is_none());
             named.extend(own.map(|own| own.cell.subject.to_string()));
         }
         if named.is_empty() {
@@ -287,7 +294,7 @@ impl Custodian {
         let Some((place, receipts)) = self.ledger_in_use()? else { return Ok(()) };
         let lines = self.lines(&receipts)?;
         if let Some(newest) = lines.last()
-            && matches!(newest.what, What::Erased { subject, .. } if subject == own.cell.pseudonym)
+            && matches!(newest.what, What::Erased { own: named, .. } if named.subject == own.cell.pseudonym)
             && self.stands_in(newest)?
         {
             return Ok(());
@@ -298,7 +305,8 @@ impl Custodian {
     fn line(&self, own: &Subject) -> Result<Vec<u8>> {
         let erasure = own.cell.erasure.as_ref().ok_or_else(Error::no_subject)?;
         let record = self.register().log().hash(erasure.received)?;
-        let deed = ReceivedDeed { subject: own.cell.pseudonym, slot: own.cell.slot, record };
+        let (subject, slot, into) = (own.cell.pseudonym, own.cell.slot, erasure.into);
+        let deed = ReceivedDeed { subject, slot, record, into };
         let now = self.services().clock.now_ns();
         Ok(self.receipt(now, erasure.received, Deed::ErasureReceived(deed)))
     }
@@ -354,12 +362,13 @@ impl Custodian {
         for (receipt, signed) in self.own_receipts(receipts)? {
             let (device, mut position) = (receipt.device, receipt.position);
             let what = match receipt.deed {
-                Deed::ErasureReceived(ReceivedDeed { subject, slot, record }) => {
-                    What::Erased { subject, slot, record: Some(record) }
+                Deed::ErasureReceived(ReceivedDeed { subject, slot, record, into }) => {
+                    What::Erased { own: Named { subject, slot }, record: Some(record), into }
                 }
                 Deed::Erasure(deed) => {
                     position = deed.received;
-                    What::Erased { subject: deed.subject, slot: deed.slot, record: None }
+                    let own = Named { subject: deed.subject, slot: deed.slot };
+                    What::Erased { own, record: None, into: deed.into }
                 }
                 Deed::Said(deed) => What::Said(deed),
                 Deed::LedgerReplayed(deed) => What::Replayed { record: deed.record },

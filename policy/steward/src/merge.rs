@@ -10,6 +10,8 @@
 //! Interrupted anywhere, the same call goes on: every file is in exactly one of the two folders at every moment. Others write
 //! between two records of it: it is joined when nothing is left to move.
 //!
+//! Ledger and receipt of that erasure name both, so that an older copy does the same again and takes nothing of the person away.
+//!
 //! **Answers.** A no of either stays a no. Two yeses become the narrower of both: classes that both cover, the earlier end,
 //! explicit only if both were. A yes of one, where the other was never asked, stays: it is the same person.
 
@@ -18,14 +20,15 @@ use strongroom_records::log::Kind;
 use strongroom_records::receipt::Said;
 use strongroom_records::subject::{
     Consent, ConsentStatus, Detail, FILE_COUNT_MAX, FILE_NAME_LEN_MAX, File, Folder,
-    JOINT_COUNT_MAX, Row, SubjectState,
+    JOINT_COUNT_MAX, Named, Row, SubjectState,
 };
 
 use crate::custodian::Custodian;
-use crate::erase::Erased;
+use crate::erase::{Cause, Erased};
 use crate::error::{Error, Result};
 use crate::files::{OpenFolder, full};
 use crate::joint::full_of_joint;
+use crate::ledger::ToTell;
 use crate::lookup::Buckets;
 use crate::register::{Register, Transaction};
 use crate::subjects::Subject;
@@ -50,6 +53,16 @@ impl Custodian {
     /// # Errors
     /// `Invalid` for one and the same; `NotFound` when one of them is gone otherwise; those of custody and store.
     pub fn merge_subjects(&mut self, into: &SubjectId, from: &SubjectId) -> Result<Merged> {
+        self.merge_for(into, from, Cause::Asked)
+    }
+
+    /// The same, also where it was decided before: the ledger is not told what it says itself.
+    pub(crate) fn merge_for(
+        &mut self,
+        into: &SubjectId,
+        from: &SubjectId,
+        cause: Cause,
+    ) -> Result<Merged> {
         if into == from {
             return Err(Error::invalid("a subject is not merged with itself"));
         }
@@ -59,21 +72,21 @@ impl Custodian {
             if !self.merged_into(into)?.contains(from) {
                 return Err(Error::no_subject());
             }
-            return Ok(Merged { files: 0, erased: self.erase(from)? });
+            return Ok(Merged { files: 0, erased: self.erase_for(from, cause)? });
         }
         self.check_room(into, from)?;
         let mut files = 0;
         loop {
             // ORDER: before anything is moved. Others are let in between, and are not after the last one.
-            self.keep_what_is_kept(into, from)?;
+            self.keep_what_is_kept(into, from, cause)?;
             match self.move_any(into, from)? {
                 0 => break,
                 moved => files += moved,
             }
             self.let_others_in()?;
         }
-        self.join(into, from)?;
-        Ok(Merged { files, erased: self.erase(from)? })
+        self.join(into, from, cause)?;
+        Ok(Merged { files, erased: self.erase_for(from, cause)? })
     }
 
     /// Subjects that became a part of one, as its own entries tell.
@@ -86,7 +99,7 @@ impl Custodian {
     }
 
     /// Whether all that the one has finds room with the other: else nothing is begun that would end half way.
-    fn check_room(&self, into: &SubjectId, from: &SubjectId) -> Result<()> {
+    pub(crate) fn check_room(&self, into: &SubjectId, from: &SubjectId) -> Result<()> {
         let (own, other) = (self.living(into)?, self.living(from)?);
         let ours = self.folders_of(&own)?;
         for theirs in self.folders_of(&other)? {
@@ -99,8 +112,13 @@ impl Custodian {
     }
 
     /// Nothing that was held, restricted, refused or agreed to in part only is free for a moment.
-    fn keep_what_is_kept(&mut self, into: &SubjectId, from: &SubjectId) -> Result<()> {
-        self.heed_ledger()?;
+    fn keep_what_is_kept(
+        &mut self,
+        into: &SubjectId,
+        from: &SubjectId,
+        cause: Cause,
+    ) -> Result<()> {
+        self.heed_ledger_unless(cause)?;
         let (mut own, other) = (self.living(into)?, self.living(from)?);
         let mut holds = other.cell.holds;
         holds.retain(|hold| !own.cell.holds.contains(hold));
@@ -121,7 +139,7 @@ impl Custodian {
             register.tell(&mut transaction, &mut own, kind, None, None, |_| ());
         }
         said.extend(is_stricter.then_some(Said::Restricted));
-        let to_tell = self.to_tell(&own, &said)?;
+        let to_tell = self.to_tell_unless(cause, &own, &said)?;
         register.put_subject(&mut transaction, &mut own);
         self.told_beforehand(to_tell, |office| office.register_mut().commit(transaction)).map(drop)
     }
@@ -184,8 +202,8 @@ impl Custodian {
     }
 
     /// The record from which on there is one person.
-    fn join(&mut self, into: &SubjectId, from: &SubjectId) -> Result<()> {
-        self.heed_ledger()?;
+    fn join(&mut self, into: &SubjectId, from: &SubjectId, cause: Cause) -> Result<()> {
+        self.heed_ledger_unless(cause)?;
         let (mut own, mut other) = (self.living(into)?, self.living(from)?);
         let register = self.register();
         let mut transaction = Transaction::new(register);
@@ -193,10 +211,11 @@ impl Custodian {
         self.move_lookups(&mut own, &mut other, &mut buckets)?;
         let answers = joined(&own.record.consents, &other.record.consents);
         let said = register.say(&mut transaction, &mut own, answers);
-        let to_tell = self.to_tell(&own, &said)?;
+        let to_tell = self.to_tell_unless(cause, &own, &said)?;
         register.enlist(&mut transaction, &mut buckets, &mut own)?;
         other.cell.holds = Vec::new();
-        register.receive_erasure(&mut transaction, &mut other)?;
+        let named = Named { subject: own.cell.pseudonym, slot: own.cell.slot };
+        register.receive_erasure(&mut transaction, &mut other, Some(named))?;
         for (subject, merged) in [(&mut own, *from), (&mut other, *into)] {
             let detail = Detail { merged: Some(merged), ..Detail::default() };
             let detail = Some(&detail);
@@ -205,6 +224,21 @@ impl Custodian {
         }
         register.put_leaves(&mut transaction, buckets)?;
         self.told_beforehand(to_tell, |office| office.register_mut().commit(transaction)).map(drop)
+    }
+
+    /// What a ledger brings to mind is not told to it: a line of this register could pass for the newest there is.
+    fn to_tell_unless(&self, cause: Cause, own: &Subject, said: &[Said]) -> Result<Option<ToTell>> {
+        match cause {
+            Cause::Ledger => Ok(None),
+            Cause::Asked | Cause::Decided => self.to_tell(own, said),
+        }
+    }
+
+    fn heed_ledger_unless(&mut self, cause: Cause) -> Result<()> {
+        match cause {
+            Cause::Ledger => Ok(()),
+            Cause::Asked | Cause::Decided => self.heed_ledger().map(drop),
+        }
     }
 
     /// Whoever looked for the one finds the other.

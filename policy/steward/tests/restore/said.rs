@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use strongroom_records::ids::SubjectId;
 use strongroom_records::subject::{ConsentStatus, SubjectState};
-use strongroom_steward::{Answer, ErrorKind, Replayed};
+use strongroom_steward::{Answer, Custodian, ErrorKind, Replayed};
 
 use crate::common::{START_NS, answer, kind, own};
 
@@ -224,6 +225,88 @@ fn what_a_merge_carries_over_is_told_to_the_ledger_or_not_on_record() {
     }
 }
 
+/// Everything that a shop knows of somebody, in order.
+fn contents(shop: &mut Custodian, subject: &SubjectId) -> Vec<String> {
+    let files = shop.files(&own(*subject, "owned")).unwrap();
+    let mut read = |name: &str| {
+        String::from_utf8(shop.read_file(&own(*subject, "owned"), name).unwrap()).unwrap()
+    };
+    let mut contents: Vec<_> = files.iter().map(|file| read(&file.name)).collect();
+    contents.sort();
+    contents
+}
+
+#[test]
+fn who_became_a_part_of_another_since_does_so_again_in_a_backup_with_all_files_and_holds() {
+    for by_hand in [false, true] {
+        let shop = Shop::new(79);
+        let mut custodian = shop.open().unwrap();
+        let [ada, bob, charlie] = shop.people[..] else { panic!("three people") };
+        if !by_hand {
+            custodian.set_ledger(Some(LEDGER)).unwrap();
+        }
+        custodian.place_hold(&bob, "litigation").unwrap();
+        let yesterday = shop.backup();
+        // Charlie is a part of Ada by way of Bob.
+        let receipts = [(&bob, &charlie), (&ada, &bob)]
+            .map(|(into, from)| custodian.merge_subjects(into, from).unwrap().erased.receipt);
+        drop(custodian);
+        shop.restore(&yesterday);
+        let mut custodian = shop.open().unwrap();
+        if by_hand {
+            let replayed = custodian.replay(&receipts.concat()).unwrap();
+            assert_eq!((replayed.erased.len(), replayed.merged.len()), (0, 2));
+        }
+        let all = ["ada", "bob", "charlie"].map(|name| format!("{name} ordered roses"));
+        assert_eq!(contents(&mut custodian, &ada), all, "by hand: {by_hand}");
+        for gone in [&bob, &charlie] {
+            assert_eq!(custodian.subject(gone).unwrap().state, SubjectState::Erased);
+        }
+        assert_eq!(kind(custodian.erase(&ada)), ErrorKind::Held);
+        assert!(custodian.verify().unwrap().findings.is_empty());
+        // Nothing is left to do.
+        let records = custodian.record_count();
+        custodian.replay(&receipts.concat()).unwrap();
+        assert_eq!(custodian.record_count(), records);
+        drop(custodian);
+        assert_eq!(shop.open().unwrap().record_count(), records);
+    }
+}
+
+#[test]
+fn who_became_a_part_of_somebody_who_was_erased_since_is_erased_in_a_backup() {
+    let shop = Shop::new(80);
+    let mut custodian = shop.open().unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    let yesterday = shop.backup();
+    custodian.merge_subjects(&shop.people[0], &shop.people[1]).unwrap();
+    custodian.erase(&shop.people[0]).unwrap();
+    drop(custodian);
+    shop.restore(&yesterday);
+    shop.expect_gone(&[0, 1]);
+}
+
+/// The copy is older than the one who has what is theirs: that is in no way to be had any more but here.
+#[test]
+fn who_became_a_part_of_somebody_whom_a_backup_does_not_have_is_kept_and_restricted() {
+    let shop = Shop::new(81);
+    let mut custodian = shop.open().unwrap();
+    custodian.set_ledger(Some(LEDGER)).unwrap();
+    let yesterday = shop.backup();
+    let dora = custodian.create_subject(&[]).unwrap();
+    custodian.merge_subjects(&dora, &shop.people[1]).unwrap();
+    drop(custodian);
+    shop.restore(&yesterday);
+    assert_eq!(shop.state(1), SubjectState::Restricted);
+    assert_eq!(shop.open().unwrap().scope("newsletter").unwrap().len(), 2);
+    shop.open().unwrap().restrict(&shop.people[1], false).unwrap();
+    assert_eq!(shop.read(1).unwrap(), b"bob ordered roses");
+    // Whoever asks for it erases them, for good.
+    shop.open().unwrap().erase(&shop.people[1]).unwrap();
+    shop.restore(&yesterday);
+    shop.expect_gone(&[1]);
+}
+
 #[test]
 fn who_was_restricted_since_is_restricted_in_a_backup_and_who_was_freed_is_free() {
     let shop = Shop::new(67);
@@ -260,7 +343,7 @@ fn what_was_said_before_there_was_a_ledger_is_in_it_and_goes_along_where_it_move
     replayed.answered.sort();
     let mut everybody = shop.people.clone();
     everybody.sort();
-    assert_eq!(replayed, Replayed { erased: vec![], answered: everybody });
+    assert_eq!(replayed, Replayed { answered: everybody, ..Replayed::default() });
     assert_eq!(shop.state(2), SubjectState::Restricted);
     shop.expect_said(0, ConsentStatus::Withdrawn);
     shop.expect_said(1, ConsentStatus::Refused);

@@ -102,11 +102,21 @@ fn replay(options: &AppReplay, format: Format) -> Result<Exit> {
     let (custodian, replayed) = office.application_told(app, at, &receipts)?;
     let ids = |own: &[SubjectId]| own.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (erased, answered) = (ids(&replayed.erased), ids(&replayed.answered));
+    let (merged, apart) = (ids(&replayed.merged), ids(&replayed.apart));
     let mut text = format!("{} erased again\n", erased.len());
+    if !merged.is_empty() {
+        text += &format!("{} are a part of another again\n", merged.len());
+    }
+    for subject in &apart {
+        text +=
+            &format!("{subject} became a part of somebody who is not here: kept, and restricted\n");
+    }
     if !answered.is_empty() {
         text += &format!("what {} said is on record again\n", answered.len());
     }
-    let mut json = json!({"erased": erased, "answered": answered});
+    let mut json = json!({
+        "erased": erased, "merged": merged, "apart": apart, "answered": answered,
+    });
     bring_into_force(office, &custodian.listed().application, &mut json)?;
     ui::answer(format, &text, &json)?;
     Ok(Exit::Done)
