@@ -39,6 +39,7 @@ mod ledger;
 pub mod letters;
 mod lookup;
 mod merge;
+mod moment;
 mod normal;
 mod opened;
 mod policies;
@@ -81,13 +82,16 @@ pub use leases::{
 };
 pub use ledger::Replayed;
 pub use merge::Merged;
+pub use moment::Moment;
 pub use policies::{PolicyLanguage, Standing};
 pub use reading::{MOVED_COUNT_MAX, Reading, moved_all_the_time};
 pub use receipts::verify_receipt;
 pub use redecide::Redecided;
 pub use retire::{Carry, Retired};
 pub use roster::Roster;
-pub use rotate::{Depth, RegisterKeyStatus, RegisterRotated, Resealed, Rotated, SubjectRotated};
+pub use rotate::{
+    Depth, EverybodyRotated, RegisterKeyStatus, RegisterRotated, Resealed, Rotated, SubjectRotated,
+};
 pub use scope::ScopePage;
 pub use sending::Sending;
 pub use services::{Memory, Services};

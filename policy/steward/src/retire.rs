@@ -10,6 +10,8 @@
 //! After the last step nothing that lives opens a removed file, in whatever copy. A hold on the class or on the subject
 //! keeps everything. Whole subjects are in `idle`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use strongroom_records::application::Description;
 use strongroom_records::ids::{ClassId, FileId, SubjectId};
@@ -17,12 +19,12 @@ use strongroom_records::log::Kind;
 use strongroom_records::subject::{Detail, JointFile, SubjectState};
 
 use crate::custodian::Custodian;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, whole};
 use crate::files::{OpenFolder, PROFILE};
 use crate::idle::{Errand, Run, Swept};
 use crate::lookup::Buckets;
 use crate::register::Transaction;
-use crate::rotate::{EVER, Resealed};
+use crate::rotate::{EVER, Resealed, note_damaged};
 use crate::subjects::Subject;
 
 pub(crate) const DAY_NS: i64 = 86_400 * 1_000_000_000;
@@ -47,8 +49,18 @@ pub struct Retired {
     pub subjects: u64,
     /// Subjects that would have, and are held.
     pub held: u64,
+    /// Whose files are left out since something stored of them is damaged.
+    pub damaged: Vec<SubjectId>,
     /// Whole subjects.
     pub idle: Swept,
+}
+
+impl Retired {
+    /// Everybody who was left out since what is stored of them is damaged.
+    pub fn left_out(&self) -> Vec<SubjectId> {
+        let all = self.damaged.iter().chain(&self.idle.damaged);
+        all.copied().collect::<BTreeSet<_>>().into_iter().collect()
+    }
 }
 
 impl Custodian {
@@ -77,7 +89,8 @@ impl Custodian {
         Ok(self.retention()?.into_iter().find(|(own, _)| *own == class).map(|(_, days)| days))
     }
 
-    /// Takes away what was kept long enough, and ends its keys. Interrupted, the next call goes on.
+    /// Takes away what was kept long enough, and ends its keys. Interrupted, the next call goes on. Whose files are damaged is
+    /// named, and the keys of what was removed of them stay until that is mended or removed.
     ///
     /// # Errors
     /// Those of custody and store.
@@ -95,7 +108,11 @@ impl Custodian {
                 for (class, _) in self.retention()? {
                     // Others are let in while a class is sealed anew: what they say of the next one counts.
                     let Some(days) = self.days_kept(class)? else { continue };
-                    is_changed |= self.retire_class(subject, class, days, carry, &mut retired)?;
+                    let done = self.retire_class(subject, class, days, carry, &mut retired);
+                    match whole(done.map_err(|error| self.or_conflict(error)))? {
+                        Some(done) => is_changed |= done,
+                        None => note_damaged(&mut retired.damaged, subject),
+                    }
                 }
                 retired.subjects += u64::from(retired.files > before);
                 changed.extend(is_changed.then_some(*subject));
@@ -103,9 +120,8 @@ impl Custodian {
             }
             // Somebody who was erased meanwhile has no keys.
             changed.retain(|subject| self.living(subject).is_ok());
-            if carry == Carry::Out && !changed.is_empty() {
-                let before = self.switch_keys(&changed, None)?.0;
-                self.destroy_before(&before)?;
+            if carry == Carry::Out {
+                self.switch_whole(&changed, None, &mut retired.damaged)?;
             }
         }
         if carry == Carry::Out {
@@ -128,13 +144,14 @@ impl Custodian {
         let idle = self.idle_rule()?;
         let idle = idle.map(|own| json!({"days": own.days, "notice_days": own.notice_days}));
         let swept = &retired.idle;
+        let ids = |own: &[SubjectId]| own.iter().map(ToString::to_string).collect::<Vec<_>>();
         Ok(json!({
             "classes": classes, "files": retired.files, "subjects": retired.subjects,
             "held": retired.held, "removed": carry == Carry::Out, "idle": idle,
             "noticed": swept.noticed, "notice_running": swept.running,
-            "erased": swept.erased.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "erased": ids(&swept.erased),
             "kept": swept.kept, "more": swept.is_more,
-            "damaged": swept.damaged.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "damaged": ids(&retired.left_out()),
             "failure": swept.failure.as_ref().map(ToString::to_string),
         }))
     }

@@ -21,8 +21,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::register::Transaction;
 
 pub use register::{RegisterKeyStatus, RegisterRotated};
-pub(crate) use subject::EVER;
-pub use subject::{Depth, Resealed, SubjectRotated};
+pub use subject::{Depth, EverybodyRotated, Resealed, SubjectRotated};
+pub(crate) use subject::{EVER, note_damaged};
 
 /// A rotation that is done.
 #[derive(Clone, Debug)]

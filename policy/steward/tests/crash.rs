@@ -252,7 +252,7 @@ fn deep_rotation_is_resumable_after_every_step_and_nothing_is_unreadable_meanwhi
             world.store.die_after(None);
             let mut shop = world.open("shop");
             assert!(shop.rotating_since().unwrap().is_some());
-            let (done, _) = shop.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap();
+            let done = shop.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap().done;
             assert_eq!(done.files, 4);
             whole(world, &mut shop, ada);
             whole(world, &mut shop, bob);
@@ -265,7 +265,7 @@ fn deep_rotation_is_resumable_after_every_step_and_nothing_is_unreadable_meanwhi
         |shop, _| shop.rotate_everybody(Depth::Deep, &mut |_| ()).map(drop),
         |world, shop, ada, bob| {
             let was_rotating = shop.rotating_since().unwrap().is_some();
-            let (done, _) = shop.rotate_everybody(Depth::Shallow, &mut |_| ()).unwrap();
+            let done = shop.rotate_everybody(Depth::Shallow, &mut |_| ()).unwrap().done;
             // What began deep ends deep.
             assert!(!was_rotating || done.files <= 4);
             assert!(shop.rotating_since().unwrap().is_none());

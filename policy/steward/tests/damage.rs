@@ -5,13 +5,14 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::{World, answer, own, registered};
 use strongroom_records::activity::Basis;
 use strongroom_records::ids::{ClassId, SubjectId};
 use strongroom_records::subject::ConsentStatus;
-use strongroom_steward::NewSubject;
+use strongroom_steward::{Carry, Depth, NewSubject, Retired};
 use strongroom_store::{Key, PolicyKey, Shelf, Store};
 
 fn prepared() -> (World, SubjectId) {
@@ -297,4 +298,81 @@ fn a_report_that_lacks_an_entry_or_a_proof_does_not_hold() {
     let mut bad = whole;
     bad.tree_root.0[0] ^= 1;
     assert!(!bad.holds());
+}
+
+/// A file of one person is gone or flipped: keys of all others are changed and end as if it was whole.
+#[test]
+fn a_damaged_file_keeps_nobody_elses_keys_from_being_changed_or_from_ending() {
+    for (seed, is_gone) in [(61, false), (62, true)] {
+        let world = World::new(seed);
+        let mut shop = world.create("shop");
+        let people = [(); 3].map(|()| shop.create_subject(&[]).unwrap());
+        let before = world.store.live();
+        shop.put_file(&own(people[1], "owned"), "new.txt", b"17 roses").unwrap();
+        let mut objects = world.store.live().into_keys().filter(is_object);
+        let key = objects.find(|key| !before.contains_key(key)).unwrap();
+        for subject in [people[0], people[2]] {
+            shop.put_file(&own(subject, "owned"), "new.txt", b"17 roses").unwrap();
+        }
+        let mut bytes = world.store.get_now(key).unwrap().to_vec();
+        bytes[20] ^= 1;
+        replace(&world, key, (!is_gone).then(|| bytes.into()));
+
+        let rotated = shop.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap();
+        assert_eq!((rotated.done.subjects, rotated.damaged), (2, vec![people[1]]), "{is_gone}");
+        assert!(rotated.destroyed.unwrap().refused_afterwards);
+        assert!(shop.rotating_since().unwrap().is_none());
+
+        // What is due of a class goes with its key, of whom nothing is damaged.
+        shop.set_retention("owned", Some(30)).unwrap();
+        for subject in people {
+            shop.put_file(&own(subject, "owned"), "due.txt", b"18 roses").unwrap();
+        }
+        world.clock.advance(Duration::from_secs(20 * 86_400));
+        let generation = shop.generation();
+        for (subject, is_damaged) in people.into_iter().zip([false, true, false]) {
+            if !is_damaged {
+                shop.put_file(&own(subject, "owned"), "new.txt", b"19 roses").unwrap();
+            }
+        }
+        world.clock.advance(Duration::from_secs(11 * 86_400));
+        let retired = shop.retire(Carry::Out).unwrap();
+        assert_eq!(retired.left_out(), []);
+        assert_eq!((retired.files, retired.subjects), (4, 3), "{is_gone}");
+        assert_eq!(shop.generation(), generation + 1);
+        assert_eq!(shop.read_file(&own(people[2], "owned"), "new.txt").unwrap(), b"19 roses");
+    }
+}
+
+/// What stays of a class has to be sealed anew before the key ends of what was removed: it cannot be where it is damaged.
+#[test]
+fn retention_names_whose_files_are_damaged_and_ends_the_keys_of_all_others() {
+    let world = World::new(63);
+    let mut shop = world.create("shop");
+    let people = [(); 3].map(|()| shop.create_subject(&[]).unwrap());
+    shop.set_retention("owned", Some(30)).unwrap();
+    for subject in people {
+        shop.put_file(&own(subject, "owned"), "due.txt", b"18 roses").unwrap();
+    }
+    world.clock.advance(Duration::from_secs(20 * 86_400));
+    let before = world.store.live();
+    shop.put_file(&own(people[1], "owned"), "new.txt", b"17 roses").unwrap();
+    let mut objects = world.store.live().into_keys().filter(is_object);
+    let key = objects.find(|key| !before.contains_key(key)).unwrap();
+    let whole = world.store.get_now(key);
+    replace(&world, key, None);
+    world.clock.advance(Duration::from_secs(11 * 86_400));
+    let generation = shop.generation();
+    let retired = shop.retire(Carry::Out).unwrap();
+    assert_eq!((retired.files, retired.left_out()), (3, vec![people[1]]));
+    assert_eq!(shop.generation(), generation + 1);
+    assert!(shop.files(&own(people[0], "owned")).unwrap().is_empty());
+    // Mended, the rest is done.
+    replace(&world, key, whole);
+    let retired = shop.retire(Carry::Out).unwrap();
+    assert_eq!((retired.files, retired.left_out()), (0, vec![]));
+    assert_eq!(shop.generation(), generation + 2);
+    assert_eq!(shop.retire(Carry::Out).unwrap(), Retired::default());
+    assert_eq!(shop.read_file(&own(people[1], "owned"), "new.txt").unwrap(), b"17 roses");
+    assert!(shop.verify().unwrap().findings.is_empty());
 }

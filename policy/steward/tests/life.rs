@@ -386,7 +386,8 @@ fn rotation_changes_no_name_no_consent_and_no_byte() {
         .unwrap();
     assert_eq!((rotated.deed.files, told.as_slice()), (70, &[32, 64, 70][..]));
     shop.rotate_subject(&ada, Depth::Shallow, None, &mut |_| ()).unwrap();
-    let (done, destroyed) = shop.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap();
+    let rotated = shop.rotate_everybody(Depth::Deep, &mut |_| ()).unwrap();
+    let (done, destroyed) = (rotated.done, rotated.destroyed);
     assert_eq!((done.subjects, done.files), (1, 71));
     assert!(destroyed.unwrap().refused_afterwards);
     assert_eq!(shop.scope("newsletter").unwrap(), seen);

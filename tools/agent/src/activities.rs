@@ -159,14 +159,15 @@ pub fn rotate(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
     let (mut done, mut since) = (None, None);
     if flag(&json, "everybody")? {
         since = custodian.rotating_since()?.map(time_text);
-        done = Some(custodian.rotate_everybody(depth, &mut |_| ())?.0);
+        done = Some(custodian.rotate_everybody(depth, &mut |_| ())?);
     }
     let rotated = custodian.rotate()?;
     let json = json!({
         "generation": rotated.generation,
         "old_key": destroyed_json(&rotated.destroyed),
-        "subjects": done.map(|done| done.subjects),
-        "files": done.map(|done| done.files),
+        "subjects": done.as_ref().map(|own| own.done.subjects),
+        "files": done.as_ref().map(|own| own.done.files),
+        "damaged": done.map(|own| own.damaged.iter().map(ToString::to_string).collect::<Vec<_>>()),
         "went_on_since": since,
         "receipt": base64(&rotated.receipt),
     });

@@ -14,11 +14,12 @@ use crate::call::Call;
 use crate::door::{Guest, Timed, Wire};
 use crate::http::{self, Answer};
 use crate::package::Package;
-use crate::{Agent, Desk, refused};
+use crate::{Agent, Desk, Holds, refused};
 
 /// What is still to come of an export.
 struct Pieces<'d> {
     desk: &'d Desk,
+    holds: &'d Holds<'d>,
     subject: SubjectId,
     export: Option<Export>,
 }
@@ -29,6 +30,7 @@ impl Pieces<'_> {
         let mut package = Package::default();
         let (desk, subject, export) = (self.desk, self.subject, &mut self.export);
         let at_the_desk = desk.act(&mut |custodian| {
+            self.holds.check()?;
             let under_way = match export.take() {
                 Some(under_way) => under_way,
                 None => custodian.begin_export(&subject)?,
@@ -64,6 +66,7 @@ impl Agent {
         desk: &Desk,
     ) -> io::Result<bool> {
         let keeps = call.request.keeps;
+        let holds = Holds::new(self, call);
         let begin = || {
             if !call.request.takes_chunks {
                 return Err(Answer::refused(400, "invalid", "an export needs HTTP/1.1"));
@@ -72,8 +75,8 @@ impl Agent {
                 || Answer::refused(503, "unavailable", "too many exports at a time: ask again");
             let turn = guest.export().ok_or_else(busy)?;
             let subject = call.subject().map_err(|error| refused(&error))?;
-            let mut pieces = Pieces { desk, subject, export: None };
-            let first = pieces.next().map_err(|error| refused(&error))?;
+            let mut pieces = Pieces { desk, holds: &holds, subject, export: None };
+            let first = pieces.next().map_err(|error| holds.refused(&error))?;
             Ok((turn, pieces, first))
         };
         let (_turn, mut pieces, (mut piece, mut is_last)) = match begin() {
@@ -90,8 +93,7 @@ impl Agent {
             }
             // Before the next is made: there is one at a time.
             drop(piece);
-            let next = self.token(call.request).ok().and_then(|_| pieces.next().ok());
-            (piece, is_last) = next.ok_or(io::ErrorKind::Interrupted)?;
+            (piece, is_last) = pieces.next().map_err(|_| io::ErrorKind::Interrupted)?;
         }
     }
 }

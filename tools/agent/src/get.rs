@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::door::Guest;
 use crate::http::Answer;
 use crate::routes::Named;
-use crate::{Agent, Desk, refused, too_much};
+use crate::{Agent, Desk, Holds, refused, too_much};
 
 /// How far reading got at the desk.
 enum Begun {
@@ -24,28 +24,24 @@ impl Agent {
             Ok(named) => named,
             Err(error) => return refused(&error),
         };
+        let holds = Holds::new(self, call);
         for _ in 0..MOVED_COUNT_MAX {
-            let begun = match desk.begin_read(&asked, &name) {
+            let begun = match desk.begin_read(&asked, &name, &holds) {
                 Ok(begun) => begun,
-                Err(error) => return refused(&error),
+                Err(error) => return holds.refused(&error),
             };
             let read = match begun {
                 Begun::Read(plain) => Ok(plain),
                 Begun::Long(reading) => {
                     let len = usize::try_from(reading.len()).unwrap_or(usize::MAX);
                     let Some(_room) = guest.hold(len) else { return too_much() };
-                    let fetched = reading.fetch();
-                    // It may have ended meanwhile.
-                    if let Err(answer) = self.token_as_before(call) {
-                        return answer;
-                    }
-                    desk.end_read(&reading, fetched)
+                    desk.end_read(&reading, reading.fetch(), &holds)
                 }
             };
             match read {
                 Ok(Some(plain)) => return Answer::bytes("application/octet-stream", plain),
                 Ok(None) => {}
-                Err(error) => return refused(&error),
+                Err(error) => return holds.refused(&error),
             }
         }
         refused(&moved_all_the_time())
@@ -53,8 +49,9 @@ impl Agent {
 }
 
 impl Desk {
-    fn begin_read(&self, asked: &Asked, name: &str) -> Result<Begun> {
+    fn begin_read(&self, asked: &Asked, name: &str, holds: &Holds<'_>) -> Result<Begun> {
         self.act(&mut |custodian| {
+            holds.check()?;
             let reading = custodian.begin_read(asked, name)?;
             match reading.is_long() {
                 true => Ok(Begun::Long(Box::new(reading))),
@@ -64,12 +61,20 @@ impl Desk {
     }
 
     /// Nobody is kept from the application before it.
-    fn end_read(&self, reading: &Reading, fetched: Result<SecretBytes>) -> Result<Option<Vec<u8>>> {
+    fn end_read(
+        &self,
+        reading: &Reading,
+        fetched: Result<SecretBytes>,
+        holds: &Holds<'_>,
+    ) -> Result<Option<Vec<u8>>> {
         let mut fetched = Some(fetched);
-        self.act(&mut |custodian| match fetched.take() {
-            Some(fetched) => custodian.end_read(reading, fetched),
-            // Whatever is wrong came between: it is read anew.
-            None => Ok(None),
+        self.act(&mut |custodian| {
+            holds.check()?;
+            match fetched.take() {
+                Some(fetched) => custodian.end_read(reading, fetched),
+                // Whatever is wrong came between: it is read anew.
+                None => Ok(None),
+            }
         })
     }
 }

@@ -34,6 +34,7 @@ mod routes;
 mod subjects;
 mod tokens;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -130,6 +131,32 @@ struct Admitted<'a> {
     token: Token,
     /// Room for the body.
     _room: Share,
+}
+
+/// Whether the token of a request holds still, asked once others are kept out: it may have ended while the request waited.
+pub(crate) struct Holds<'a> {
+    agent: &'a Agent,
+    call: &'a Call<'a>,
+    /// What is answered where it does not.
+    ended: RefCell<Option<Answer>>,
+}
+
+impl<'a> Holds<'a> {
+    pub(crate) fn new(agent: &'a Agent, call: &'a Call<'a>) -> Self {
+        Self { agent, call, ended: RefCell::default() }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        self.agent.token_as_before(self.call).map_err(|answer| {
+            *self.ended.borrow_mut() = Some(answer);
+            Error::new(ErrorKind::Denied, "the token has ended")
+        })
+    }
+
+    /// The answer to a request that was refused, for this or another reason.
+    pub(crate) fn refused(&self, error: &Error) -> Answer {
+        self.ended.take().unwrap_or_else(|| refused(error))
+    }
 }
 
 impl Agent {
@@ -294,9 +321,13 @@ impl Agent {
             Err(answer) => return answer,
         };
         let mut taken = Taken { about: About::Everything, record: 0 };
+        let mut done_at = (0, Duration::ZERO);
+        let holds = Holds::new(self, call);
         let act = &mut |custodian: &mut Custodian| {
+            holds.check()?;
             let answer = act(call, custodian)?;
             taken = Taken::by(call, route, custodian);
+            done_at = (self.clock.now_ns(), self.clock.since_boot());
             Ok(answer)
         };
         let done = match (route.place, call.subject()) {
@@ -305,16 +336,24 @@ impl Agent {
             // Whoever it is about is asked for there.
             (Place::History, Err(_)) | (Place::Desk, _) => desk.act(act),
         };
-        let mut answer = done.unwrap_or_else(|error| refused(&error));
+        let mut answer = done.unwrap_or_else(|error| holds.refused(&error));
         if answer.status < 300 && route.changes_what_may_be_seen() {
             let announced = desk.entrance.announce(taken.about);
-            let now = self.clock.now_ns();
+            let now = self.time_since(done_at);
             force::tell(&mut answer, desk.watch(&|own| taken.force(announced, now, own)));
         }
         if let Some(slot) = slot {
             self.replays().keep(slot, &answer);
         }
         answer
+    }
+
+    /// The time by now, where it was some time at a time since boot: the wall clock may be set forward meanwhile, and leases are
+    /// over no sooner.
+    fn time_since(&self, (wall, booted): (i64, Duration)) -> i64 {
+        let passed = self.clock.since_boot().saturating_sub(booted);
+        let passed = i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX);
+        self.clock.now_ns().min(wall.saturating_add(passed))
     }
 
     /// The token may have ended while the body came.

@@ -1,15 +1,13 @@
 //! A file on its way: decided and put on record while others wait, sent to the store while they do not.
 
-use std::cell::RefCell;
-
 use serde_json::json;
 use strongroom_crypto::wipe::Wiped;
-use strongroom_steward::{Asked, Error, ErrorKind, Result, Sending};
+use strongroom_steward::{Asked, Result, Sending};
 
 use crate::call::Call;
 use crate::http::Answer;
 use crate::routes::Named;
-use crate::{Agent, Desk, refused};
+use crate::{Agent, Desk, Holds};
 
 /// A file to be written: about whom, under which name, and whether whoever writes it still may.
 struct Put<'p> {
@@ -26,20 +24,16 @@ impl Agent {
         if let Err(answer) = self.token_as_before(call) {
             return answer;
         }
-        let (ended, size) = (RefCell::new(None), body.len());
+        let size = body.len();
         // A token that ends while its file is on its way puts nothing on record.
-        let may = || {
-            self.token_as_before(call).map_err(|answer| {
-                *ended.borrow_mut() = Some(answer);
-                Error::new(ErrorKind::Denied, "the token has ended")
-            })
-        };
+        let holds = Holds::new(self, call);
+        let may = || holds.check();
         let put = named(call).and_then(|(asked, name)| {
             let (asked, others, name) = (&asked, &call.others()[..], &name[..]);
             desk.put(&Put { asked, others, name, may: &may }, body)?;
             Ok(Answer::json(200, &json!({"name": name, "size": size})))
         });
-        put.unwrap_or_else(|error| ended.take().unwrap_or_else(|| refused(&error)))
+        put.unwrap_or_else(|error| holds.refused(&error))
     }
 }
 

@@ -75,6 +75,31 @@ fn a_token_that_ends_while_its_file_is_on_its_way_puts_nothing() {
     }
 }
 
+/// It held when it was asked with, and ended while others were at the desk.
+#[test]
+fn a_token_that_ends_while_its_request_waits_reads_and_changes_nothing() {
+    for (seed, (method, path)) in (50..).zip([
+        ("GET", "files/owned/note"),
+        ("POST", "export"),
+        ("GET", "report"),
+        ("PUT", "holds/audit"),
+    ]) {
+        let world = World::new(seed);
+        let mut custodian = world.create("shop");
+        let ada = custodian.create_subject(&[]).unwrap();
+        custodian.put_file(&own(ada, "owned"), "note", b"18 roses").unwrap();
+        let records = custodian.record_count();
+        drop(custodian);
+        let shop = Arc::new(Shop::open(world));
+        let meanwhile = Arc::clone(&shop);
+        shop.before_the_next(move || meanwhile.end_token());
+        let line = shop.ask(method, &format!("subjects/{ada}/{path}"), "", usize::MAX);
+        let answer = String::from_utf8(line.until_left()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{path}: {answer}");
+        assert_eq!(shop.world.open("shop").record_count(), records, "{path}");
+    }
+}
+
 /// What it was sealed from is wiped: nobody could seal it again.
 #[test]
 fn a_file_of_an_agent_is_not_kept_as_it_came_and_asked_for_again_where_new_keys_overtake_it() {

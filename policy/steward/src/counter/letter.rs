@@ -9,11 +9,11 @@ use strongroom_records::exchange::{Answer, GoneClasses, Lease, LentKey};
 use strongroom_records::ids::{ApplicationId, SubjectId};
 use zeroize::Zeroizing;
 
-use super::moment::Moment;
 use super::session::{News, Session};
 use crate::custodian::Custodian;
 use crate::error::Result;
 use crate::leases::{Prospect, Wanted};
+use crate::moment::Moment;
 
 pub(super) fn answer(
     application: ApplicationId,

@@ -4,11 +4,11 @@
 use strongroom_records::ids::{ActivityId, ApplicationId, Pseudonym, SubjectId};
 
 use super::Counter;
-use super::moment::Moment;
 use super::past::Whose;
 use super::session::Session;
 use super::turns::About;
 use crate::custodian::Custodian;
+use crate::moment::Moment;
 
 impl Counter {
     /// Devices that owe a word of what somebody waits for; none where it is not known, since what was recorded could not be

@@ -10,9 +10,9 @@ use strongroom_records::ids::{ActivityId, Pseudonym, SubjectId};
 use strongroom_records::log::{Entry, Kind};
 
 use super::CLOCK_APART_MAX;
-use super::moment::Moment;
 use crate::custodian::Custodian;
 use crate::error::Result;
+use crate::moment::Moment;
 
 /// When they are over.
 #[derive(Default)]

@@ -9,10 +9,10 @@ use strongroom_records::exchange::GoneClasses;
 use strongroom_records::ids::{ClassId, Pseudonym, SubjectId};
 
 use super::letter::Loan;
-use super::moment::Moment;
 use crate::custodian::Custodian;
 use crate::error::Result;
 use crate::leases::{Operator, Outlook, Prospect, Rules, Wanted};
+use crate::moment::Moment;
 
 /// LIMIT: asks that may yet be seen late.
 const MISSED_COUNT_MAX: u64 = 256;

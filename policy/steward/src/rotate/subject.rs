@@ -28,7 +28,7 @@ use strongroom_records::receipt::{Deed, Destroyed, SubjectRotationDeed};
 use strongroom_records::subject::{ClassCell, SubjectState};
 
 use crate::custodian::Custodian;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, whole};
 use crate::files::OpenFolder;
 use crate::register::Transaction;
 use crate::subjects::Subject;
@@ -61,6 +61,17 @@ pub struct Resealed {
     pub bytes: u64,
     /// Subjects that are done.
     pub subjects: u64,
+}
+
+/// A rotation of everybody that is done.
+#[derive(Clone, Debug, Default)]
+pub struct EverybodyRotated {
+    /// How much of it.
+    pub done: Resealed,
+    /// What became of the last application key that it replaced; none where there was nobody.
+    pub destroyed: Option<Destroyed>,
+    /// Who keep their keys, since what is stored of them is damaged.
+    pub damaged: Vec<SubjectId>,
 }
 
 /// A rotation of a subject that is done.
@@ -107,7 +118,7 @@ impl Custodian {
     }
 
     /// Changes the keys of every subject. Deep, everything is sealed anew. Interrupted, the next call goes on: subjects that
-    /// were done since it began are not done again.
+    /// were done since it began are not done again. Of whom something stored is damaged keep their keys, and are named.
     ///
     /// # Errors
     /// As [`Custodian::rotate_subject`].
@@ -115,25 +126,30 @@ impl Custodian {
         &mut self,
         depth: Depth,
         progress: &mut dyn FnMut(Resealed),
-    ) -> Result<(Resealed, Option<Destroyed>)> {
+    ) -> Result<EverybodyRotated> {
         let rotation = self.begin_everybody(depth)?;
-        let mut done = Resealed::default();
-        let mut destroyed = None;
+        let mut rotated = EverybodyRotated::default();
         let all = self.subject_ids()?;
         for some in all.chunks(SWITCH_COUNT) {
-            let due = self.due(some, rotation.began)?;
+            let due = self.due(some, rotation.began, &mut rotated.damaged)?;
             for subject in due.iter().filter(|_| rotation.deep) {
-                self.reseal_if_it_lives(subject, None, rotation.began, &mut done, progress)?;
+                let done = &mut rotated.done;
+                let sealed = self.reseal_if_it_lives(subject, None, rotation.began, done, progress);
+                if whole(sealed.map_err(|error| self.or_conflict(error)))?.is_none() {
+                    note_damaged(&mut rotated.damaged, subject);
+                }
             }
             // Whoever wrote meanwhile may have erased some, or done them.
-            let due = self.due(&due, rotation.began)?;
-            if !due.is_empty() {
-                // A deeper one that began meanwhile has all of them still to do.
-                let goes_on = self.goes_on(&rotation)?;
-                let (before, _) = self.switch_keys(&due, goes_on.then_some(&rotation))?;
-                destroyed = Some(self.destroy_before(&before)?);
-                done.subjects += due.len() as u64;
-                progress(done);
+            let mut due = self.due(&due, rotation.began, &mut rotated.damaged)?;
+            due.retain(|subject| !rotated.damaged.contains(subject));
+            // A deeper one that began meanwhile has all of them still to do.
+            let goes_on = self.goes_on(&rotation)?;
+            let (switched, destroyed) =
+                self.switch_whole(&due, goes_on.then_some(&rotation), &mut rotated.damaged)?;
+            if switched > 0 {
+                rotated.destroyed = destroyed;
+                rotated.done.subjects += switched;
+                progress(rotated.done);
             }
             self.let_others_in()?;
         }
@@ -142,7 +158,44 @@ impl Custodian {
         if self.goes_on(&rotation)? {
             self.describe(&Description { rotation: None, ..self.description()? })?;
         }
-        Ok((done, destroyed))
+        Ok(rotated)
+    }
+
+    /// Switches the keys of some subjects together, and ends the old application key; each for itself where that finds damage.
+    /// How many were switched, and what became of the last key.
+    pub(crate) fn switch_whole(
+        &mut self,
+        subjects: &[SubjectId],
+        rotation: Option<&Rotation>,
+        damaged: &mut Vec<SubjectId>,
+    ) -> Result<(u64, Option<Destroyed>)> {
+        if subjects.is_empty() {
+            return Ok((0, None));
+        }
+        if let Some((before, _)) = self.switched_if_whole(subjects, rotation)? {
+            return Ok((subjects.len() as u64, Some(self.destroy_before(&before)?)));
+        }
+        let (mut count, mut destroyed) = (0, None);
+        for subject in subjects {
+            match self.switched_if_whole(&[*subject], rotation)? {
+                Some((before, _)) => {
+                    destroyed = Some(self.destroy_before(&before)?);
+                    count += 1;
+                }
+                None => note_damaged(damaged, subject),
+            }
+        }
+        Ok((count, destroyed))
+    }
+
+    /// [`Custodian::switch_keys`]; none where what is stored of one of them is damaged.
+    fn switched_if_whole(
+        &mut self,
+        subjects: &[SubjectId],
+        rotation: Option<&Rotation>,
+    ) -> Result<Option<(Root, Vec<Switched>)>> {
+        let switched = self.switch_keys(subjects, rotation);
+        whole(switched.map_err(|error| self.or_conflict(error)))
     }
 
     /// When a rotation of everybody began that was interrupted, and that the next one goes on with.
@@ -177,10 +230,19 @@ impl Custodian {
     }
 
     /// Those of some subjects that live and are not done since.
-    fn due(&self, some: &[SubjectId], began: u64) -> Result<Vec<SubjectId>> {
+    fn due(
+        &self,
+        some: &[SubjectId],
+        began: u64,
+        damaged: &mut Vec<SubjectId>,
+    ) -> Result<Vec<SubjectId>> {
         let mut due = Vec::new();
         for subject in some {
-            let Some(own) = self.register().subject(subject)? else { continue };
+            let Some(own) = whole(self.register().subject(subject))? else {
+                note_damaged(damaged, subject);
+                continue;
+            };
+            let Some(own) = own else { continue };
             let lives = matches!(own.cell.state, SubjectState::Active | SubjectState::Restricted);
             if lives && own.cell.rotated < began {
                 due.push(*subject);
@@ -367,3 +429,10 @@ impl Custodian {
 
 /// Time and number of the record, the commitment before, the subject after.
 pub(crate) type Switched = (i64, u64, Hash, Subject);
+
+/// Names somebody once.
+pub(crate) fn note_damaged(damaged: &mut Vec<SubjectId>, subject: &SubjectId) {
+    if damaged.last() != Some(subject) {
+        damaged.push(*subject);
+    }
+}

@@ -81,7 +81,11 @@ thread_local! {
 struct Way {
     services: Services,
     custody: Arc<dyn Custody>,
+    next: Next,
 }
+
+/// What happens when the next request is let in.
+type Next = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 struct Inside;
 
@@ -101,6 +105,8 @@ impl Entrance for Way {
     }
 
     fn enter(&self, custodian: &mut Custodian) -> Result<Box<dyn Send>> {
+        let next = self.next.lock().unwrap().take();
+        next.into_iter().for_each(|next| next());
         IS_INSIDE.set(true);
         let inside = Box::new(Inside);
         let list = Stewardship::open(self.services.clone())?;
@@ -234,9 +240,15 @@ pub struct Shop {
     door: Arc<Door>,
     token: String,
     tokens: tempfile::TempDir,
+    next: Next,
 }
 
 impl Shop {
+    /// Does something when the next request has waited for its turn.
+    pub fn before_the_next(&self, act: impl FnOnce() + Send + 'static) {
+        *self.next.lock().unwrap() = Some(Box::new(act));
+    }
+
     /// Opens an agent for the shop of a world.
     pub fn open(world: World) -> Self {
         Self::open_until(world, None)
@@ -252,10 +264,11 @@ impl Shop {
         let tokens = Tokens::new(folder.path().join("tokens.json"));
         let entropy = SimEntropy::new(1);
         let token = tokens.add("web", "shop", Role::Application, until, &entropy).unwrap();
-        let way = Way { services, custody: world.custody() };
+        let next = Next::default();
+        let way = Way { services, custody: world.custody(), next: Arc::clone(&next) };
         let entrances = vec![("shop".to_owned(), Box::new(way) as Box<dyn Entrance>)];
         let agent = Agent::new(entrances, tokens, Arc::clone(&world.clock) as Arc<_>).unwrap();
-        Self { world, held, agent, door: Arc::default(), token, tokens: folder }
+        Self { world, held, agent, door: Arc::default(), token, tokens: folder, next }
     }
 
     /// The token ends.

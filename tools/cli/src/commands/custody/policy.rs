@@ -274,7 +274,11 @@ fn retention(options: &PolicyRetention, format: Format) -> Result<Exit> {
     if let Some(rule) = custodian.idle_rule().map_err(|error| failure(&error))? {
         text += &idle_text(&rule, &retired.idle, carry);
     }
-    let is_partial = retired.idle.is_more || !retired.idle.damaged.is_empty();
+    let damaged = retired.left_out();
+    for subject in damaged.iter().filter(|_| carry == Carry::Out) {
+        text += &format!("damaged, left out: {subject}\n");
+    }
+    let is_partial = retired.idle.is_more || !damaged.is_empty();
     if carry == Carry::Out && !retired.idle.erased.is_empty() {
         bring_into_force(office, &custodian.listed().application, &mut json)?;
     } else {
@@ -300,10 +304,8 @@ fn idle_text(rule: &IdleRule, swept: &Swept, carry: Carry) -> String {
         Carry::Dry => format!("to be given notice: {noticed}; to be erased: {erased}"),
     };
     text += &format!("; notice runs: {running}; due and kept: {kept}\n");
-    for (word, subjects) in [("erased", &swept.erased), ("damaged, left out", &swept.damaged)] {
-        for subject in subjects.iter().filter(|_| carry == Carry::Out) {
-            text += &format!("{word}: {subject}\n");
-        }
+    for subject in swept.erased.iter().filter(|_| carry == Carry::Out) {
+        text += &format!("erased: {subject}\n");
     }
     text += if swept.is_more { "there are more, for the next run\n" } else { "" };
     text

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use strongroom_host::clock::{Clock, MachineClock};
-use strongroom_steward::{Depth, Resealed, time_text};
+use strongroom_steward::{Depth, EverybodyRotated, Resealed, time_text};
 use strongroom_store::Mode;
 
 use super::app::ending_text;
@@ -54,12 +54,12 @@ pub(super) fn subject(options: &SubjectRotate, format: Format) -> Result<Exit> {
 pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
     let (office, mut custodian) = custody::application(&options.of)?;
     let place = Place::make(options.receipt.as_deref())?;
-    let (mut done, mut since) = (Resealed::default(), None);
+    let (mut everybody, mut since) = (EverybodyRotated::default(), None);
     if options.everybody {
         since = custodian.rotating_since().map_err(|error| failure(&error))?.map(time_text);
         let depth = depth(options.deep);
         let rotated = shown(|told| custodian.rotate_everybody(depth, told));
-        done = rotated.map_err(|error| failure(&error))?.0;
+        everybody = rotated.map_err(|error| failure(&error))?;
     }
     let rotated = custodian.rotate().map_err(|error| failure(&error))?;
     let kept = place.keep(&rotated.receipt, &Again::Never);
@@ -72,7 +72,13 @@ pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
     });
     let mut text = format!("generation {}; old key: {ending}\n", rotated.generation);
     if options.everybody {
+        let done = everybody.done;
         (json["subjects"], json["files"]) = (done.subjects.into(), done.files.into());
+        let damaged: Vec<_> = everybody.damaged.iter().map(ToString::to_string).collect();
+        for subject in &damaged {
+            text += &format!("damaged, left out: {subject}\n");
+        }
+        json["damaged"] = damaged.into();
         json["went_on_since"] = since.clone().into();
         text += &format!("{} subjects; {} files sealed anew\n", done.subjects, done.files);
         if let Some(since) = since {
@@ -82,7 +88,8 @@ pub(super) fn application(options: &AppRotate, format: Format) -> Result<Exit> {
         }
     }
     answer_after(office, format, &text, &json)?;
-    kept.map(|()| Exit::Done)
+    let is_whole = everybody.damaged.is_empty();
+    kept.map(|()| if is_whole { Exit::Done } else { Exit::Partial })
 }
 
 /// Changes the register's own key.

@@ -6,13 +6,14 @@ use std::time::Duration;
 use strongroom_host::clock::Clock;
 
 /// A time by both clocks, or an end: one is over once both say so.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
     wall: i64,
     booted: Duration,
 }
 
 impl Moment {
+    /// Now.
     pub fn now(clock: &dyn Clock) -> Self {
         Self { wall: clock.now_ns(), booted: clock.since_boot() }
     }
@@ -36,5 +37,24 @@ impl Moment {
     /// The end of what ends with both.
     pub fn later(self, other: Self) -> Self {
         Self { wall: self.wall.max(other.wall), booted: self.booted.max(other.booted) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_host::sim::SimClock;
+
+    use super::*;
+
+    #[test]
+    fn an_end_has_come_once_both_clocks_say_so() {
+        let clock = SimClock::new(1_000_000_000);
+        let end = Moment::now(&clock).end_at(clock.now_ns() + 2_000_000_000);
+        clock.set_now_ns(10_000_000_000);
+        assert!(Moment::now(&clock).is_before(&end));
+        clock.advance(Duration::from_secs(2));
+        assert!(!Moment::now(&clock).is_before(&end));
+        clock.set_now_ns(0);
+        assert!(Moment::now(&clock).is_before(&end));
     }
 }
