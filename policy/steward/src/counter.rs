@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use strongroom_authorizer::Action;
 use strongroom_crypto::kem::KemPublicKey;
+use strongroom_custody::Custody;
 use strongroom_format::ids::DeviceId;
 use strongroom_keyring::organisation::{Device, Organisation};
 use strongroom_records::exchange::{Answer, Ask, Envelope, Need, Refusal};
@@ -145,6 +146,20 @@ impl Counter {
         let key = Key::Counter(keys.device_id());
         wait(counter.services.store.put(key, Body::Bytes(note.into()))).map_err(stored)?;
         Ok(counter)
+    }
+
+    /// Serves consumers of one more application, which did not open before.
+    ///
+    /// # Errors
+    /// Those of [`Stewardship::application`], and of the store.
+    pub fn add(&mut self, name: &str, custody: Arc<dyn Custody>) -> Result<()> {
+        self.stewardship.follow()?;
+        let custodian = self.stewardship.application(name, custody)?;
+        let own = self.services.keys.device_id();
+        let place = self.custodians.len();
+        self.past.read(place, &custodian, &own, &*self.services.clock)?;
+        self.custodians.push(custodian);
+        Ok(())
     }
 
     /// Whether anybody is served.

@@ -71,6 +71,30 @@ fn what_an_earlier_life_lent_is_waited_for_until_it_is_over() {
 }
 
 #[test]
+fn an_application_that_opens_later_is_served_and_what_an_earlier_life_lent_of_it_is_waited_for() {
+    let mut hand = ByHand::new(27);
+    let [ada, bob] = ["ada", "bob"].map(|name| hand.served.shop.reader(name));
+    assert_eq!(hand.ask(everybody()).leases.len(), 4);
+    let world = &hand.served.shop.world;
+    let (fence, turns) = (hand.served.shop.fence.shared(), hand.served.turns.clone());
+    let (services, list) = (hand.served.services(), world.stewardship());
+    hand.counter = Counter::open(services, list, Vec::new(), fence, turns).unwrap();
+    hand.begin_view();
+    assert_eq!(hand.ask(everybody()).refusal, Some(Refusal::Denied));
+    // Somebody wrote meanwhile.
+    hand.served.shop.say(ada, "newsletter", Withdrawn);
+    let custody = hand.served.shop.world.custody();
+    hand.counter.add("shop", custody).unwrap();
+    assert_eq!(hand.silent_about(About::Everything), 1);
+    hand.served.shop.say(bob, "newsletter", Withdrawn);
+    hand.served.shop.reader("charlie");
+    hand.begin_view();
+    assert_eq!(hand.ask(everybody()).leases.len(), 2);
+    hand.served.shop.world.clock.advance(Duration::from_secs(300));
+    assert_eq!(hand.silent(), 0);
+}
+
+#[test]
 fn an_act_waits_for_what_it_took_away_and_not_for_what_others_did() {
     let mut hand = ByHand::new(14);
     let [ada, bob, charlie] = ["ada", "bob", "charlie"].map(|name| hand.served.shop.reader(name));

@@ -321,6 +321,56 @@ fn an_agent_asks_for_a_key_that_was_changed_once_it_needs_it_and_serves_others_m
     assert_eq!(agent.stop(), 0);
 }
 
+/// Holders of one application may be away for a day.
+#[test]
+fn an_agent_that_starts_serves_others_while_holders_of_one_application_are_asked() {
+    let two = Two::new();
+    two.vault();
+    two.here("app create shop");
+    let [web, desk] = ["vault", "shop"].map(|app| token(&two.place, app, app, ""));
+    let agent = Running::start(&two.place, "--consumers");
+    assert_eq!(agent.said["closed"][0]["application"], "vault");
+    agent.client(&desk, "shop").done("POST", "subjects", &Value::Null);
+    let id = two.request();
+    // Whoever needs it waits with the agent, and nobody is asked twice.
+    let mut vault = agent.client(&web, "vault");
+    let asking = std::thread::spawn(move || vault.done("POST", "subjects", &Value::Null));
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!asking.is_finished());
+    assert_eq!(two.requests(), std::slice::from_ref(&id));
+    two.agree(&id);
+    asking.join().unwrap();
+    assert_eq!(two.requests(), [""; 0]);
+    assert_eq!(agent.stop(), 0);
+}
+
+/// A key of either is enough to begin with.
+#[test]
+fn an_agent_of_two_applications_with_holders_serves_the_one_whose_holders_agree() {
+    let two = Two::new();
+    two.vault();
+    let (folder, holders) = (two.place.path("meeting"), two.holders().concat());
+    let place = format!("quorum:{}?k=2{holders}&wait=120", folder.display());
+    two.here(&format!("app create safe --custody {place}"));
+    let tokens = ["vault", "safe"].map(|app| (app, token(&two.place, app, app, "")));
+    let agent = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| Running::start(&two.place, ""));
+        let first = two.request();
+        let _second = two.request_beside(std::slice::from_ref(&first));
+        two.agree(&first);
+        starting.join().unwrap()
+    });
+    let closed = agent.said["closed"].as_array().unwrap();
+    assert_eq!(closed.len(), 1);
+    let is_open = |app: &&(&str, String)| closed[0]["application"] != app.0;
+    let (app, token) = tokens.iter().find(is_open).unwrap();
+    agent.client(token, app).done("POST", "subjects", &Value::Null);
+    assert_eq!(two.requests().len(), 1);
+    assert_eq!(agent.stop(), 0);
+    // Told to end, it asks nobody any more.
+    assert_eq!(two.requests(), [""; 0]);
+}
+
 #[test]
 fn an_agent_finds_its_key_where_it_was_moved_to_and_makes_no_key_file_anew() {
     let place = Place::with_workspace();

@@ -1,6 +1,7 @@
 //! Puts the rooms of personal data together: store, device, custody, policies, memory of heads.
 
 pub mod agent;
+mod asking;
 pub mod closing;
 pub mod counter;
 pub mod kinds;
@@ -30,14 +31,15 @@ use strongroom_keyring::DeviceKeys;
 use strongroom_keyring::organisation::{Device, Organisation};
 use strongroom_records::ids::{ApplicationId, Hash};
 use strongroom_steward::{
-    Custodian, Error, ErrorKind, Fence, Fenced, Memory, PolicyLanguage, Replayed, Roster, Services,
-    Stewardship, Waiting,
+    Custodian, Error, ErrorKind, Fence, Fenced, Memory, NeededKey, PolicyLanguage, Replayed,
+    Roster, Services, Stewardship, Waiting,
 };
 use strongroom_store::{Mode, Store};
 
 use super::devices::organisation;
 use kinds::{absolute, custody};
 use line::{Entered, Line, Waiter};
+use seat::Seat;
 use turnstile::Held;
 
 use crate::args::custody::{In, Of};
@@ -325,6 +327,22 @@ impl Office {
         }
         Err(Failure::new(Exit::Failed, "the application key is changed all the time")
             .hint("try again"))
+    }
+
+    /// The key of an application, if others have to agree that it is used, as of what others have recorded by now.
+    ///
+    /// # Errors
+    /// As [`Office::application`].
+    fn needed_key(&mut self, seat: &Seat) -> Result<Option<NeededKey>> {
+        let custody = seat.custody()?;
+        self.stewardship.follow().map_err(|error| failure(&error))?;
+        let needed = self.stewardship.needed_key(&seat.name(), &custody);
+        needed.map_err(|error| failure(&error))
+    }
+
+    /// Lets others work on the applications while something is done that takes long.
+    fn aside<T>(&self, act: impl FnOnce() -> T) -> Result<T> {
+        self.held.aside(act)
     }
 
     /// Custody at a place, as this device reaches it.

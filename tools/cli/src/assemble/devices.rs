@@ -240,14 +240,16 @@ impl Registry {
             Ok(None) => Ok(Vec::new()),
             Err(failure) => Err(failure),
         };
-        self.drop_dead_files(OUT_ALL_THE_SAME)?;
-        closed.map_err(|failure| {
+        let dropped = self.drop_dead_files(OUT_ALL_THE_SAME);
+        // That it can still write here is the graver word.
+        let closed = closed.map_err(|failure| {
             let message = format!("the device is out, and can still write here: {}", failure.message);
             let shown = self.place.shown();
             Failure::new(Exit::Partial, message).hint(format!(
                 "take its access to the store away; `strongroom app list -w {shown}` tries again to keep it out"
             ))
-        })
+        })?;
+        dropped.map(|()| closed)
     }
 
     /// Begins an epoch for the devices that are in: what is sealed from now on is sealed under a new key. Returns its number.

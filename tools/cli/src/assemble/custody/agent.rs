@@ -8,7 +8,8 @@ use strongroom_records::application::ApplicationState;
 use strongroom_records::ids::ApplicationId;
 use strongroom_steward::{About, Custodian, Error, ErrorKind, Stewardship, Turns};
 
-use super::counter::{Attended, SETTLE_LIMIT};
+use super::asking::Asking;
+use super::counter::{Attended, SETTLE_LIMIT, Served};
 use super::seat::{Seat, refused_as_error};
 use super::turnstile::Held;
 use super::{failure, open};
@@ -38,34 +39,45 @@ pub fn agent(options: &AgentOptions) -> Result<(Arc<Agent>, Option<Attended>)> {
         return Err(Failure::new(Exit::Failed, "the workspace has no application yet")
             .hint("`strongroom app create` makes one"));
     }
-    let (mut seats, mut first_refused) = (Vec::new(), None);
+    let (mut seats, mut waited_for, mut first_refused) = (Vec::new(), Vec::new(), None);
     for name in names {
         // A name that nobody ever gave is a mistake of the command line, not a place that is away.
         office.stewardship.find(&name).map_err(|error| failure(&error))?;
         let given = options.custody.iter().filter_map(|text| text.split_once('='));
         let given = given.into_iter().find(|(own, _)| *own == name);
-        let seat = Seat::new(&name, given.map(|(_, place)| place), &office.services);
-        match seat.custody().and_then(|custody| office.obtain(&name, &custody)) {
+        let seat = Arc::new(Seat::new(&name, given.map(|(_, place)| place), &office.services));
+        match office.needed_key(&seat) {
             Err(ended) if matches!(ended.exit, Exit::Usage | Exit::Interrupted) => {
                 return Err(ended);
             }
             // It is tried again when it is needed, and keeps nobody from the others.
             Err(refused) => first_refused = first_refused.or(Some(refused)),
-            Ok(()) => {}
+            Ok(Some(key)) => waited_for.push((Arc::clone(&seat), key)),
+            Ok(None) => {}
         }
-        seats.push(Arc::new(seat));
+        seats.push(seat);
+    }
+    let (served, is_every_one) = (Served::default(), waited_for.len() == seats.len());
+    let mut asking = Asking::new(&served);
+    for (seat, key) in waited_for {
+        asking.ask(&seat, key)?;
+    }
+    if is_every_one {
+        asking.until_one(&mut office)?;
     }
     let turns = Turns::default();
     let counter = match options.consumers {
-        true => Some(Attended::open(&place, office.services.clone(), &seats, turns.clone())?),
+        true => {
+            let services = office.services.clone();
+            Some(Attended::open(&place, services, &seats, turns.clone(), &served)?)
+        }
         false => None,
     };
     let stewardship = Arc::new(Mutex::new(office.into_stewardship()));
     let entrance = |seat: Arc<Seat>| {
         let (place, stewardship, name) = (place.clone(), Arc::clone(&stewardship), seat.name());
-        let is_served = counter.as_ref().is_some_and(|counter| counter.serves(&name));
-        let turns = is_served.then(|| turns.clone());
-        (name, Box::new(Shared { seat, stewardship, place, turns }) as Box<dyn Entrance>)
+        let (served, turns) = (served.clone(), turns.clone());
+        (name, Box::new(Shared { seat, stewardship, place, served, turns }) as Box<dyn Entrance>)
     };
     let entrances = seats.into_iter().map(entrance).collect();
     let tokens = Tokens::new(options.tokens.clone().unwrap_or_default());
@@ -79,8 +91,9 @@ struct Shared {
     seat: Arc<Seat>,
     stewardship: Arc<Mutex<Stewardship>>,
     place: Place,
-    /// What waits for the counter, if that serves the application.
-    turns: Option<Turns>,
+    /// Whom the counter serves, and what waits for it.
+    served: Served,
+    turns: Turns,
 }
 
 impl Shared {
@@ -104,7 +117,9 @@ impl Entrance for Shared {
     fn open(&self) -> strongroom_steward::Result<Custodian> {
         let custody = self.seat.custody().map_err(|refused| refused_as_error(&refused))?;
         let _others_wait = self.fence()?;
-        self.list().application(&self.seat.name(), custody)
+        let opened = self.list().application(&self.seat.name(), custody)?;
+        self.served.offer(&self.seat);
+        Ok(opened)
     }
 
     fn obtain(&self) -> strongroom_steward::Result<bool> {
@@ -133,7 +148,8 @@ impl Entrance for Shared {
     fn announce(&self, about: About) -> Announced {
         let clock = MachineClock::new();
         // The counter hears of it meanwhile: views and devices have the same seconds.
-        let devices = self.turns.as_ref().map(|turns| turns.ask(about));
+        let is_served = self.served.has(&self.seat.name());
+        let devices = is_served.then(|| self.turns.ask(about));
         let views = self.application().zip(Home::find().ok());
         let views = views.map(|(own, home)| control::tell_views(&home, &own).silent);
         let left = SETTLE_LIMIT.saturating_sub(clock.elapsed());

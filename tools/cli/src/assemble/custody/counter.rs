@@ -11,6 +11,7 @@ use strongroom_records::ids::KeyId;
 use strongroom_steward::{Counter, NeededKey, Services, Stewardship, Turns};
 
 use super::seat::{Seat, refused_as_error};
+use super::turnstile::Held;
 use super::{failure, fence};
 use crate::exit::{Failure, Result};
 use crate::place::Place;
@@ -29,19 +30,54 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// How long nothing is tried after trouble, unless an act waits.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Applications that a counter serves consumers of, and those that open by now and that it has yet to take in. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Served(Arc<Mutex<Seats>>);
+
+#[derive(Default)]
+struct Seats {
+    served: BTreeSet<String>,
+    offered: Vec<Arc<Seat>>,
+}
+
+impl Served {
+    /// Whether consumers of an application are served.
+    pub fn has(&self, application: &str) -> bool {
+        self.0.lock().served.contains(application)
+    }
+
+    /// An application opens: where it did not before, its consumers are served from now on.
+    pub fn offer(&self, seat: &Arc<Seat>) {
+        let mut seats = self.0.lock();
+        let name = seat.name();
+        let is_known = seats.served.contains(&name);
+        if !is_known && !seats.offered.iter().any(|own| own.name() == name) {
+            seats.offered.push(Arc::clone(seat));
+        }
+    }
+
+    fn add(&self, application: String) {
+        self.0.lock().served.insert(application);
+    }
+
+    fn offered(&self) -> Vec<Arc<Seat>> {
+        std::mem::take(&mut self.0.lock().offered)
+    }
+}
+
 /// A counter before it serves.
 pub struct Attended {
     counter: Counter,
     turns: Turns,
-    /// Applications that it serves consumers of.
-    served: BTreeSet<String>,
+    place: Place,
+    served: Served,
     is_remote: bool,
     /// Application keys that holders are asked for.
     asking: Arc<Mutex<BTreeSet<KeyId>>>,
 }
 
 impl Attended {
-    /// Opens a counter for some applications; one that does not open is not served.
+    /// Opens a counter for some applications; one that does not open is served once it is offered.
     ///
     /// # Errors
     /// Those of the list of applications, and of the store.
@@ -50,17 +86,18 @@ impl Attended {
         services: Services,
         applications: &[Arc<Seat>],
         turns: Turns,
+        served: &Served,
     ) -> Result<Self> {
         let failed = |error| failure(&error);
         let stewardship = Stewardship::open(services.clone()).map_err(failed)?;
-        let (mut custodians, mut served) = (Vec::new(), BTreeSet::new());
+        let mut custodians = Vec::new();
         for seat in applications {
             let (name, found) = (seat.name(), seat.custody());
             let found = found.map_err(|refused| refused_as_error(&refused));
             match found.and_then(|custody| stewardship.application(&name, custody)) {
                 Ok(custodian) => {
                     custodians.push(custodian);
-                    served.insert(name);
+                    served.add(name);
                 }
                 Err(error) => ui::log(&format!("consumers of `{name}` are not served: {error}")),
             }
@@ -68,12 +105,8 @@ impl Attended {
         let fence = fence(place)?;
         let counter = Counter::open(services, stewardship, custodians, fence, turns.clone());
         let (counter, asking) = (counter.map_err(failed)?, Arc::default());
-        Ok(Self { counter, turns, served, is_remote: place.is_remote(), asking })
-    }
-
-    /// Whether it serves consumers of an application.
-    pub fn serves(&self, application: &str) -> bool {
-        self.served.contains(application)
+        let (place, served, is_remote) = (place.clone(), served.clone(), place.is_remote());
+        Ok(Self { counter, turns, place, served, is_remote, asking })
     }
 
     /// Serves from a thread, as long as the process lives.
@@ -89,6 +122,9 @@ impl Attended {
         let clock = MachineClock::new();
         let mut trouble = None;
         loop {
+            for seat in self.served.offered() {
+                self.take_in(&seat);
+            }
             let now = self.counter.turn().err().map(|error| error.to_string());
             if now != trouble
                 && let Some(text) = &now
@@ -104,6 +140,27 @@ impl Attended {
                 (None, true, false) => Pause { idle: POLL_IDLE, awaited: POLL_AWAITED },
             };
             pause.rest(&self.turns, &clock);
+        }
+    }
+
+    /// Serves consumers of one that did not open before.
+    fn take_in(&mut self, seat: &Seat) {
+        let name = seat.name();
+        if self.served.has(&name) {
+            return;
+        }
+        let added = Held::take(&self.place).and_then(|_others_wait| {
+            let custody = seat.custody()?;
+            self.counter.add(&name, custody).map_err(|error| failure(&error))
+        });
+        match added {
+            Ok(()) => {
+                self.served.add(name.clone());
+                ui::log(&format!("consumers of `{name}` are served"));
+            }
+            Err(error) => {
+                ui::log(&format!("consumers of `{name}` are not served: {}", error.message));
+            }
         }
     }
 
