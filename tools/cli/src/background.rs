@@ -12,9 +12,12 @@
 //! with the same number.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::args::Viewing;
 use crate::exit::{Exit, Failure, Result};
@@ -22,6 +25,11 @@ use crate::home::Home;
 use crate::passphrase::Passphrase;
 
 const READY: &str = "ready";
+/// LIMIT: bytes of the log of mounts in the background; the one before is kept beside it.
+const LOG_LEN_MAX: u64 = 8 << 20;
+
+/// Where a process in the background logs to.
+static LOG: OnceLock<PathBuf> = OnceLock::new();
 
 /// How the start in the background ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,9 +124,12 @@ pub fn say_ready(home: &Home) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    let log = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    let log = appended(&path).map_err(failed)?;
+    let log = moved_on(&path, LOG_LEN_MAX, &log).map_err(failed)?.unwrap_or(log);
     let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
     let moved = |error: rustix::io::Errno| failed(error.into());
+    // What is said from now on counts against its limit.
+    let _ = LOG.set(path.clone());
     rustix::process::chdir("/").map_err(moved)?;
     rustix::stdio::dup2_stdin(&null).map_err(moved)?;
     rustix::stdio::dup2_stderr(&log).map_err(moved)?;
@@ -126,4 +137,53 @@ pub fn say_ready(home: &Home) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{READY}").and_then(|()| out.flush());
     rustix::stdio::dup2_stdout(&log).map_err(moved)
+}
+
+/// Begins a new log where the one that is written is full; the one before is kept beside it. Does nothing in a process whose
+/// errors go elsewhere.
+pub fn bound_log() {
+    let Some(path) = LOG.get() else { return };
+    let Ok(own) = std::io::stderr().as_fd().try_clone_to_owned() else { return };
+    // Where a new one cannot be had, what has to be said goes on in the old one.
+    if let Ok(Some(log)) = moved_on(path, LOG_LEN_MAX, &File::from(own)) {
+        let _ = rustix::stdio::dup2_stderr(&log).and_then(|()| rustix::stdio::dup2_stdout(&log));
+    }
+}
+
+fn appended(path: &Path) -> io::Result<File> {
+    File::options().create(true).append(true).open(path)
+}
+
+/// The log to go on with, where the one that is open is longer than it may be; none where it is not. Several processes write to
+/// one: the first that finds it full makes a new one, and the others go over to that.
+fn moved_on(path: &Path, len_max: u64, own: &File) -> io::Result<Option<File>> {
+    let known = own.metadata()?;
+    if known.len() < len_max {
+        return Ok(None);
+    }
+    let is_own = |there: fs::Metadata| (there.dev(), there.ino()) == (known.dev(), known.ino());
+    if fs::metadata(path).is_ok_and(is_own) {
+        fs::rename(path, path.with_extension("log.1"))?;
+    }
+    appended(path).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_full_is_put_aside_once_and_all_who_write_go_on_in_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mount.log");
+        let [mut first, second] = [0; 2].map(|_| appended(&path).unwrap());
+        assert!(moved_on(&path, 8, &first).unwrap().is_none());
+        first.write_all(b"12345678").unwrap();
+        let mut first = moved_on(&path, 8, &first).unwrap().unwrap();
+        first.write_all(b"new").unwrap();
+        moved_on(&path, 8, &second).unwrap().unwrap().write_all(b"er").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
+        assert_eq!(fs::read(folder.path().join("mount.log.1")).unwrap(), b"12345678");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 }

@@ -79,6 +79,7 @@ fn harmless(text: &str) -> Cow<'_, str> {
 /// A line for the log of a mount, with its time.
 pub fn log(text: &str) {
     let seconds = MachineClock::new().now_ns().div_euclid(1_000_000_000);
+    crate::background::bound_log();
     // A log that cannot be written cannot be told so either.
     let line = format!("{} strongroom: {text}", time_text(seconds));
     let _ = writeln!(io::stderr().lock(), "{}", harmless(&line));

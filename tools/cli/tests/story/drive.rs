@@ -1,6 +1,7 @@
 //! The drive of an application.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -66,6 +67,11 @@ fn an_application_reads_and_writes_its_people_in_a_drive_of_its_own() {
     story.told(&format!("subject put {ada} {put} --with {bob}"), "17 roses");
     let contract = drive.join("subjects").join(&bob).join("owned/contract.txt");
     for path in [&contract, &class("owned").join("contract.txt")] {
+        // A view takes in by itself what was put: nobody waits for that.
+        let end = Instant::now() + Duration::from_secs(60);
+        while !path.exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         assert_eq!(fs::read_to_string(path).unwrap(), "17 roses");
         assert!(fs::write(path, "18 roses").is_err());
         assert!(fs::rename(class("owned").join("old.txt"), path).is_err());
