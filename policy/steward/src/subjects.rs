@@ -1,5 +1,8 @@
 //! Subjects: created, found again, listed; and the chain of entries about each.
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 use strongroom_audit::Draft;
 use strongroom_authorizer::Decision;
 use strongroom_crypto::hash::sha256;
@@ -66,6 +69,16 @@ pub struct SubjectLine {
     pub holds: Vec<Hold>,
     /// Name in the audit log.
     pub pseudonym: Pseudonym,
+}
+
+impl NewSubject {
+    /// The `profile` of a JSON object, as it is written there: read and written again, a number of many digits would be another
+    /// one. None where there is none, or it is null.
+    pub fn profile_in(object: &str) -> Option<Vec<u8>> {
+        let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(object).ok()?;
+        let profile = fields.remove("profile")?.get();
+        (profile != "null").then(|| profile.as_bytes().to_vec())
+    }
 }
 
 impl Custodian {

@@ -1,5 +1,8 @@
 //! The people the data is about: what an application asks of its own.
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use strongroom_records::log::base64;
 use strongroom_records::receipt::{Destroyed, Ending};
@@ -31,18 +34,20 @@ pub fn due(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
 
 /// Creates one.
 pub fn create(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    let person = person(&call.json()?, call.once(custodian, "create", 0)?)?;
+    let person = person(text_or_nothing(call)?, call.once(custodian, "create", 0)?)?;
     created(custodian, std::slice::from_ref(&person), |made| json!({ "subject": made.first() }))
 }
 
 /// Creates many, all or none.
 pub fn import(call: &Call<'_>, custodian: &mut Custodian) -> Result<Answer> {
-    let json = call.json()?;
-    let all = json["subjects"].as_array();
-    let all = all.ok_or_else(|| invalid("`subjects` is missing or no list"))?;
+    call.json()?;
+    let fields: BTreeMap<String, &RawValue> =
+        serde_json::from_str(text_or_nothing(call)?).map_err(|_| no_json())?;
+    let all = fields.get("subjects").and_then(|all| serde_json::from_str(all.get()).ok());
+    let all: Vec<&RawValue> = all.ok_or_else(|| invalid("`subjects` is missing or no list"))?;
     let mut people = Vec::new();
-    for (index, one) in all.iter().enumerate() {
-        people.push(person(one, call.once(custodian, "import", index)?)?);
+    for (index, one) in all.into_iter().enumerate() {
+        people.push(person(one.get(), call.once(custodian, "import", index)?)?);
     }
     created(custodian, &people, |made| json!({ "subjects": made }))
 }
@@ -64,7 +69,20 @@ fn created(
     }
 }
 
-fn person(json: &Value, once: Option<Once>) -> Result<NewSubject> {
+/// The body, or an object without anything.
+fn text_or_nothing<'b>(call: &Call<'b>) -> Result<&'b str> {
+    match call.body {
+        [] => Ok("{}"),
+        body => std::str::from_utf8(body).map_err(|_| no_json()),
+    }
+}
+
+fn no_json() -> Error {
+    invalid("the body is no JSON object")
+}
+
+fn person(text: &str, once: Option<Once>) -> Result<NewSubject> {
+    let json: Value = serde_json::from_str(text).map_err(|_| no_json())?;
     if !json.is_object() {
         return Err(invalid("a subject is an object with `lookups` and `profile`"));
     }
@@ -72,11 +90,7 @@ fn person(json: &Value, once: Option<Once>) -> Result<NewSubject> {
         Value::Null => Vec::new(),
         lookups => attributes(lookups)?,
     };
-    let profile = match &json["profile"] {
-        Value::Null => None,
-        profile => Some(profile.to_string().into_bytes()),
-    };
-    Ok(NewSubject { once, lookups, profile })
+    Ok(NewSubject { once, lookups, profile: NewSubject::profile_in(text) })
 }
 
 fn attributes(json: &Value) -> Result<Vec<(String, String)>> {

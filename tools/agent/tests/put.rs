@@ -75,6 +75,29 @@ fn a_token_that_ends_while_its_file_is_on_its_way_puts_nothing() {
     }
 }
 
+#[test]
+fn a_profile_is_kept_as_it_was_written() {
+    let profile =
+        r#"{"name": "Ada", "customer": 12345678901234567890123, "balance": 1.10, "b": 1, "a": 2}"#;
+    let world = World::new(60);
+    drop(world.create("shop"));
+    let shop = Shop::open(world);
+    for (path, body) in [
+        ("subjects", format!(r#"{{"profile": {profile}}}"#)),
+        ("subjects/import", format!(r#"{{"subjects": [{{"profile": {profile} }}]}}"#)),
+    ] {
+        let line =
+            shop.ask("POST", path, &format!("Content-Length: {}\r\n", body.len()), usize::MAX);
+        line.say(&body);
+        let answer = String::from_utf8(line.until_left()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{path}: {answer}");
+        let mut custodian = shop.world.open("shop");
+        let subject = custodian.subjects().unwrap().pop().unwrap().subject;
+        let read = custodian.read_file(&own(subject, "identifiable"), "profile.json").unwrap();
+        assert_eq!(String::from_utf8(read).unwrap(), profile, "{path}");
+    }
+}
+
 /// It held when it was asked with, and ended while others were at the desk.
 #[test]
 fn a_token_that_ends_while_its_request_waits_reads_and_changes_nothing() {

@@ -90,10 +90,7 @@ fn person(
             .collect(),
         _ => None,
     };
-    let profile = match &json["profile"] {
-        Value::Null => None,
-        profile => Some(profile.to_string().into_bytes()),
-    };
+    let profile = NewSubject::profile_in(line);
     Ok(lookups.filter(|_| json.is_object()).map(|lookups| NewSubject { once, lookups, profile }))
 }
 
