@@ -7,6 +7,7 @@
 
 pub mod address;
 mod cache;
+mod cells;
 pub mod counts;
 pub mod meter;
 pub mod mirror;

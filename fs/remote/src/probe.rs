@@ -99,7 +99,7 @@ async fn race(store: &RemoteStore, path: &str) -> Result<Writers> {
     let mut won = 0;
     while let Some(ended) = writers.join_next().await {
         match ended.unwrap_or_else(|_| Err(Fault::new(FaultKind::Broken, "given up"))) {
-            Ok(()) => won += 1,
+            Ok(_) => won += 1,
             Err(fault) => match fault.kind {
                 FaultKind::Unsupported => return Ok(Writers::OneUnsupported),
                 FaultKind::Exists
@@ -126,7 +126,7 @@ async fn ask_again(store: &RemoteStore, path: &str) -> Result<Writers> {
             Ok(Err(fault)) if fault.kind == FaultKind::Exists => return Ok(Writers::Many),
             Ok(Err(fault)) if fault.kind.is_passing() => last = Some(fault),
             Ok(Err(fault)) => return Err(refused(&fault)),
-            Ok(Ok(())) => {
+            Ok(Ok(_)) => {
                 if last.replace(Fault::new(FaultKind::Exists, "taken twice")).is_some() {
                     return Ok(Writers::OneIgnored);
                 }

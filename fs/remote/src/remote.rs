@@ -6,7 +6,8 @@
 //!
 //! 1. Whatever is asked begins at once and goes on side by side; the caller may wait on any executor or thread.
 //! 2. Every operation ends, with `Unavailable`, once nothing moves for a while.
-//! 3. An object that is there is never written again: puts of objects are conditional.
+//! 3. An object that is there is never written again: puts of objects are conditional, and so are those of state that is
+//!    replaced in place ([`crate::cells`]).
 //! 4. A put-if-absent whose answer was lost reads back what is there, so that it is not taken for somebody else's.
 
 use std::future::Future;
@@ -28,12 +29,13 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::cells::{Tags, is_cell};
 use crate::counts::{Act, Counts};
 use crate::meter::Meter;
 use crate::retry::{Patience, Retry, Tried};
 use crate::runtime::{Threads, begin};
 use crate::timer::MachineTimer;
-use crate::transport::{Condition, Fault, FaultKind, Transport};
+use crate::transport::{Condition, Fault, FaultKind, Tag, Transport};
 use crate::turns::Turns;
 
 /// LIMIT: bodies on their way out at a time, up to 8 MiB each.
@@ -73,7 +75,7 @@ pub struct RemoteStore {
     access: Access,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     transport: Arc<dyn Transport>,
     retry: Retry,
     disk: Arc<dyn Disk>,
@@ -81,6 +83,7 @@ struct Inner {
     uploads: Turns,
     downloads: Turns,
     requests: Turns,
+    pub(crate) tags: Tags,
     /// What says which workspace it is: opening asks for it many times, and it never changes.
     workspace: Mutex<Option<Bytes>>,
 }
@@ -116,6 +119,7 @@ impl RemoteStore {
             uploads: Turns::new(UPLOAD_COUNT_MAX),
             downloads: Turns::new(REQUEST_COUNT_MAX),
             requests: Turns::new(REQUEST_COUNT_MAX),
+            tags: Tags::default(),
             workspace: Mutex::default(),
         };
         Self { inner: Arc::new(inner), threads, access }
@@ -226,7 +230,9 @@ impl Store for RemoteStore {
         self.change(|inner| async move {
             let path = key.path();
             let ask = |_| inner.transport.delete(&path);
-            inner.ask(Act::Delete, 0, ask).await.result.map_err(|fault| refused(key, &fault))
+            let deleted = inner.ask(Act::Delete, 0, ask).await.result;
+            inner.tags.forget(key);
+            deleted.map_err(|fault| refused(key, &fault))
         })
     }
 
@@ -249,7 +255,7 @@ impl Inner {
         self.retry.persist(act, turns, attempt).await
     }
 
-    async fn get(&self, key: Key, range: Option<Range<u64>>) -> Result<Bytes> {
+    pub(crate) async fn get(&self, key: Key, range: Option<Range<u64>>) -> Result<Bytes> {
         let path = key.path();
         let Some(range) = range else {
             let known = self.workspace.lock().clone().filter(|_| key == Key::Workspace);
@@ -257,8 +263,13 @@ impl Inner {
                 return Ok(known);
             }
             let ask = |meter| self.transport.get(&path, None, meter);
-            let bytes = self.ask(Act::Get, 0, ask).await.result;
-            let bytes = self.received(bytes.map_err(|fault| refused(key, &fault))?)?;
+            let got = self.ask(Act::Get, 0, ask).await.result;
+            match &got {
+                Ok(got) => self.tags.note(key, Some(got.tag.clone())),
+                Err(fault) if fault.kind == FaultKind::NotFound => self.tags.note(key, None),
+                Err(_) => {}
+            }
+            let bytes = self.received(got.map_err(|fault| refused(key, &fault))?.bytes)?;
             if key == Key::Workspace {
                 *self.workspace.lock() = Some(bytes.clone());
             }
@@ -284,8 +295,8 @@ impl Inner {
     async fn read_ahead(&self, key: Key, range: Range<u64>) -> Result<Bytes> {
         let path = key.path();
         let ask = |meter| self.transport.get(&path, Some(range.clone()), meter);
-        let bytes = self.ask(Act::Get, range.end - range.start, ask).await.result;
-        self.received(bytes.map_err(|fault| refused(key, &fault))?)
+        let got = self.ask(Act::Get, range.end - range.start, ask).await.result;
+        self.received(got.map_err(|fault| refused(key, &fault))?.bytes)
     }
 
     fn received(&self, bytes: Bytes) -> Result<Bytes> {
@@ -309,23 +320,31 @@ impl Inner {
             Body::Bytes(bytes) => bytes,
             Body::File(path) => self.read_staged(key, &path).await?,
         };
+        if is_cell(key) {
+            return self.put_cell(key, bytes).await;
+        }
         let len = bytes.len() as u64;
         let condition = match key {
             Key::Object(_) => Condition::Absent,
             _ => Condition::Replace,
         };
         match self.send(key, bytes, condition).await.result {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(fault) if fault.kind == FaultKind::Exists => self.keep_first(key, len).await?,
             Err(fault) => return Err(refused(key, &fault)),
         }
         Ok(Uploaded::attest(key, len))
     }
 
-    async fn send(&self, key: Key, bytes: Bytes, condition: Condition) -> Tried<()> {
+    pub(crate) async fn send(
+        &self,
+        key: Key,
+        bytes: Bytes,
+        condition: Condition,
+    ) -> Tried<Option<Tag>> {
         let path = key.path();
         let len = bytes.len() as u64;
-        let ask = |meter| self.transport.put(&path, bytes.clone(), condition, meter);
+        let ask = |meter| self.transport.put(&path, bytes.clone(), condition.clone(), meter);
         let tried = self.ask(Act::Put, len, ask).await;
         if tried.result.is_ok() {
             self.retry.counts.written(len);
@@ -359,7 +378,7 @@ impl Inner {
         let len = bytes.len() as u64;
         let tried = self.send(key, bytes.clone(), Condition::Absent).await;
         match tried.result {
-            Ok(()) => Ok(Put::Created(Uploaded::attest(key, len))),
+            Ok(_) => Ok(Put::Created(Uploaded::attest(key, len))),
             Err(fault) if fault.kind == FaultKind::Exists => {
                 // Ours, if a try before this one was done and its answer lost.
                 let is_ours = tried.is_doubtful && self.get(key, None).await? == bytes;
@@ -424,7 +443,7 @@ fn kind_of(kind: FaultKind) -> ErrorKind {
     }
 }
 
-fn refused(key: Key, fault: &Fault) -> Error {
+pub(crate) fn refused(key: Key, fault: &Fault) -> Error {
     Error::new(kind_of(fault.kind), format!("`{key}`: {fault}"))
 }
 

@@ -29,7 +29,7 @@ use strongroom_host::real_disk::RealDisk;
 use crate::address::S3Address;
 use crate::meter::Meter;
 use crate::transport::{
-    ANSWER_LEN_MAX, Condition, Entry, Fault, FaultKind, Page, Transport, Trip, slice,
+    ANSWER_LEN_MAX, Condition, Entry, Fault, FaultKind, Got, Page, Tag, Transport, Trip, slice,
 };
 use metered::Counting;
 
@@ -138,12 +138,7 @@ async fn require_credentials(config: &SdkConfig) -> Result<(), Fault> {
 }
 
 impl Transport for S3 {
-    fn get<'a>(
-        &'a self,
-        path: &'a str,
-        range: Option<Range<u64>>,
-        meter: Meter,
-    ) -> Trip<'a, Bytes> {
+    fn get<'a>(&'a self, path: &'a str, range: Option<Range<u64>>, meter: Meter) -> Trip<'a, Got> {
         Box::pin(async move {
             let header =
                 range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end - 1));
@@ -152,17 +147,19 @@ impl Transport for S3 {
             let answer = match request.send().await {
                 // The range begins behind the end: there is nothing of it.
                 Err(error) if range.is_some() && status(&error) == Some(416) => {
-                    return Ok(Bytes::new());
+                    return Ok(Got { bytes: Bytes::new(), tag: None });
                 }
                 answer => answer.map_err(|error| fault(&error))?,
             };
             let is_part = answer.content_range().is_some();
+            let tag = strong(answer.e_tag());
             let bytes = collect(answer.body, answer.content_length).await?;
-            Ok(match range {
+            let bytes = match range {
                 // A server that knows no ranges sends everything.
                 Some(range) if !is_part => slice(&bytes, &range),
                 _ => bytes,
-            })
+            };
+            Ok(Got { bytes, tag })
         })
     }
 
@@ -172,18 +169,21 @@ impl Transport for S3 {
         bytes: Bytes,
         condition: Condition,
         meter: Meter,
-    ) -> Trip<'a, ()> {
+    ) -> Trip<'a, Option<Tag>> {
         Box::pin(async move {
-            let absent = match condition {
-                Condition::Absent => Some("*".to_owned()),
-                Condition::Replace => None,
+            let (absent, over) = match condition {
+                Condition::Absent => (Some("*".to_owned()), None),
+                Condition::Over(tag) => (None, Some(tag.to_string())),
+                Condition::Replace => (None, None),
             };
             let request = self.client.put_object().bucket(&self.bucket).key(self.key(path));
-            let request = request.set_if_none_match(absent).body(ByteStream::from(bytes));
+            let request = request.set_if_none_match(absent).set_if_match(over);
+            let request = request.body(ByteStream::from(bytes));
             let request = request.set_server_side_encryption(self.encryption.clone());
             let request = request.set_ssekms_key_id(self.encryption_key.clone());
             let request = request.customize().interceptor(Counting(meter));
-            request.send().await.map(drop).map_err(|error| fault(&error))
+            let answer = request.send().await.map_err(|error| fault(&error))?;
+            Ok(strong(answer.e_tag()))
         })
     }
 
@@ -227,6 +227,11 @@ impl Transport for S3 {
             }
         })
     }
+}
+
+/// A tag that stands for these very bytes. Proxies make weak ones.
+fn strong(tag: Option<&str>) -> Option<Tag> {
+    tag.filter(|tag| !tag.is_empty() && !tag.starts_with("W/")).map(Tag::from)
 }
 
 /// All of an answer.
@@ -380,7 +385,7 @@ mod tests {
         });
         eventually("one half comes", || meter.bytes() == LEN as u64 / 2);
         half.send(()).unwrap();
-        assert_eq!(runtime.block_on(got).unwrap().unwrap(), body);
+        assert_eq!(runtime.block_on(got).unwrap().unwrap().bytes, body);
         assert_eq!(meter.bytes(), LEN as u64);
         let heard = server.join().unwrap();
         // Counted or not, it is a body in memory: its length and checksum stand in the head.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,13 +17,28 @@ use crate::meter::Meter;
 /// The answer to one request.
 pub type Trip<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
+/// By which a server tells one content of a path from another.
+pub type Tag = Arc<str>;
+
+/// What is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Got {
+    /// All of it, or a part.
+    pub bytes: Bytes,
+    /// The tag of all of it, if the server gives one.
+    pub tag: Option<Tag>,
+}
+
 /// What a put does when something has the path already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// Replaces it.
     Replace,
     /// Asks the server to refuse ([`FaultKind::Exists`]). Not every server that understands this keeps to it.
     Absent,
+    /// Asks the server to refuse ([`FaultKind::Exists`], [`FaultKind::NotFound`]) unless this is there. Not every server
+    /// understands it.
+    Over(Tag),
 }
 
 /// One line of a listing.
@@ -49,17 +65,16 @@ pub(crate) const ANSWER_LEN_MAX: u64 = 128 << 20;
 /// Single requests to one server. Where bytes go one way or the other in number, the meter is told of them as they move.
 pub trait Transport: Send + Sync + 'static {
     /// Reads all of it, or `range`, which is not empty. Less than `range` if it ends before.
-    fn get<'a>(&'a self, path: &'a str, range: Option<Range<u64>>, meter: Meter)
-    -> Trip<'a, Bytes>;
+    fn get<'a>(&'a self, path: &'a str, range: Option<Range<u64>>, meter: Meter) -> Trip<'a, Got>;
 
-    /// Stores; durable and atomic.
+    /// Stores; durable and atomic. Returns the tag of what is there now, if the server gives one.
     fn put<'a>(
         &'a self,
         path: &'a str,
         bytes: Bytes,
         condition: Condition,
         meter: Meter,
-    ) -> Trip<'a, ()>;
+    ) -> Trip<'a, Option<Tag>>;
 
     /// Length in bytes.
     fn len<'a>(&'a self, path: &'a str) -> Trip<'a, u64>;

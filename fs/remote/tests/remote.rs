@@ -13,7 +13,7 @@ use strongroom_format::ids::ObjectId;
 use strongroom_host::real_disk::RealDisk;
 use strongroom_remote::{Access, CachedStore, Limits, RemoteStore, Writers, probe};
 use strongroom_store::conformance::conformance;
-use strongroom_store::{Binder, Body, ErrorKind, Family, Key, Put, Store, wait};
+use strongroom_store::{Binder, Body, ErrorKind, Family, Key, PolicyKey, Put, Shelf, Store, wait};
 
 const OBJECT: Key = Key::Object(ObjectId([9; 16]));
 
@@ -33,6 +33,59 @@ fn a_network_store_conforms_while_every_third_request_fails() {
     server.behave(|_, _, number| if number % 3 == 1 { Mood::Says(503) } else { Mood::Well });
     let store: Arc<dyn Store> = Arc::new(server.store());
     conformance(&store, wait);
+}
+
+/// A request that was given up, and that the server comes to after all.
+#[test]
+fn a_cell_that_was_put_too_late_takes_nothing_back() {
+    let server = Server::new(Conditions::Honoured);
+    let store = server.store();
+    let cell = PolicyKey { application: [1; 16], shelf: Shelf::Cell, name: 7 };
+    for key in [cell, PolicyKey { name: 8, ..cell }].map(Key::Policy) {
+        let read = || wait(store.get(key, None)).unwrap();
+        // Of the one nothing was there, over the other one is put.
+        if key != Key::Policy(cell) {
+            put(&store, key, b"refused");
+        }
+        server.behave(|method, _, number| match (method, number) {
+            ("PUT", 0 | 1) => Mood::Late,
+            _ => Mood::Well,
+        });
+        put(&store, key, b"given");
+        put(&store, key, b"withdrawn");
+        assert!(server.come_to_it() >= 1);
+        assert_eq!(read(), "withdrawn");
+        server.behave(|_, _, _| Mood::Well);
+    }
+}
+
+#[test]
+fn a_cell_that_somebody_else_has_changed_is_not_written_over_unseen() {
+    let server = Server::new(Conditions::Honoured);
+    let [own, other] = [0; 2].map(|_| server.store());
+    let cell = PolicyKey { application: [1; 16], shelf: Shelf::Cell, name: 7 };
+    let key = Key::Policy(cell);
+    put(&own, key, b"one");
+    put(&other, key, b"two");
+    let body = || Body::Bytes(Bytes::from_static(b"three"));
+    assert_eq!(wait(own.put(key, body())).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(wait(own.get(key, None)).unwrap(), "two");
+    // It is known by now.
+    wait(own.put(key, body())).unwrap();
+    // What is there already needs no further put, whoever put it.
+    put(&other, key, b"three");
+    // Without an answer it is known as ours all the same.
+    server.behave(|_, _, number| if number == 0 { Mood::LosesAnswer } else { Mood::Well });
+    put(&other, key, b"four");
+    // A server that ignores conditions, or does not know them, takes every put.
+    for conditions in [Conditions::Ignored, Conditions::Unknown] {
+        let server = Server::new(conditions);
+        let [own, other] = [0; 2].map(|_| server.store());
+        put(&own, key, b"one");
+        put(&other, key, b"two");
+        put(&own, key, b"three");
+        assert_eq!(wait(own.get(key, None)).unwrap(), "three");
+    }
 }
 
 #[test]

@@ -73,7 +73,9 @@ impl From<strongroom_store::Error> for Error {
             StoreKind::Corrupt => ErrorKind::Corrupt,
             StoreKind::Denied => ErrorKind::Denied,
             StoreKind::Unsupported => ErrorKind::Unsupported,
-            StoreKind::Exists | StoreKind::Invalid | StoreKind::Internal => ErrorKind::Internal,
+            // What is replaced in place is another one by now.
+            StoreKind::Exists => ErrorKind::Conflict,
+            StoreKind::Invalid | StoreKind::Internal => ErrorKind::Internal,
         };
         Self::new(kind, error.to_string())
     }

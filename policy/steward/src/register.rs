@@ -73,6 +73,8 @@ struct Unfinished {
 /// LIMIT: records, and how long, that what follows from them waits for each other. Whoever opens the register reads as many.
 const UNFINISHED_COUNT_MAX: u64 = 64;
 const UNFINISHED_TIME_MAX: Duration = Duration::from_secs(1);
+/// LIMIT: how often something else is found in the place of a cell that is put.
+const REPLACED_COUNT_MAX: u32 = 8;
 
 /// Names and contents of cells that a record changed.
 pub(crate) type ChangedCells = Vec<([u8; 16], Vec<u8>)>;
@@ -395,7 +397,9 @@ impl Register {
             Some(CellChange { name: *name, cell })
         };
         let cells: Vec<CellChange> = unfinished.names.iter().filter_map(change).collect();
-        self.carry_out(&cells, &unfinished.gone)?;
+        if !self.carried_out(&cells, &unfinished.gone)? {
+            return Ok(());
+        }
         self.log.tiles_are_put();
         cells.iter().for_each(|change| drop(self.newer.remove(&change.name)));
         self.unfinished = None;
@@ -426,11 +430,28 @@ impl Register {
         let mut missing = Vec::new();
         for (name, cell) in cells {
             let stored = self.log.shelves().find(Shelf::Cell, u128::from_be_bytes(name))?;
-            if stored.is_none_or(|bytes| bytes != cell) {
+            if stored.is_none_or(|bytes| is_older(&bytes, &cell)) {
                 missing.push(CellChange { name, cell });
             }
         }
-        self.carry_out(&missing, &gone)
+        self.carried_out(&missing, &gone).map(drop)
+    }
+
+    /// Carries something out, unless somebody else has recorded more meanwhile, and has carried this out before: false then. What
+    /// else lies in the place of a cell is older.
+    fn carried_out(&self, cells: &[CellChange], gone: &[Gone]) -> Result<bool> {
+        for _ in 0..REPLACED_COUNT_MAX {
+            match self.carry_out(cells, gone) {
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    let shelves = self.log.shelves();
+                    if shelves.has(Shelf::Log, u128::from(self.log.next_seq()))? {
+                        return Ok(false);
+                    }
+                }
+                done => return done.map(|()| true),
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "a cell of the register is changed all the time"))
     }
 
     fn payload(&self, seq: u64) -> Result<Payload> {
@@ -534,6 +555,12 @@ impl Transaction {
     pub fn draft(&mut self, draft: Draft) {
         self.drafts.push(draft);
     }
+}
+
+/// Whether what lies in the place of a cell is to make way for it. A newer one is of a record that came meanwhile.
+fn is_older(stored: &[u8], cell: &[u8]) -> bool {
+    let version = |bytes| cbor::decode_canonical::<Cell>(bytes).ok().map(|cell| cell.version);
+    stored != cell && version(stored) <= version(cell)
 }
 
 /// An entry with nothing but its kind; the log fills in the rest.

@@ -72,8 +72,7 @@ pub struct SubjectLine {
 }
 
 impl NewSubject {
-    /// The `profile` of a JSON object, as it is written there: read and written again, a number of many digits would be another
-    /// one. None where there is none, or it is null.
+    /// The `profile` of a JSON object, as it is written there: numbers keep all digits. None where there is none, or it is null.
     pub fn profile_in(object: &str) -> Option<Vec<u8>> {
         let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(object).ok()?;
         let profile = fields.remove("profile")?.get();

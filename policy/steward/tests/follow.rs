@@ -16,6 +16,7 @@ use strongroom_records::ids::{ClassId, SubjectId};
 use strongroom_records::log::Outcome;
 use strongroom_records::subject::ConsentStatus;
 use strongroom_steward::{Custodian, ErrorKind, News, Wanted};
+use strongroom_store::{Key, Shelf};
 
 fn wanted(subject: SubjectId, action: Action) -> Wanted {
     Wanted { subject, class: ClassId::OWNED, action, files: Vec::new() }
@@ -231,4 +232,63 @@ fn who_looks_while_others_change_the_application_key_goes_on_with_the_next() {
     }
     let looked = reader.keeping_up(|now| now.holders(&ada, record));
     assert_eq!(kind(looked), ErrorKind::Locked);
+}
+
+/// A writer that stands still between its record and its cells, while another one carries that out and goes on.
+#[test]
+fn what_another_has_carried_out_and_gone_on_from_stays() {
+    let (world, [ada, _]) = shop_with_two();
+    let mut own = world.open("shop");
+    let mut other = world.open("shop");
+    let withdraws = move || {
+        other.follow().unwrap();
+        other.catch_up().unwrap();
+        other.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+    };
+    world.store.before_the_next_cell(withdraws);
+    own.place_hold(&ada, "audit").unwrap();
+    expect_held_and_withdrawn(&world, &ada);
+    // What is refused where nobody has gone on is put again: it is older.
+    let mut own = world.open("shop");
+    world.store.before_the_next_cell(|| ());
+    own.lift_hold(&ada, "audit").unwrap();
+    assert!(world.open("shop").subject(&ada).unwrap().holds.is_empty());
+}
+
+/// The same of whoever opens, and carries out once more what a writer may have died over.
+#[test]
+fn who_opens_lays_nothing_in_the_place_of_what_is_newer() {
+    let (world, [ada, _]) = shop_with_two();
+    let mut other = world.open("shop");
+    other.place_hold(&ada, "audit").unwrap();
+    let is_cell = |key: &Key| matches!(key, Key::Policy(key) if key.shelf == Shelf::Cell);
+    world.store.while_read(is_cell, move || {
+        other.answer(&ada, &answer("newsletter", ConsentStatus::Withdrawn)).unwrap();
+        // What the newest record changed is put right by whoever opens.
+        other.create_subject(&[]).unwrap();
+    });
+    drop(world.open("shop"));
+    expect_held_and_withdrawn(&world, &ada);
+}
+
+fn shop_with_two() -> (World, [SubjectId; 2]) {
+    let world = World::new(91);
+    let mut shop = world.create("shop");
+    registered(&mut shop, "newsletter", Basis::Consent, &["owned"]);
+    let people = [(); 2].map(|()| shop.create_subject(&[]).unwrap());
+    for subject in &people {
+        shop.answer(subject, &answer("newsletter", ConsentStatus::Given)).unwrap();
+    }
+    (world, people)
+}
+
+#[track_caller]
+fn expect_held_and_withdrawn(world: &World, subject: &SubjectId) {
+    // Another record hides what whoever opens would put right.
+    let mut shop = world.open("shop");
+    shop.create_subject(&[]).unwrap();
+    let shop = world.open("shop");
+    assert_eq!(shop.consents(subject).unwrap()[0].1, ConsentStatus::Withdrawn);
+    assert_eq!(shop.subject(subject).unwrap().holds.len(), 1);
+    assert!(shop.verify().unwrap().findings.is_empty());
 }

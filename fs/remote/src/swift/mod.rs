@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::address::SwiftAddress;
 use crate::meter::Meter;
-use crate::transport::{Condition, Entry, Fault, FaultKind, Page, Transport, Trip};
+use crate::transport::{Condition, Entry, Fault, FaultKind, Got, Page, Tag, Transport, Trip};
 use auth::{SignIn, Signed};
 use http::{Answer, Http, Request};
 
@@ -109,12 +109,7 @@ impl Swift {
 }
 
 impl Transport for Swift {
-    fn get<'a>(
-        &'a self,
-        path: &'a str,
-        range: Option<Range<u64>>,
-        meter: Meter,
-    ) -> Trip<'a, Bytes> {
+    fn get<'a>(&'a self, path: &'a str, range: Option<Range<u64>>, meter: Meter) -> Trip<'a, Got> {
         Box::pin(async move {
             let headers = match &range {
                 Some(range) => vec![("range", format!("bytes={}-{}", range.start, range.end - 1))],
@@ -122,14 +117,16 @@ impl Transport for Swift {
             };
             let path = self.object(path);
             let answer = self.ask(Method::GET, &path, &headers, Bytes::new(), meter).await;
-            match (answer, range) {
+            let bytes = match (answer, range) {
                 // The range begins behind the end: there is nothing of it.
-                (Err(fault), Some(_)) if fault.status == Some(416) => Ok(Bytes::new()),
+                (Err(fault), Some(_)) if fault.status == Some(416) => Bytes::new(),
                 (Ok(answer), Some(range)) if answer.status != StatusCode::PARTIAL_CONTENT => {
-                    Ok(crate::transport::slice(&answer.body, &range))
+                    crate::transport::slice(&answer.body, &range)
                 }
-                (answer, _) => answer.map(|answer| answer.body),
-            }
+                (answer, _) => answer?.body,
+            };
+            // It has tags, and takes puts whatever tag they name.
+            Ok(Got { bytes, tag: None })
         })
     }
 
@@ -139,13 +136,13 @@ impl Transport for Swift {
         bytes: Bytes,
         condition: Condition,
         meter: Meter,
-    ) -> Trip<'a, ()> {
+    ) -> Trip<'a, Option<Tag>> {
         Box::pin(async move {
             let headers = match condition {
                 Condition::Absent => vec![("if-none-match", "*".to_owned())],
-                Condition::Replace => Vec::new(),
+                Condition::Replace | Condition::Over(_) => Vec::new(),
             };
-            self.ask(Method::PUT, &self.object(path), &headers, bytes, meter).await.map(drop)
+            self.ask(Method::PUT, &self.object(path), &headers, bytes, meter).await.map(|_| None)
         })
     }
 

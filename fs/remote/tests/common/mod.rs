@@ -14,7 +14,9 @@ use strongroom_host::clock::MachineClock;
 use strongroom_host::entropy::MachineEntropy;
 use strongroom_host::real_disk::RealDisk;
 use strongroom_remote::meter::Meter;
-use strongroom_remote::transport::{Condition, Entry, Fault, FaultKind, Page, Transport, Trip};
+use strongroom_remote::transport::{
+    Condition, Entry, Fault, FaultKind, Got, Page, Tag, Transport, Trip,
+};
 use strongroom_remote::{Access, Machine, Patience, RemoteStore};
 use tokio::sync::Barrier;
 
@@ -31,6 +33,8 @@ pub enum Mood {
     Meets,
     /// Never answers.
     Silent,
+    /// Never answers, and takes a put when it comes to it: see [`Server::come_to_it`].
+    Late,
 }
 
 /// How many requests meet.
@@ -62,6 +66,8 @@ struct Inner {
     moods: Mutex<Moods>,
     conditions: Conditions,
     meeting: Barrier,
+    /// Puts that it has yet to come to.
+    late: Mutex<Vec<(String, Bytes, Condition)>>,
     goes_in_circles: AtomicBool,
 }
 
@@ -74,6 +80,7 @@ impl Server {
             moods: Mutex::new(Box::new(|_, _, _| Mood::Well)),
             conditions,
             meeting: Barrier::new(MEETING),
+            late: Mutex::default(),
             goes_in_circles: AtomicBool::new(false),
         }))
     }
@@ -92,6 +99,16 @@ impl Server {
     /// Requests since it last changed its behaviour.
     pub fn count(&self) -> u64 {
         *self.0.count.lock()
+    }
+
+    /// It takes the puts that came while it was late, as far as it still does. How many it refuses.
+    pub fn come_to_it(&self) -> usize {
+        let late = std::mem::take(&mut *self.0.late.lock());
+        assert!(!late.is_empty());
+        let take = |(path, bytes, condition): (String, Bytes, Condition)| {
+            self.0.take(&path, bytes, &condition, false)
+        };
+        late.into_iter().map(take).filter(Result::is_err).count()
     }
 
     /// What is stored.
@@ -127,7 +144,7 @@ impl Server {
                 self.0.meeting.wait().await;
                 work.await
             }
-            Mood::Silent => std::future::pending().await,
+            Mood::Silent | Mood::Late => std::future::pending().await,
         }
     }
 }
@@ -150,19 +167,54 @@ pub fn machine() -> Machine {
     }
 }
 
+impl Inner {
+    /// The tag of what is there.
+    fn tag(&self, bytes: &Bytes) -> Option<Tag> {
+        let tag = || Tag::from(format!("{:?}", blake3::hash(bytes)));
+        (self.conditions == Conditions::Honoured).then(tag)
+    }
+
+    fn take(
+        &self,
+        path: &str,
+        bytes: Bytes,
+        condition: &Condition,
+        was_taken: bool,
+    ) -> Result<Option<Tag>, Fault> {
+        if *condition != Condition::Replace && self.conditions == Conditions::Unknown {
+            return Err(Fault::of_status(501, None));
+        }
+        let mut things = self.things.lock();
+        let is_taken = match self.conditions {
+            Conditions::Honoured | Conditions::Unknown => things.contains_key(path),
+            Conditions::Racy => was_taken,
+            Conditions::Ignored => false,
+        };
+        let is_refused = match condition {
+            Condition::Replace => false,
+            Condition::Absent => is_taken,
+            Condition::Over(tag) => {
+                things.get(path).and_then(|there| self.tag(there)).as_ref() != Some(tag)
+            }
+        };
+        if is_refused {
+            return Err(Fault::of_status(412, None));
+        }
+        let tag = self.tag(&bytes);
+        things.insert(path.to_owned(), bytes);
+        Ok(tag)
+    }
+}
+
 impl Transport for Server {
-    fn get<'a>(
-        &'a self,
-        path: &'a str,
-        range: Option<Range<u64>>,
-        _meter: Meter,
-    ) -> Trip<'a, Bytes> {
+    fn get<'a>(&'a self, path: &'a str, range: Option<Range<u64>>, _meter: Meter) -> Trip<'a, Got> {
         Box::pin(self.serve("GET", path, async move {
             let bytes = self.0.things.lock().get(path).cloned();
             let bytes = bytes.ok_or_else(|| Fault::of_status(404, None))?;
             let range = range.unwrap_or(0..bytes.len() as u64);
             let at = |offset: u64| usize::try_from(offset).unwrap().min(bytes.len());
-            Ok(bytes.slice(at(range.start)..at(range.end)))
+            let tag = self.0.tag(&bytes);
+            Ok(Got { bytes: bytes.slice(at(range.start)..at(range.end)), tag })
         }))
     }
 
@@ -172,27 +224,18 @@ impl Transport for Server {
         bytes: Bytes,
         condition: Condition,
         _meter: Meter,
-    ) -> Trip<'a, ()> {
+    ) -> Trip<'a, Option<Tag>> {
+        let number = *self.0.count.lock();
+        let is_late = (self.0.moods.lock())("PUT", path, number) == Mood::Late;
+        if is_late {
+            self.0.late.lock().push((path.to_owned(), bytes.clone(), condition.clone()));
+        }
         Box::pin(self.serve("PUT", path, async move {
-            let asked = condition == Condition::Absent;
-            if asked && self.0.conditions == Conditions::Unknown {
-                return Err(Fault::of_status(501, None));
-            }
             let was_taken = self.0.things.lock().contains_key(path);
             if self.0.conditions == Conditions::Racy {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            let mut things = self.0.things.lock();
-            let is_taken = match self.0.conditions {
-                Conditions::Honoured | Conditions::Unknown => things.contains_key(path),
-                Conditions::Racy => was_taken,
-                Conditions::Ignored => false,
-            };
-            if asked && is_taken {
-                return Err(Fault::of_status(412, None));
-            }
-            things.insert(path.to_owned(), bytes);
-            Ok(())
+            self.0.take(path, bytes, &condition, was_taken)
         }))
     }
 

@@ -30,7 +30,7 @@ use strongroom_steward::{
     Stewardship, Target,
 };
 use strongroom_store::over::{Call, Over};
-use strongroom_store::{Body, FolderStore, Key, Later, Put, Shelf, Store, Uploaded};
+use strongroom_store::{Body, FolderStore, Key, Later, PolicyKey, Put, Shelf, Store, Uploaded};
 
 pub const START_NS: i64 = 1_700_000_000_000_000_000;
 
@@ -45,6 +45,8 @@ pub struct Tee {
     fails: Mutex<Option<Fails>>,
     /// What happens while the next file of somebody is on its way here.
     meanwhile: Mutex<Option<Act>>,
+    /// What comes in between before the next cell is put: that is not written over.
+    before_cell: Mutex<Option<Act>>,
     /// What happens while something is read from here.
     while_read: Mutex<Option<(IsRead, Act)>>,
     /// Whether the next thing that is made once is said to have been there before.
@@ -78,6 +80,7 @@ impl Tee {
             looked,
             fails,
             meanwhile,
+            before_cell: Mutex::default(),
             while_read: Mutex::default(),
             is_in_doubt,
             stalls,
@@ -101,6 +104,12 @@ impl Tee {
         happens: impl FnOnce() + Send + 'static,
     ) {
         *self.while_read.lock().unwrap() = Some((Box::new(is_it), Box::new(happens)));
+    }
+
+    /// Something comes in between before the next cell is put, which is refused then, as a server refuses what is put over
+    /// something else than whoever puts it knows of.
+    pub fn before_the_next_cell(&self, happens: impl FnOnce() + Send + 'static) {
+        *self.before_cell.lock().unwrap() = Some(Box::new(happens));
     }
 
     /// How many files of people are there.
@@ -184,6 +193,13 @@ impl Over for Tee {
                     self.looked.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(())
+            }
+            Call::Put(Key::Policy(PolicyKey { shelf: Shelf::Cell, .. })) => {
+                let happens = self.before_cell.lock().unwrap().take();
+                let Some(happens) = happens else { return self.change() };
+                happens();
+                let kind = strongroom_store::ErrorKind::Exists;
+                Err(strongroom_store::Error::new(kind, "it was changed meanwhile"))
             }
             Call::Put(_) | Call::PutIfAbsent(_) => self.change(),
             Call::List(_) => Ok(()),
