@@ -62,7 +62,7 @@ class Api:
         connection.sock.settimeout(600)
         connection.sock.connect(self.socket)
         if body is not None and not isinstance(body, bytes):
-            body = json.dumps(body).encode()
+            body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         connection.request(method, f"/v1/apps/{self.app}/{path}", body, {"Authorization": f"Bearer {self.token}"})
         answer = connection.getresponse()
         content = answer.read()
