@@ -21,7 +21,7 @@ from pathlib import Path
 from story_bytes import Bucket, Folder, Search
 from story_machine import Agent, Api, Mount, Place, Wire, demand, until
 from story_people import CHANCE, EVIDENCE, JOBS, NOTICE, ORDER, PROFILE, Person
-from story_reads import Load, Reader, Spans
+from story_reads import DISK, Load, Reader, Spans
 
 IS_LONG = sys.argv[4] == "long"
 COUNT = int(os.environ.get("SUITE_PEOPLE") or (1000 if IS_LONG else 24))
@@ -716,6 +716,7 @@ class Story:
 def main():
     program, work, store = sys.argv[1:4]
     story = Story(program, work, store)
+    DISK.watch(work)
     story.store = Bucket(os.environ["STORY_FILER"], f"/buckets/{store.removeprefix('s3://')}") if "://" in store else Folder(store)
     try:
         goes = step(f"two applications, {len(JOBS)} devices of consumers, an agent that serves them", story.prepare)

@@ -4,6 +4,7 @@ Times are of the clock that all processes share. A read counts as before or afte
 taken as long as until the last read has ended that went well.
 """
 
+import collections
 import ctypes
 import errno
 import mmap
@@ -13,6 +14,7 @@ import random
 import resource
 import signal
 import statistics
+import threading
 import time
 
 from story_machine import demand, ends_with_parent, until
@@ -26,6 +28,34 @@ TAKEN = {"pread": {errno.EACCES, errno.ENOENT, errno.ESTALE, errno.EHOSTUNREACH,
 TRIES = 25
 # How long before an act the last read may lie of somebody who reads all the time.
 PAUSE_MAX = 0.5
+
+
+class Disk:
+    """How long a small file takes to be durable, all the time: what is late because the machine stood still is told from the rest."""
+
+    def __init__(self):
+        self.syncs = collections.deque(maxlen=10_000)
+
+    def watch(self, folder):
+        path = os.path.join(folder, "disk-watch")
+
+        def work():
+            with open(path, "wb", buffering=0) as file:
+                while True:
+                    began = time.monotonic_ns()
+                    file.write(b"x")
+                    file.seek(0)
+                    os.fsync(file.fileno())
+                    self.syncs.append((began, time.monotonic_ns()))
+                    time.sleep(0.1)
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def longest(self, began, ended):
+        return max(((till - at) / 1e9 for at, till in self.syncs if till >= began and at <= ended), default=0.0)
+
+
+DISK = Disk()
 
 
 def read_on(path, content, way, note):
@@ -102,7 +132,8 @@ class Reader:
         demand(note[ERRNO] in TAKEN[self.way], f"{self.kind} was told errno {note[ERRNO]}")
         span = max(0, note[GOOD_ENDED] - began) / 1e9
         took = (acknowledged - began) / 1e9
-        demand(span <= limit, f"{self.kind}: the last read went well {span:.2f} s after the act began, acknowledged after {took:.2f} s")
+        demand(span <= limit, f"{self.kind}: the last read went well {span:.2f} s after the act began, acknowledged after {took:.2f} s; "
+               f"the longest sync of another file meanwhile {DISK.longest(began, acknowledged):.2f} s")
         return span
 
     def silenced(self, stopped, lease):
