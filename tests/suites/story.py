@@ -144,7 +144,11 @@ class Story:
         return b"findings: " + person.order[:100]
 
     def study_holds(self, expected):
-        names = [line["subject"] for line in self.study("GET", "jobs/study/subjects?count=256")["subjects"]]
+        names, after = [], ""
+        while after is not None:
+            page = self.study("GET", f"jobs/study/subjects?count=256{after}")
+            names += [line["subject"] for line in page["subjects"]]
+            after = f"&from={page['next']}" if page["next"] else None
         held = {self.study.raw("GET", f"jobs/study/subjects/{name}/files/health/findings.txt")[1] for name in names}
         demand(expected and held == expected and len(names) == len(held), f"the study has {len(names)}, {len(expected)} agreed")
 
