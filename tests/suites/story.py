@@ -46,7 +46,7 @@ def step(what, act, *arguments):
         said = act(*arguments)
     except Exception as error:  # noqa: BLE001: whatever went wrong is told, and the story goes on where it can
         FAILED.append(what)
-        say(f"FAILED  {what}: {type(error).__name__}: {error}")
+        say(f"FAILED  {what}: {type(error).__name__}: {error}; the longest sync of another file in the last 10 s {DISK.lately():.2f} s")
         return False
     PASSED.append(what)
     say(f"ok      {what}{': ' + said if said else ''} ({time.monotonic() - began:.0f} s)")

@@ -34,7 +34,7 @@ class Disk:
     """How long a small file takes to be durable, all the time: what is late because the machine stood still is told from the rest."""
 
     def __init__(self):
-        self.syncs = collections.deque(maxlen=10_000)
+        self.syncs, self.running = collections.deque(maxlen=10_000), None
 
     def watch(self, folder):
         path = os.path.join(folder, "disk-watch")
@@ -42,17 +42,25 @@ class Disk:
         def work():
             with open(path, "wb", buffering=0) as file:
                 while True:
-                    began = time.monotonic_ns()
+                    self.running = began = time.monotonic_ns()
                     file.write(b"x")
                     file.seek(0)
                     os.fsync(file.fileno())
                     self.syncs.append((began, time.monotonic_ns()))
+                    self.running = None
                     time.sleep(0.1)
 
         threading.Thread(target=work, daemon=True).start()
 
+    def lately(self):
+        now = time.monotonic_ns()
+        return self.longest(now - 10 * 10**9, now)
+
     def longest(self, began, ended):
-        return max(((till - at) / 1e9 for at, till in self.syncs if till >= began and at <= ended), default=0.0)
+        syncs, running = list(self.syncs), self.running
+        if running is not None:
+            syncs.append((running, time.monotonic_ns()))
+        return max(((till - at) / 1e9 for at, till in syncs if till >= began and at <= ended), default=0.0)
 
 
 DISK = Disk()
